@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * objstore.h - an object store behind one asynchronous interface, whatever the backend.
+ *
+ * This header is for callers; backends and wrappers include objstore_backend.h.
+ *
+ * Every operation is a struct objstore_request that the caller fills and submits:
+ *
+ *     struct objstore_request get = {
+ *         .op = OBJSTORE_GET, .bucket = "b", .key = "dir/file",
+ *         .range = {.offset = 0, .len = 1 << 20}, .if_match = etag,
+ *         .sink = {.write = to_buffer}, .done = on_done, .arg = this,
+ *     };
+ *     objstore_submit(store, &get);
+ *
+ * Contract
+ *   - objstore_submit() never blocks on the store and always leads to exactly one call of
+ *     done(request, result): also for bad arguments (-EINVAL), after objstore_cancel()
+ *     (-ECANCELED, unless the operation had ended already) and at objstore_free(). done() may be
+ *     called before objstore_submit() returns.
+ *   - The request and everything it points to stay the caller's, unchanged, until done() is
+ *     called; done() may free them. The result and all it points to are valid only inside done().
+ *   - Callbacks come from the store's own threads, never two at once for one request. They must
+ *     not block; they may submit and cancel other requests.
+ *   - Keys are 1 to OBJSTORE_KEY_MAX bytes without NUL; bucket names follow S3's rules. No other
+ *     rule is put on keys: "a", "a/b", "a//b", "../x" and "d/" are five different objects.
+ *   - A put or a completed upload is visible either whole or not at all, and durable when done()
+ *     reports 0. A GET's bytes are all of one version.
+ *
+ * Errors (negative errno values)
+ *   -ENOENT no such bucket, key, version or upload     -EEXIST  if_none_match failed, or bucket
+ * exists -ESTALE if_match failed                            -ENOTEMPTY bucket holds objects -EACCES
+ * credentials or policy refuse               -EKEYEXPIRED credentials have expired -EBUSY  the
+ * store asks to slow down (after retries) -ETIMEDOUT no answer in timeout_ms -EFBIG  too large for
+ * the store                    -ENOSPC  the store is full -ERANGE range starts beyond the end
+ * -EBADMSG checksum or body does not match -EPERM  retention or a lock forbids it -ENOTSUP this
+ * store cannot do that -ECONNREFUSED, -EHOSTUNREACH cannot be reached     -EIO     anything else
+ */
+#ifndef OBJSTORE_OBJSTORE_H
+#define OBJSTORE_OBJSTORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "util/error.h"
+
+enum {
+    OBJSTORE_KEY_MAX = 1024,  /* bytes, from S3 */
+    OBJSTORE_BUCKET_MAX = 63, /* bytes, from S3 */
+    OBJSTORE_ETAG_MAX = 128,  /* bytes without quotes, NUL included */
+    OBJSTORE_VERSION_MAX = 128,
+    OBJSTORE_UPLOAD_MAX = 256,
+    OBJSTORE_BATCH_MAX = 1000, /* keys in one batch delete, parts or keys in one list page */
+    OBJSTORE_PARTS_MAX = 10000,
+    OBJSTORE_META_MAX = 64, /* user metadata entries */
+};
+
+#define OBJSTORE_TO_END UINT64_MAX /* range.len: to the end of the object */
+
+struct objstore;
+struct objstore_request;
+
+enum objstore_op {
+    OBJSTORE_BUCKET_LIST,
+    OBJSTORE_BUCKET_CREATE,
+    OBJSTORE_BUCKET_HEAD,   /* result: caps, as far as probed or known for the backend */
+    OBJSTORE_BUCKET_DELETE, /* only an empty one: -ENOTEMPTY */
+    OBJSTORE_BUCKET_PROBE,  /* finds out the capabilities by trying them under `key` as prefix */
+    OBJSTORE_GET,
+    OBJSTORE_HEAD,
+    OBJSTORE_PUT,
+    OBJSTORE_COPY,
+    OBJSTORE_DELETE,
+    OBJSTORE_DELETE_BATCH,
+    OBJSTORE_LIST,
+    OBJSTORE_LIST_VERSIONS,
+    OBJSTORE_UPLOAD_CREATE,
+    OBJSTORE_UPLOAD_PART,
+    OBJSTORE_UPLOAD_PART_COPY,
+    OBJSTORE_UPLOAD_COMPLETE,
+    OBJSTORE_UPLOAD_ABORT,
+    OBJSTORE_UPLOAD_LIST, /* open uploads under prefix */
+    OBJSTORE_UPLOAD_LIST_PARTS,
+    OBJSTORE_OP_COUNT
+};
+
+/* Lower-case name of an operation ("get", "upload_part"), for logs and metrics. */
+const char *objstore_op_name(enum objstore_op op);
+
+/* True for an operation that only reads. */
+bool objstore_op_reads(enum objstore_op op);
+
+struct objstore_pair {
+    const char *name; /* user metadata: lower case, without "x-amz-meta-" */
+    const char *value;
+};
+
+/* What travels with an object besides its bytes. NULL members are absent. */
+struct objstore_meta {
+    const char *content_type;
+    const char *content_encoding;
+    const char *content_language;
+    const char *content_disposition;
+    const char *cache_control;
+    const char *expires;
+    const char *storage_class;
+    const struct objstore_pair *user;
+    size_t user_count;
+};
+
+enum objstore_checksum_kind {
+    OBJSTORE_CHECKSUM_NONE,
+    OBJSTORE_CHECKSUM_CRC32,
+    OBJSTORE_CHECKSUM_CRC32C,
+    OBJSTORE_CHECKSUM_CRC64NVME,
+    OBJSTORE_CHECKSUM_SHA1,
+    OBJSTORE_CHECKSUM_SHA256
+};
+
+struct objstore_checksum {
+    enum objstore_checksum_kind kind;
+    char value[64]; /* base64, as in x-amz-checksum-*; "" with a kind: only the kind is asked for */
+    bool composite; /* of a multipart object: checksum of the parts' checksums */
+};
+
+struct objstore_info {
+    uint64_t size;
+    char etag[OBJSTORE_ETAG_MAX];          /* opaque, without quotes */
+    char version_id[OBJSTORE_VERSION_MAX]; /* "" when the bucket has no versions */
+    int64_t mtime_ns;                      /* last modified, since 1970 UTC */
+    struct objstore_meta meta;             /* filled by GET and HEAD only */
+    struct objstore_checksum checksum;
+    uint32_t parts; /* of a multipart object when known, else 0 */
+};
+
+struct objstore_range {
+    uint64_t offset;
+    uint64_t len; /* OBJSTORE_TO_END: all that follows; 0 is not allowed in a GET */
+};
+
+/* One entry of a listing. */
+struct objstore_entry {
+    const char *key;    /* with `prefix` set: the common prefix, its delimiter included */
+    bool prefix;        /* a common prefix; info is then empty */
+    bool delete_marker; /* LIST_VERSIONS only */
+    bool latest;        /* LIST_VERSIONS only */
+    struct objstore_info info;
+};
+
+struct objstore_bucket_entry {
+    const char *name;
+    int64_t created_ns;
+};
+
+struct objstore_upload_entry {
+    const char *key;
+    const char *upload_id;
+    int64_t started_ns;
+};
+
+struct objstore_part {
+    uint32_t number; /* 1 to OBJSTORE_PARTS_MAX */
+    char etag[OBJSTORE_ETAG_MAX];
+    uint64_t size;    /* filled by UPLOAD_LIST_PARTS */
+    int64_t mtime_ns; /* filled by UPLOAD_LIST_PARTS */
+    struct objstore_checksum checksum;
+};
+
+/* One key of a batch delete. */
+struct objstore_victim {
+    const char *key;
+    const char *version_id; /* NULL: the current one */
+    int error;              /* set by the store: 0 or a negative errno value */
+};
+
+/*
+ * Where the bytes of a PUT or UPLOAD_PART come from: `data`, or else read().
+ * read() returns bytes put into buffer (at most cap), 0 for none left, -EAGAIN to pause until
+ * objstore_resume(), or another negative errno value that ends the request. rewind() starts over
+ * for a retry; without it a request that has sent bytes is not retried. `size` must be the exact
+ * total: fewer or more bytes end the request with -EBADMSG and store nothing.
+ */
+struct objstore_source {
+    const void *data;
+    uint64_t size;
+    ssize_t (*read)(struct objstore_request *request, void *buffer, size_t cap);
+    int (*rewind)(struct objstore_request *request);
+};
+
+/*
+ * Where the bytes of a GET go. info() (optional) comes first, once, with the object's metadata and
+ * the range that will be sent; its return other than 0 ends the request. write() takes all of data
+ * and returns 0, or takes none and returns -EAGAIN (paused until objstore_resume(), then the same
+ * bytes come again), or ends the request with another negative errno value. A retry inside the
+ * store goes on at the byte it had reached, under if_match with the first answer's ETag.
+ */
+struct objstore_sink {
+    int (*info)(struct objstore_request *request, const struct objstore_info *info,
+                struct objstore_range range);
+    int (*write)(struct objstore_request *request, const void *data, size_t len);
+};
+
+/* What a bucket can do: probed, not assumed. */
+struct objstore_caps {
+    bool if_match_put;
+    bool if_none_match_put;
+    bool conditional_complete;
+    bool conditional_delete;
+    bool part_copy;
+    bool batch_delete;
+    bool unequal_parts;
+    bool checksums;
+    bool versions;                                     /* versioning is on or suspended */
+    uint64_t part_min, part_max, object_max, copy_max; /* bytes */
+};
+
+struct objstore_result {
+    int status;                /* 0 or a negative errno value, as listed above */
+    struct error error;        /* text for people when status < 0 */
+    struct objstore_info info; /* HEAD, GET, PUT, COPY, UPLOAD_PART(_COPY), UPLOAD_COMPLETE */
+    const char *upload_id;     /* UPLOAD_CREATE */
+    const struct objstore_entry *entries; /* LIST, LIST_VERSIONS: keys and prefixes in byte order */
+    const struct objstore_bucket_entry *buckets;
+    const struct objstore_upload_entry *uploads;
+    const struct objstore_part *parts;
+    size_t count;             /* of whichever array is set */
+    bool truncated;           /* more follows: pass the three below in the next request */
+    const char *next_token;   /* LIST: opaque */
+    const char *next_marker;  /* LIST_VERSIONS, UPLOAD_LIST: key; UPLOAD_LIST_PARTS: number */
+    const char *next_marker2; /* LIST_VERSIONS: version id; UPLOAD_LIST: upload id */
+    const struct objstore_caps *caps; /* BUCKET_HEAD, BUCKET_PROBE */
+};
+
+struct objstore_request {
+    enum objstore_op op;
+    const char *bucket;
+    const char *key;             /* also the prefix of LIST and UPLOAD_LIST: there NULL means "" */
+    const char *version_id;      /* NULL: the current one */
+    struct objstore_range range; /* GET: len 0 with offset 0 means the whole object */
+
+    /* Conditions: NULL for none. `if_none_match` "*": only if absent. */
+    const char *if_match;
+    const char *if_none_match;
+
+    /* PUT, UPLOAD_CREATE, COPY with replace_meta */
+    const struct objstore_meta *meta;
+    struct objstore_checksum checksum; /* PUT, UPLOAD_PART, UPLOAD_CREATE, UPLOAD_COMPLETE */
+    const char *content_md5;           /* base64, checked by the store; NULL for none */
+
+    /* COPY, UPLOAD_PART_COPY (range: of the source) */
+    const char *source_bucket;
+    const char *source_key;
+    const char *source_version_id;
+    const char *source_if_match;
+    const char *source_if_none_match;
+    bool replace_meta;
+
+    /* LIST, LIST_VERSIONS, UPLOAD_LIST, UPLOAD_LIST_PARTS */
+    const char *delimiter;   /* NULL or "": none */
+    const char *start_after; /* LIST: only keys that sort after it; ignored with a token */
+    const char *token;
+    const char *marker, *marker2;
+    uint32_t max_entries; /* 0: OBJSTORE_BATCH_MAX */
+
+    /* Multipart */
+    const char *upload_id;
+    uint32_t part_number;
+    const struct objstore_part *parts; /* UPLOAD_COMPLETE: ascending numbers */
+    size_t parts_count;
+
+    struct objstore_victim *victims; /* DELETE_BATCH: at most OBJSTORE_BATCH_MAX */
+    size_t victims_count;
+
+    struct objstore_source source;
+    struct objstore_sink sink;
+    uint32_t timeout_ms; /* from submit to done, retries included; 0: the store's default, 60 s */
+
+    void (*done)(struct objstore_request *request, const struct objstore_result *result);
+    void *arg; /* the caller's */
+
+    void *store_private[4]; /* the store's between submit and done; callers leave it alone */
+};
+
+/* Start an operation; see the contract above. */
+void objstore_submit(struct objstore *store, struct objstore_request *request);
+
+/*
+ * Ask a submitted request to end soon with -ECANCELED. Does not wait. Must not race with the
+ * freeing of the request: call it only while done() is known not to have returned yet.
+ */
+void objstore_cancel(struct objstore *store, struct objstore_request *request);
+
+/* Continue a request whose read() or write() said -EAGAIN. Spurious calls are allowed. */
+void objstore_resume(struct objstore *store, struct objstore_request *request);
+
+/* Cancel all that runs, wait for it, and release the store. NULL is allowed. Not from a callback.
+ */
+void objstore_free(struct objstore *store);
+
+/* Name of the backend and where it points ("s3 https://host", "dir /path"): for logs. */
+const char *objstore_name(const struct objstore *store);
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * open.h - from the words of an operator or a Secret to an open volume.
+ *
+ * The one place where a location such as "s3://bucket/prefix", "dir:///srv/store/bucket/prefix" or
+ * "mem://bucket", an endpoint, a region and credentials become a store with its retry, metrics and
+ * fault-injection wrappers, and then a volume.
+ */
+#ifndef VOLUME_OPEN_H
+#define VOLUME_OPEN_H
+
+#include "volume/volume.h"
+
+struct volume_credentials {
+    const char *access_key;    /* NULL with secret_key NULL: anonymous */
+    const char *secret_key;    /* never logged, never in an error text */
+    const char *session_token; /* NULL: none */
+};
+
+struct volume_open_config {
+    const char *location; /* s3://bucket[/prefix], dir:///root/bucket[/prefix], mem://bucket */
+    const char *endpoint; /* http(s)://host[:port]; NULL: AWS for the region */
+    const char *region;   /* NULL: "us-east-1" */
+    struct volume_credentials credentials;
+    const char *ca_file;     /* PEM of further authorities; NULL: the system's only */
+    bool virtual_host_style; /* default: path style */
+    bool read_only;
+    uint32_t transfer_threads;   /* 0: 2 */
+    uint32_t max_connections;    /* 0: 64 */
+    uint32_t request_timeout_ms; /* 0: 60000 */
+    const char *faults;          /* fault-injection rules for tests; NULL: none */
+};
+
+int volume_open(const struct volume_open_config *config, struct volume **ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/*
+ * Use other credentials from the next request on. Requests under way finish with the old ones; one
+ * that fails with -EKEYEXPIRED or -EACCES is tried once more with the new.
+ */
+int volume_set_credentials(struct volume *volume, const struct volume_credentials *credentials)
+    __attribute__((warn_unused_result));
+
+#endif
