@@ -9,6 +9,8 @@ DESTDIR ?=
 PREFIX ?= /usr/local
 VERSION := 0.1.0
 CLANG_FORMAT ?= clang-format
+CLANG ?= clang
+GCC ?= gcc
 CLANG_TIDY ?= clang-tidy
 PYTEST ?= $(BUILD)/venv/bin/pytest
 Q := $(if $(V),,@)
@@ -44,6 +46,7 @@ TEST_SRC := $(wildcard tests/unit/*/test_*.c)
 TEST_LIB_SRC := $(wildcard tests/unit/*.c)
 ALL_SRC := $(LIB_SRC) $(PROG_SRC) $(TEST_SRC) $(TEST_LIB_SRC)
 ALL_HDR := $(wildcard lib/*/*.h $(DIRS:%=%/*.h) tests/unit/*.h tests/unit/*/*.h)
+FORMATTED = $(wildcard lib/*/*.[ch] $(foreach d,$(DIRS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/*/*.[ch] tests/*/*/*.[ch])
 LIB := $(BUILD)/lib.a
 TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
 
@@ -57,7 +60,9 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 unit: $(TESTS) ## run the unit tests
-	$(Q)for t in $(TESTS); do $$t || exit 1; done
+	$(Q)failed=0; for t in $(TESTS); do \
+	    $$t >$$t.log 2>&1 && echo "ok    $${t#$(BUILD)/tests/}: $$(sed -n 's/.*PASSED *\] *//p' $$t.log)" || \
+	    { cat $$t.log; echo "FAIL  $$t"; failed=1; }; done; exit $$failed
 
 asan: ## the unit tests under AddressSanitizer and UBSan, leaks on
 	$(Q)$(MAKE) unit BUILD=$(BUILD)/asan SANITIZE=address,undefined
@@ -94,6 +99,50 @@ $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_C)
 $(BUILD)/%.o: %.c | $(PROTO_C)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+# The gates. Each compiles or reads every source once; objects that are up to date are not looked at again.
+OBJECTS := $(filter-out $(BUILD)/tests/%,$(ALL_SRC:%.c=$(BUILD)/%.o)) $(if $(NO_CMOCKA),,$(TEST_SRC:%.c=$(BUILD)/%.o))
+.PHONY: objects clang check demo
+
+objects: $(OBJECTS)
+
+deps: ## install what building and testing needs (Debian 12/13, Ubuntu 24.04; as root)
+	$(Q)scripts/deps.sh test
+
+gates: layers banned limits format-check clang analyze tidy asan tsan ## every gate, as CI runs them
+
+clang: ## compile everything with clang, lock annotations checked
+	$(Q)$(MAKE) objects BUILD=$(BUILD)/clang CC="$(CLANG)" CFLAGS="-O1 -g -Wthread-safety"
+
+analyze: ## compile everything with gcc -fanalyzer
+	$(Q)$(MAKE) objects BUILD=$(BUILD)/analyze CC="$(GCC)" CFLAGS="-O1 -g0 -fanalyzer"
+
+tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIB_SRC) $(PROG_SRC)) ## clang-tidy, one file a call
+
+$(BUILD)/tidy/%.ok: %.c .clang-tidy | $(PROTO_C)
+	@mkdir -p $(@D)
+	$(Q)$(CLANG_TIDY) --quiet $< -- $(filter-out -MMD -MP $(HARDENING),$(ALL_CFLAGS)) 2>$@.log || \
+	    { cat $@.log; exit 1; }
+	@touch $@
+
+layers banned limits: ## layer rule, banned functions, size limits
+	$(Q)python3 scripts/check_source.py $@
+
+format: ## lay out the sources by .clang-format
+	$(Q)$(CLANG_FORMAT) -i $(FORMATTED)
+
+format-check: ## fail where `make format` would change something
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+install: all ## install programs under DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+
+check: ## install what is missing, build, run unit, integration and conformance tests
+	$(Q)scripts/check.sh
+
+demo: ## install what is missing, build, and run Skyvol end to end in a temporary directory
+	$(Q)scripts/demo.sh
 
 clean: ## remove what was built
 	rm -rf build
