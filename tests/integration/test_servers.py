@@ -4,9 +4,9 @@
 
 def test_minio_answers_what_was_put(minio):
     client = minio.client()
-    client.create_bucket(Bucket="b")
-    client.put_object(Bucket="b", Key="k", Body=b"one")
-    assert client.get_object(Bucket="b", Key="k")["Body"].read() == b"one"
+    client.create_bucket(Bucket="bucket")
+    client.put_object(Bucket="bucket", Key="k", Body=b"one")
+    assert client.get_object(Bucket="bucket", Key="k")["Body"].read() == b"one"
 
 
 def test_versitygw_answers_what_was_put(versitygw):
