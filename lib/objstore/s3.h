@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * s3.h - the S3 backend: any store that speaks S3, over lib/http and lib/s3.
+ *
+ *     struct objstore_s3_config config = {.endpoint = "https://s3.example", .credentials = ...};
+ *     ret = objstore_s3_new(&config, &store, &err);
+ *
+ * Signature Version 4. Over TLS bodies go as UNSIGNED-PAYLOAD, over plain http they are signed
+ * (hash when in memory, signed chunks when streamed). A bucket in another region is found out by
+ * the store's own answer and remembered. Retries are a wrapper's work; the backend itself sends a
+ * request again only in two cases that no wrapper can see: the region was wrong, or credentials
+ * were replaced while it was under way and it failed for the old ones.
+ *
+ * Safe from any thread. Errors and callbacks: objstore.h. Error texts say what to look at (clock,
+ * key, endpoint, authority of the certificate) and hold no secret.
+ */
+#ifndef OBJSTORE_S3_H
+#define OBJSTORE_S3_H
+
+#include "objstore/objstore.h"
+
+struct objstore_s3_credentials {
+    const char *access_key; /* NULL with secret_key NULL: anonymous */
+    const char *secret_key;
+    const char *session_token; /* NULL: none */
+};
+
+struct objstore_s3_config {
+    const char *endpoint; /* http(s)://host[:port], NULL or "": AWS for the region */
+    const char *region;   /* NULL: "us-east-1" */
+    struct objstore_s3_credentials credentials; /* copied, wiped when replaced or freed */
+    const char *ca_file;                        /* PEM of further authorities; NULL: none */
+    bool virtual_host_style;
+    uint32_t transfer_threads;   /* 0: 2 */
+    uint32_t max_connections;    /* 0: 64 */
+    uint32_t request_timeout_ms; /* 0: 60000; of requests whose timeout_ms is 0 */
+    uint32_t connect_timeout_ms; /* 0: 10000 */
+};
+
+int objstore_s3_new(const struct objstore_s3_config *config, struct objstore **ret,
+                    struct error *err) __attribute__((warn_unused_result));
+
+/* Use others from the next request on. `store` must come from objstore_s3_new(). 0 or -ENOMEM. */
+int objstore_s3_set_credentials(struct objstore *store,
+                                const struct objstore_s3_credentials *credentials)
+    __attribute__((warn_unused_result));
+
+/* Requests sent and connections opened so far. */
+struct objstore_s3_stats {
+    uint64_t requests;
+    uint64_t connections;
+};
+void objstore_s3_get_stats(struct objstore *store, struct objstore_s3_stats *ret);
+
+#endif
