@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Install what building and testing Skyvol needs on Debian 12, Debian 13 and Ubuntu 24.04.
 #
-#   scripts/deps.sh build   compilers and libraries: enough for `make` and `make demo`
+#   scripts/deps.sh build   compilers and libraries: enough for `make`
+#   scripts/deps.sh demo    also what `make demo` uses
 #   scripts/deps.sh test    also what `make check` and the gates run
 #
 # Only what is absent is installed. Without root it prints the command that an administrator has to run.
@@ -12,8 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-test}
-case "$what" in build | test) ;; *)
-    echo "usage: scripts/deps.sh build|test" >&2
+case "$what" in build | demo | test) ;; *)
+    echo "usage: scripts/deps.sh build|demo|test" >&2
     exit 2
     ;;
 esac
@@ -85,6 +86,7 @@ cargo_tool() { # name
 
 case "$what" in
 build) install_packages "${build_packages[@]}" ;;
+demo) install_packages "${build_packages[@]}" "${demo_packages[@]}" ;;
 test)
     install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
     mkdir -p "$tools" "$cache"
