@@ -57,7 +57,7 @@ TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
 all: $(BINARIES) ## build every program into build/bin
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 unit: $(TESTS) ## run the unit tests
 	$(Q)failed=0; for t in $(TESTS); do \
@@ -102,7 +102,7 @@ $(BUILD)/%.o: %.c | $(PROTO_C)
 
 # The gates. Each compiles or reads every source once; objects that are up to date are not looked at again.
 OBJECTS := $(filter-out $(BUILD)/tests/%,$(ALL_SRC:%.c=$(BUILD)/%.o)) $(if $(NO_CMOCKA),,$(TEST_SRC:%.c=$(BUILD)/%.o))
-.PHONY: objects clang check demo
+.PHONY: objects clang check demo test-distributions
 
 objects: $(OBJECTS)
 
@@ -137,6 +137,9 @@ format-check: ## fail where `make format` would change something
 install: all ## install programs under DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+
+test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.04 roots (as root)
+	$(Q)scripts/test-distributions.sh
 
 check: ## install what is missing, build, run unit, integration and conformance tests
 	$(Q)scripts/check.sh
