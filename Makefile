@@ -18,7 +18,7 @@ Q := $(if $(V),,@)
 WARNINGS := -Wall -Wextra -Wpedantic $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wpointer-arith -Wcast-qual -Wconversion
 HARDENING := $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong) -fPIC
-PKGS := fuse3 libcurl openssl sqlite3 libcjson expat libprotobuf-c libmicrohttpd
+PKGS := fuse3 libcurl openssl sqlite3 libcjson expat libprotobuf-c libmicrohttpd libisal
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgrpc -lgpr -lm
 BASE_CFLAGS := -std=gnu17 -D_GNU_SOURCE -DFUSE_USE_VERSION=312 -DSKYVOL_VERSION='"$(VERSION)"' \

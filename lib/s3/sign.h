@@ -126,6 +126,11 @@ int s3_canonical_request(const struct s3_message *message, struct slice signed_h
 int s3_string_to_sign(const char *timestamp, const char *scope, struct slice canonical_request,
                       struct buf *out) __attribute__((warn_unused_result));
 
+/* Both of these at once: the hex signature of a canonical request. */
+int s3_signature(struct slice canonical_request, const char *timestamp, const char *scope,
+                 const struct s3_signing_key *key, char ret[S3_HEX_SIZE])
+    __attribute__((warn_unused_result));
+
 /* ---- server ---- */
 
 enum s3_auth_kind { S3_AUTH_NONE, S3_AUTH_HEADER, S3_AUTH_QUERY };
@@ -144,8 +149,7 @@ struct s3_auth {
     char timestamp[S3_TIMESTAMP_SIZE];
     int64_t time_s;
     uint32_t expires_s;             /* S3_AUTH_QUERY */
-    struct slice session_token;     /* empty: none; percent-encoded in the query form */
-    struct slice signed_headers;    /* into the message; decoded text in signed_headers_text */
+    char session_token[4096];       /* "": none */
     char signed_headers_text[2048]; /* lower case names with ';' between */
     char signature[S3_HEX_SIZE];
     enum s3_payload payload;

@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The canonical request, string to sign and signature of Signature Version 4, with S3's two
+ * differences from other services: the path is encoded once and never normalised, and
+ * x-amz-content-sha256 may hold a word instead of a hash.
+ */
+#include "s3/sign.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <stdio.h>
+#include <strings.h>
+#include <time.h>
+
+#include "s3/checksum.h"
+#include "util/cleanup.h"
+#include "util/encode.h"
+
+enum { CANONICAL_MAX = 256 * 1024, QUERY_PARAMS_MAX = 256 };
+
+static const char algorithm[] = "AWS4-HMAC-SHA256";
+
+const char *s3_payload_name(enum s3_payload payload)
+{
+    switch (payload) {
+    case S3_PAYLOAD_UNSIGNED:
+        return S3_UNSIGNED_PAYLOAD;
+    case S3_PAYLOAD_STREAMING:
+        return "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+    case S3_PAYLOAD_STREAMING_TRAILER:
+        return "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+    case S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER:
+        return "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+    case S3_PAYLOAD_SHA256:
+        break;
+    }
+    return NULL;
+}
+
+static bool name_is(struct slice name, const char *other)
+{
+    return name.len == strlen(other) && strncasecmp(name.data, other, name.len) == 0;
+}
+
+struct slice s3_message_header(const struct s3_message *message, const char *name)
+{
+    for (size_t i = 0; i < message->header_count; i++) {
+        if (name_is(message->headers[i].name, name)) {
+            return message->headers[i].value;
+        }
+    }
+    return (struct slice){NULL, 0};
+}
+
+/* ---- HMAC ---- */
+
+static int hmac(const void *key, size_t key_len, const void *data, size_t len,
+                unsigned char ret[32])
+{
+    return HMAC(EVP_sha256(), key, (int)key_len, data, len, ret, NULL) != NULL ? 0 : -ENOMEM;
+}
+
+int s3_signing_key_derive(const char *secret, const char *date, const char *region,
+                          const char *service, struct s3_signing_key *ret)
+{
+    CLEANUP(buf_done) struct buf first = BUF_INIT(4096);
+    unsigned char key[32];
+    int error;
+
+    buf_addstr(&first, "AWS4");
+    buf_addstr(&first, secret);
+    error = buf_error(&first);
+    if (error == 0) {
+        error = hmac(buf_str(&first), buf_len(&first), date, strlen(date), key);
+    }
+    if (error == 0) {
+        error = hmac(key, sizeof(key), region, strlen(region), key);
+    }
+    if (error == 0) {
+        error = hmac(key, sizeof(key), service, strlen(service), key);
+    }
+    if (error == 0) {
+        error = hmac(key, sizeof(key), "aws4_request", 12, ret->bytes);
+    }
+    if (first.data != NULL) {
+        OPENSSL_cleanse(first.data, first.len);
+    }
+    OPENSSL_cleanse(key, sizeof(key));
+    return error;
+}
+
+static int sign_text(const struct s3_signing_key *key, const struct buf *text,
+                     char ret[S3_HEX_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+    unsigned char raw[32];
+    int error = buf_error(text);
+
+    if (error == 0) {
+        error = hmac(key->bytes, sizeof(key->bytes), buf_str(text), buf_len(text), raw);
+    }
+    if (error < 0) {
+        return error;
+    }
+    for (size_t i = 0; i < sizeof(raw); i++) {
+        ret[2 * i] = digits[raw[i] >> 4];
+        ret[2 * i + 1] = digits[raw[i] & 15];
+    }
+    ret[S3_HEX_SIZE - 1] = '\0';
+    return 0;
+}
+
+/* ---- time and scope ---- */
+
+void s3_timestamp_format(int64_t time_s, char ret[S3_TIMESTAMP_SIZE])
+{
+    struct tm tm = {0};
+    time_t t = (time_t)(time_s < 0 ? 0 : time_s > 253402300799 ? 253402300799 : time_s);
+
+    (void)gmtime_r(&t, &tm);
+    (void)strftime(ret, S3_TIMESTAMP_SIZE, "%Y%m%dT%H%M%SZ", &tm);
+}
+
+int s3_timestamp_parse(struct slice text, int64_t *ret)
+{
+    static const char pattern[] = "ddddddddTddddddZ";
+    static const int month_days[12] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    int field[14] = {0};
+    struct tm tm = {0};
+    size_t digits = 0;
+
+    if (text.len != sizeof(pattern) - 1) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+
+        if (pattern[i] != 'd' ? c != pattern[i] : c < '0' || c > '9') {
+            return -EINVAL;
+        }
+        if (pattern[i] == 'd') {
+            field[digits++] = c - '0';
+        }
+    }
+    tm.tm_year = field[0] * 1000 + field[1] * 100 + field[2] * 10 + field[3] - 1900;
+    tm.tm_mon = field[4] * 10 + field[5] - 1;
+    tm.tm_mday = field[6] * 10 + field[7];
+    tm.tm_hour = field[8] * 10 + field[9];
+    tm.tm_min = field[10] * 10 + field[11];
+    tm.tm_sec = field[12] * 10 + field[13];
+    if (tm.tm_year < 70 || tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 ||
+        tm.tm_mday > month_days[tm.tm_mon] || tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60) {
+        return -EINVAL;
+    }
+    *ret = timegm(&tm);
+    return 0;
+}
+
+int s3_scope_format(const char *timestamp, const char *region, const char *service,
+                    char ret[S3_SCOPE_SIZE])
+{
+    int len = snprintf(ret, S3_SCOPE_SIZE, "%.8s/%s/%s/aws4_request", timestamp, region, service);
+
+    return len > 0 && len < S3_SCOPE_SIZE ? 0 : -EINVAL;
+}
+
+/* ---- canonical request ---- */
+
+static int canonical_path(struct slice raw, struct buf *out)
+{
+    CLEANUP(buf_done) struct buf plain = BUF_INIT(CANONICAL_MAX);
+    int error = decode_percent(&plain, raw, false);
+
+    if (error < 0) {
+        return error == -EILSEQ ? -EINVAL : error;
+    }
+    if (buf_len(&plain) == 0) {
+        buf_addstr(out, "/");
+    }
+    encode_percent(out, (struct slice){buf_str(&plain), buf_len(&plain)}, true);
+    return 0;
+}
+
+struct query_param {
+    size_t name; /* offsets into the buffer of encoded text */
+    size_t name_len;
+    size_t value;
+    size_t value_len;
+};
+
+struct query {
+    struct buf text;
+    struct query_param params[QUERY_PARAMS_MAX];
+    size_t count;
+};
+
+static int encode_again(struct slice raw, struct buf *out, size_t *ret_start, size_t *ret_len)
+{
+    CLEANUP(buf_done) struct buf plain = BUF_INIT(CANONICAL_MAX);
+    int error = decode_percent(&plain, raw, true);
+
+    if (error < 0) {
+        return error == -EILSEQ ? -EINVAL : error;
+    }
+    *ret_start = buf_len(out);
+    encode_percent(out, (struct slice){buf_str(&plain), buf_len(&plain)}, false);
+    *ret_len = buf_len(out) - *ret_start;
+    return buf_error(out);
+}
+
+static int compare_text(const struct buf *text, const size_t a[2], const size_t b[2])
+{
+    size_t shorter = a[1] < b[1] ? a[1] : b[1];
+    int order = shorter > 0 ? memcmp(text->data + a[0], text->data + b[0], shorter) : 0;
+
+    return order != 0 ? order : (a[1] > b[1]) - (a[1] < b[1]);
+}
+
+static int compare_params(const void *a, const void *b, void *query)
+{
+    const struct query_param *x = a;
+    const struct query_param *y = b;
+    const struct query *q = query;
+    int order = compare_text(&q->text, (size_t[2]){x->name, x->name_len},
+                             (size_t[2]){y->name, y->name_len});
+
+    return order != 0 ? order
+                      : compare_text(&q->text, (size_t[2]){x->value, x->value_len},
+                                     (size_t[2]){y->value, y->value_len});
+}
+
+/* Split `raw` into the decoded and re-encoded parameters of `q`. */
+static int split_query(struct slice raw, struct query *q)
+{
+    while (raw.len > 0) {
+        const char *amp = memchr(raw.data, '&', raw.len);
+        size_t len = amp != NULL ? (size_t)(amp - raw.data) : raw.len;
+        const char *equals = memchr(raw.data, '=', len);
+        size_t name_len = equals != NULL ? (size_t)(equals - raw.data) : len;
+        size_t value = equals != NULL ? name_len + 1 : len;
+        struct query_param *param = &q->params[q->count];
+        int error;
+
+        if (len > 0) {
+            if (q->count == QUERY_PARAMS_MAX) {
+                return -EINVAL;
+            }
+            error = encode_again((struct slice){raw.data, name_len}, &q->text, &param->name,
+                                 &param->name_len);
+            if (error == 0) {
+                error = encode_again((struct slice){raw.data + value, len - value}, &q->text,
+                                     &param->value, &param->value_len);
+            }
+            if (error < 0) {
+                return error;
+            }
+            q->count++;
+        }
+        raw.data += len + (amp != NULL ? 1 : 0);
+        raw.len -= len + (amp != NULL ? 1 : 0);
+    }
+    return 0;
+}
+
+static void free_query(struct query *q)
+{
+    if (q != NULL) {
+        buf_done(&q->text);
+        free(q);
+    }
+}
+DEFINE_CLEANUP(struct query *, free_query);
+
+/* Sorted by name, then value. A presigned URL's own signature is left out. */
+static int canonical_query(struct slice raw, bool presigned, struct buf *out)
+{
+    CLEANUP(free_query_p) struct query *q = calloc(1, sizeof(*q));
+    bool first = true;
+    int error;
+
+    if (q == NULL) {
+        return -ENOMEM;
+    }
+    q->text.max = CANONICAL_MAX;
+    error = split_query(raw, q);
+    if (error < 0) {
+        return error;
+    }
+    qsort_r(q->params, q->count, sizeof(q->params[0]), compare_params, q);
+    for (size_t i = 0; i < q->count; i++) {
+        const struct query_param *param = &q->params[i];
+
+        if (presigned && slice_eq_str((struct slice){q->text.data + param->name, param->name_len},
+                                      "X-Amz-Signature")) {
+            continue;
+        }
+        if (!first) {
+            buf_addstr(out, "&");
+        }
+        first = false;
+        buf_add(out, q->text.data + param->name, param->name_len);
+        buf_addstr(out, "=");
+        buf_add(out, param->value_len > 0 ? q->text.data + param->value : "", param->value_len);
+    }
+    return 0;
+}
+
+/* Leading and trailing blanks go, runs of blanks inside become one. */
+static void add_trimmed(struct buf *out, struct slice value)
+{
+    bool blank = false;
+    bool any = false;
+
+    for (size_t i = 0; i < value.len; i++) {
+        char c = value.data[i];
+
+        if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
+            blank = true;
+            continue;
+        }
+        if (blank && any) {
+            buf_addstr(out, " ");
+        }
+        buf_add(out, &c, 1);
+        blank = false;
+        any = true;
+    }
+}
+
+/* "name:value[,value]\n" for one signed header; -EINVAL when the message has none of that name. */
+static int add_canonical_header(const struct s3_message *message, struct slice name,
+                                struct buf *out)
+{
+    bool found = false;
+
+    buf_add(out, name.data, name.len);
+    buf_addstr(out, ":");
+    for (size_t i = 0; i < message->header_count; i++) {
+        const struct s3_header *header = &message->headers[i];
+
+        if (header->name.len == name.len &&
+            strncasecmp(header->name.data, name.data, name.len) == 0) {
+            if (found) {
+                buf_addstr(out, ",");
+            }
+            add_trimmed(out, header->value);
+            found = true;
+        }
+    }
+    buf_addstr(out, "\n");
+    return found ? 0 : -EINVAL;
+}
+
+/* Cut the next name of a ';'-separated list. */
+static struct slice next_name(struct slice *list)
+{
+    const char *end = memchr(list->data, ';', list->len);
+    struct slice name = {list->data, end != NULL ? (size_t)(end - list->data) : list->len};
+
+    *list =
+        end != NULL ? (struct slice){end + 1, list->len - name.len - 1} : (struct slice){NULL, 0};
+    return name;
+}
+
+int s3_canonical_request(const struct s3_message *message, struct slice signed_headers,
+                         const char *payload_hash, bool presigned, struct buf *out)
+{
+    struct slice names = signed_headers;
+    int error;
+
+    buf_add(out, message->method.data, message->method.len);
+    buf_addstr(out, "\n");
+    error = canonical_path(message->path, out);
+    if (error < 0) {
+        return error;
+    }
+    buf_addstr(out, "\n");
+    error = canonical_query(message->query, presigned, out);
+    if (error < 0) {
+        return error;
+    }
+    buf_addstr(out, "\n");
+    while (names.len > 0) {
+        error = add_canonical_header(message, next_name(&names), out);
+        if (error < 0) {
+            return error;
+        }
+    }
+    buf_addstr(out, "\n");
+    buf_add(out, signed_headers.data, signed_headers.len);
+    buf_addstr(out, "\n");
+    buf_addstr(out, payload_hash);
+    return buf_error(out);
+}
+
+int s3_string_to_sign(const char *timestamp, const char *scope, struct slice canonical_request,
+                      struct buf *out)
+{
+    char hash[2 * S3_CHECKSUM_MAX + 1];
+    int error =
+        s3_checksum_hex_of(S3_CHECKSUM_SHA256, canonical_request.data, canonical_request.len, hash);
+
+    if (error < 0) {
+        return error;
+    }
+    buf_addf(out, "%s\n%s\n%s\n%s", algorithm, timestamp, scope, hash);
+    return buf_error(out);
+}
+
+int s3_signature(struct slice canonical_request, const char *timestamp, const char *scope,
+                 const struct s3_signing_key *key, char ret[S3_HEX_SIZE])
+{
+    CLEANUP(buf_done) struct buf to_sign = BUF_INIT(1024);
+    int error = s3_string_to_sign(timestamp, scope, canonical_request, &to_sign);
+
+    return error < 0 ? error : sign_text(key, &to_sign, ret);
+}
+
+/* ---- client ---- */
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct slice *x = a;
+    const struct slice *y = b;
+    size_t shorter = x->len < y->len ? x->len : y->len;
+    int order = strncasecmp(x->data, y->data, shorter);
+
+    return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+/* Lower-case names of all headers, sorted, without doubles, ';' between. */
+static int all_header_names(const struct s3_message *message, struct buf *out)
+{
+    struct slice names[S3_SIGNED_HEADERS_MAX];
+    size_t count = message->header_count;
+
+    if (count > S3_SIGNED_HEADERS_MAX) {
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        names[i] = message->headers[i].name;
+    }
+    qsort(names, count, sizeof(names[0]), compare_names);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && compare_names(&names[i - 1], &names[i]) == 0) {
+            continue;
+        }
+        if (i > 0) {
+            buf_addstr(out, ";");
+        }
+        for (size_t j = 0; j < names[i].len; j++) {
+            char c = names[i].data[j];
+
+            c = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+            buf_add(out, &c, 1);
+        }
+    }
+    return buf_error(out);
+}
+
+int s3_sign_header(const struct s3_message *message, const struct s3_sign_params *params,
+                   const char *payload_hash, struct buf *authorization,
+                   char ret_signature[S3_HEX_SIZE])
+{
+    CLEANUP(buf_done) struct buf canonical = BUF_INIT(CANONICAL_MAX);
+    CLEANUP(buf_done) struct buf names = BUF_INIT(CANONICAL_MAX);
+    char scope[S3_SCOPE_SIZE];
+    char signature[S3_HEX_SIZE];
+    int error = s3_scope_format(params->timestamp, params->region, params->service, scope);
+
+    if (error == 0) {
+        error = all_header_names(message, &names);
+    }
+    if (error == 0) {
+        error = s3_canonical_request(message, (struct slice){buf_str(&names), buf_len(&names)},
+                                     payload_hash, false, &canonical);
+    }
+    if (error == 0) {
+        error = s3_signature((struct slice){buf_str(&canonical), buf_len(&canonical)},
+                             params->timestamp, scope, params->key, signature);
+    }
+    if (error < 0) {
+        return error;
+    }
+    buf_addf(authorization, "%s Credential=%s/%s, SignedHeaders=%s, Signature=%s", algorithm,
+             params->access_key, scope, buf_str(&names), signature);
+    if (ret_signature != NULL) {
+        memcpy(ret_signature, signature, S3_HEX_SIZE);
+    }
+    return buf_error(authorization);
+}
+
+static void add_param(struct buf *query, const char *name, const char *value)
+{
+    if (buf_len(query) > 0) {
+        buf_addstr(query, "&");
+    }
+    buf_addstr(query, name);
+    buf_addstr(query, "=");
+    encode_percent(query, slice_of(value), false);
+}
+
+int s3_presign(const struct s3_message *message, const struct s3_sign_params *params,
+               uint32_t expires_s, struct buf *query)
+{
+    CLEANUP(buf_done) struct buf canonical = BUF_INIT(CANONICAL_MAX);
+    CLEANUP(buf_done) struct buf names = BUF_INIT(CANONICAL_MAX);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(CANONICAL_MAX);
+    struct s3_message full = *message;
+    char scope[S3_SCOPE_SIZE];
+    char number[16];
+    char signature[S3_HEX_SIZE];
+    int error = s3_scope_format(params->timestamp, params->region, params->service, scope);
+
+    if (expires_s < 1 || expires_s > S3_PRESIGN_MAX_S) {
+        return -EINVAL;
+    }
+    if (error == 0) {
+        error = all_header_names(message, &names);
+    }
+    if (error < 0) {
+        return error;
+    }
+    (void)snprintf(number, sizeof(number), "%u", expires_s);
+    buf_add(&text, message->query.data, message->query.len);
+    add_param(&text, "X-Amz-Algorithm", algorithm);
+    buf_addf(&canonical, "%s/%s", params->access_key, scope);
+    add_param(&text, "X-Amz-Credential", buf_str(&canonical));
+    add_param(&text, "X-Amz-Date", params->timestamp);
+    add_param(&text, "X-Amz-Expires", number);
+    if (params->session_token != NULL) {
+        add_param(&text, "X-Amz-Security-Token", params->session_token);
+    }
+    add_param(&text, "X-Amz-SignedHeaders", buf_str(&names));
+    buf_reset(&canonical);
+    full.query = (struct slice){buf_str(&text), buf_len(&text)};
+    error = s3_canonical_request(&full, (struct slice){buf_str(&names), buf_len(&names)},
+                                 S3_UNSIGNED_PAYLOAD, true, &canonical);
+    if (error == 0) {
+        error = s3_signature((struct slice){buf_str(&canonical), buf_len(&canonical)},
+                             params->timestamp, scope, params->key, signature);
+    }
+    if (error < 0) {
+        return error;
+    }
+    buf_add(query, buf_str(&text), buf_len(&text));
+    add_param(query, "X-Amz-Signature", signature);
+    return buf_error(query);
+}
+
+/* ---- chunks ---- */
+
+int s3_chunk_chain_init(struct s3_chunk_chain *chain, const struct s3_signing_key *key,
+                        const char *timestamp, const char *region, const char *seed_signature)
+{
+    if (strlen(timestamp) != S3_TIMESTAMP_SIZE - 1 || strlen(seed_signature) != S3_HEX_SIZE - 1) {
+        return -EINVAL;
+    }
+    chain->key = *key;
+    memcpy(chain->timestamp, timestamp, S3_TIMESTAMP_SIZE);
+    memcpy(chain->previous, seed_signature, S3_HEX_SIZE);
+    return s3_scope_format(timestamp, region, "s3", chain->scope);
+}
+
+int s3_chunk_chain_next(struct s3_chunk_chain *chain, const char *sha256_hex)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(1024);
+
+    buf_addf(&text, "%s-PAYLOAD\n%s\n%s\n%s\n" S3_EMPTY_SHA256 "\n%s", algorithm, chain->timestamp,
+             chain->scope, chain->previous, sha256_hex);
+    return sign_text(&chain->key, &text, chain->previous);
+}
+
+int s3_chunk_chain_trailer(struct s3_chunk_chain *chain, struct slice trailers)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(1024);
+    char hash[2 * S3_CHECKSUM_MAX + 1];
+    int error = s3_checksum_hex_of(S3_CHECKSUM_SHA256, trailers.data, trailers.len, hash);
+
+    if (error < 0) {
+        return error;
+    }
+    buf_addf(&text, "%s-TRAILER\n%s\n%s\n%s\n%s", algorithm, chain->timestamp, chain->scope,
+             chain->previous, hash);
+    return sign_text(&chain->key, &text, chain->previous);
+}

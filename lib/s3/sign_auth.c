@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server's half of sign.h: what a request claims, and whether its signature proves it. */
+#include <errno.h>
+#include <openssl/crypto.h>
+#include <strings.h>
+
+#include "s3/conditions.h"
+#include "s3/names.h"
+#include "s3/sign.h"
+#include "util/cleanup.h"
+
+static const char algorithm[] = "AWS4-HMAC-SHA256";
+
+static bool name_is(struct slice name, const char *other)
+{
+    return name.len == strlen(other) && strncasecmp(name.data, other, name.len) == 0;
+}
+
+static struct slice trim(struct slice s)
+{
+    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
+        s.data++;
+        s.len--;
+    }
+    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
+        s.len--;
+    }
+    return s;
+}
+
+static size_t count_headers(const struct s3_message *message, const char *name)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < message->header_count; i++) {
+        count += name_is(message->headers[i].name, name) ? 1U : 0U;
+    }
+    return count;
+}
+
+static bool copy(struct slice from, char *to, size_t size)
+{
+    if (from.len >= size || memchr(from.data != NULL ? from.data : "", '\0', from.len) != NULL) {
+        return false;
+    }
+    if (from.len > 0) {
+        memcpy(to, from.data, from.len);
+    }
+    to[from.len] = '\0';
+    return true;
+}
+
+static bool is_hex64(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+
+        if ((c < '0' || c > '9') && (c < 'a' || c > 'f')) {
+            return false;
+        }
+    }
+    return text.len == S3_HEX_SIZE - 1;
+}
+
+/* Cut what stands behind the last '/' of *s. */
+static bool cut_last(struct slice *s, struct slice *ret)
+{
+    const char *slash = s->len > 0 ? memrchr(s->data, '/', s->len) : NULL;
+
+    if (slash == NULL) {
+        return false;
+    }
+    *ret = (struct slice){slash + 1, (size_t)(s->data + s->len - slash) - 1};
+    s->len = (size_t)(slash - s->data);
+    return true;
+}
+
+/* "key/date/region/service/aws4_request": the key may hold slashes, so from the end. */
+static int parse_credential(struct slice text, const struct s3_auth_rules *rules,
+                            struct s3_auth *auth, enum s3_code malformed, struct s3_fault *fault)
+{
+    struct slice end;
+    struct slice service;
+    struct slice region;
+    struct slice date;
+
+    if (!cut_last(&text, &end) || !cut_last(&text, &service) || !cut_last(&text, &region) ||
+        !cut_last(&text, &date) || text.len == 0) {
+        return s3_fault_set(fault, malformed,
+                            "The credential is not ACCESS-KEY/DATE/REGION/s3/aws4_request");
+    }
+    if (!slice_eq_str(end, "aws4_request")) {
+        return s3_fault_set(fault, malformed, "The credential does not end in aws4_request");
+    }
+    if (!slice_eq_str(service, "s3")) {
+        return s3_fault_set(fault, malformed, "The credential is for another service than s3");
+    }
+    if (date.len != S3_DATE_SIZE - 1 || !copy(date, auth->date, sizeof(auth->date))) {
+        return s3_fault_set(fault, malformed, "The date of the credential is not YYYYMMDD");
+    }
+    if (region.len == 0 || !copy(region, auth->region, sizeof(auth->region)) ||
+        (rules->region != NULL && strcmp(auth->region, rules->region) != 0)) {
+        return s3_fault_set(fault, malformed,
+                            "The region of the credential is wrong; expecting '%s'",
+                            rules->region != NULL ? rules->region : "");
+    }
+    if (!copy(text, auth->access_key, sizeof(auth->access_key))) {
+        return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "%s", "");
+    }
+    return 0;
+}
+
+static bool lists_name(const char *names, struct slice name)
+{
+    while (*names != '\0') {
+        size_t len = strcspn(names, ";");
+
+        if (len == name.len && strncasecmp(names, name.data, len) == 0) {
+            return true;
+        }
+        names += len;
+        names += *names == ';' ? 1 : 0;
+    }
+    return false;
+}
+
+/* host and all that steers S3 must be signed, or somebody on the way could have added it. */
+static int check_signed_headers(const struct s3_message *message, const struct s3_auth *auth,
+                                enum s3_code malformed, struct s3_fault *fault)
+{
+    if (!lists_name(auth->signed_headers_text, slice_of("host"))) {
+        return s3_fault_set(fault, malformed, "The host header must be signed");
+    }
+    for (size_t i = 0; i < message->header_count; i++) {
+        struct slice name = message->headers[i].name;
+
+        if (name.len > 6 && strncasecmp(name.data, "x-amz-", 6) == 0 &&
+            !lists_name(auth->signed_headers_text, name)) {
+            return s3_fault_set(fault, S3_ACCESS_DENIED,
+                                "There were headers present in the request which were not signed");
+        }
+    }
+    return 0;
+}
+
+static int parse_payload(struct slice value, struct s3_auth *auth, struct s3_fault *fault)
+{
+    static const enum s3_payload words[] = {S3_PAYLOAD_UNSIGNED, S3_PAYLOAD_STREAMING,
+                                            S3_PAYLOAD_STREAMING_TRAILER,
+                                            S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER};
+
+    value = trim(value);
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (slice_eq_str(value, s3_payload_name(words[i]))) {
+            auth->payload = words[i];
+            (void)copy(value, auth->payload_hash, sizeof(auth->payload_hash));
+            return 0;
+        }
+    }
+    if (slice_starts_with(value, slice_of("STREAMING-AWS4-ECDSA-"))) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "Signature Version 4A is not implemented");
+    }
+    if (!is_hex64(value)) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- word or a "
+                            "valid sha256 value");
+    }
+    auth->payload = S3_PAYLOAD_SHA256;
+    (void)copy(value, auth->payload_hash, sizeof(auth->payload_hash));
+    return 0;
+}
+
+/* ---- the header form ---- */
+
+/* The value of `name` in "Credential=..., SignedHeaders=..., Signature=..."; each exactly once. */
+static bool find_field(struct slice fields, const char *name, struct slice *ret)
+{
+    unsigned int found = 0;
+    size_t name_len = strlen(name);
+
+    while (fields.len > 0) {
+        const char *comma = memchr(fields.data, ',', fields.len);
+        size_t len = comma != NULL ? (size_t)(comma - fields.data) : fields.len;
+        struct slice field = trim((struct slice){fields.data, len});
+
+        if (field.len > name_len && memcmp(field.data, name, name_len) == 0 &&
+            field.data[name_len] == '=') {
+            *ret = (struct slice){field.data + name_len + 1, field.len - name_len - 1};
+            found++;
+        }
+        fields.data += len + (comma != NULL ? 1 : 0);
+        fields.len -= len + (comma != NULL ? 1 : 0);
+    }
+    return found == 1;
+}
+
+static int parse_time(const struct s3_message *message, const struct s3_auth_rules *rules,
+                      struct s3_auth *auth, struct s3_fault *fault)
+{
+    struct slice amz = trim(s3_message_header(message, "x-amz-date"));
+    struct slice date = trim(s3_message_header(message, "date"));
+    int error = amz.data != NULL ? s3_timestamp_parse(amz, &auth->time_s)
+                                 : s3_http_date_parse(date, &auth->time_s);
+
+    if (amz.data == NULL && error < 0) {
+        error = s3_timestamp_parse(date, &auth->time_s);
+    }
+    if (error < 0 || count_headers(message, "x-amz-date") > 1) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED,
+                            "AWS authentication requires a valid Date or x-amz-date header");
+    }
+    s3_timestamp_format(auth->time_s, auth->timestamp);
+    if (memcmp(auth->timestamp, auth->date, S3_DATE_SIZE - 1) != 0) {
+        return s3_fault_set(fault, S3_AUTHORIZATION_HEADER_MALFORMED,
+                            "The date of the credential is not that of the request");
+    }
+    if (auth->time_s > rules->now_s + S3_SKEW_S || auth->time_s < rules->now_s - S3_SKEW_S) {
+        return s3_fault_set(fault, S3_REQUEST_TIME_TOO_SKEWED, "%s", "");
+    }
+    return 0;
+}
+
+static int check_scheme(struct slice *value, struct s3_fault *fault)
+{
+    if (value->len == 0) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "The Authorization header is empty");
+    }
+    if (slice_starts_with(*value, slice_of("AWS4-ECDSA-P256-SHA256"))) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "Signature Version 4A is not implemented");
+    }
+    if (slice_starts_with(*value, slice_of("AWS "))) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Signature Version 2 is not supported. Please use AWS4-HMAC-SHA256");
+    }
+    if (!slice_starts_with(*value, slice_of(algorithm)) || value->len == strlen(algorithm) ||
+        value->data[strlen(algorithm)] != ' ') {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unsupported Authorization Type");
+    }
+    value->data += strlen(algorithm);
+    value->len -= strlen(algorithm);
+    return 0;
+}
+
+static int parse_header_form(const struct s3_message *message, const struct s3_auth_rules *rules,
+                             struct s3_auth *auth, struct s3_fault *fault)
+{
+    const enum s3_code malformed = S3_AUTHORIZATION_HEADER_MALFORMED;
+    struct slice value = trim(s3_message_header(message, "authorization"));
+    struct slice hash = s3_message_header(message, "x-amz-content-sha256");
+    struct slice credential;
+    struct slice names;
+    struct slice signature;
+    int error = check_scheme(&value, fault);
+
+    if (error < 0) {
+        return error;
+    }
+    if (count_headers(message, "authorization") != 1 ||
+        !find_field(value, "Credential", &credential) ||
+        !find_field(value, "SignedHeaders", &names) ||
+        !find_field(value, "Signature", &signature) || !is_hex64(signature) ||
+        !copy(names, auth->signed_headers_text, sizeof(auth->signed_headers_text))) {
+        return s3_fault_set(fault, malformed, "%s", "");
+    }
+    (void)copy(signature, auth->signature, sizeof(auth->signature));
+    error = parse_credential(credential, rules, auth, malformed, fault);
+    if (error == 0) {
+        error = parse_time(message, rules, auth, fault);
+    }
+    if (error == 0) {
+        error = check_signed_headers(message, auth, malformed, fault);
+    }
+    if (error < 0) {
+        return error;
+    }
+    if (count_headers(message, "x-amz-content-sha256") != 1) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Missing required header for this request: x-amz-content-sha256");
+    }
+    if (!copy(trim(s3_message_header(message, "x-amz-security-token")), auth->session_token,
+              sizeof(auth->session_token))) {
+        return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
+    }
+    return parse_payload(hash, auth, fault);
+}
+
+/* ---- the query form ---- */
+
+static size_t count_params(struct slice query, const char *name)
+{
+    size_t count = 0;
+
+    while (query.len > 0) {
+        const char *amp = memchr(query.data, '&', query.len);
+        size_t len = amp != NULL ? (size_t)(amp - query.data) : query.len;
+
+        count += s3_query_get((struct slice){query.data, len}, name, NULL) != 0 ? 1U : 0U;
+        query.data += len + (amp != NULL ? 1 : 0);
+        query.len -= len + (amp != NULL ? 1 : 0);
+    }
+    return count;
+}
+
+/* One parameter, there exactly once. */
+static bool take_param(struct slice query, const char *name, char *ret, size_t size)
+{
+    CLEANUP(buf_done) struct buf value = BUF_INIT(16384);
+
+    return count_params(query, name) == 1 && s3_query_get(query, name, &value) == 1 &&
+           copy((struct slice){buf_str(&value), buf_len(&value)}, ret, size);
+}
+
+static bool parse_expires(const char *text, uint32_t *ret)
+{
+    uint32_t value = 0;
+    size_t len = strlen(text);
+
+    if (len == 0 || len > 6) {
+        return false;
+    }
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return false;
+        }
+        value = value * 10 + (uint32_t)(text[i] - '0');
+    }
+    *ret = value;
+    return value >= 1 && value <= S3_PRESIGN_MAX_S;
+}
+
+static int parse_validity(const struct s3_message *message, const struct s3_auth_rules *rules,
+                          struct s3_auth *auth, struct s3_fault *fault)
+{
+    const enum s3_code malformed = S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR;
+    char expires[16];
+
+    if (!take_param(message->query, "X-Amz-Date", auth->timestamp, sizeof(auth->timestamp)) ||
+        s3_timestamp_parse(slice_of(auth->timestamp), &auth->time_s) < 0) {
+        return s3_fault_set(fault, malformed, "X-Amz-Date must be in the form yyyyMMddTHHmmssZ");
+    }
+    if (!take_param(message->query, "X-Amz-Expires", expires, sizeof(expires)) ||
+        !parse_expires(expires, &auth->expires_s)) {
+        return s3_fault_set(fault, malformed, "X-Amz-Expires must be a number from 1 to 604800");
+    }
+    if (memcmp(auth->timestamp, auth->date, S3_DATE_SIZE - 1) != 0) {
+        return s3_fault_set(fault, malformed,
+                            "The date of the credential is not that of the request");
+    }
+    if (auth->time_s > rules->now_s + S3_SKEW_S) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "Request is not yet valid");
+    }
+    if (rules->now_s > auth->time_s + (int64_t)auth->expires_s) {
+        return s3_fault_set(fault, S3_REQUEST_EXPIRED, "%s", "");
+    }
+    return 0;
+}
+
+static int query_payload(const struct s3_message *message, struct s3_auth *auth,
+                         struct s3_fault *fault)
+{
+    CLEANUP(buf_done) struct buf value = BUF_INIT(256);
+    struct slice header = s3_message_header(message, "x-amz-content-sha256");
+    size_t params = count_params(message->query, "X-Amz-Content-Sha256");
+
+    if (count_headers(message, "x-amz-content-sha256") + params > 1) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST, "x-amz-content-sha256 is there twice");
+    }
+    if (header.data != NULL) {
+        return parse_payload(header, auth, fault);
+    }
+    if (params == 1) {
+        if (s3_query_get(message->query, "X-Amz-Content-Sha256", &value) != 1) {
+            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "X-Amz-Content-Sha256 is malformed");
+        }
+        return parse_payload((struct slice){buf_str(&value), buf_len(&value)}, auth, fault);
+    }
+    return parse_payload(slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
+}
+
+static int parse_query_form(const struct s3_message *message, const struct s3_auth_rules *rules,
+                            struct s3_auth *auth, struct s3_fault *fault)
+{
+    const enum s3_code malformed = S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR;
+    char text[512];
+    int error;
+
+    if (!take_param(message->query, "X-Amz-Algorithm", text, sizeof(text)) ||
+        strcmp(text, algorithm) != 0) {
+        return s3_fault_set(fault, malformed, "X-Amz-Algorithm must be \"AWS4-HMAC-SHA256\"");
+    }
+    if (!take_param(message->query, "X-Amz-Credential", text, sizeof(text))) {
+        return s3_fault_set(fault, malformed, "X-Amz-Credential is missing or malformed");
+    }
+    error = parse_credential(slice_of(text), rules, auth, malformed, fault);
+    if (error < 0) {
+        return error;
+    }
+    if (!take_param(message->query, "X-Amz-SignedHeaders", auth->signed_headers_text,
+                    sizeof(auth->signed_headers_text)) ||
+        !take_param(message->query, "X-Amz-Signature", auth->signature, sizeof(auth->signature)) ||
+        !is_hex64(slice_of(auth->signature))) {
+        return s3_fault_set(fault, malformed,
+                            "X-Amz-SignedHeaders or X-Amz-Signature is missing or malformed");
+    }
+    if (count_params(message->query, "X-Amz-Security-Token") > 0 &&
+        !take_param(message->query, "X-Amz-Security-Token", auth->session_token,
+                    sizeof(auth->session_token))) {
+        return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
+    }
+    error = parse_validity(message, rules, auth, fault);
+    if (error == 0) {
+        error = check_signed_headers(message, auth, malformed, fault);
+    }
+    return error < 0 ? error : query_payload(message, auth, fault);
+}
+
+/* ---- which form ---- */
+
+static bool has_query_auth(struct slice query)
+{
+    static const char *const names[] = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature",
+                                        "X-Amz-SignedHeaders", "X-Amz-Expires"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (count_params(query, names[i]) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int parse_anonymous(const struct s3_message *message, struct s3_auth *auth,
+                           struct s3_fault *fault)
+{
+    struct slice hash = s3_message_header(message, "x-amz-content-sha256");
+    int error;
+
+    if (count_params(message->query, "AWSAccessKeyId") > 0) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Signature Version 2 is not supported. Please use AWS4-HMAC-SHA256");
+    }
+    error = parse_payload(hash.data != NULL ? hash : slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
+    if (error == 0 &&
+        (auth->payload == S3_PAYLOAD_STREAMING || auth->payload == S3_PAYLOAD_STREAMING_TRAILER)) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "A signed body needs a signed request");
+    }
+    return error;
+}
+
+int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *rules,
+                  struct s3_auth *ret, struct s3_fault *fault)
+{
+    bool header = s3_message_header(message, "authorization").data != NULL;
+    bool query = has_query_auth(message->query);
+    AUTOFREE struct s3_auth *auth = calloc(1, sizeof(*auth));
+    int error;
+
+    if (auth == NULL) {
+        (void)s3_fault_set(fault, S3_INTERNAL_ERROR, "%s", "");
+        return -ENOMEM;
+    }
+    if (header && query) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
+                            "parameter or the Authorization header should be specified");
+    }
+    auth->kind = header ? S3_AUTH_HEADER : query ? S3_AUTH_QUERY : S3_AUTH_NONE;
+    if (header) {
+        error = parse_header_form(message, rules, auth, fault);
+    } else if (query) {
+        error = parse_query_form(message, rules, auth, fault);
+    } else {
+        error = parse_anonymous(message, auth, fault);
+    }
+    if (error == 0) {
+        *ret = *auth;
+    }
+    return error;
+}
+
+int s3_auth_verify(const struct s3_message *message, const struct s3_auth *auth,
+                   const struct s3_signing_key *key, struct s3_fault *fault)
+{
+    CLEANUP(buf_done) struct buf canonical = BUF_INIT(256 * 1024);
+    char expected[S3_HEX_SIZE] = {0};
+    char scope[S3_SCOPE_SIZE];
+    int error;
+
+    if (auth->kind == S3_AUTH_NONE) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "%s", "");
+    }
+    error = s3_scope_format(auth->timestamp, auth->region, "s3", scope);
+    if (error == 0) {
+        error = s3_canonical_request(message, slice_of(auth->signed_headers_text),
+                                     auth->payload_hash, auth->kind == S3_AUTH_QUERY, &canonical);
+    }
+    if (error == 0) {
+        error = s3_signature((struct slice){buf_str(&canonical), buf_len(&canonical)},
+                             auth->timestamp, scope, key, expected);
+    }
+    if (error == -ENOMEM) {
+        (void)s3_fault_set(fault, S3_INTERNAL_ERROR, "%s", "");
+        return error;
+    }
+    if (error < 0 || CRYPTO_memcmp(expected, auth->signature, S3_HEX_SIZE) != 0) {
+        return s3_fault_set(fault, S3_SIGNATURE_DOES_NOT_MATCH, "%s", "");
+    }
+    return 0;
+}
