@@ -133,10 +133,9 @@ void http_cancel(struct http_client *client, struct http_request *request);
 void http_resume(struct http_client *client, struct http_request *request);
 
 struct http_stats {
-    uint64_t requests;
+    uint64_t requests;    /* done so far */
     uint64_t connections; /* opened so far */
-    uint64_t active;      /* requests on a connection now */
-    uint64_t queued;
+    uint64_t pending;     /* requests submitted and not done yet */
 };
 void http_client_stats(struct http_client *client, struct http_stats *ret);
 

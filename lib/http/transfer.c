@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/transfer.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+#include "util/clock.h"
+
+enum { RECEIVE_BUFFER = 128 * 1024, SEND_BUFFER = 128 * 1024, CA_CACHE_S = 300 };
+
+int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer **ret)
+{
+    struct transfer *transfer = calloc(1, sizeof(*transfer));
+    uint32_t timeout_ms = request->timeout_ms != 0 ? request->timeout_ms : 60000;
+
+    if (transfer == NULL) {
+        return -ENOMEM;
+    }
+    transfer->request = request;
+    transfer->head.max = TRANSFER_HEAD_MAX;
+    transfer->start_ms = now_ms;
+    transfer->progress_ms = now_ms;
+    transfer->deadline_ms = now_ms + timeout_ms;
+    *ret = transfer;
+    return 0;
+}
+
+void transfer_free(struct transfer *transfer)
+{
+    if (transfer != NULL) {
+        curl_slist_free_all(transfer->headers);
+        buf_done(&transfer->head);
+        free(transfer);
+    }
+}
+
+static void progressed(struct transfer *transfer)
+{
+    transfer->progress_ms = clock_monotonic_ms(clock_real());
+}
+
+/* ---- the body that goes out ---- */
+
+/* The source must have nothing left when the promised size has been read. */
+static bool source_has_more(struct http_request *request)
+{
+    char byte;
+
+    return request->read(request, &byte, 1) > 0;
+}
+
+static size_t on_read(char *buffer, size_t size, size_t count, void *arg)
+{
+    struct transfer *transfer = arg;
+    struct http_request *request = transfer->request;
+    bool known = request->size != HTTP_SIZE_UNKNOWN;
+    uint64_t left = known ? request->size - transfer->sent : UINT64_MAX;
+    size_t cap = size * count < left ? size * count : (size_t)left;
+    ssize_t n;
+
+    progressed(transfer);
+    if (cap == 0) {
+        return 0;
+    }
+    if (request->data != NULL) {
+        memcpy(buffer, (const char *)request->data + transfer->sent, cap);
+        transfer->sent += cap;
+        return cap;
+    }
+    n = request->read(request, buffer, cap);
+    if (n == -EAGAIN) {
+        transfer->paused = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    if (n < 0 || (n == 0 && known)) {
+        transfer->callback_error = n < 0 ? (int)n : -EBADMSG;
+        return CURL_READFUNC_ABORT;
+    }
+    transfer->sent += (uint64_t)n;
+    if (known && transfer->sent == request->size && source_has_more(request)) {
+        transfer->callback_error = -EBADMSG;
+        return CURL_READFUNC_ABORT;
+    }
+    return (size_t)n;
+}
+
+/* libcurl wants to send the body again, from its start: a kept connection turned out to be dead. */
+static int on_seek(void *arg, curl_off_t offset, int origin)
+{
+    struct transfer *transfer = arg;
+    struct http_request *request = transfer->request;
+
+    if (offset != 0 || origin != SEEK_SET) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    if (request->data == NULL && transfer->sent > 0 &&
+        (request->rewind == NULL || request->rewind(request) < 0)) {
+        return CURL_SEEKFUNC_FAIL;
+    }
+    transfer->sent = 0;
+    return CURL_SEEKFUNC_OK;
+}
+
+/* ---- the answer ---- */
+
+static struct slice trim(struct slice s)
+{
+    while (s.len > 0 && isspace((unsigned char)s.data[0]) != 0) {
+        s.data++;
+        s.len--;
+    }
+    while (s.len > 0 && isspace((unsigned char)s.data[s.len - 1]) != 0) {
+        s.len--;
+    }
+    return s;
+}
+
+/* Split the collected lines; names are made lower case where they stand. */
+static int split_head(struct transfer *transfer)
+{
+    char *line = transfer->head.data;
+    char *end = line != NULL ? line + transfer->head.len : NULL;
+
+    transfer->field_count = 0;
+    while (line != NULL && line < end) {
+        char *lf = memchr(line, '\n', (size_t)(end - line));
+        char *next = lf != NULL ? lf + 1 : end;
+        char *colon = memchr(line, ':', (size_t)(next - line));
+
+        if (colon != NULL && memcmp(line, "HTTP/", 5) != 0) {
+            if (transfer->field_count == TRANSFER_FIELDS_MAX) {
+                return -EIO;
+            }
+            for (char *c = line; c < colon; c++) {
+                *c = (char)tolower((unsigned char)*c);
+            }
+            transfer->fields[transfer->field_count++] = (struct http_field){
+                .name = {line, (size_t)(colon - line)},
+                .value = trim((struct slice){colon + 1, (size_t)(next - colon) - 1})};
+        }
+        line = next;
+    }
+    return 0;
+}
+
+static int give_head(struct transfer *transfer)
+{
+    struct http_request *request = transfer->request;
+    int error = buf_error(&transfer->head) < 0 ? -EIO : split_head(transfer);
+
+    transfer->head_done = true;
+    if (error == 0 && request->head != NULL) {
+        struct http_head head = {.status = transfer->http_status,
+                                 .fields = transfer->fields,
+                                 .count = transfer->field_count};
+
+        error = request->head(request, &head);
+    }
+    return error;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *arg)
+{
+    struct transfer *transfer = arg;
+    size_t len = size * count;
+
+    progressed(transfer);
+    if (len >= 5 && memcmp(data, "HTTP/", 5) == 0) {
+        long status = 0;
+
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        transfer->http_status = (int)status;
+        transfer->head_done = false;
+        buf_reset(&transfer->head);
+    }
+    if (transfer->head_done) {
+        return len; /* a trailer of a chunked answer: nobody asks for it */
+    }
+    buf_add(&transfer->head, data, len);
+    if (trim((struct slice){data, len}).len == 0 && transfer->http_status >= 200) {
+        transfer->callback_error = give_head(transfer);
+    }
+    return transfer->callback_error == 0 ? len : 0;
+}
+
+static size_t on_write(char *data, size_t size, size_t count, void *arg)
+{
+    struct transfer *transfer = arg;
+    struct http_request *request = transfer->request;
+    size_t len = size * count;
+    int error = 0;
+
+    progressed(transfer);
+    if (request->write != NULL) {
+        error = request->write(request, data, len);
+    }
+    if (error == -EAGAIN) {
+        transfer->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    if (error != 0) {
+        transfer->callback_error = error;
+        return 0;
+    }
+    transfer->received += len;
+    return len;
+}
+
+/* ---- setting up ---- */
+
+static int add_header_line(struct transfer *transfer, const char *name, const char *value)
+{
+    CLEANUP(buf_done) struct buf line = BUF_INIT(TRANSFER_HEAD_MAX);
+    struct curl_slist *list;
+
+    buf_addstr(&line, name);
+    if (value == NULL) {
+        buf_addstr(&line, ":"); /* libcurl's own header of that name is left out */
+    } else if (value[0] == '\0') {
+        buf_addstr(&line, ";"); /* sent without a value */
+    } else {
+        buf_addf(&line, ": %s", value);
+    }
+    if (buf_error(&line) < 0) {
+        return buf_error(&line) == -EFBIG ? -EINVAL : -ENOMEM;
+    }
+    if (strpbrk(buf_str(&line), "\r\n") != NULL) {
+        return -EINVAL; /* nobody adds headers through a value */
+    }
+    list = curl_slist_append(transfer->headers, buf_str(&line));
+    if (list == NULL) {
+        return -ENOMEM;
+    }
+    transfer->headers = list;
+    return 0;
+}
+
+static int set_headers(struct transfer *transfer)
+{
+    const struct http_request *request = transfer->request;
+    int error = add_header_line(transfer, "Expect", NULL);
+
+    for (size_t i = 0; error == 0 && i < request->header_count; i++) {
+        error = add_header_line(transfer, request->headers[i].name, request->headers[i].value);
+    }
+    return error;
+}
+
+/* curl_easy_setopt() fails only for options that this libcurl was built without, or for memory. */
+#define SET(option, value) failed |= curl_easy_setopt(easy, option, value) != CURLE_OK
+
+static bool set_common(CURL *easy, const struct transfer_options *options)
+{
+    bool failed = false;
+
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_PATH_AS_IS, 1L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_PROXY, options->proxy != NULL ? options->proxy : "");
+    SET(CURLOPT_USERAGENT, options->user_agent);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout_ms);
+    SET(CURLOPT_MAXAGE_CONN, (long)options->idle_close_s);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
+    SET(CURLOPT_SHARE, options->share);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_S);
+    if (options->ca_file != NULL) {
+        /* The directory of the system's authorities stays, unless only ours shall count. */
+        SET(CURLOPT_CAINFO, options->ca_file);
+        if (options->ca_only) {
+            SET(CURLOPT_CAPATH, NULL);
+        }
+    }
+    if (options->cert_file != NULL) {
+        SET(CURLOPT_SSLCERT, options->cert_file);
+        SET(CURLOPT_SSLKEY, options->key_file);
+    }
+    return failed;
+}
+
+static bool set_method(struct transfer *transfer, CURL *easy)
+{
+    const struct http_request *request = transfer->request;
+    bool failed = false;
+
+    if (request->has_body) {
+        SET(CURLOPT_UPLOAD, 1L);
+        SET(CURLOPT_READFUNCTION, on_read);
+        SET(CURLOPT_READDATA, transfer);
+        SET(CURLOPT_SEEKFUNCTION, on_seek);
+        SET(CURLOPT_SEEKDATA, transfer);
+        if (request->size != HTTP_SIZE_UNKNOWN) {
+            SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->size);
+        }
+    } else if (strcmp(request->method, "HEAD") == 0) {
+        SET(CURLOPT_NOBODY, 1L);
+        return failed;
+    }
+    if (request->has_body ? strcmp(request->method, "PUT") != 0
+                          : strcmp(request->method, "GET") != 0) {
+        SET(CURLOPT_CUSTOMREQUEST, request->method);
+    }
+    return failed;
+}
+
+int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfer_options *options,
+                     uint64_t now_ms)
+{
+    const struct http_request *request = transfer->request;
+    bool failed = false;
+    int error = set_headers(transfer);
+
+    transfer->easy = easy;
+    if (error < 0) {
+        return error;
+    }
+    SET(CURLOPT_URL, request->url);
+    SET(CURLOPT_PRIVATE, transfer);
+    SET(CURLOPT_ERRORBUFFER, transfer->error_text);
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, transfer);
+    SET(CURLOPT_WRITEFUNCTION, on_write);
+    SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_TIMEOUT_MS,
+        (long)(transfer->deadline_ms > now_ms ? transfer->deadline_ms - now_ms : 1));
+    failed |= set_common(easy, options);
+    failed |= set_method(transfer, easy);
+    transfer->progress_ms = now_ms;
+    return failed ? -ENOMEM : 0;
+}
+
+/* ---- the end ---- */
+
+static int errno_of(CURLcode code, long os_error)
+{
+    switch (code) {
+    case CURLE_OK:
+        return 0;
+    case CURLE_OPERATION_TIMEDOUT:
+        return -ETIMEDOUT;
+    case CURLE_COULDNT_CONNECT:
+        return os_error == EHOSTUNREACH || os_error == ENETUNREACH ? -EHOSTUNREACH : -ECONNREFUSED;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return -EHOSTUNREACH;
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_FAIL_REWIND:
+    case CURLE_PARTIAL_FILE:
+        return -ECONNRESET;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_ENGINE_SETFAILED:
+    case CURLE_USE_SSL_FAILED:
+        return -EPROTO;
+    case CURLE_OUT_OF_MEMORY:
+        return -ENOMEM;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return -EINVAL;
+    default:
+        return -EIO;
+    }
+}
+
+/* "host[:port]" of a URL: what may be told of it. */
+static struct slice host_of(const char *url)
+{
+    const char *start = strstr(url, "://");
+    size_t len;
+
+    start = start != NULL ? start + 3 : url;
+    len = strcspn(start, "/?#");
+    for (size_t i = 0; i < len; i++) {
+        if (start[i] == '@') {
+            return (struct slice){start + i + 1, len - i - 1};
+        }
+    }
+    return (struct slice){start, len};
+}
+
+void transfer_result(struct transfer *transfer, CURLcode code, uint64_t now_ms,
+                     struct http_result *ret)
+{
+    struct slice host = host_of(transfer->request->url);
+    curl_off_t first_byte_us = 0;
+    long os_error = 0;
+    long connects = 0;
+
+    ret->http_status = transfer->http_status;
+    ret->sent_bytes = transfer->sent;
+    ret->received_bytes = transfer->received;
+    ret->total_ms = (uint32_t)(now_ms - transfer->start_ms);
+    if (transfer->easy != NULL) {
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &connects);
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_STARTTRANSFER_TIME_T, &first_byte_us);
+        ret->reused = connects == 0 && transfer->http_status != 0;
+        ret->first_byte_ms = (uint32_t)(first_byte_us / 1000);
+    }
+    if (transfer->callback_error != 0) {
+        ret->status = error_set(&ret->error, transfer->callback_error,
+                                "the request to %.*s was ended", (int)host.len, host.data);
+        return;
+    }
+    ret->status = errno_of(code, os_error);
+    if (ret->status == -EPROTO) {
+        error_set(&ret->error, ret->status,
+                  "TLS with %.*s failed: %s (is the authority that signed its certificate known "
+                  "here? give it as the CA file)",
+                  (int)host.len, host.data,
+                  transfer->error_text[0] != '\0' ? transfer->error_text
+                                                  : curl_easy_strerror(code));
+    } else if (ret->status < 0) {
+        error_set(&ret->error, ret->status, "%.*s: %s", (int)host.len, host.data,
+                  transfer->error_text[0] != '\0' ? transfer->error_text
+                                                  : curl_easy_strerror(code));
+    }
+}
