@@ -28,13 +28,13 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(WARNINGS) -I. -Itests/unit $(CFLAGS)
 ALL_LDFLAGS := -pthread -pie -Wl,-z,relro,-z,now $(if $(SANITIZE),-fsanitize=$(SANITIZE)) $(LDFLAGS)
 CHECK_CFLAGS = $(filter-out -MMD -MP,$(ALL_CFLAGS))
 
-# A program is a folder: its main.c and its modules. program:folder
+# A program is a folder: its main.c and its modules. program:folder. Modules may come before main.c does.
 PROGRAMS := $(foreach p,skyvol-controller:csi/controller skyvol-node:csi/node skyvol-holder:csi/holder \
             skyvol-mount:mounter skyvol-meta:metaserver skyvol-s3:s3proxy skyvolctl:cli,\
-            $(if $(wildcard $(lastword $(subst :, ,$(p)))/main.c),$(p)))
+            $(if $(wildcard $(lastword $(subst :, ,$(p)))/*.c),$(p)))
 program_name = $(firstword $(subst :, ,$(1)))
 program_dir = $(lastword $(subst :, ,$(1)))
-BINARIES := $(foreach p,$(PROGRAMS),$(BUILD)/bin/$(call program_name,$(p)))
+BINARIES := $(foreach p,$(PROGRAMS),$(if $(wildcard $(call program_dir,$(p))/main.c),$(BUILD)/bin/$(call program_name,$(p))))
 DIRS := $(foreach p,$(PROGRAMS),$(call program_dir,$(p)))
 
 PROTOS := $(wildcard proto/*.proto proto/skyvol/*/*/*.proto)

@@ -53,6 +53,19 @@ void keep_free(struct keep *keep);
 DEFINE_CLEANUP(struct keep *, keep_free);
 
 /*
+ * Under a holder: what it hands to a starting mounter is adopted (takes the descriptor, also on
+ * failure), what is made later is registered by `hold`, which returns once it is safe. `hold` is
+ * called with the keep's lock held, so that a region is never used before; it has its own deadline.
+ * keep_each() shows every region and blob, for a holder that has lost them; it stops at the first
+ * negative result and returns it.
+ */
+typedef int keep_hold_fn(void *context, const char *name, int fd, struct error *err);
+void keep_set_hold(struct keep *keep, keep_hold_fn *hold, void *context);
+int keep_adopt(struct keep *keep, const char *name, int fd) __attribute__((warn_unused_result));
+int keep_each(struct keep *keep, keep_hold_fn *visit, void *context, struct error *err)
+    __attribute__((warn_unused_result));
+
+/*
  * The region called `name`, made if it does not exist. Asking twice gives the same region.
  * Errors: -EINVAL (name, size 0), -ENOSPC (too many), -ENOMEM, -ETIMEDOUT (the holder has not
  * acknowledged within 10 s). `err` may be NULL.

@@ -37,6 +37,9 @@
  * one journal record, then reply; on a later request with the same unique send the recorded reply.
  * The record may go once the reply has returned (the slot is empty by then, nobody will replay).
  *
+ * FORGETs: implement forget_multi. Without it libfuse calls forget for each of a batch, all with
+ * one unique.
+ *
  * A handler that answers at once and changes nothing may use fuse_reply_*() directly, without a
  * pending. All functions may be called from any thread; callbacks run without locks.
  */

@@ -14,9 +14,9 @@
  * "session": the `init` operation of a successor runs as usual, but its wishes are replaced by
  * what was agreed on then.
  *
- * With `resend` the kernel (6.9 and later) is also asked to deliver every unanswered request
- * again; then those come instead of the slots' copies, and FORGETs come from the slots. It adds
- * only one case: a process killed inside read(2) whose pages had been swapped out.
+ * With `resend` the kernel (6.9 and later) is asked to deliver every unanswered request again; then
+ * those come instead of the slots' copies, and FORGETs, which have no answer, come from the slots.
+ * The slots alone are enough; it is a second way to the same end, for a kernel that has it.
  */
 #ifndef MOUNTER_SESSION_H
 #define MOUNTER_SESSION_H

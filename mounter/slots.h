@@ -62,7 +62,10 @@ void slots_clear(struct slots *slots, int index);
 /* Clear and give back for the next request. */
 void slots_release(struct slots *slots, int index);
 
-/* Occupied slots found at adoption, ordered by unique, each unique once. Returns how many. */
-unsigned slots_occupied(struct slots *slots, int *ret, unsigned cap);
+/*
+ * The occupied slots of a predecessor, ordered by unique, each unique once; `ret` has room for
+ * slots_count(). Returns how many, or -ENOMEM. To be called once, before the first slots_take().
+ */
+int slots_occupied(struct slots *slots, int *ret) __attribute__((warn_unused_result));
 
 #endif
