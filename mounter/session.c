@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
 #include <signal.h>
@@ -445,9 +446,16 @@ static int open_fuse(struct session *s, const struct session_config *config, str
     AUTOFREE char *options = strdup(config->options != NULL ? config->options : "");
     struct fuse_args args = FUSE_ARGS_INIT(1, argv);
     char path[32];
+    int device = -1;
 
     if (options == NULL) {
         return -ENOMEM;
+    }
+    if (config->device >= 0) {
+        device = fcntl(config->device, F_DUPFD_CLOEXEC, 3); /* libfuse will close it */
+        if (device < 0) {
+            return -errno;
+        }
     }
     if (config->device < 0 && options[0] != '\0') {
         argv[2] = options;
@@ -456,10 +464,12 @@ static int open_fuse(struct session *s, const struct session_config *config, str
     s->fuse = fuse_session_new(&args, &s->ops, sizeof(s->ops), config->userdata);
     fuse_opt_free_args(&args);
     if (s->fuse == NULL) {
+        cleanup_close(&device);
         return error_set(err, -EINVAL, "libfuse refuses the mount options");
     }
-    (void)snprintf(path, sizeof(path), "/dev/fd/%d", config->device);
+    (void)snprintf(path, sizeof(path), "/dev/fd/%d", device);
     if (fuse_session_mount(s->fuse, config->device < 0 ? config->mountpoint : path) < 0) {
+        cleanup_close(&device);
         return error_set(err, -EIO, "cannot mount on %s",
                          config->device < 0 ? config->mountpoint : path);
     }

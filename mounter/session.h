@@ -38,7 +38,7 @@ struct session_config {
     const struct fuse_lowlevel_ops *ops;
     void *userdata;         /* what fuse_req_userdata() gives; borrowed */
     struct keep *keep;      /* borrowed, outlives the session */
-    int device;             /* /dev/fuse, mounted by the holder: taken over; -1: mount here */
+    int device;             /* /dev/fuse, mounted by the holder, duplicated; -1: mount here */
     const char *mountpoint; /* with device -1 */
     const char *options;    /* with device -1: for mount(8), "allow_other,fsname=..."; or NULL */
     unsigned threads;       /* that read requests: 1 to 64; 0: 4 */
