@@ -218,6 +218,7 @@ struct objstore_caps {
 
 struct objstore_result {
     int status;                /* 0 or a negative errno value, as listed above */
+    int s3_code;               /* enum s3_code (s3/error.h) when the store named one, else 0 */
     struct error error;        /* text for people when status < 0 */
     struct objstore_info info; /* HEAD, GET, PUT, COPY, UPLOAD_PART(_COPY), UPLOAD_COMPLETE */
     const char *upload_id;     /* UPLOAD_CREATE */

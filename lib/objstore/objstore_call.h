@@ -15,12 +15,14 @@
 #define OBJSTORE_OBJSTORE_CALL_H
 
 #include "objstore/objstore.h"
+#include "util/arena.h"
 #include "util/buf.h"
+#include "util/cleanup.h"
 
 struct objstore_answer {
     struct objstore_result result; /* its pointers lead into `memory` */
     struct buf body;               /* GET without a sink: the bytes; set body.max to the limit */
-    void *memory;
+    struct arena *memory;
 };
 
 #define OBJSTORE_ANSWER_INIT                                                                       \
@@ -32,5 +34,10 @@ struct objstore_answer {
 int objstore_call(struct objstore *store, struct objstore_request *request,
                   struct objstore_answer *ret);
 void objstore_answer_done(struct objstore_answer *answer);
+
+/* The same for anything that takes such requests (lib/volume). */
+typedef void objstore_submit_fn(void *target, struct objstore_request *request);
+int objstore_call_by(objstore_submit_fn *submit, void *target, struct objstore_request *request,
+                     struct objstore_answer *ret);
 
 #endif

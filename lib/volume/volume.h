@@ -52,6 +52,8 @@ void volume_resume(struct volume *volume, struct objstore_request *request);
 struct objstore_answer;
 int volume_call(struct volume *volume, struct objstore_request *request,
                 struct objstore_answer *ret);
+int volume_call_internal(struct volume *volume, struct objstore_request *request,
+                         struct objstore_answer *ret);
 
 /*
  * Find out what the bucket can do and keep it. Blocks. Probing writes and removes one object under

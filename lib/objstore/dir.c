@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objstore/dir.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "objstore/dir_internal.h"
+#include "util/clock.h"
+#include "util/container.h"
+#include "util/log.h"
+
+enum {
+    DEFAULT_THREADS = 8,
+    DEFAULT_TIMEOUT_MS = 60000,
+    COMMIT_MAX = 256, /* jobs in one transaction */
+    TICK_MS = 500,
+    GARBAGE_MAX = 256,
+    PART_MIN = 5 * 1024 * 1024,
+};
+
+enum job_next job_fail(struct job *job, int status, enum s3_code code, const char *format, ...)
+{
+    va_list args;
+
+    job->result.status = status;
+    job->result.s3_code = (int)code;
+    job->result.error.code = status;
+    va_start(args, format);
+    (void)vsnprintf(job->result.error.text, sizeof(job->result.error.text), format, args);
+    va_end(args);
+    return JOB_DONE;
+}
+
+enum job_next job_fail_commit(struct job *job)
+{
+    int status = job->commit_status;
+
+    switch (status) {
+    case 0:
+        return JOB_DONE;
+    case -EEXIST:
+    case -ESTALE:
+        return job_fail(job, status, S3_PRECONDITION_FAILED, "the condition does not hold");
+    case -ENOENT:
+        return job_fail(job, status, S3_OK, "no such key or upload");
+    default:
+        return job_fail(job, status, S3_OK, "cannot write to the index: %s", strerror(-status));
+    }
+}
+
+static void job_end(struct job *job)
+{
+    struct dir_store *store = job->store;
+    struct objstore_request *request = job->request;
+
+    dir_write_drop(job);
+    mutex_lock(&store->lock);
+    request->store_private[0] = NULL; /* under the lock: a cancel may be looking */
+    mutex_unlock(&store->lock);
+    request->done(request, &job->result);
+    arena_done(&job->arena);
+    free(job);
+    mutex_lock(&store->lock);
+    if (--store->jobs == 0) {
+        cond_broadcast(&store->idle);
+    }
+    mutex_unlock(&store->lock);
+}
+
+static void enqueue_locked(struct dir_store *store, struct job *job) REQUIRES(&store->lock)
+{
+    job->place = JOB_QUEUED;
+    TAILQ_INSERT_TAIL(&store->queue, job, link);
+    cond_signal(&store->work);
+}
+
+/* What the job's step said; the job may be gone afterwards. */
+static void job_go_on(struct job *job, enum job_next next)
+{
+    struct dir_store *store = job->store;
+
+    if (next == JOB_DONE) {
+        job_end(job);
+        return;
+    }
+    mutex_lock(&store->lock);
+    if (next == JOB_COMMIT) {
+        job->place = JOB_COMMITTING;
+        TAILQ_INSERT_TAIL(&store->commits, job, link);
+        cond_signal(&store->commit_work);
+    } else if (job->resumed || job->cancelled) {
+        enqueue_locked(store, job);
+    } else {
+        job->place = JOB_PARKED;
+        TAILQ_INSERT_TAIL(&store->parked, job, link);
+    }
+    mutex_unlock(&store->lock);
+}
+
+static enum job_next run_step(struct dir_worker *worker, struct job *job, bool cancelled)
+{
+    if (cancelled && !job->committed) {
+        return job_fail(job, job->timed_out ? -ETIMEDOUT : -ECANCELED, S3_REQUEST_TIMEOUT,
+                        job->timed_out ? "the bytes did not come or go in time" : "cancelled");
+    }
+    return job->step(worker, job);
+}
+
+static void *worker_main(void *arg)
+{
+    struct dir_worker *worker = arg;
+    struct dir_store *store = worker->store;
+
+    mutex_lock(&store->lock);
+    for (;;) {
+        struct job *job = TAILQ_FIRST(&store->queue);
+        bool cancelled;
+
+        if (job == NULL) {
+            if (store->ending && store->jobs == 0) {
+                break;
+            }
+            cond_wait(&store->work, &store->lock);
+            continue;
+        }
+        TAILQ_REMOVE(&store->queue, job, link);
+        job->place = JOB_RUNNING;
+        job->resumed = false;
+        cancelled = job->cancelled;
+        mutex_unlock(&store->lock);
+        job_go_on(job, run_step(worker, job, cancelled));
+        mutex_lock(&store->lock);
+    }
+    mutex_unlock(&store->lock);
+    return NULL;
+}
+
+static void apply_change(struct dir_index *index, struct job *job)
+{
+    int ret = dir_index_savepoint(index);
+
+    if (ret == 0) {
+        ret = job->change(index, job);
+        if (ret == 0) {
+            dir_index_release(index);
+        } else {
+            dir_index_undo(index);
+        }
+    }
+    job->commit_status = ret;
+}
+
+/* Files that are garbage since an earlier transaction: all that opened them hold them open. */
+static void collect_garbage(struct dir_store *store)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
+    struct dir_index *index = store->commit_index;
+    const char **files;
+    size_t count = 0;
+    int ret;
+
+    if (dir_index_garbage(index, GARBAGE_MAX, &arena, &files, &count) != 0 || count == 0 ||
+        dir_index_begin(index) != 0) {
+        return; /* it stays in the table: another time */
+    }
+    ret = 0;
+    for (size_t i = 0; i < count && ret == 0; i++) {
+        ret = files[i] != NULL ? dir_files_remove(store->files, files[i]) : -ENOMEM;
+        ret = ret == 0 ? dir_index_garbage_forget(index, files[i]) : ret;
+    }
+    if (dir_index_commit(index) != 0) {
+        dir_index_rollback(index);
+    }
+}
+
+static void commit_batch(struct dir_store *store, struct job_list *batch)
+{
+    struct job *job;
+    bool commit_failed = false;
+    int ret = dir_index_begin(store->commit_index);
+
+    if (ret == 0) {
+        TAILQ_FOREACH (job, batch, link) {
+            apply_change(store->commit_index, job);
+        }
+        ret = dir_index_commit(store->commit_index);
+        if (ret != 0) {
+            commit_failed = true;
+            dir_index_rollback(store->commit_index);
+        }
+    }
+    TAILQ_FOREACH (job, batch, link) {
+        job->commit_status = ret != 0 ? ret : job->commit_status;
+        job->commit_unknown = commit_failed;
+        job->committed = true;
+    }
+}
+
+static void expire_parked_locked(struct dir_store *store) REQUIRES(&store->lock)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+    struct job *job = TAILQ_FIRST(&store->parked);
+
+    while (job != NULL) {
+        struct job *next = TAILQ_NEXT(job, link);
+
+        if (now >= job->deadline_ms) {
+            TAILQ_REMOVE(&store->parked, job, link);
+            job->cancelled = true;
+            job->timed_out = true;
+            enqueue_locked(store, job);
+        }
+        job = next;
+    }
+}
+
+/* Takes what has gathered, up to COMMIT_MAX; true if there was anything. */
+static bool take_batch_locked(struct dir_store *store, struct job_list *batch)
+    REQUIRES(&store->lock)
+{
+    struct job *job;
+    int count = 0;
+
+    TAILQ_INIT(batch);
+    while (count++ < COMMIT_MAX && (job = TAILQ_FIRST(&store->commits)) != NULL) {
+        TAILQ_REMOVE(&store->commits, job, link);
+        TAILQ_INSERT_TAIL(batch, job, link);
+    }
+    return !TAILQ_EMPTY(batch);
+}
+
+static void *committer_main(void *arg)
+{
+    struct dir_store *store = arg;
+    bool dirty = true; /* a predecessor may have left garbage */
+    struct job_list batch;
+    struct job *job;
+
+    mutex_lock(&store->lock);
+    while (!store->ending || store->jobs > 0) {
+        if (take_batch_locked(store, &batch)) {
+            mutex_unlock(&store->lock);
+            commit_batch(store, &batch);
+            mutex_lock(&store->lock);
+            while ((job = TAILQ_FIRST(&batch)) != NULL) {
+                TAILQ_REMOVE(&batch, job, link);
+                enqueue_locked(store, job);
+            }
+            dirty = true;
+            continue;
+        }
+        if (dirty) {
+            mutex_unlock(&store->lock);
+            collect_garbage(store);
+            dirty = false;
+            mutex_lock(&store->lock);
+            continue;
+        }
+        cond_wait_ms(&store->commit_work, &store->lock, TICK_MS);
+        expire_parked_locked(store);
+    }
+    mutex_unlock(&store->lock);
+    return NULL;
+}
+
+static enum job_next (*const first_step[OBJSTORE_OP_COUNT])(struct dir_worker *, struct job *) = {
+    [OBJSTORE_BUCKET_LIST] = dir_step_bucket,
+    [OBJSTORE_BUCKET_CREATE] = dir_step_bucket,
+    [OBJSTORE_BUCKET_HEAD] = dir_step_bucket,
+    [OBJSTORE_BUCKET_DELETE] = dir_step_bucket,
+    [OBJSTORE_BUCKET_PROBE] = dir_step_bucket,
+    [OBJSTORE_GET] = dir_step_get,
+    [OBJSTORE_HEAD] = dir_step_get,
+    [OBJSTORE_PUT] = dir_step_put,
+    [OBJSTORE_COPY] = dir_step_copy,
+    [OBJSTORE_DELETE] = dir_step_delete,
+    [OBJSTORE_DELETE_BATCH] = dir_step_delete,
+    [OBJSTORE_LIST] = dir_step_list,
+    [OBJSTORE_LIST_VERSIONS] = dir_step_list,
+    [OBJSTORE_UPLOAD_CREATE] = dir_step_upload,
+    [OBJSTORE_UPLOAD_PART] = dir_step_put,
+    [OBJSTORE_UPLOAD_PART_COPY] = dir_step_copy,
+    [OBJSTORE_UPLOAD_COMPLETE] = dir_step_complete,
+    [OBJSTORE_UPLOAD_ABORT] = dir_step_upload,
+    [OBJSTORE_UPLOAD_LIST] = dir_step_upload,
+    [OBJSTORE_UPLOAD_LIST_PARTS] = dir_step_upload,
+};
+
+static void dir_submit(struct objstore *base, struct objstore_request *request)
+{
+    struct dir_store *store = container_of(base, struct dir_store, base);
+    struct job *job = calloc(1, sizeof(*job));
+    bool ending;
+
+    if (job == NULL) {
+        objstore_fail(request, -ENOMEM, "out of memory");
+        return;
+    }
+    job->store = store;
+    job->request = request;
+    job->step = first_step[request->op];
+    job->arena = (struct arena)ARENA_INIT(32 * 1024 * 1024);
+    job->fd = -1;
+    job->deadline_ms = clock_monotonic_ms(clock_real()) +
+                       (request->timeout_ms != 0 ? request->timeout_ms : DEFAULT_TIMEOUT_MS);
+    request->store_private[0] = job;
+    mutex_lock(&store->lock);
+    ending = store->ending;
+    if (!ending) {
+        store->jobs++;
+        enqueue_locked(store, job);
+    }
+    mutex_unlock(&store->lock);
+    if (ending) {
+        request->store_private[0] = NULL;
+        free(job);
+        objstore_fail(request, -ECANCELED, "the store is being closed");
+    }
+}
+
+static void wake(struct objstore *base, struct objstore_request *request, bool cancel)
+{
+    struct dir_store *store = container_of(base, struct dir_store, base);
+    struct job *job;
+
+    mutex_lock(&store->lock);
+    job = request->store_private[0];
+    if (job != NULL) {
+        job->resumed = true;
+        job->cancelled |= cancel;
+        if (job->place == JOB_PARKED) {
+            TAILQ_REMOVE(&store->parked, job, link);
+            enqueue_locked(store, job);
+        }
+    }
+    mutex_unlock(&store->lock);
+}
+
+static void dir_cancel(struct objstore *base, struct objstore_request *request)
+{
+    wake(base, request, true);
+}
+
+static void dir_resume(struct objstore *base, struct objstore_request *request)
+{
+    wake(base, request, false);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    (void)remove(path);
+    return 0;
+}
+
+static void cancel_all_locked(struct dir_store *store) REQUIRES(&store->lock)
+{
+    struct job *job;
+
+    TAILQ_FOREACH (job, &store->queue, link) {
+        job->cancelled = true;
+    }
+    while ((job = TAILQ_FIRST(&store->parked)) != NULL) {
+        TAILQ_REMOVE(&store->parked, job, link);
+        job->cancelled = true;
+        enqueue_locked(store, job);
+    }
+}
+
+static void dir_free(struct objstore *base)
+{
+    struct dir_store *store = container_of(base, struct dir_store, base);
+
+    mutex_lock(&store->lock);
+    store->ending = true;
+    while (store->jobs > 0) {
+        cancel_all_locked(store);
+        cond_wait_ms(&store->idle, &store->lock, TICK_MS);
+    }
+    cond_broadcast(&store->work);
+    cond_broadcast(&store->commit_work);
+    mutex_unlock(&store->lock);
+    if (store->has_committer) {
+        (void)pthread_join(store->committer, NULL);
+    }
+    for (unsigned i = 0; i < store->worker_count; i++) {
+        (void)pthread_join(store->workers[i].thread, NULL);
+        dir_index_close(store->workers[i].index);
+        free(store->workers[i].buffer);
+    }
+    dir_index_close(store->commit_index);
+    dir_files_close(store->files);
+    if (store->private_root != NULL) {
+        (void)nftw(store->private_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        free(store->private_root);
+    }
+    cond_done(&store->work);
+    cond_done(&store->idle);
+    cond_done(&store->commit_work);
+    mutex_done(&store->lock);
+    objstore_base_done(&store->base);
+    free(store);
+}
+
+static const struct objstore_ops dir_ops = {
+    .submit = dir_submit,
+    .cancel = dir_cancel,
+    .resume = dir_resume,
+    .free = dir_free,
+};
+
+static int start_worker(struct dir_store *store, const char *index, bool durable, struct error *err)
+{
+    struct dir_worker *worker = &store->workers[store->worker_count];
+    int ret = dir_index_open(index, durable, &worker->index, err);
+
+    if (ret != 0) {
+        return ret;
+    }
+    worker->store = store;
+    worker->buffer = malloc(DIR_BUFFER_SIZE);
+    ret = worker->buffer != NULL ? -pthread_create(&worker->thread, NULL, worker_main, worker)
+                                 : -ENOMEM;
+    if (ret != 0) {
+        free(worker->buffer);
+        dir_index_close(worker->index);
+        return error_set(err, ret, "cannot start a thread: %s", strerror(-ret));
+    }
+    store->worker_count++;
+    return 0;
+}
+
+static int start(struct dir_store *store, const struct objstore_dir_config *config,
+                 struct error *err)
+{
+    bool durable = !config->not_durable;
+    unsigned threads = config->threads != 0 ? config->threads : DEFAULT_THREADS;
+    AUTOFREE char *index = NULL;
+    int swept;
+    int ret;
+
+    if (threads > DIR_WORKERS_MAX) {
+        return error_set(err, -EINVAL, "at most %d threads", DIR_WORKERS_MAX);
+    }
+    ret = dir_files_open(config->root, durable, &store->files, err);
+    if (ret != 0) {
+        return ret;
+    }
+    if (asprintf(&index, "%s/index.sqlite", config->root) < 0) {
+        index = NULL;
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    ret = dir_index_open(index, durable, &store->commit_index, err);
+    if (ret != 0) {
+        return ret;
+    }
+    swept = dir_files_sweep(store->files, store->commit_index);
+    if (swept != 0) {
+        log_info("store: swept what a process left unfinished", "root", config->root, "files",
+                 log_num(swept), NULL);
+    }
+    for (unsigned i = 0; ret == 0 && i < threads; i++) {
+        ret = start_worker(store, index, durable, err);
+    }
+    ret = ret == 0 ? -pthread_create(&store->committer, NULL, committer_main, store) : ret;
+    store->has_committer = ret == 0;
+    return ret;
+}
+
+int objstore_dir_new(const struct objstore_dir_config *config, struct objstore **ret,
+                     struct error *err)
+{
+    struct dir_store *store = calloc(1, sizeof(*store));
+    int r;
+
+    if (store == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    store->part_min = config->part_min != 0 ? config->part_min : PART_MIN;
+    store->caps = (struct objstore_caps){
+        .if_match_put = true,
+        .if_none_match_put = true,
+        .conditional_complete = true,
+        .conditional_delete = true,
+        .part_copy = true,
+        .batch_delete = true,
+        .unequal_parts = true,
+        .checksums = true,
+        .part_min = store->part_min,
+        .part_max = UINT64_C(5) << 30,
+        .object_max = UINT64_C(5) << 40,
+        .copy_max = UINT64_C(5) << 40,
+    };
+    TAILQ_INIT(&store->queue);
+    TAILQ_INIT(&store->parked);
+    TAILQ_INIT(&store->commits);
+    mutex_init(&store->lock);
+    cond_init(&store->work);
+    cond_init(&store->idle);
+    cond_init(&store->commit_work);
+    r = objstore_base_init(&store->base, &dir_ops, "dir %s", config->root);
+    r = r == 0 ? start(store, config, err) : error_set(err, r, "out of memory");
+    if (r != 0) {
+        dir_free(&store->base);
+        return r;
+    }
+    *ret = &store->base;
+    return 0;
+}
+
+int objstore_mem_new(struct objstore **ret, struct error *err)
+{
+    const char *parents[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
+    struct objstore_dir_config config = {.threads = 4, .not_durable = true};
+    AUTOFREE char *root = NULL;
+    int r;
+
+    for (size_t i = 0; i < sizeof(parents) / sizeof(parents[0]); i++) {
+        if (parents[i] == NULL || asprintf(&root, "%s/skyvol-mem.XXXXXX", parents[i]) < 0) {
+            root = NULL;
+            continue;
+        }
+        if (mkdtemp(root) != NULL) {
+            break;
+        }
+        free(root);
+        root = NULL;
+    }
+    if (root == NULL) {
+        return error_set(err, -EACCES, "no directory for a store in memory: set TMPDIR");
+    }
+    config.root = root;
+    r = objstore_dir_new(&config, ret, err);
+    if (r != 0) {
+        (void)nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        return r;
+    }
+    container_of(*ret, struct dir_store, base)->private_root = TAKE(root);
+    return 0;
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dir_files.h - the data files of a directory store. Internal to the directory backend.
+ *
+ *     root/format              "skyvol-store 1"
+ *     root/index.sqlite        see dir_index.h
+ *     root/data/BUCKET/xx/GENERATION.NAME    an object's bytes; NAME is its key, escaped and cut
+ *     root/tmp/OWNER/GENERATION              a file being written, or published and not yet indexed
+ *     root/tmp/OWNER.lock                    locked as long as the owning process lives
+ *
+ * Writing: dir_files_create() gives an empty file, dir_files_publish() links it under its final
+ * name, the index commits, dir_files_settle() drops the first link. A process that dies in between
+ * leaves the first link, by which dir_files_sweep() of any later process finds and removes what no
+ * index row names. Final names are never used twice, so a reader's file never changes.
+ *
+ * No key is ever a path: what a name shows of it is escaped, and looked up by nobody. Safe from
+ * any thread.
+ */
+#ifndef OBJSTORE_DIR_FILES_H
+#define OBJSTORE_DIR_FILES_H
+
+#include <stdbool.h>
+
+#include "objstore/dir_index.h"
+#include "util/error.h"
+
+struct dir_files;
+
+enum { DIR_GENERATION_SIZE = 33 };
+
+/* Creates the layout where it is absent. -EUCLEAN: the directory holds something else. */
+int dir_files_open(const char *root, bool durable, struct dir_files **ret, struct error *err)
+    __attribute__((warn_unused_result));
+void dir_files_close(struct dir_files *files); /* NULL is allowed */
+DEFINE_CLEANUP(struct dir_files *, dir_files_close);
+
+/* An empty file for writing and reading; *ret_fd is the caller's. */
+int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
+    __attribute__((warn_unused_result));
+
+/* Make the bytes durable and give the file its name. `fd` stays the caller's. */
+int dir_files_publish(struct dir_files *files, int fd, const char *generation, const char *bucket,
+                      const char *key, char ret_file[DIR_FILE_NAME_MAX])
+    __attribute__((warn_unused_result));
+
+/* The end of a create: the index knows the file, or nobody wants it. */
+void dir_files_settle(struct dir_files *files, const char *generation);
+
+/* -ENOENT: removed meanwhile, ask the index again. */
+int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
+    __attribute__((warn_unused_result));
+
+/* 0 also when it is gone already. */
+int dir_files_remove(struct dir_files *files, const char *file) __attribute__((warn_unused_result));
+
+/* Remove what processes that have died left unfinished. Returns how many files, or an error. */
+int dir_files_sweep(struct dir_files *files, struct dir_index *index)
+    __attribute__((warn_unused_result));
+
+#endif

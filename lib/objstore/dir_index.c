@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objstore/dir_index.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objstore/dir_index_internal.h"
+
+enum { BUSY_TIMEOUT_MS = 30000, APPLICATION_ID = 0x534b5956 /* "SKYV" */ };
+
+/* Each migration brings the schema from version i to i + 1; they are never changed, only added to.
+ */
+static const char *const migrations[DIR_INDEX_VERSION] = {
+    "CREATE TABLE bucket(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
+    " created_ns INTEGER NOT NULL);"
+    "CREATE TABLE object(bucket INTEGER NOT NULL, key BLOB NOT NULL, file TEXT,"
+    " size INTEGER NOT NULL, etag TEXT NOT NULL, mtime_ns INTEGER NOT NULL, meta TEXT,"
+    " sum_kind INTEGER NOT NULL, sum_value TEXT, sum_composite INTEGER NOT NULL,"
+    " parts INTEGER NOT NULL, PRIMARY KEY(bucket, key)) WITHOUT ROWID;"
+    "CREATE INDEX object_file ON object(file) WHERE file IS NOT NULL;"
+    "CREATE TABLE upload(id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL,"
+    " started_ns INTEGER NOT NULL, meta TEXT, sum_kind INTEGER NOT NULL,"
+    " sum_composite INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX upload_key ON upload(bucket, key, id);"
+    "CREATE TABLE part(upload TEXT NOT NULL, number INTEGER NOT NULL, file TEXT,"
+    " size INTEGER NOT NULL, etag TEXT NOT NULL, mtime_ns INTEGER NOT NULL,"
+    " sum_kind INTEGER NOT NULL, sum_value TEXT, PRIMARY KEY(upload, number)) WITHOUT ROWID;"
+    "CREATE INDEX part_file ON part(file) WHERE file IS NOT NULL;"
+    "CREATE TABLE garbage(file TEXT PRIMARY KEY) WITHOUT ROWID;"
+    "CREATE TRIGGER object_gone AFTER DELETE ON object WHEN OLD.file IS NOT NULL BEGIN"
+    " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "CREATE TRIGGER object_replaced AFTER UPDATE ON object WHEN OLD.file IS NOT NULL"
+    " AND OLD.file IS NOT NEW.file BEGIN INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "CREATE TRIGGER part_gone AFTER DELETE ON part WHEN OLD.file IS NOT NULL BEGIN"
+    " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "CREATE TRIGGER part_replaced AFTER UPDATE ON part WHEN OLD.file IS NOT NULL"
+    " AND OLD.file IS NOT NEW.file BEGIN INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;",
+};
+
+#define OBJECT_COLUMNS "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts"
+
+static const char *const sql_text[SQL_COUNT] = {
+    [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_COMMIT] = "COMMIT",
+    [SQL_ROLLBACK] = "ROLLBACK",
+    [SQL_SAVEPOINT] = "SAVEPOINT change",
+    [SQL_RELEASE] = "RELEASE change",
+    [SQL_UNDO] = "ROLLBACK TO change",
+    [SQL_BUCKET_GET] = "SELECT id FROM bucket WHERE name = ?1",
+    [SQL_BUCKET_CREATE] = "INSERT INTO bucket(name, created_ns) VALUES(?1, ?2)",
+    [SQL_BUCKET_USED] = "SELECT EXISTS(SELECT 1 FROM object WHERE bucket = ?1) OR"
+                        " EXISTS(SELECT 1 FROM upload WHERE bucket = ?1)",
+    [SQL_BUCKET_DELETE] = "DELETE FROM bucket WHERE id = ?1",
+    [SQL_BUCKET_LIST] = "SELECT name, created_ns FROM bucket ORDER BY name LIMIT 100000",
+    [SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
+    [SQL_OBJECT_ETAG] = "SELECT etag FROM object WHERE bucket = ?1 AND key = ?2",
+    [SQL_OBJECT_PUT] =
+        "INSERT INTO object(bucket, key, " OBJECT_COLUMNS ")"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT(bucket, key) DO UPDATE"
+        " SET file = ?3, size = ?4, etag = ?5, mtime_ns = ?6, meta = ?7, sum_kind = ?8,"
+        " sum_value = ?9, sum_composite = ?10, parts = ?11",
+    [SQL_OBJECT_DELETE] = "DELETE FROM object WHERE bucket = ?1 AND key = ?2",
+    [SQL_OBJECT_FROM] = "SELECT key, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND"
+                        " key >= ?2 ORDER BY key",
+    [SQL_OBJECT_AFTER] = "SELECT key, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND"
+                         " key > ?2 ORDER BY key",
+    [SQL_UPLOAD_CREATE] = "INSERT INTO upload VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [SQL_UPLOAD_GET] = "SELECT started_ns, meta, sum_kind, sum_composite FROM upload WHERE id = ?1"
+                       " AND bucket = ?2 AND key = ?3",
+    [SQL_UPLOAD_DELETE] = "DELETE FROM upload WHERE id = ?1 AND bucket = ?2 AND key = ?3",
+    [SQL_UPLOAD_LIST] = "SELECT key, id, started_ns FROM upload WHERE bucket = ?1 AND"
+                        " (key, id) > (?2, ?3) ORDER BY key, id",
+    [SQL_PART_PUT] = "INSERT INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+                     " ON CONFLICT(upload, number) DO UPDATE SET file = ?3, size = ?4, etag = ?5,"
+                     " mtime_ns = ?6, sum_kind = ?7, sum_value = ?8",
+    [SQL_PART_LIST] = "SELECT number, file, size, etag, mtime_ns, sum_kind, sum_value FROM part"
+                      " WHERE upload = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
+    [SQL_PART_DELETE] = "DELETE FROM part WHERE upload = ?1",
+    [SQL_GARBAGE_LIST] = "SELECT file FROM garbage LIMIT ?1",
+    [SQL_GARBAGE_FORGET] = "DELETE FROM garbage WHERE file = ?1",
+    [SQL_HAS_FILE] = "SELECT EXISTS(SELECT 1 FROM object WHERE file = ?1) OR"
+                     " EXISTS(SELECT 1 FROM part WHERE file = ?1) OR"
+                     " EXISTS(SELECT 1 FROM garbage WHERE file = ?1)",
+};
+
+int dir_index_errno(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return -EBUSY;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+        return -EACCES;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EUCLEAN;
+    default:
+        return -EIO;
+    }
+}
+
+sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which)
+{
+    sqlite3_stmt **slot = &index->statements[which];
+
+    if (*slot == NULL && sqlite3_prepare_v3(index->db, sql_text[which], -1,
+                                            SQLITE_PREPARE_PERSISTENT, slot, NULL) != SQLITE_OK) {
+        return NULL;
+    }
+    (void)sqlite3_reset(*slot);
+    (void)sqlite3_clear_bindings(*slot);
+    return *slot;
+}
+
+int dir_index_run(struct dir_index *index, enum dir_sql which)
+{
+    sqlite3_stmt *statement = index->statements[which];
+    int code = sqlite3_step(statement);
+
+    (void)sqlite3_reset(statement);
+    return dir_index_errno(code);
+}
+
+static int run_plain(struct dir_index *index, enum dir_sql which)
+{
+    return dir_index_statement(index, which) != NULL ? dir_index_run(index, which) : -EIO;
+}
+
+void dir_bind_text(sqlite3_stmt *statement, int column, const char *text)
+{
+    (void)sqlite3_bind_text(statement, column, text, -1, SQLITE_STATIC);
+}
+
+void dir_bind_key(sqlite3_stmt *statement, int column, const char *key, size_t len)
+{
+    (void)sqlite3_bind_blob(statement, column, key, (int)len, SQLITE_STATIC);
+}
+
+char *dir_column_text(sqlite3_stmt *statement, int column, struct arena *arena)
+{
+    const void *text = sqlite3_column_blob(statement, column);
+    int len = sqlite3_column_bytes(statement, column);
+
+    return text != NULL || sqlite3_column_type(statement, column) != SQLITE_NULL
+               ? arena_strndup(arena, text, (size_t)len)
+               : NULL;
+}
+
+void dir_copy_fixed(char *to, size_t size, sqlite3_stmt *statement, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(statement, column);
+
+    (void)snprintf(to, size, "%s", text != NULL ? text : "");
+}
+
+const char *dir_index_error(const struct dir_index *index)
+{
+    return sqlite3_errmsg(index->db);
+}
+
+static int read_pragma(struct dir_index *index, const char *sql, int *ret)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(index->db, sql, -1, &statement, NULL);
+
+    if (code == SQLITE_OK) {
+        code = sqlite3_step(statement);
+        *ret = sqlite3_column_int(statement, 0);
+    }
+    (void)sqlite3_finalize(statement);
+    return dir_index_errno(code);
+}
+
+static int execute(struct dir_index *index, const char *sql)
+{
+    return dir_index_errno(sqlite3_exec(index->db, sql, NULL, NULL, NULL));
+}
+
+static int migrate(struct dir_index *index, struct error *err)
+{
+    int version = 0;
+    int application = 0;
+    char pragma[80];
+    int ret = run_plain(index, SQL_BEGIN); /* two processes may open a new store at once */
+
+    ret = ret == 0 ? read_pragma(index, "PRAGMA user_version", &version) : ret;
+    ret = ret == 0 ? read_pragma(index, "PRAGMA application_id", &application) : ret;
+    if (ret == 0 && version != 0 && application != APPLICATION_ID) {
+        ret = error_set(err, -EUCLEAN, "the index is not one of Skyvol's");
+    } else if (ret == 0 && version > DIR_INDEX_VERSION) {
+        ret = error_set(err, -EUCLEAN, "the index has format %d, this program knows up to %d",
+                        version, DIR_INDEX_VERSION);
+    }
+    for (int i = version; ret == 0 && i < DIR_INDEX_VERSION; i++) {
+        ret = execute(index, migrations[i]);
+    }
+    if (ret == 0 && version < DIR_INDEX_VERSION) {
+        (void)snprintf(pragma, sizeof(pragma), "PRAGMA user_version=%d; PRAGMA application_id=%d",
+                       DIR_INDEX_VERSION, APPLICATION_ID);
+        ret = execute(index, pragma);
+    }
+    if (ret == 0) {
+        return run_plain(index, SQL_COMMIT);
+    }
+    if (err != NULL && err->code == 0) {
+        (void)error_set(err, ret, "cannot prepare the index: %s", sqlite3_errmsg(index->db));
+    }
+    dir_index_rollback(index);
+    return ret;
+}
+
+int dir_index_open(const char *path, bool durable, struct dir_index **ret, struct error *err)
+{
+    CLEANUP(dir_index_close_p) struct dir_index *index = calloc(1, sizeof(*index));
+    int r;
+
+    if (index == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    r = dir_index_errno(sqlite3_open_v2(
+        path, &index->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+    if (r != 0) {
+        return error_set(err, r, "cannot open the index %s: %s", path, sqlite3_errmsg(index->db));
+    }
+    (void)sqlite3_busy_timeout(index->db, BUSY_TIMEOUT_MS);
+    r = execute(index, "PRAGMA journal_mode=WAL; PRAGMA cache_size=-8192;"
+                       "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF");
+    r = r == 0 ? execute(index, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF") : r;
+    if (r != 0) {
+        return error_set(err, r, "cannot use the index %s: %s", path, sqlite3_errmsg(index->db));
+    }
+    r = migrate(index, err);
+    if (r == 0) {
+        *ret = TAKE(index);
+    }
+    return r;
+}
+
+void dir_index_close(struct dir_index *index)
+{
+    if (index == NULL) {
+        return;
+    }
+    for (int i = 0; i < SQL_COUNT; i++) {
+        (void)sqlite3_finalize(index->statements[i]);
+    }
+    (void)sqlite3_close(index->db);
+    free(index);
+}
+
+int dir_index_begin(struct dir_index *index)
+{
+    return run_plain(index, SQL_BEGIN);
+}
+
+int dir_index_commit(struct dir_index *index)
+{
+    return run_plain(index, SQL_COMMIT);
+}
+
+void dir_index_rollback(struct dir_index *index)
+{
+    (void)run_plain(index, SQL_ROLLBACK);
+}
+
+int dir_index_savepoint(struct dir_index *index)
+{
+    return run_plain(index, SQL_SAVEPOINT);
+}
+
+void dir_index_release(struct dir_index *index)
+{
+    (void)run_plain(index, SQL_RELEASE);
+}
+
+void dir_index_undo(struct dir_index *index)
+{
+    (void)run_plain(index, SQL_UNDO);
+    (void)run_plain(index, SQL_RELEASE);
+}
+
+int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_GET);
+    int code;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, name);
+    code = sqlite3_step(s);
+    if (code == SQLITE_ROW) {
+        *ret_id = sqlite3_column_int64(s, 0);
+    }
+    (void)sqlite3_reset(s);
+    return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : dir_index_errno(code);
+}
+
+int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)
+{
+    int64_t id;
+    int ret = dir_index_bucket(index, name, &id);
+    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_CREATE);
+
+    if (ret != -ENOENT) {
+        return ret == 0 ? -EEXIST : ret;
+    }
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, name);
+    (void)sqlite3_bind_int64(s, 2, now_ns);
+    return dir_index_run(index, SQL_BUCKET_CREATE);
+}
+
+int dir_index_bucket_delete(struct dir_index *index, const char *name)
+{
+    int64_t id = 0;
+    bool used = false;
+    int ret = dir_index_bucket(index, name, &id);
+    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_USED);
+
+    if (ret != 0 || s == NULL) {
+        return ret != 0 ? ret : -EIO;
+    }
+    (void)sqlite3_bind_int64(s, 1, id);
+    ret = sqlite3_step(s);
+    used = ret == SQLITE_ROW && sqlite3_column_int(s, 0) != 0;
+    (void)sqlite3_reset(s);
+    if (ret != SQLITE_ROW || used) {
+        return used ? -ENOTEMPTY : dir_index_errno(ret);
+    }
+    s = dir_index_statement(index, SQL_BUCKET_DELETE);
+    if (s == NULL) {
+        return -EIO;
+    }
+    (void)sqlite3_bind_int64(s, 1, id);
+    return dir_index_run(index, SQL_BUCKET_DELETE);
+}
+
+int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
+                          struct objstore_bucket_entry **ret, size_t *ret_len)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_LIST);
+    struct objstore_bucket_entry *list = NULL;
+    size_t count = 0;
+    size_t room = 0;
+    int code = SQLITE_ERROR;
+
+    while (s != NULL && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        if (count == room) { /* the arena keeps the shorter ones: at most as much again */
+            struct objstore_bucket_entry *more;
+
+            room = room == 0 ? 64 : 2 * room;
+            more = arena_array(arena, room, sizeof(*more));
+            if (more == NULL) {
+                code = SQLITE_NOMEM;
+                break;
+            }
+            if (count > 0) {
+                memcpy(more, list, count * sizeof(*more));
+            }
+            list = more;
+        }
+        list[count].name = dir_column_text(s, 0, arena);
+        list[count].created_ns = sqlite3_column_int64(s, 1);
+        count++;
+    }
+    (void)sqlite3_reset(s);
+    if (code == SQLITE_DONE) {
+        *ret = list;
+        *ret_len = count;
+    }
+    return dir_index_errno(code);
+}
+
+int dir_index_garbage(struct dir_index *index, uint32_t max, struct arena *arena, const char ***ret,
+                      size_t *ret_len)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_GARBAGE_LIST);
+    const char **files = arena_array(arena, max, sizeof(*files));
+    size_t count = 0;
+    int code = SQLITE_ERROR;
+
+    if (s == NULL || files == NULL) {
+        return -ENOMEM;
+    }
+    (void)sqlite3_bind_int64(s, 1, max);
+    while (count < max && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        files[count++] = dir_column_text(s, 0, arena);
+    }
+    (void)sqlite3_reset(s);
+    *ret = files;
+    *ret_len = count;
+    return dir_index_errno(code);
+}
+
+int dir_index_garbage_forget(struct dir_index *index, const char *file)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_GARBAGE_FORGET);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, file);
+    return dir_index_run(index, SQL_GARBAGE_FORGET);
+}
+
+int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_HAS_FILE);
+    int code;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, file);
+    code = sqlite3_step(s);
+    *ret = sqlite3_column_int(s, 0) != 0;
+    (void)sqlite3_reset(s);
+    return dir_index_errno(code);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dir_index.h - the index of a directory store: which keys there are, and in which file.
+ *
+ * An SQLite database (WAL) beside the data files. Internal to the directory backend.
+ *
+ * One struct dir_index is one connection and belongs to one thread at a time; every thread opens
+ * its own. Changes are made between dir_index_begin() and dir_index_commit(), which hold the
+ * database's write lock (other processes wait, up to 30 s, then -EBUSY). Inside, each change is
+ * wrapped in a savepoint by its caller, so that one that fails undoes only itself.
+ *
+ * A file that a change makes superfluous is entered in the table `garbage` by the same
+ * transaction: it is removed after the commit, by whoever comes first.
+ */
+#ifndef OBJSTORE_DIR_INDEX_H
+#define OBJSTORE_DIR_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "objstore/objstore.h"
+#include "util/arena.h"
+#include "util/cleanup.h"
+
+struct dir_index;
+
+enum {
+    DIR_INDEX_VERSION = 1,  /* of the schema */
+    DIR_FILE_NAME_MAX = 320 /* "bucket id/ab/generation.name", NUL included */
+};
+
+/* Opens or creates; brings an older schema up to date. -EUCLEAN: not ours, or of a newer version.
+ */
+int dir_index_open(const char *path, bool durable, struct dir_index **ret, struct error *err)
+    __attribute__((warn_unused_result));
+void dir_index_close(struct dir_index *index); /* NULL is allowed */
+DEFINE_CLEANUP(struct dir_index *, dir_index_close);
+
+int dir_index_begin(struct dir_index *index) __attribute__((warn_unused_result));
+int dir_index_commit(struct dir_index *index) __attribute__((warn_unused_result));
+void dir_index_rollback(struct dir_index *index);
+int dir_index_savepoint(struct dir_index *index) __attribute__((warn_unused_result));
+void dir_index_release(struct dir_index *index);
+void dir_index_undo(struct dir_index *index); /* back to the savepoint, and release it */
+
+/* Buckets. -ENOENT, -EEXIST, -ENOTEMPTY. */
+int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
+    __attribute__((warn_unused_result));
+int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)
+    __attribute__((warn_unused_result));
+int dir_index_bucket_delete(struct dir_index *index, const char *name)
+    __attribute__((warn_unused_result));
+int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
+                          struct objstore_bucket_entry **ret, size_t *ret_len)
+    __attribute__((warn_unused_result));
+
+/* An object, or a part of an upload, as the index knows it. Strings are in the arena given. */
+struct dir_object {
+    struct objstore_info info;
+    const char *file; /* relative to the data folder; NULL: no bytes */
+};
+
+/* -ENOENT. */
+int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, struct arena *arena,
+                  struct dir_object *ret) __attribute__((warn_unused_result));
+
+struct dir_conditions {
+    const char *if_match;
+    const char *if_none_match;
+};
+
+/*
+ * Make the key lead to this object; the file it led to becomes garbage.
+ * -ESTALE, -EEXIST: a condition failed; -ENOENT: if_match and there is no object.
+ */
+int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
+                  const struct dir_object *object, const struct dir_conditions *conditions)
+    __attribute__((warn_unused_result));
+
+/* 0 also when the key does not exist (but -ENOENT with if_match). */
+int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
+                     const struct dir_conditions *conditions) __attribute__((warn_unused_result));
+
+struct dir_list {
+    const char *prefix;
+    const char *delimiter;
+    const char *after; /* only keys that sort after it; NULL: from the start */
+    bool after_prefix; /* `after` is a common prefix: skip all below it */
+    uint32_t max;
+};
+
+struct dir_listing {
+    struct objstore_entry *entries;
+    size_t count;
+    bool truncated;
+    const char *last; /* what to pass as `after` */
+    bool last_prefix;
+};
+
+/* One page, in byte order. Common prefixes are stepped over by seeking, whatever lies below. */
+int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_list *list,
+                   struct arena *arena, struct dir_listing *ret)
+    __attribute__((warn_unused_result));
+
+/* Uploads. All answer -ENOENT for an upload that does not exist under that key. */
+struct dir_upload {
+    struct objstore_meta meta;
+    struct objstore_checksum checksum;
+    int64_t started_ns;
+};
+int dir_index_upload_create(struct dir_index *index, int64_t bucket, const char *key,
+                            const char *id, const struct dir_upload *upload)
+    __attribute__((warn_unused_result));
+int dir_index_upload_get(struct dir_index *index, int64_t bucket, const char *key, const char *id,
+                         struct arena *arena, struct dir_upload *ret)
+    __attribute__((warn_unused_result));
+/* Replaces a part of the same number; its file becomes garbage. */
+int dir_index_part_put(struct dir_index *index, const char *id, uint32_t number,
+                       const struct dir_object *part) __attribute__((warn_unused_result));
+
+/* A page of parts: fill the first two, get the rest. */
+struct dir_part_page {
+    uint32_t after; /* number; 0: from the start */
+    uint32_t max;
+    struct objstore_part *parts;
+    const char **files; /* NULL entries: parts without bytes */
+    size_t count;
+};
+int dir_index_part_list(struct dir_index *index, const char *id, struct arena *arena,
+                        struct dir_part_page *page) __attribute__((warn_unused_result));
+
+/* Remove the upload and its parts; their files become garbage. */
+int dir_index_upload_end(struct dir_index *index, int64_t bucket, const char *key, const char *id)
+    __attribute__((warn_unused_result));
+
+struct dir_upload_page {
+    const char *prefix;
+    const char *after_key, *after_id; /* NULL: from the start */
+    uint32_t max;
+    struct objstore_upload_entry *uploads;
+    size_t count;
+};
+int dir_index_upload_list(struct dir_index *index, int64_t bucket, struct arena *arena,
+                          struct dir_upload_page *page) __attribute__((warn_unused_result));
+
+/* Up to `max` garbage files, and forgetting one that has been removed. */
+int dir_index_garbage(struct dir_index *index, uint32_t max, struct arena *arena, const char ***ret,
+                      size_t *ret_len) __attribute__((warn_unused_result));
+int dir_index_garbage_forget(struct dir_index *index, const char *file)
+    __attribute__((warn_unused_result));
+
+/* True if any object, part or garbage entry has this file. */
+int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
+    __attribute__((warn_unused_result));
+
+/* SQLite's last words, for an error text. */
+const char *dir_index_error(const struct dir_index *index);
+
+#endif

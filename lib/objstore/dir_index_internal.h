@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* dir_index_internal.h - what the two halves of the index (objects, uploads) share. */
+#ifndef OBJSTORE_DIR_INDEX_INTERNAL_H
+#define OBJSTORE_DIR_INDEX_INTERNAL_H
+
+#include <sqlite3.h>
+
+#include "objstore/dir_index.h"
+
+enum dir_sql {
+    SQL_BEGIN,
+    SQL_COMMIT,
+    SQL_ROLLBACK,
+    SQL_SAVEPOINT,
+    SQL_RELEASE,
+    SQL_UNDO,
+    SQL_BUCKET_GET,
+    SQL_BUCKET_CREATE,
+    SQL_BUCKET_USED,
+    SQL_BUCKET_DELETE,
+    SQL_BUCKET_LIST,
+    SQL_OBJECT_GET,
+    SQL_OBJECT_ETAG,
+    SQL_OBJECT_PUT,
+    SQL_OBJECT_DELETE,
+    SQL_OBJECT_FROM,
+    SQL_OBJECT_AFTER,
+    SQL_UPLOAD_CREATE,
+    SQL_UPLOAD_GET,
+    SQL_UPLOAD_DELETE,
+    SQL_UPLOAD_LIST,
+    SQL_PART_PUT,
+    SQL_PART_LIST,
+    SQL_PART_DELETE,
+    SQL_GARBAGE_LIST,
+    SQL_GARBAGE_FORGET,
+    SQL_HAS_FILE,
+    SQL_COUNT
+};
+
+struct dir_index {
+    sqlite3 *db;
+    sqlite3_stmt *statements[SQL_COUNT]; /* prepared when first used */
+};
+
+/* The statement, reset and without bindings; NULL when it cannot be prepared. */
+sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which);
+
+/* Step to the end; errno value of SQLite's answer. Resets the statement. */
+int dir_index_run(struct dir_index *index, enum dir_sql which);
+int dir_index_errno(int sqlite_code);
+
+void dir_bind_text(sqlite3_stmt *statement, int column, const char *text);
+/* Keys are blobs, so that their order is that of bytes. */
+void dir_bind_key(sqlite3_stmt *statement, int column, const char *key, size_t len);
+char *dir_column_text(sqlite3_stmt *statement, int column, struct arena *arena);
+void dir_copy_fixed(char *to, size_t size, sqlite3_stmt *statement, int column);
+
+/* Metadata as JSON text and back. NULL text means none. *ret is malloc'ed or NULL. */
+int dir_meta_pack(const struct objstore_meta *meta, char **ret) __attribute__((warn_unused_result));
+int dir_meta_unpack(const char *text, struct arena *arena, struct objstore_meta *ret)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The index's objects and uploads. Column numbers follow the statements in dir_index.c. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "objstore/dir_index_internal.h"
+
+/* One table for both directions. */
+static const struct meta_field {
+    const char *name;
+    size_t offset;
+} meta_fields[] = {
+    {"content-type", offsetof(struct objstore_meta, content_type)},
+    {"content-encoding", offsetof(struct objstore_meta, content_encoding)},
+    {"content-language", offsetof(struct objstore_meta, content_language)},
+    {"content-disposition", offsetof(struct objstore_meta, content_disposition)},
+    {"cache-control", offsetof(struct objstore_meta, cache_control)},
+    {"expires", offsetof(struct objstore_meta, expires)},
+    {"storage-class", offsetof(struct objstore_meta, storage_class)},
+};
+enum { META_FIELDS = sizeof(meta_fields) / sizeof(meta_fields[0]) };
+
+static const char **field_of(struct objstore_meta *meta, size_t i)
+{
+    return (const char **)(void *)((char *)meta + meta_fields[i].offset);
+}
+
+int dir_meta_pack(const struct objstore_meta *meta, char **ret)
+{
+    struct objstore_meta copy;
+    cJSON *json;
+    cJSON *user;
+    bool ok = true;
+
+    *ret = NULL;
+    if (meta == NULL) {
+        return 0;
+    }
+    copy = *meta;
+    json = cJSON_CreateObject();
+    for (size_t i = 0; i < META_FIELDS; i++) {
+        const char *value = *field_of(&copy, i);
+
+        ok = ok && (value == NULL || cJSON_AddStringToObject(json, meta_fields[i].name, value));
+    }
+    user = meta->user_count > 0 ? cJSON_AddObjectToObject(json, "user") : NULL;
+    for (size_t i = 0; i < meta->user_count; i++) {
+        ok = ok && cJSON_AddStringToObject(user, meta->user[i].name, meta->user[i].value) != NULL;
+    }
+    *ret = ok ? cJSON_PrintUnformatted(json) : NULL;
+    cJSON_Delete(json);
+    return *ret != NULL ? 0 : -ENOMEM;
+}
+
+static int unpack_user(const cJSON *user, struct arena *arena, struct objstore_meta *ret)
+{
+    size_t count = (size_t)cJSON_GetArraySize(user);
+    struct objstore_pair *pairs = arena_array(arena, count, sizeof(*pairs));
+    const cJSON *item;
+    size_t i = 0;
+
+    if (pairs == NULL) {
+        return -ENOMEM;
+    }
+    cJSON_ArrayForEach(item, user)
+    {
+        pairs[i].name = arena_strdup(arena, item->string);
+        pairs[i].value = arena_strdup(arena, cJSON_IsString(item) ? item->valuestring : "");
+        if (pairs[i].name == NULL || pairs[i].value == NULL) {
+            return -ENOMEM;
+        }
+        i++;
+    }
+    ret->user = pairs;
+    ret->user_count = count;
+    return 0;
+}
+
+int dir_meta_unpack(const char *text, struct arena *arena, struct objstore_meta *ret)
+{
+    cJSON *json;
+    int r = 0;
+
+    memset(ret, 0, sizeof(*ret));
+    if (text == NULL) {
+        return 0;
+    }
+    json = cJSON_Parse(text);
+    if (json == NULL) {
+        return -EUCLEAN;
+    }
+    for (size_t i = 0; i < META_FIELDS; i++) {
+        const char *value =
+            cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, meta_fields[i].name));
+
+        *field_of(ret, i) = arena_strdup(arena, value);
+        r = value != NULL && *field_of(ret, i) == NULL ? -ENOMEM : r;
+    }
+    if (r == 0 && cJSON_GetObjectItemCaseSensitive(json, "user") != NULL) {
+        r = unpack_user(cJSON_GetObjectItemCaseSensitive(json, "user"), arena, ret);
+    }
+    cJSON_Delete(json);
+    return r;
+}
+
+/* The columns from OBJECT_COLUMNS, the first of them at `first`; `arena` NULL: fixed-size ones. */
+static int read_object(sqlite3_stmt *s, int first, struct arena *arena, struct dir_object *ret)
+{
+    struct objstore_info *info = &ret->info;
+    const char *meta = (const char *)sqlite3_column_text(s, first + 4);
+
+    memset(ret, 0, sizeof(*ret));
+    info->size = (uint64_t)sqlite3_column_int64(s, first + 1);
+    dir_copy_fixed(info->etag, sizeof(info->etag), s, first + 2);
+    info->mtime_ns = sqlite3_column_int64(s, first + 3);
+    info->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, first + 5);
+    dir_copy_fixed(info->checksum.value, sizeof(info->checksum.value), s, first + 6);
+    info->checksum.composite = sqlite3_column_int(s, first + 7) != 0;
+    info->parts = (uint32_t)sqlite3_column_int(s, first + 8);
+    if (arena == NULL) {
+        return 0;
+    }
+    ret->file = dir_column_text(s, first, arena);
+    if (ret->file == NULL && sqlite3_column_type(s, first) != SQLITE_NULL) {
+        return -ENOMEM;
+    }
+    return dir_meta_unpack(meta, arena, &info->meta);
+}
+
+static void bind_object_key(sqlite3_stmt *s, int64_t bucket, const char *key)
+{
+    (void)sqlite3_bind_int64(s, 1, bucket);
+    dir_bind_key(s, 2, key, strlen(key));
+}
+
+int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, struct arena *arena,
+                  struct dir_object *ret)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_GET);
+    int code;
+    int r;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    bind_object_key(s, bucket, key);
+    code = sqlite3_step(s);
+    r = code == SQLITE_ROW    ? read_object(s, 0, arena, ret)
+        : code == SQLITE_DONE ? -ENOENT
+                              : dir_index_errno(code);
+    (void)sqlite3_reset(s);
+    return r;
+}
+
+static int check_conditions(struct dir_index *index, int64_t bucket, const char *key,
+                            const struct dir_conditions *conditions)
+{
+    sqlite3_stmt *s;
+    char etag[OBJSTORE_ETAG_MAX];
+    bool exists;
+    int code;
+
+    if (conditions->if_match == NULL && conditions->if_none_match == NULL) {
+        return 0;
+    }
+    s = dir_index_statement(index, SQL_OBJECT_ETAG);
+    if (s == NULL) {
+        return -EIO;
+    }
+    bind_object_key(s, bucket, key);
+    code = sqlite3_step(s);
+    exists = code == SQLITE_ROW;
+    dir_copy_fixed(etag, sizeof(etag), s, 0);
+    (void)sqlite3_reset(s);
+    if (!exists && code != SQLITE_DONE) {
+        return dir_index_errno(code);
+    }
+    if (conditions->if_match != NULL) {
+        if (!exists) {
+            return -ENOENT;
+        }
+        if (strcmp(conditions->if_match, "*") != 0 && strcmp(conditions->if_match, etag) != 0) {
+            return -ESTALE;
+        }
+    }
+    if (conditions->if_none_match != NULL && exists &&
+        (strcmp(conditions->if_none_match, "*") == 0 ||
+         strcmp(conditions->if_none_match, etag) == 0)) {
+        return -EEXIST;
+    }
+    return 0;
+}
+
+int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
+                  const struct dir_object *object, const struct dir_conditions *conditions)
+{
+    const struct objstore_info *info = &object->info;
+    AUTOFREE char *meta = NULL;
+    sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_PUT);
+    int ret = check_conditions(index, bucket, key, conditions);
+
+    ret = ret == 0 ? dir_meta_pack(&info->meta, &meta) : ret;
+    if (ret != 0 || s == NULL) {
+        return ret != 0 ? ret : -EIO;
+    }
+    bind_object_key(s, bucket, key);
+    dir_bind_text(s, 3, object->file);
+    (void)sqlite3_bind_int64(s, 4, (int64_t)info->size);
+    dir_bind_text(s, 5, info->etag);
+    (void)sqlite3_bind_int64(s, 6, info->mtime_ns);
+    dir_bind_text(s, 7, meta);
+    (void)sqlite3_bind_int(s, 8, (int)info->checksum.kind);
+    dir_bind_text(s, 9, info->checksum.value);
+    (void)sqlite3_bind_int(s, 10, info->checksum.composite);
+    (void)sqlite3_bind_int64(s, 11, info->parts);
+    return dir_index_run(index, SQL_OBJECT_PUT);
+}
+
+int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
+                     const struct dir_conditions *conditions)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_DELETE);
+    int ret = check_conditions(index, bucket, key, conditions);
+
+    if (ret != 0 || s == NULL) {
+        return ret != 0 ? ret : -EIO;
+    }
+    bind_object_key(s, bucket, key);
+    return dir_index_run(index, SQL_OBJECT_DELETE);
+}
+
+/* The first key that sorts after all that begin with `text`; its length, 0 if there is none. */
+static size_t next_after_prefix(const char *text, size_t len, char *ret)
+{
+    memcpy(ret, text, len);
+    while (len > 0 && (unsigned char)ret[len - 1] == 0xff) {
+        len--;
+    }
+    if (len > 0) {
+        ret[len - 1] = (char)((unsigned char)ret[len - 1] + 1);
+    }
+    return len;
+}
+
+/* Where a page stands. Keys have at most OBJSTORE_KEY_MAX bytes, and so have prefixes. */
+struct list_cursor {
+    struct dir_index *index;
+    const struct dir_list *list;
+    int64_t bucket;
+    size_t prefix_len;
+    sqlite3_stmt *s;
+    char from[OBJSTORE_KEY_MAX + 1];
+};
+
+static int seek_to(struct list_cursor *c, enum dir_sql which, size_t len)
+{
+    if (c->s != NULL) {
+        (void)sqlite3_reset(c->s); /* one left in mid-way would pin this connection's snapshot */
+    }
+    c->s = dir_index_statement(c->index, which);
+    if (c->s == NULL) {
+        return -EIO;
+    }
+    (void)sqlite3_bind_int64(c->s, 1, c->bucket);
+    (void)sqlite3_bind_blob(c->s, 2, c->from, (int)len, SQLITE_STATIC);
+    return 0;
+}
+
+/* -ENOENT: nothing can follow. */
+static int seek_start(struct list_cursor *c)
+{
+    const struct dir_list *list = c->list;
+    const char *after = list->after;
+    size_t len = after != NULL ? strlen(after) : 0;
+
+    if (after == NULL || strcmp(after, list->prefix) < 0) {
+        memcpy(c->from, list->prefix, c->prefix_len);
+        return seek_to(c, SQL_OBJECT_FROM, c->prefix_len);
+    }
+    if (list->after_prefix) {
+        len = next_after_prefix(after, len, c->from);
+        return len > 0 ? seek_to(c, SQL_OBJECT_FROM, len) : -ENOENT;
+    }
+    memcpy(c->from, after, len);
+    return seek_to(c, SQL_OBJECT_AFTER, len);
+}
+
+/* Length of the common prefix that `key` belongs to, 0 if it is an entry of its own. */
+static size_t common_prefix(const struct list_cursor *c, const char *key, size_t len)
+{
+    const char *delimiter = c->list->delimiter;
+    const char *found;
+
+    if (delimiter == NULL || delimiter[0] == '\0') {
+        return 0;
+    }
+    found = memmem(key + c->prefix_len, len - c->prefix_len, delimiter, strlen(delimiter));
+    return found != NULL ? (size_t)(found - key) + strlen(delimiter) : 0;
+}
+
+static int add_entry(struct list_cursor *c, size_t prefix, struct arena *arena,
+                     struct dir_listing *ret)
+{
+    struct objstore_entry *entry = &ret->entries[ret->count];
+    struct dir_object object;
+    const char *key = sqlite3_column_blob(c->s, 0);
+    size_t len = prefix > 0 ? prefix : (size_t)sqlite3_column_bytes(c->s, 0);
+
+    memset(entry, 0, sizeof(*entry));
+    entry->key = arena_strndup(arena, key, len);
+    if (entry->key == NULL) {
+        return -ENOMEM;
+    }
+    entry->prefix = prefix > 0;
+    if (prefix == 0) {
+        (void)read_object(c->s, 1, NULL, &object);
+        entry->info = object.info;
+    }
+    ret->last = entry->key;
+    ret->last_prefix = entry->prefix;
+    ret->count++;
+    return 0;
+}
+
+static int list_rows(struct list_cursor *c, struct arena *arena, struct dir_listing *ret)
+{
+    int code;
+    int r;
+
+    while ((code = sqlite3_step(c->s)) == SQLITE_ROW) {
+        const char *key = sqlite3_column_blob(c->s, 0);
+        size_t len = (size_t)sqlite3_column_bytes(c->s, 0);
+        size_t prefix;
+
+        if (len < c->prefix_len || memcmp(key, c->list->prefix, c->prefix_len) != 0) {
+            return 0;
+        }
+        if (ret->count == c->list->max) {
+            ret->truncated = true;
+            return 0;
+        }
+        prefix = common_prefix(c, key, len);
+        r = add_entry(c, prefix, arena, ret);
+        if (r == 0 && prefix > 0) {
+            len = next_after_prefix(ret->last, prefix, c->from);
+            if (len == 0) {
+                return 0;
+            }
+            r = seek_to(c, SQL_OBJECT_FROM, len);
+        }
+        if (r != 0) {
+            return r;
+        }
+    }
+    return dir_index_errno(code);
+}
+
+int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_list *list,
+                   struct arena *arena, struct dir_listing *ret)
+{
+    struct list_cursor cursor = {
+        .index = index, .list = list, .bucket = bucket, .prefix_len = strlen(list->prefix)};
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->entries = arena_array(arena, list->max, sizeof(*ret->entries));
+    if (ret->entries == NULL || cursor.prefix_len > OBJSTORE_KEY_MAX ||
+        (list->after != NULL && strlen(list->after) > OBJSTORE_KEY_MAX)) {
+        return ret->entries == NULL ? -ENOMEM : -EINVAL;
+    }
+    r = seek_start(&cursor);
+    if (r == -ENOENT) {
+        return 0;
+    }
+    r = r == 0 ? list_rows(&cursor, arena, ret) : r;
+    (void)sqlite3_reset(cursor.s);
+    return r;
+}
+
+int dir_index_upload_create(struct dir_index *index, int64_t bucket, const char *key,
+                            const char *id, const struct dir_upload *upload)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_UPLOAD_CREATE);
+    AUTOFREE char *meta = NULL;
+    int ret = dir_meta_pack(&upload->meta, &meta);
+
+    if (ret != 0 || s == NULL) {
+        return ret != 0 ? ret : -EIO;
+    }
+    dir_bind_text(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, bucket);
+    dir_bind_key(s, 3, key, strlen(key));
+    (void)sqlite3_bind_int64(s, 4, upload->started_ns);
+    dir_bind_text(s, 5, meta);
+    (void)sqlite3_bind_int(s, 6, (int)upload->checksum.kind);
+    (void)sqlite3_bind_int(s, 7, upload->checksum.composite);
+    return dir_index_run(index, SQL_UPLOAD_CREATE);
+}
+
+static void bind_upload(sqlite3_stmt *s, int64_t bucket, const char *key, const char *id)
+{
+    dir_bind_text(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, bucket);
+    dir_bind_key(s, 3, key, strlen(key));
+}
+
+int dir_index_upload_get(struct dir_index *index, int64_t bucket, const char *key, const char *id,
+                         struct arena *arena, struct dir_upload *ret)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_UPLOAD_GET);
+    int code;
+    int r;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    memset(ret, 0, sizeof(*ret));
+    bind_upload(s, bucket, key, id);
+    code = sqlite3_step(s);
+    r = code == SQLITE_DONE ? -ENOENT : dir_index_errno(code);
+    if (code == SQLITE_ROW) {
+        ret->started_ns = sqlite3_column_int64(s, 0);
+        ret->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, 2);
+        ret->checksum.composite = sqlite3_column_int(s, 3) != 0;
+        r = dir_meta_unpack((const char *)sqlite3_column_text(s, 1), arena, &ret->meta);
+    }
+    (void)sqlite3_reset(s);
+    return r;
+}
+
+int dir_index_part_put(struct dir_index *index, const char *id, uint32_t number,
+                       const struct dir_object *part)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_PART_PUT);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, number);
+    dir_bind_text(s, 3, part->file);
+    (void)sqlite3_bind_int64(s, 4, (int64_t)part->info.size);
+    dir_bind_text(s, 5, part->info.etag);
+    (void)sqlite3_bind_int64(s, 6, part->info.mtime_ns);
+    (void)sqlite3_bind_int(s, 7, (int)part->info.checksum.kind);
+    dir_bind_text(s, 8, part->info.checksum.value);
+    return dir_index_run(index, SQL_PART_PUT);
+}
+
+int dir_index_part_list(struct dir_index *index, const char *id, struct arena *arena,
+                        struct dir_part_page *page)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_PART_LIST);
+    int code = SQLITE_DONE;
+
+    page->count = 0;
+    page->parts = arena_array(arena, page->max, sizeof(*page->parts));
+    page->files = arena_array(arena, page->max, sizeof(*page->files));
+    if (s == NULL || page->parts == NULL || page->files == NULL) {
+        return -ENOMEM;
+    }
+    dir_bind_text(s, 1, id);
+    (void)sqlite3_bind_int64(s, 2, page->after);
+    (void)sqlite3_bind_int64(s, 3, page->max);
+    while (page->count < page->max && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        struct objstore_part *part = &page->parts[page->count];
+
+        part->number = (uint32_t)sqlite3_column_int(s, 0);
+        page->files[page->count] = dir_column_text(s, 1, arena);
+        part->size = (uint64_t)sqlite3_column_int64(s, 2);
+        dir_copy_fixed(part->etag, sizeof(part->etag), s, 3);
+        part->mtime_ns = sqlite3_column_int64(s, 4);
+        part->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, 5);
+        dir_copy_fixed(part->checksum.value, sizeof(part->checksum.value), s, 6);
+        page->count++;
+    }
+    (void)sqlite3_reset(s);
+    return dir_index_errno(code);
+}
+
+int dir_index_upload_end(struct dir_index *index, int64_t bucket, const char *key, const char *id)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_UPLOAD_DELETE);
+    int ret;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    bind_upload(s, bucket, key, id);
+    ret = dir_index_run(index, SQL_UPLOAD_DELETE);
+    if (ret != 0 || sqlite3_changes(index->db) == 0) {
+        return ret != 0 ? ret : -ENOENT;
+    }
+    s = dir_index_statement(index, SQL_PART_DELETE);
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, id);
+    return dir_index_run(index, SQL_PART_DELETE);
+}
+
+int dir_index_upload_list(struct dir_index *index, int64_t bucket, struct arena *arena,
+                          struct dir_upload_page *page)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_UPLOAD_LIST);
+    size_t prefix_len = strlen(page->prefix);
+    const char *after_key = page->after_key != NULL ? page->after_key : "";
+    int code = SQLITE_DONE;
+
+    page->count = 0;
+    page->uploads = arena_array(arena, page->max, sizeof(*page->uploads));
+    if (s == NULL || page->uploads == NULL) {
+        return -ENOMEM;
+    }
+    /* Without an upload id all of the marker's key are skipped: ids are hex, "~" sorts behind them.
+     */
+    (void)sqlite3_bind_int64(s, 1, bucket);
+    dir_bind_key(s, 2, after_key, strlen(after_key));
+    dir_bind_text(s, 3, page->after_id != NULL ? page->after_id : after_key[0] != '\0' ? "~" : "");
+    while (page->count < page->max && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        const void *key = sqlite3_column_blob(s, 0);
+        size_t len = (size_t)sqlite3_column_bytes(s, 0);
+        struct objstore_upload_entry *entry = &page->uploads[page->count];
+
+        if (len < prefix_len || memcmp(key, page->prefix, prefix_len) != 0) {
+            continue;
+        }
+        entry->key = arena_strndup(arena, key, len);
+        entry->upload_id = dir_column_text(s, 1, arena);
+        entry->started_ns = sqlite3_column_int64(s, 2);
+        if (entry->key == NULL || entry->upload_id == NULL) {
+            code = SQLITE_NOMEM;
+            break;
+        }
+        page->count++;
+    }
+    (void)sqlite3_reset(s);
+    return dir_index_errno(code);
+}

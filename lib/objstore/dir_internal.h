@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dir_internal.h - the directory backend's jobs.
+ *
+ * A request becomes a job. Worker threads run its step(); what that returns says how it goes on:
+ *
+ *     JOB_DONE     the result is filled: call done()
+ *     JOB_PARK     the caller's source or sink said -EAGAIN: run step() again after a resume
+ *     JOB_COMMIT   the committer runs change() in a transaction that other jobs share, then a
+ *                  worker runs step() again with `committed` set and commit_status told
+ *
+ * A job belongs to whoever runs it; while it is queued or parked, `place` and the flags are under
+ * the store's lock. Strings of the result lie in the job's arena.
+ */
+#ifndef OBJSTORE_DIR_INTERNAL_H
+#define OBJSTORE_DIR_INTERNAL_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "objstore/dir_files.h"
+#include "objstore/dir_index.h"
+#include "objstore/objstore_backend.h"
+#include "s3/checksum.h"
+#include "s3/error.h"
+#include "util/mutex.h"
+
+enum job_next { JOB_DONE, JOB_PARK, JOB_COMMIT };
+enum job_place { JOB_QUEUED, JOB_RUNNING, JOB_PARKED, JOB_COMMITTING };
+
+struct dir_store;
+struct dir_worker;
+
+struct job {
+    TAILQ_ENTRY(job) link;
+    struct dir_store *store;
+    struct objstore_request *request;
+    enum job_place place;
+    bool resumed;   /* objstore_resume() came while the job ran */
+    bool cancelled; /* objstore_cancel(), or the deadline */
+    bool timed_out;
+    uint64_t deadline_ms;
+
+    enum job_next (*step)(struct dir_worker *worker, struct job *job);
+    int (*change)(struct dir_index *index, struct job *job);
+    bool committed;
+    int commit_status;
+    bool commit_unknown; /* the commit failed: nobody knows whether it is on the disk */
+
+    struct arena arena;
+    struct objstore_result result;
+
+    /* Data under way */
+    int64_t bucket;
+    struct dir_object object;             /* what is written or read */
+    int fd;                               /* of the object's file; -1: none */
+    char generation[DIR_GENERATION_SIZE]; /* "" when no file is being written */
+    char file[DIR_FILE_NAME_MAX];
+    bool published;
+    bool started;
+    uint64_t done_bytes, end; /* GET: offset and end; PUT: bytes so far */
+    struct s3_checksum md5, sum;
+};
+
+struct dir_worker {
+    struct dir_store *store;
+    struct dir_index *index;
+    char *buffer;
+    pthread_t thread;
+};
+
+enum { DIR_BUFFER_SIZE = 256 * 1024, DIR_WORKERS_MAX = 64 };
+
+TAILQ_HEAD(job_list, job);
+
+struct dir_store {
+    struct objstore base;
+    struct dir_files *files;
+    char *private_root; /* of a memory store: removed at the end */
+    uint64_t part_min;
+    struct objstore_caps caps;
+
+    struct mutex lock; /* of everything below */
+    struct cond work;  /* something in `queue`, or ending */
+    struct cond idle;  /* `jobs` became 0 */
+    struct cond commit_work;
+    struct job_list queue, parked, commits;
+    size_t jobs;
+    bool ending;
+
+    struct dir_worker workers[DIR_WORKERS_MAX];
+    unsigned worker_count;
+    struct dir_index *commit_index; /* the committer's */
+    pthread_t committer;
+    bool has_committer;
+};
+
+/* Fill the job's result with an error; returns JOB_DONE. `code` may be S3_OK: by errno. */
+enum job_next job_fail(struct job *job, int status, enum s3_code code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* JOB_DONE with the status of the commit told, if that was an error. */
+enum job_next job_fail_commit(struct job *job);
+
+/* The first step of each operation. */
+enum job_next dir_step_put(struct dir_worker *worker, struct job *job);  /* PUT, UPLOAD_PART */
+enum job_next dir_step_get(struct dir_worker *worker, struct job *job);  /* GET, HEAD */
+enum job_next dir_step_copy(struct dir_worker *worker, struct job *job); /* COPY, PART_COPY */
+enum job_next dir_step_complete(struct dir_worker *worker, struct job *job);
+enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job);
+enum job_next dir_step_delete(struct dir_worker *worker, struct job *job); /* one and batch */
+enum job_next dir_step_list(struct dir_worker *worker, struct job *job);   /* and versions */
+enum job_next dir_step_upload(struct dir_worker *worker,
+                              struct job *job); /* create, abort, lists */
+
+/* Shared by the steps that write: dir_write.c */
+int dir_write_start(struct job *job);
+int dir_write_bytes(struct job *job, const void *bytes, size_t len);
+/* Checks digests, fills object.info, publishes the file. */
+enum job_next dir_write_end(struct job *job);
+/* Undo what is not committed; close. Allowed for any job, twice too. */
+void dir_write_drop(struct job *job);
+
+/* Look an object up and open its file (fd -1 for an empty one). Fails the job itself. */
+int dir_open_object(struct dir_worker *worker, struct job *job, const char *bucket, const char *key,
+                    struct dir_object *ret, int *ret_fd);
+
+#endif

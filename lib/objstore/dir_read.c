@@ -1,0 +1,473 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory backend's operations that read, and those that change only the index. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objstore/dir_internal.h"
+#include "objstore/result_copy.h"
+#include "util/clock.h"
+#include "util/encode.h"
+#include "util/random.h"
+
+enum { OPEN_TRIES = 8 };
+
+static enum job_next fail_bucket(struct dir_worker *worker, struct job *job, int ret)
+{
+    return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_BUCKET : S3_OK, "%s",
+                    ret == -ENOENT ? "no such bucket" : dir_index_error(worker->index));
+}
+
+static enum job_next fail_index(struct dir_worker *worker, struct job *job, int ret)
+{
+    return job_fail(job, ret, S3_OK, "cannot read the index: %s", dir_index_error(worker->index));
+}
+
+static int find_object(struct dir_worker *worker, struct job *job, const char *bucket,
+                       const char *key, struct dir_object *ret)
+{
+    int64_t id;
+    int r = dir_index_bucket(worker->index, bucket, &id);
+
+    if (r != 0) {
+        (void)fail_bucket(worker, job, r);
+        return r;
+    }
+    r = dir_index_get(worker->index, id, key, &job->arena, ret);
+    if (r == -ENOENT) {
+        (void)job_fail(job, r, S3_NO_SUCH_KEY, "no such key");
+    } else if (r != 0) {
+        (void)fail_index(worker, job, r);
+    }
+    return r;
+}
+
+int dir_open_object(struct dir_worker *worker, struct job *job, const char *bucket, const char *key,
+                    struct dir_object *ret, int *ret_fd)
+{
+    int r = -ENOENT;
+
+    /* The file of a version that is replaced between the two steps is gone: look again. */
+    for (int i = 0; i < OPEN_TRIES; i++) {
+        r = find_object(worker, job, bucket, key, ret);
+        if (r != 0 || ret->file == NULL) {
+            return r;
+        }
+        r = dir_files_read(worker->store->files, ret->file, ret_fd);
+        if (r != -ENOENT) {
+            break;
+        }
+    }
+    if (r != 0) {
+        (void)job_fail(job, r == -ENOENT ? -EIO : r, S3_INTERNAL_ERROR,
+                       "cannot open the object's file: %s", strerror(-r));
+    }
+    return r;
+}
+
+static enum job_next check_version(struct job *job, bool *ok)
+{
+    const char *version = job->request->version_id;
+
+    *ok = version == NULL || strcmp(version, "null") == 0;
+    return *ok ? JOB_DONE : job_fail(job, -ENOENT, S3_NO_SUCH_VERSION, "no such version");
+}
+
+static enum job_next check_get(struct job *job, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    const char *etag = job->object.info.etag;
+    uint64_t size = job->object.info.size;
+
+    *ok = false;
+    if (r->if_match != NULL && strcmp(r->if_match, "*") != 0 && strcmp(r->if_match, etag) != 0) {
+        return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the object is another version");
+    }
+    if (r->if_none_match != NULL &&
+        (strcmp(r->if_none_match, "*") == 0 || strcmp(r->if_none_match, etag) == 0)) {
+        return job_fail(job, -EEXIST, S3_NOT_MODIFIED, "the object is that version");
+    }
+    job->done_bytes = r->range.offset;
+    job->end = size;
+    if (r->op == OBJSTORE_GET && r->range.len != 0) {
+        if (r->range.offset >= size && (size > 0 || r->range.offset > 0)) {
+            return job_fail(job, -ERANGE, S3_INVALID_RANGE, "the object has %llu bytes",
+                            (unsigned long long)size);
+        }
+        if (r->range.len != OBJSTORE_TO_END && r->range.len < size - r->range.offset) {
+            job->end = r->range.offset + r->range.len;
+        }
+    }
+    *ok = true;
+    return JOB_DONE;
+}
+
+static enum job_next get_start(struct dir_worker *worker, struct job *job, bool *ok)
+{
+    struct objstore_request *r = job->request;
+    enum job_next next = check_version(job, ok);
+    int ret;
+
+    if (!*ok) {
+        return next;
+    }
+    *ok = false;
+    ret = r->op == OBJSTORE_HEAD
+              ? find_object(worker, job, r->bucket, r->key, &job->object)
+              : dir_open_object(worker, job, r->bucket, r->key, &job->object, &job->fd);
+    if (ret != 0) {
+        return JOB_DONE;
+    }
+    next = check_get(job, ok);
+    if (!*ok) {
+        return next;
+    }
+    job->result.info = job->object.info;
+    if (r->op == OBJSTORE_GET && r->sink.info != NULL) {
+        struct objstore_range range = {job->done_bytes, job->end - job->done_bytes};
+
+        ret = r->sink.info(r, &job->object.info, range);
+        if (ret != 0) {
+            *ok = false;
+            return job_fail(job, ret, S3_OK, "the receiver refused: %s", strerror(-ret));
+        }
+    }
+    job->started = true;
+    return JOB_DONE;
+}
+
+enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
+{
+    struct objstore_request *r = job->request;
+    bool ok;
+
+    if (!job->started) {
+        enum job_next next = get_start(worker, job, &ok);
+
+        if (!ok || r->op == OBJSTORE_HEAD) {
+            return next;
+        }
+    }
+    while (job->done_bytes < job->end) {
+        uint64_t left = job->end - job->done_bytes;
+        size_t want = left < DIR_BUFFER_SIZE ? (size_t)left : DIR_BUFFER_SIZE;
+        ssize_t n = pread(job->fd, worker->buffer, want, (off_t)job->done_bytes);
+        int ret;
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return job_fail(job, -EIO, S3_INTERNAL_ERROR, "cannot read the object's file: %s",
+                            n < 0 ? strerror(errno) : "it is shorter than the index says");
+        }
+        ret = r->sink.write != NULL ? r->sink.write(r, worker->buffer, (size_t)n) : 0;
+        if (ret == -EAGAIN) {
+            return JOB_PARK;
+        }
+        if (ret != 0) {
+            return job_fail(job, ret, S3_OK, "the receiver failed: %s", strerror(-ret));
+        }
+        job->done_bytes += (uint64_t)n;
+    }
+    return JOB_DONE;
+}
+
+static int change_bucket(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+
+    return r->op == OBJSTORE_BUCKET_CREATE
+               ? dir_index_bucket_create(index, r->bucket, clock_realtime_ns(clock_real()))
+               : dir_index_bucket_delete(index, r->bucket);
+}
+
+static enum job_next bucket_committed(struct job *job)
+{
+    switch (job->commit_status) {
+    case 0:
+        return JOB_DONE;
+    case -EEXIST:
+        return job_fail(job, -EEXIST, S3_BUCKET_ALREADY_OWNED_BY_YOU, "the bucket exists");
+    case -ENOENT:
+        return job_fail(job, -ENOENT, S3_NO_SUCH_BUCKET, "no such bucket");
+    case -ENOTEMPTY:
+        return job_fail(job, -ENOTEMPTY, S3_BUCKET_NOT_EMPTY,
+                        "the bucket holds objects or open uploads");
+    default:
+        return job_fail_commit(job);
+    }
+}
+
+enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_bucket_entry *buckets = NULL;
+    int ret;
+
+    if (job->committed) {
+        return bucket_committed(job);
+    }
+    switch (r->op) {
+    case OBJSTORE_BUCKET_CREATE:
+    case OBJSTORE_BUCKET_DELETE:
+        job->change = change_bucket;
+        return JOB_COMMIT;
+    case OBJSTORE_BUCKET_LIST:
+        ret = dir_index_bucket_list(worker->index, &job->arena, &buckets, &job->result.count);
+        job->result.buckets = buckets;
+        return ret != 0 ? fail_index(worker, job, ret) : JOB_DONE;
+    default:
+        ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
+        job->result.caps = &job->store->caps;
+        return ret != 0 ? fail_bucket(worker, job, ret) : JOB_DONE;
+    }
+}
+
+static int change_delete(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    const struct dir_conditions none = {0};
+    const struct dir_conditions conditions = {r->if_match, NULL};
+
+    if (r->op == OBJSTORE_DELETE) {
+        return dir_index_delete(index, job->bucket, r->key, &conditions);
+    }
+    for (size_t i = 0; i < r->victims_count; i++) {
+        struct objstore_victim *victim = &r->victims[i];
+        bool known = victim->version_id == NULL || strcmp(victim->version_id, "null") == 0;
+
+        victim->error = known ? dir_index_delete(index, job->bucket, victim->key, &none) : -ENOENT;
+        if (victim->error != 0 && known) {
+            return victim->error; /* the index fails: the whole batch does */
+        }
+    }
+    return 0;
+}
+
+enum job_next dir_step_delete(struct dir_worker *worker, struct job *job)
+{
+    bool ok;
+    enum job_next next;
+    int ret;
+
+    if (job->committed) {
+        return job_fail_commit(job);
+    }
+    next = check_version(job, &ok);
+    if (!ok) {
+        return next;
+    }
+    ret = dir_index_bucket(worker->index, job->request->bucket, &job->bucket);
+    if (ret != 0) {
+        return fail_bucket(worker, job, ret);
+    }
+    job->change = change_delete;
+    return JOB_COMMIT;
+}
+
+/* Tokens are the last name of the page, in hex, behind a letter that says what it was. */
+static int parse_token(struct job *job, const char *token, struct dir_list *list)
+{
+    char *key = arena_alloc(&job->arena, OBJSTORE_KEY_MAX + 1);
+    size_t len;
+
+    if (key == NULL) {
+        return -ENOMEM;
+    }
+    if ((token[0] != 'k' && token[0] != 'p') ||
+        decode_hex(slice_of(token + 1), key, OBJSTORE_KEY_MAX, &len) != 0 || len == 0 ||
+        memchr(key, '\0', len) != NULL) {
+        return -EINVAL;
+    }
+    key[len] = '\0';
+    list->after = key;
+    list->after_prefix = token[0] == 'p';
+    return 0;
+}
+
+static int make_token(struct job *job, const struct dir_listing *listing)
+{
+    CLEANUP(buf_done) struct buf token = BUF_INIT(2 * OBJSTORE_KEY_MAX + 2);
+
+    buf_addstr(&token, listing->last_prefix ? "p" : "k");
+    encode_hex(&token, listing->last, strlen(listing->last));
+    job->result.next_token = arena_strdup(&job->arena, buf_str(&token));
+    job->result.next_marker = listing->last;
+    job->result.next_marker2 = "null";
+    return buf_error(&token) != 0 || job->result.next_token == NULL ? -ENOMEM : 0;
+}
+
+/* True when `text` is itself a common prefix under the listing's delimiter. */
+static bool ends_in_delimiter(const char *text, const char *prefix, const char *delimiter)
+{
+    size_t len = strlen(text);
+    size_t tail = delimiter != NULL ? strlen(delimiter) : 0;
+    size_t start = strlen(prefix);
+
+    return tail > 0 && len >= start + tail && strncmp(text, prefix, start) == 0 &&
+           strcmp(text + len - tail, delimiter) == 0;
+}
+
+static uint32_t page_size(const struct objstore_request *r)
+{
+    return r->max_entries == 0 || r->max_entries > OBJSTORE_BATCH_MAX ? OBJSTORE_BATCH_MAX
+                                                                      : r->max_entries;
+}
+
+enum job_next dir_step_list(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_list list = {
+        .prefix = r->key != NULL ? r->key : "", .delimiter = r->delimiter, .max = page_size(r)};
+    struct dir_listing listing = {0};
+    int ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
+
+    if (ret != 0) {
+        return fail_bucket(worker, job, ret);
+    }
+    list.after = r->op == OBJSTORE_LIST_VERSIONS ? r->marker : r->start_after;
+    if (list.after != NULL && list.after[0] == '\0') {
+        list.after = NULL;
+    }
+    if (r->op == OBJSTORE_LIST && r->token != NULL) {
+        ret = parse_token(job, r->token, &list);
+    } else if (list.after != NULL) {
+        if (strlen(list.after) > OBJSTORE_KEY_MAX) {
+            ret = -EINVAL;
+        }
+        list.after_prefix = ends_in_delimiter(list.after, list.prefix, list.delimiter);
+    }
+    if (ret != 0) {
+        return job_fail(job, ret, S3_INVALID_ARGUMENT, "the continuation token is not valid");
+    }
+    ret = dir_index_list(worker->index, job->bucket, &list, &job->arena, &listing);
+    if (ret != 0) {
+        return fail_index(worker, job, ret);
+    }
+    for (size_t i = 0; r->op == OBJSTORE_LIST_VERSIONS && i < listing.count; i++) {
+        if (!listing.entries[i].prefix) {
+            listing.entries[i].latest = true;
+            (void)snprintf(listing.entries[i].info.version_id, OBJSTORE_VERSION_MAX, "null");
+        }
+    }
+    job->result.entries = listing.entries;
+    job->result.count = listing.count;
+    job->result.truncated = listing.truncated;
+    if (listing.truncated && make_token(job, &listing) != 0) {
+        return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+    }
+    return JOB_DONE;
+}
+
+static int change_upload(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_upload upload = {.checksum = r->checksum,
+                                .started_ns = clock_realtime_ns(clock_real())};
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
+
+    if (ret != 0) {
+        return ret;
+    }
+    if (r->op == OBJSTORE_UPLOAD_ABORT) {
+        return dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
+    }
+    if (r->meta != NULL) {
+        upload.meta = *r->meta;
+    }
+    return dir_index_upload_create(index, job->bucket, r->key, job->result.upload_id, &upload);
+}
+
+static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    uint32_t max = page_size(r);
+    struct dir_upload_page page = {
+        .prefix = r->key != NULL ? r->key : "",
+        .after_key = r->marker,
+        .after_id = r->marker2 != NULL && r->marker2[0] != '\0' ? r->marker2 : NULL,
+        .max = max + 1,
+    };
+    int ret = dir_index_upload_list(worker->index, job->bucket, &job->arena, &page);
+
+    if (ret != 0) {
+        return fail_index(worker, job, ret);
+    }
+    job->result.truncated = page.count > max;
+    job->result.uploads = page.uploads;
+    job->result.count = page.count > max ? max : page.count;
+    if (job->result.truncated) {
+        job->result.next_marker = page.uploads[max - 1].key;
+        job->result.next_marker2 = page.uploads[max - 1].upload_id;
+    }
+    return JOB_DONE;
+}
+
+static enum job_next list_parts(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    uint32_t max = page_size(r);
+    struct dir_part_page page = {.max = max + 1};
+    struct dir_upload upload;
+    char *marker;
+    int ret = dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id, &job->arena,
+                                   &upload);
+
+    if (ret != 0) {
+        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
+    }
+    page.after = r->marker != NULL ? (uint32_t)strtoul(r->marker, NULL, 10) : 0;
+    ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &page);
+    if (ret != 0) {
+        return fail_index(worker, job, ret);
+    }
+    job->result.truncated = page.count > max;
+    job->result.parts = page.parts;
+    job->result.count = page.count > max ? max : page.count;
+    job->result.info.meta = upload.meta;
+    job->result.info.checksum = upload.checksum;
+    marker = arena_alloc(&job->arena, 16);
+    if (marker == NULL) {
+        return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+    }
+    if (job->result.count > 0) {
+        (void)snprintf(marker, 16, "%u", page.parts[job->result.count - 1].number);
+        job->result.next_marker = marker;
+    }
+    return JOB_DONE;
+}
+
+enum job_next dir_step_upload(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    int ret;
+
+    if (job->committed) {
+        return job->commit_status == -ENOENT
+                   ? job_fail(job, -ENOENT, S3_NO_SUCH_UPLOAD, "no such upload")
+                   : job_fail_commit(job);
+    }
+    ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
+    if (ret != 0) {
+        return fail_bucket(worker, job, ret);
+    }
+    if (r->op == OBJSTORE_UPLOAD_LIST) {
+        return list_uploads(worker, job);
+    }
+    if (r->op == OBJSTORE_UPLOAD_LIST_PARTS) {
+        return list_parts(worker, job);
+    }
+    if (r->op == OBJSTORE_UPLOAD_CREATE) {
+        char *id = arena_alloc(&job->arena, RANDOM_ID_SIZE);
+
+        if (id == NULL) {
+            return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+        }
+        random_id(id);
+        job->result.upload_id = id;
+    }
+    job->change = change_upload;
+    return JOB_COMMIT;
+}

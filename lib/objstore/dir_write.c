@@ -1,0 +1,612 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory backend's operations that make objects: put, part, copy, complete. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objstore/dir_internal.h"
+#include "objstore/result_copy.h"
+#include "util/clock.h"
+#include "util/encode.h"
+
+enum { COPY_STEP = 1 << 30 }; /* bytes in one call */
+
+static bool is_part(const struct objstore_request *r)
+{
+    return r->op == OBJSTORE_UPLOAD_PART || r->op == OBJSTORE_UPLOAD_PART_COPY;
+}
+
+static enum job_next fail_io(struct job *job, int ret)
+{
+    return job_fail(job, ret == -EDQUOT ? -ENOSPC : ret, S3_OK, "cannot write the object: %s",
+                    strerror(-ret));
+}
+
+int dir_write_start(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    enum objstore_checksum_kind kind = r->checksum.kind;
+    int ret = s3_checksum_init(&job->md5, S3_CHECKSUM_MD5);
+
+    if (ret == 0 && kind != OBJSTORE_CHECKSUM_NONE) {
+        ret = s3_checksum_init(&job->sum, (enum s3_checksum_kind)kind);
+    }
+    return ret;
+}
+
+static int write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int dir_write_bytes(struct job *job, const void *bytes, size_t len)
+{
+    int ret;
+
+    if (len == 0) {
+        return 0;
+    }
+    if (job->generation[0] == '\0') { /* empty objects have no file */
+        ret = dir_files_create(job->store->files, &job->fd, job->generation);
+        if (ret != 0) {
+            job->generation[0] = '\0';
+            return ret;
+        }
+    }
+    s3_checksum_add(&job->md5, bytes, len);
+    if (job->sum.kind != S3_CHECKSUM_NONE) {
+        s3_checksum_add(&job->sum, bytes, len);
+    }
+    ret = write_all(job->fd, bytes, len);
+    job->done_bytes += ret == 0 ? len : 0;
+    return ret;
+}
+
+void dir_write_drop(struct job *job)
+{
+    s3_checksum_done(&job->md5);
+    s3_checksum_done(&job->sum);
+    memset(&job->md5, 0, sizeof(job->md5));
+    memset(&job->sum, 0, sizeof(job->sum));
+    if (job->fd >= 0) {
+        (void)close(job->fd);
+        job->fd = -1;
+    }
+    if (job->generation[0] != '\0') {
+        bool unwanted = job->published && !(job->committed && job->commit_status == 0);
+
+        /* What cannot be removed, or may be committed after all, is left to a later sweep. */
+        if (!job->commit_unknown &&
+            (!unwanted || dir_files_remove(job->store->files, job->file) == 0)) {
+            dir_files_settle(job->store->files, job->generation);
+        }
+        job->generation[0] = '\0';
+    }
+}
+
+static enum job_next check_digests(struct job *job, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_info *info = &job->object.info;
+    unsigned char raw[S3_CHECKSUM_MAX];
+    CLEANUP(buf_done) struct buf text = BUF_INIT(128);
+
+    *ok = false;
+    s3_checksum_raw(&job->md5, raw);
+    encode_base64(&text, raw, 16);
+    if (r->content_md5 != NULL && strcmp(r->content_md5, buf_str(&text)) != 0) {
+        return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match Content-MD5");
+    }
+    buf_reset(&text);
+    encode_hex(&text, raw, 16);
+    if (info->etag[0] == '\0') {
+        (void)snprintf(info->etag, sizeof(info->etag), "%s", buf_str(&text));
+    }
+    if (job->sum.kind != S3_CHECKSUM_NONE) {
+        char value[S3_CHECKSUM_TEXT_SIZE];
+
+        s3_checksum_base64(&job->sum, value);
+        if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, value) != 0) {
+            return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match their checksum");
+        }
+        info->checksum.kind = r->checksum.kind;
+        (void)snprintf(info->checksum.value, sizeof(info->checksum.value), "%s", value);
+    }
+    *ok = true;
+    return JOB_COMMIT;
+}
+
+static int change_put(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    const struct dir_conditions conditions = {r->if_match, r->if_none_match};
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
+
+    return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+}
+
+static int change_part(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_upload upload;
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
+
+    ret = ret == 0
+              ? dir_index_upload_get(index, job->bucket, r->key, r->upload_id, &job->arena, &upload)
+              : ret;
+    return ret == 0 ? dir_index_part_put(index, r->upload_id, r->part_number, &job->object) : ret;
+}
+
+enum job_next dir_write_end(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_info *info = &job->object.info;
+    bool ok;
+    enum job_next next = check_digests(job, &ok);
+    int ret;
+
+    if (!ok) {
+        return next;
+    }
+    info->size = job->done_bytes;
+    info->mtime_ns = clock_realtime_ns(clock_real());
+    if (job->generation[0] != '\0') {
+        ret = dir_files_publish(job->store->files, job->fd, job->generation, r->bucket, r->key,
+                                job->file);
+        if (ret != 0) {
+            return fail_io(job, ret);
+        }
+        job->published = true;
+        job->object.file = job->file;
+    }
+    if (job->change == NULL) {
+        job->change = is_part(r) ? change_part : change_put;
+    }
+    return JOB_COMMIT;
+}
+
+static enum job_next write_committed(struct job *job)
+{
+    if (job->commit_status == -ENOENT && is_part(job->request)) {
+        return job_fail(job, -ENOENT, S3_NO_SUCH_UPLOAD, "no such upload");
+    }
+    job->result.info = job->object.info;
+    memset(&job->result.info.meta, 0, sizeof(job->result.info.meta));
+    return job_fail_commit(job);
+}
+
+/* What can be known before the bytes come: it saves sending them. */
+static enum job_next check_target(struct dir_worker *worker, struct job *job, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_upload upload;
+    int ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
+
+    *ok = false;
+    if (ret != 0) {
+        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_BUCKET : S3_OK, "%s",
+                        ret == -ENOENT ? "no such bucket" : dir_index_error(worker->index));
+    }
+    if (is_part(r)) {
+        ret = dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id, &job->arena,
+                                   &upload);
+        if (ret != 0) {
+            return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
+        }
+    } else if (r->meta != NULL) {
+        ret = objstore_meta_copy(&job->arena, r->meta, &job->object.info.meta);
+        if (ret != 0) {
+            return job_fail(job, ret, S3_OK, "metadata too large");
+        }
+    }
+    *ok = true;
+    return JOB_DONE;
+}
+
+static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
+{
+    struct objstore_request *r = job->request;
+    int ret;
+
+    if (r->source.data != NULL || r->source.size == 0) {
+        ret = dir_write_bytes(job, r->source.data, (size_t)r->source.size);
+        return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+    }
+    for (;;) {
+        ssize_t n = r->source.read(r, worker->buffer, DIR_BUFFER_SIZE);
+
+        if (n == -EAGAIN) {
+            return JOB_PARK;
+        }
+        if (n < 0) {
+            return job_fail(job, (int)n, S3_OK, "the source of the bytes failed: %s",
+                            strerror((int)-n));
+        }
+        if (n == 0) {
+            break;
+        }
+        if ((uint64_t)n > r->source.size - job->done_bytes) {
+            return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "more bytes came than were told");
+        }
+        ret = dir_write_bytes(job, worker->buffer, (size_t)n);
+        if (ret != 0) {
+            return fail_io(job, ret);
+        }
+    }
+    if (job->done_bytes != r->source.size) {
+        return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "fewer bytes came than were told");
+    }
+    return dir_write_end(job);
+}
+
+enum job_next dir_step_put(struct dir_worker *worker, struct job *job)
+{
+    if (job->committed) {
+        return write_committed(job);
+    }
+    if (!job->started) {
+        bool ok;
+        enum job_next next = check_target(worker, job, &ok);
+        int ret;
+
+        if (!ok) {
+            return next;
+        }
+        ret = dir_write_start(job);
+        if (ret != 0) {
+            return fail_io(job, ret);
+        }
+        job->started = true;
+    }
+    return put_bytes(worker, job);
+}
+
+/* Bytes of another file into the job's, all through the digests. */
+static int copy_bytes(struct dir_worker *worker, struct job *job, int from, uint64_t offset,
+                      uint64_t len)
+{
+    while (len > 0) {
+        size_t want = len < DIR_BUFFER_SIZE ? (size_t)len : DIR_BUFFER_SIZE;
+        ssize_t n = pread(from, worker->buffer, want, (off_t)offset);
+        int ret;
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO; /* the index knows its size: the file was cut */
+        }
+        ret = dir_write_bytes(job, worker->buffer, (size_t)n);
+        if (ret != 0) {
+            return ret;
+        }
+        offset += (uint64_t)n;
+        len -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static enum job_next check_source(struct job *job, const struct dir_object *source, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    const char *etag = source->info.etag;
+
+    *ok = false;
+    if (r->source_if_match != NULL && strcmp(r->source_if_match, "*") != 0 &&
+        strcmp(r->source_if_match, etag) != 0) {
+        return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the source is another version");
+    }
+    if (r->source_if_none_match != NULL &&
+        (strcmp(r->source_if_none_match, "*") == 0 || strcmp(r->source_if_none_match, etag) == 0)) {
+        return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the source is that version");
+    }
+    *ok = true;
+    return JOB_DONE;
+}
+
+static enum job_next copy_range(const struct objstore_request *r, struct job *job, uint64_t size,
+                                struct objstore_range *ret)
+{
+    *ret = (struct objstore_range){.offset = 0, .len = size};
+    if (is_part(r) && r->range.len != 0) {
+        uint64_t len = r->range.len;
+
+        if (r->range.offset >= size || (len != OBJSTORE_TO_END && len > size - r->range.offset)) {
+            return job_fail(job, -ERANGE, S3_INVALID_RANGE, "the source has %llu bytes",
+                            (unsigned long long)size);
+        }
+        ret->offset = r->range.offset;
+        ret->len = len == OBJSTORE_TO_END ? size - r->range.offset : len;
+    }
+    return JOB_COMMIT;
+}
+
+enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_object source;
+    struct objstore_range range;
+    AUTOCLOSE int from = -1;
+    bool ok;
+    enum job_next next;
+    int ret;
+
+    if (job->committed) {
+        return write_committed(job);
+    }
+    next = check_target(worker, job, &ok);
+    if (!ok) {
+        return next;
+    }
+    if (dir_open_object(worker, job, r->source_bucket, r->source_key, &source, &from) != 0) {
+        return JOB_DONE;
+    }
+    next = check_source(job, &source, &ok);
+    if (!ok || copy_range(r, job, source.info.size, &range) == JOB_DONE) {
+        return JOB_DONE;
+    }
+    if (!is_part(r)) {
+        if (!r->replace_meta) {
+            job->object.info.meta = source.info.meta; /* in the job's arena already */
+        }
+        job->object.info.checksum =
+            source.info.checksum.composite ? (struct objstore_checksum){0} : source.info.checksum;
+    }
+    ret = dir_write_start(job);
+    ret = ret == 0 ? copy_bytes(worker, job, from, range.offset, range.len) : ret;
+    return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+}
+
+/* The parts that the caller named, found among those that were uploaded. */
+struct assembly {
+    struct dir_upload upload;
+    struct dir_part_page have;
+    size_t *chosen; /* index into have, one for each of the request's parts */
+};
+
+static enum job_next choose_parts(struct job *job, struct assembly *a, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    size_t next = 0;
+
+    *ok = false;
+    a->chosen = arena_array(&job->arena, r->parts_count, sizeof(*a->chosen));
+    if (a->chosen == NULL) {
+        return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+    }
+    for (size_t i = 0; i < r->parts_count; i++) {
+        const struct objstore_part *want = &r->parts[i];
+        const struct objstore_part *part;
+
+        while (next < a->have.count && a->have.parts[next].number < want->number) {
+            next++;
+        }
+        part = next < a->have.count ? &a->have.parts[next] : NULL;
+        if (part == NULL || part->number != want->number || strcmp(part->etag, want->etag) != 0 ||
+            (want->checksum.value[0] != '\0' &&
+             strcmp(want->checksum.value, part->checksum.value) != 0)) {
+            return job_fail(job, -EINVAL, S3_INVALID_PART,
+                            "part %u was not uploaded or is another version", want->number);
+        }
+        if (i + 1 < r->parts_count && part->size < job->store->part_min) {
+            return job_fail(job, -EINVAL, S3_ENTITY_TOO_SMALL,
+                            "part %u has %llu bytes; all but the last need %llu", want->number,
+                            (unsigned long long)part->size,
+                            (unsigned long long)job->store->part_min);
+        }
+        a->chosen[i] = next;
+    }
+    *ok = true;
+    return JOB_DONE;
+}
+
+/* ETag of a multipart object: MD5 over the parts' binary MD5s, '-', their number. */
+static int assemble_etag(struct job *job, const struct assembly *a)
+{
+    const struct objstore_request *r = job->request;
+    CLEANUP(s3_checksum_done) struct s3_checksum md5 = {0};
+    char hex[2 * S3_CHECKSUM_MAX + 1];
+    int ret = s3_checksum_init(&md5, S3_CHECKSUM_MD5);
+
+    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
+        unsigned char raw[16];
+        size_t len;
+
+        ret = decode_hex(slice_of(a->have.parts[a->chosen[i]].etag), raw, sizeof(raw), &len);
+        if (ret == 0) {
+            s3_checksum_add(&md5, raw, len);
+        }
+    }
+    if (ret == 0) {
+        s3_checksum_hex(&md5, hex);
+        (void)snprintf(job->object.info.etag, sizeof(job->object.info.etag), "%s-%zu", hex,
+                       r->parts_count);
+    }
+    return ret;
+}
+
+static int assemble_composite(struct job *job, const struct assembly *a, enum s3_checksum_kind kind)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_checksum *ret_sum = &job->object.info.checksum;
+    CLEANUP(s3_checksum_done) struct s3_checksum sum = {0};
+    char text[S3_CHECKSUM_TEXT_SIZE];
+    int ret = s3_checksum_init(&sum, kind);
+
+    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
+        unsigned char raw[S3_CHECKSUM_MAX];
+        size_t len;
+
+        ret = decode_base64(slice_of(a->have.parts[a->chosen[i]].checksum.value), raw, sizeof(raw),
+                            &len);
+        if (ret == 0) {
+            s3_checksum_add(&sum, raw, len);
+        }
+    }
+    if (ret == 0) {
+        s3_checksum_base64(&sum, text);
+        (void)snprintf(ret_sum->value, sizeof(ret_sum->value), "%s-%zu", text, r->parts_count);
+    }
+    return ret;
+}
+
+static int assemble_full(struct job *job, const struct assembly *a, enum s3_checksum_kind kind)
+{
+    const struct objstore_request *r = job->request;
+    char text[S3_CHECKSUM_TEXT_SIZE] = "";
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
+        const struct objstore_part *part = &a->have.parts[a->chosen[i]];
+
+        if (i == 0) {
+            (void)snprintf(text, sizeof(text), "%.47s", part->checksum.value);
+        } else {
+            ret = s3_checksum_combine(kind, text, part->checksum.value, part->size, text);
+        }
+    }
+    (void)snprintf(job->object.info.checksum.value, sizeof(job->object.info.checksum.value), "%s",
+                   text);
+    return ret;
+}
+
+static enum job_next assemble_checksum(struct job *job, const struct assembly *a)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_checksum *sum = &job->object.info.checksum;
+    int ret;
+
+    if (a->upload.checksum.kind == OBJSTORE_CHECKSUM_NONE) {
+        return JOB_COMMIT;
+    }
+    *sum = a->upload.checksum;
+    for (size_t i = 0; i < r->parts_count; i++) {
+        if (a->have.parts[a->chosen[i]].checksum.kind != sum->kind) {
+            return job_fail(job, -EINVAL, S3_INVALID_REQUEST, "part %u has no checksum of the kind",
+                            r->parts[i].number);
+        }
+    }
+    ret = sum->composite ? assemble_composite(job, a, (enum s3_checksum_kind)sum->kind)
+                         : assemble_full(job, a, (enum s3_checksum_kind)sum->kind);
+    if (ret != 0) {
+        return job_fail(job, -EINVAL, S3_INVALID_REQUEST, "the parts' checksums do not combine");
+    }
+    if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, sum->value) != 0) {
+        return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the parts do not match the checksum");
+    }
+    return JOB_COMMIT;
+}
+
+/* copy_file_range shares blocks where the file system can. */
+static int append_file(struct job *job, int from, uint64_t len, char *buffer)
+{
+    while (len > 0) {
+        ssize_t n =
+            copy_file_range(from, NULL, job->fd, NULL, len < COPY_STEP ? len : COPY_STEP, 0);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == EOPNOTSUPP)) {
+            int ret = 0;
+
+            n = read(from, buffer, len < DIR_BUFFER_SIZE ? (size_t)len : DIR_BUFFER_SIZE);
+            if (n > 0) {
+                ret = write_all(job->fd, buffer, (size_t)n);
+            }
+            if (ret != 0) {
+                return ret;
+            }
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
+        }
+        len -= (uint64_t)n;
+    }
+    return 0;
+}
+
+static int join_parts(struct dir_worker *worker, struct job *job, const struct assembly *a)
+{
+    const struct objstore_request *r = job->request;
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
+        const struct objstore_part *part = &a->have.parts[a->chosen[i]];
+        const char *file = a->have.files[a->chosen[i]];
+        AUTOCLOSE int from = -1;
+
+        if (part->size == 0) {
+            continue;
+        }
+        if (job->generation[0] == '\0') {
+            ret = dir_files_create(job->store->files, &job->fd, job->generation);
+        }
+        ret = ret == 0 ? dir_files_read(job->store->files, file, &from) : ret;
+        ret = ret == 0 ? append_file(job, from, part->size, worker->buffer) : ret;
+        job->done_bytes += ret == 0 ? part->size : 0;
+    }
+    return ret;
+}
+
+static int change_complete(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    const struct dir_conditions conditions = {r->if_match, r->if_none_match};
+    int ret = dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
+
+    return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+}
+
+enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct assembly a = {.have = {.max = OBJSTORE_PARTS_MAX}};
+    bool ok;
+    int ret;
+
+    if (job->committed) {
+        return write_committed(job);
+    }
+    ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
+    ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id,
+                                          &job->arena, &a.upload)
+                   : ret;
+    if (ret != 0) {
+        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
+    }
+    ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &a.have);
+    if (ret != 0) {
+        return fail_io(job, ret);
+    }
+    (void)choose_parts(job, &a, &ok);
+    if (!ok || assemble_checksum(job, &a) == JOB_DONE) {
+        return JOB_DONE;
+    }
+    job->object.info.meta = a.upload.meta;
+    job->object.info.parts = (uint32_t)r->parts_count;
+    ret = assemble_etag(job, &a);
+    ret = ret == 0 ? join_parts(worker, job, &a) : ret;
+    if (ret != 0) {
+        /* A part was replaced, or the upload ended, while we copied: the caller may try again. */
+        return ret == -ENOENT ? job_fail(job, -EBUSY, S3_OPERATION_ABORTED, "the upload changed")
+                              : fail_io(job, ret);
+    }
+    job->change = change_complete;
+    ret = s3_checksum_init(&job->md5, S3_CHECKSUM_MD5); /* only so that it can be ended */
+    return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+}

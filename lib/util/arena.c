@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "util/arena.h"
+
+#include <stdalign.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK_MIN = 4096 };
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t len;  /* bytes at data */
+    size_t used; /* multiple of the alignment */
+    alignas(max_align_t) char data[];
+};
+
+static struct arena_chunk *chunk_for(struct arena *arena, size_t len)
+{
+    struct arena_chunk *chunk = arena->chunks;
+    size_t size = len > CHUNK_MIN ? len : CHUNK_MIN;
+
+    if (chunk != NULL && chunk->len - chunk->used >= len) {
+        return chunk;
+    }
+    chunk = calloc(1, sizeof(*chunk) + size);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    chunk->len = size;
+    chunk->next = arena->chunks;
+    arena->chunks = chunk;
+    return chunk;
+}
+
+void *arena_alloc(struct arena *arena, size_t len)
+{
+    const size_t align = alignof(max_align_t);
+    struct arena_chunk *chunk;
+    size_t rounded;
+    void *ret;
+
+    if (len > arena->max - arena->used || __builtin_add_overflow(len, align - 1, &rounded)) {
+        return NULL;
+    }
+    rounded &= ~(align - 1);
+    chunk = chunk_for(arena, rounded);
+    if (chunk == NULL) {
+        return NULL;
+    }
+    ret = chunk->data + chunk->used;
+    chunk->used += rounded;
+    arena->used += len;
+    return ret;
+}
+
+void *arena_array(struct arena *arena, size_t count, size_t size)
+{
+    size_t len;
+
+    return __builtin_mul_overflow(count, size, &len) ? NULL : arena_alloc(arena, len);
+}
+
+char *arena_strndup(struct arena *arena, const char *bytes, size_t len)
+{
+    char *copy = len < SIZE_MAX ? arena_alloc(arena, len + 1) : NULL;
+
+    if (copy != NULL && len > 0) {
+        memcpy(copy, bytes, len);
+    }
+    return copy;
+}
+
+char *arena_strdup(struct arena *arena, const char *text)
+{
+    return text != NULL ? arena_strndup(arena, text, strlen(text)) : NULL;
+}
+
+void arena_done(struct arena *arena)
+{
+    struct arena_chunk *chunk = arena->chunks;
+
+    while (chunk != NULL) {
+        struct arena_chunk *next = chunk->next;
+
+        free(chunk);
+        chunk = next;
+    }
+    arena->chunks = NULL;
+    arena->used = 0;
+}
