@@ -144,6 +144,7 @@ static const struct {
     {"InvalidChunkSize", S3_INVALID_CHUNK_SIZE},
     {"InvalidLocationConstraint", S3_ILLEGAL_LOCATION_CONSTRAINT},
     {"InvalidRegion", S3_AUTHORIZATION_HEADER_MALFORMED},
+    {"XAdminUserNotFound", S3_INVALID_ACCESS_KEY_ID},
 };
 
 const char *s3_code_name(enum s3_code code)
