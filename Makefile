@@ -87,6 +87,14 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(call program_name,$(p)),$(
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$(filter-out $(LIB),$^)) $(LIB) -lcmocka $(PKG_LIBS)
 
+# Suites that run against a server, by hand or by tests/conformance/run_*.
+CONFORMANCE_SRC := $(wildcard tests/conformance/*.c)
+$(CONFORMANCE_SRC:%.c=$(BUILD)/%): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS)
+
+conformance-objstore: $(BUILD)/tests/conformance/objstore_s3 ## the object store suite on MinIO and versitygw
+	$(Q)BUILD=$(BUILD) tests/conformance/run_objstore
+
 $(BUILD)/proto/google/%.pb-c.c:
 	$(Q)mkdir -p $(BUILD)/proto && protoc-c --proto_path=/usr/include --c_out=$(BUILD)/proto /usr/include/google/$*.proto
 
@@ -102,7 +110,7 @@ $(BUILD)/%.o: %.c | $(PROTO_C)
 
 # The gates. Each compiles or reads every source once; objects that are up to date are not looked at again.
 OBJECTS := $(filter-out $(BUILD)/tests/%,$(ALL_SRC:%.c=$(BUILD)/%.o)) $(if $(NO_CMOCKA),,$(TEST_SRC:%.c=$(BUILD)/%.o))
-.PHONY: objects clang check demo test-distributions
+.PHONY: conformance-objstore objects clang check demo test-distributions
 
 objects: $(OBJECTS)
 
@@ -150,4 +158,4 @@ demo: ## install what is missing, build, and run Skyvol end to end in a temporar
 clean: ## remove what was built
 	rm -rf build
 
--include $(ALL_SRC:%.c=$(BUILD)/%.d)
+-include $(ALL_SRC:%.c=$(BUILD)/%.d) $(CONFORMANCE_SRC:%.c=$(BUILD)/%.d)

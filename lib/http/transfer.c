@@ -21,6 +21,7 @@ int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer 
     }
     transfer->request = request;
     transfer->head.max = TRANSFER_HEAD_MAX;
+    transfer->held.max = SEND_BUFFER;
     transfer->start_ms = now_ms;
     transfer->progress_ms = now_ms;
     transfer->deadline_ms = now_ms + timeout_ms;
@@ -33,6 +34,7 @@ void transfer_free(struct transfer *transfer)
     if (transfer != NULL) {
         curl_slist_free_all(transfer->headers);
         buf_done(&transfer->head);
+        buf_done(&transfer->held);
         free(transfer);
     }
 }
@@ -44,12 +46,60 @@ static void progressed(struct transfer *transfer)
 
 /* ---- the body that goes out ---- */
 
-/* The source must have nothing left when the promised size has been read. */
-static bool source_has_more(struct http_request *request)
+static size_t abort_read(struct transfer *transfer, int error)
 {
-    char byte;
+    transfer->callback_error = error;
+    return CURL_READFUNC_ABORT;
+}
 
-    return request->read(request, &byte, 1) > 0;
+static size_t pause_read(struct transfer *transfer)
+{
+    transfer->paused = true;
+    return CURL_READFUNC_PAUSE;
+}
+
+/*
+ * The last bytes of the promised size go out only when the source has said that there are no more:
+ * a server that got them all would take the body for whole. If the source must be waited for, they
+ * are held back here.
+ */
+static size_t end_of_source(struct transfer *transfer, const char *last, size_t len)
+{
+    struct http_request *request = transfer->request;
+    char byte;
+    ssize_t n = request->read(request, &byte, 1);
+
+    if (n == -EAGAIN) {
+        if (buf_len(&transfer->held) == 0) {
+            buf_add(&transfer->held, last, len);
+        }
+        return buf_error(&transfer->held) < 0 ? abort_read(transfer, -ENOMEM)
+                                              : pause_read(transfer);
+    }
+    if (n != 0) {
+        return abort_read(transfer, n < 0 ? (int)n : -EBADMSG);
+    }
+    transfer->source_ended = true;
+    return len;
+}
+
+/* Give what was held back, in as many pieces as libcurl's buffer needs. */
+static size_t read_held(struct transfer *transfer, char *buffer, size_t cap)
+{
+    size_t len = buf_len(&transfer->held) - transfer->held_at;
+
+    if (!transfer->source_ended) {
+        size_t verdict = end_of_source(transfer, NULL, len);
+
+        if (verdict != len) {
+            return verdict;
+        }
+    }
+    len = len < cap ? len : cap;
+    memcpy(buffer, transfer->held.data + transfer->held_at, len);
+    transfer->held_at += len;
+    transfer->sent += len;
+    return len;
 }
 
 static size_t on_read(char *buffer, size_t size, size_t count, void *arg)
@@ -59,6 +109,7 @@ static size_t on_read(char *buffer, size_t size, size_t count, void *arg)
     bool known = request->size != HTTP_SIZE_UNKNOWN;
     uint64_t left = known ? request->size - transfer->sent : UINT64_MAX;
     size_t cap = size * count < left ? size * count : (size_t)left;
+    size_t given;
     ssize_t n;
 
     progressed(transfer);
@@ -70,21 +121,24 @@ static size_t on_read(char *buffer, size_t size, size_t count, void *arg)
         transfer->sent += cap;
         return cap;
     }
+    if (buf_len(&transfer->held) > 0) {
+        return read_held(transfer, buffer, cap);
+    }
     n = request->read(request, buffer, cap);
     if (n == -EAGAIN) {
-        transfer->paused = true;
-        return CURL_READFUNC_PAUSE;
+        return pause_read(transfer);
     }
     if (n < 0 || (n == 0 && known)) {
-        transfer->callback_error = n < 0 ? (int)n : -EBADMSG;
-        return CURL_READFUNC_ABORT;
+        return abort_read(transfer, n < 0 ? (int)n : -EBADMSG);
     }
-    transfer->sent += (uint64_t)n;
-    if (known && transfer->sent == request->size && source_has_more(request)) {
-        transfer->callback_error = -EBADMSG;
-        return CURL_READFUNC_ABORT;
+    given = (size_t)n;
+    if (known && transfer->sent + given == request->size) {
+        given = end_of_source(transfer, buffer, given);
     }
-    return (size_t)n;
+    if (given == (size_t)n) {
+        transfer->sent += given;
+    }
+    return given;
 }
 
 /* libcurl wants to send the body again, from its start: a kept connection turned out to be dead. */
@@ -101,6 +155,9 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
         return CURL_SEEKFUNC_FAIL;
     }
     transfer->sent = 0;
+    transfer->held_at = 0;
+    transfer->source_ended = false;
+    buf_reset(&transfer->held);
     return CURL_SEEKFUNC_OK;
 }
 

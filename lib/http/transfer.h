@@ -29,7 +29,10 @@ struct transfer {
     struct curl_slist *headers;
     char error_text[CURL_ERROR_SIZE];
 
-    uint64_t sent;     /* of the body, handed to libcurl */
+    uint64_t sent;   /* of the body, handed to libcurl */
+    struct buf held; /* last bytes of a source that has not said yet that it has no more */
+    size_t held_at;
+    bool source_ended;
     uint64_t received; /* of the answer's body, taken by write() */
     bool paused;
     int callback_error; /* what a callback ended the request with */

@@ -77,10 +77,12 @@ static int fill_block(struct s3_call *call)
     if (stage->source_left == 0 && call->request->source.data == NULL &&
         call->request->source.read != NULL) {
         char byte;
+        ssize_t n = stage->source_ended ? 0 : call->request->source.read(call->request, &byte, 1);
 
-        if (call->request->source.read(call->request, &byte, 1) > 0) {
-            return -EBADMSG; /* more than promised */
+        if (n != 0) {
+            return n < 0 ? (int)n : -EBADMSG; /* more than promised */
         }
+        stage->source_ended = true;
     }
     return 0;
 }

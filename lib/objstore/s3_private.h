@@ -78,7 +78,8 @@ struct s3_chunk_stage {
     unsigned char *block; /* S3_CHUNK bytes of the source */
     size_t block_len;
     uint64_t source_left;
-    struct buf out; /* encoded, not sent yet */
+    bool source_ended; /* it said so */
+    struct buf out;    /* encoded, not sent yet */
     size_t out_at;
     bool ended;
 };

