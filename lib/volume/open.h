@@ -17,6 +17,11 @@ struct volume_credentials {
     const char *session_token; /* NULL: none */
 };
 
+/*
+ * dir:///ROOT/BUCKET/PREFIX: ROOT is the first folder on the path that is a store; where none is,
+ * the last component is the bucket and what stands before it becomes the root. mem:// lives in this
+ * process, and its bucket is made; every other bucket must exist.
+ */
 struct volume_open_config {
     const char *location; /* s3://bucket[/prefix], dir:///root/bucket[/prefix], mem://bucket */
     const char *endpoint; /* http(s)://host[:port]; NULL: AWS for the region */
@@ -35,8 +40,15 @@ int volume_open(const struct volume_open_config *config, struct volume **ret, st
     __attribute__((warn_unused_result));
 
 /*
+ * Only the store, for those who make buckets: a location without a bucket, "s3://", "dir:///root"
+ * or "mem://". objstore_free() it.
+ */
+int volume_open_store(const struct volume_open_config *config, struct objstore **ret,
+                      struct error *err) __attribute__((warn_unused_result));
+
+/*
  * Use other credentials from the next request on. Requests under way finish with the old ones; one
- * that fails with -EKEYEXPIRED or -EACCES is tried once more with the new.
+ * that fails for them is sent once more with the new ones. -ENOTSUP: not an S3 store.
  */
 int volume_set_credentials(struct volume *volume, const struct volume_credentials *credentials)
     __attribute__((warn_unused_result));

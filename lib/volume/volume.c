@@ -8,10 +8,11 @@
 #include "objstore/objstore_backend.h"
 #include "objstore/objstore_call.h"
 #include "util/arena.h"
-#include "util/container.h"
+#include "volume/volume_internal.h"
 
 struct volume {
     struct objstore *store;
+    struct objstore *backend;
     char *bucket;
     char *prefix;
     size_t prefix_len;
@@ -382,6 +383,16 @@ int volume_probe(struct volume *volume, struct error *err)
 const struct objstore_caps *volume_caps(const struct volume *volume)
 {
     return &volume->caps;
+}
+
+void volume_set_backend(struct volume *volume, struct objstore *backend)
+{
+    volume->backend = backend;
+}
+
+struct objstore *volume_backend(const struct volume *volume)
+{
+    return volume->backend;
 }
 
 const char *volume_bucket(const struct volume *volume)

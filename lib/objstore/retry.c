@@ -1,0 +1,506 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objstore/retry.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "objstore/objstore_backend.h"
+#include "s3/checksum.h"
+#include "s3/error.h"
+#include "util/clock.h"
+#include "util/container.h"
+#include "util/mutex.h"
+#include "util/random.h"
+
+enum { TOKENS_PER_RETRY = 10, IDLE_WAIT_MS = 1000 };
+
+/*
+ * An attempt is the caller's request and the copy that is sent. It is RUNNING (the inner store has
+ * it), WAITING (in the list, for its pause to end), or LOOKING (the inner store has `look`, a HEAD
+ * that tells whether a write happened).
+ */
+enum attempt_state { RUNNING, WAITING, LOOKING };
+
+struct attempt {
+    TAILQ_ENTRY(attempt) link;
+    struct retry_store *store;
+    struct objstore_request inner;
+    struct objstore_request look;
+    struct objstore_request *outer;
+    enum attempt_state state;
+    bool cancelled;
+    bool informed;   /* the sink's info() has been called */
+    bool answerless; /* an earlier attempt may have taken effect */
+    uint32_t tries;
+    uint64_t received; /* bytes that the sink has taken */
+    uint64_t deadline_ms;
+    uint64_t due_ms;
+    char etag[OBJSTORE_ETAG_MAX];
+    int failed_status; /* while LOOKING: what to say if it did not happen */
+    int failed_code;
+};
+
+TAILQ_HEAD(attempt_list, attempt);
+
+struct retry_store {
+    struct objstore base;
+    struct objstore *inner;
+    struct objstore_retry_config config;
+    struct mutex lock; /* of everything below and of attempts' state and cancelled */
+    struct cond changed;
+    struct attempt_list waiting;
+    int64_t tokens;
+    struct objstore_retry_stats stats;
+    bool ending;
+    pthread_t timer;
+};
+
+static bool passing(int status)
+{
+    switch (status) {
+    case -EBUSY:
+    case -ETIMEDOUT:
+    case -ECONNREFUSED:
+    case -ECONNRESET:
+    case -EHOSTUNREACH:
+    case -EPIPE:
+    case -EIO:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* The store cannot have done it: it said so, or was never reached. */
+static bool certainly_undone(int status)
+{
+    return status == -EBUSY || status == -ECONNREFUSED || status == -EHOSTUNREACH;
+}
+
+static bool repeatable(struct attempt *a)
+{
+    struct objstore_request *r = a->outer;
+
+    if (r->op != OBJSTORE_PUT && r->op != OBJSTORE_UPLOAD_PART) {
+        return true;
+    }
+    if (r->source.data != NULL || r->source.size == 0) {
+        return true;
+    }
+    return r->source.rewind != NULL && r->source.rewind(r) == 0;
+}
+
+static void attempt_end(struct attempt *a, const struct objstore_result *result)
+{
+    struct objstore_request *outer = a->outer;
+
+    mutex_lock(&a->store->lock);
+    outer->store_private[0] = NULL;
+    mutex_unlock(&a->store->lock);
+    outer->done(outer, result);
+    free(a);
+}
+
+static void attempt_fail(struct attempt *a, int status, const char *text)
+{
+    struct objstore_result result = {.status = status};
+
+    (void)error_set(&result.error, status, "%s", text);
+    attempt_end(a, &result);
+}
+
+static uint64_t pause_ms(const struct retry_store *store, uint32_t tries)
+{
+    uint64_t ceiling = store->config.base_ms;
+
+    for (uint32_t i = 1; i < tries && ceiling < store->config.cap_ms; i++) {
+        ceiling *= 2;
+    }
+    if (ceiling > store->config.cap_ms) {
+        ceiling = store->config.cap_ms;
+    }
+    return random_below(ceiling) + 1;
+}
+
+/* True when the attempt has been put into the list (and is no longer the caller's). */
+static bool wait_for_next(struct attempt *a)
+{
+    struct retry_store *store = a->store;
+    uint64_t now = clock_monotonic_ms(clock_real());
+    bool queued = false;
+
+    mutex_lock(&store->lock);
+    a->due_ms = now + pause_ms(store, a->tries);
+    if (!a->cancelled && !store->ending && a->due_ms < a->deadline_ms) {
+        if (store->tokens >= TOKENS_PER_RETRY) {
+            store->tokens -= TOKENS_PER_RETRY;
+            store->stats.retries++;
+            a->state = WAITING;
+            TAILQ_INSERT_TAIL(&store->waiting, a, link);
+            cond_signal(&store->changed);
+            queued = true;
+        } else {
+            store->stats.refused++;
+        }
+    }
+    mutex_unlock(&store->lock);
+    return queued;
+}
+
+/* The ETag that the object has if our write took place; "" when that cannot be told. */
+static void expected_etag(const struct attempt *a, char ret[2 * S3_CHECKSUM_MAX + 1])
+{
+    const struct objstore_request *r = a->outer;
+
+    ret[0] = '\0';
+    if (r->op == OBJSTORE_PUT && (r->source.data != NULL || r->source.size == 0) &&
+        s3_checksum_hex_of(S3_CHECKSUM_MD5, r->source.size > 0 ? r->source.data : "",
+                           (size_t)r->source.size, ret) != 0) {
+        ret[0] = '\0';
+    }
+}
+
+/* "...-N" for an upload of N parts. */
+static bool upload_etag(const char *etag, size_t parts)
+{
+    const char *dash = strrchr(etag, '-');
+
+    return dash != NULL && strtoul(dash + 1, NULL, 10) == parts;
+}
+
+static void looked(struct objstore_request *look, const struct objstore_result *result)
+{
+    struct attempt *a = look->arg;
+    char want[2 * S3_CHECKSUM_MAX + 1];
+    struct objstore_result mapped = *result;
+    bool ours = false;
+
+    expected_etag(a, want);
+    if (result->status == 0) {
+        ours = a->outer->op == OBJSTORE_UPLOAD_COMPLETE
+                   ? upload_etag(result->info.etag, a->outer->parts_count)
+                   : want[0] != '\0' && strcmp(want, result->info.etag) == 0;
+    }
+    if (ours) {
+        attempt_end(a, &mapped);
+        return;
+    }
+    mapped = (struct objstore_result){.status = a->failed_status, .s3_code = a->failed_code};
+    (void)error_set(&mapped.error, a->failed_status,
+                    "the first answer was lost, and the object is not what was sent");
+    attempt_end(a, &mapped);
+}
+
+/* A later attempt failed in a way that an earlier, unanswered one would explain. */
+static bool explained_by_first(const struct attempt *a, int status)
+{
+    const struct objstore_request *r = a->outer;
+
+    if (!a->answerless) {
+        return false;
+    }
+    switch (r->op) {
+    case OBJSTORE_PUT:
+        return (status == -EEXIST && r->if_none_match != NULL) ||
+               (status == -ESTALE && r->if_match != NULL);
+    case OBJSTORE_UPLOAD_COMPLETE:
+        return status == -ENOENT || status == -EEXIST || status == -ESTALE;
+    default:
+        return false;
+    }
+}
+
+static void look_at_object(struct attempt *a, const struct objstore_result *result)
+{
+    a->failed_status = result->status;
+    a->failed_code = result->s3_code;
+    a->look = (struct objstore_request){.op = OBJSTORE_HEAD,
+                                        .bucket = a->outer->bucket,
+                                        .key = a->outer->key,
+                                        .timeout_ms = 10000,
+                                        .done = looked,
+                                        .arg = a};
+    mutex_lock(&a->store->lock);
+    a->state = LOOKING;
+    mutex_unlock(&a->store->lock);
+    objstore_submit(a->store->inner, &a->look);
+}
+
+static void attempt_done(struct objstore_request *inner, const struct objstore_result *result)
+{
+    struct attempt *a = inner->arg;
+    struct retry_store *store = a->store;
+    int status = result->status;
+
+    if (status == 0) {
+        mutex_lock(&store->lock);
+        if (store->tokens < (int64_t)store->config.budget * TOKENS_PER_RETRY) {
+            store->tokens++;
+        }
+        mutex_unlock(&store->lock);
+    }
+    if (status == -ENOENT && a->answerless &&
+        (a->outer->op == OBJSTORE_DELETE || a->outer->op == OBJSTORE_UPLOAD_ABORT)) {
+        struct objstore_result gone = {.status = 0};
+
+        attempt_end(a, &gone);
+        return;
+    }
+    if (explained_by_first(a, status)) {
+        look_at_object(a, result);
+        return;
+    }
+    if (!passing(status) || a->tries >= store->config.tries || !repeatable(a)) {
+        attempt_end(a, result);
+        return;
+    }
+    a->answerless |= !certainly_undone(status);
+    if (!wait_for_next(a)) {
+        attempt_end(a, result);
+    }
+}
+
+static int attempt_info(struct objstore_request *inner, const struct objstore_info *info,
+                        struct objstore_range range)
+{
+    struct attempt *a = inner->arg;
+
+    if (a->informed) {
+        return 0;
+    }
+    a->informed = true;
+    memcpy(a->etag, info->etag, sizeof(a->etag));
+    return a->outer->sink.info != NULL ? a->outer->sink.info(a->outer, info, range) : 0;
+}
+
+static int attempt_write(struct objstore_request *inner, const void *data, size_t len)
+{
+    struct attempt *a = inner->arg;
+    int ret = a->outer->sink.write(a->outer, data, len);
+
+    if (ret == 0) {
+        a->received += len;
+    }
+    return ret;
+}
+
+static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t cap)
+{
+    struct attempt *a = inner->arg;
+
+    return a->outer->source.read(a->outer, buffer, cap);
+}
+
+/* Send (again): the copy is made afresh, a GET's range goes on where it stopped. */
+static void attempt_send(struct attempt *a)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+
+    a->tries++;
+    a->inner = *a->outer;
+    a->inner.arg = a;
+    a->inner.done = attempt_done;
+    a->inner.timeout_ms = now < a->deadline_ms ? (uint32_t)(a->deadline_ms - now) : 1;
+    a->inner.source.read = a->outer->source.read != NULL ? attempt_read : NULL;
+    if (a->inner.op == OBJSTORE_GET && a->outer->sink.write != NULL) {
+        a->inner.sink.info = attempt_info;
+        a->inner.sink.write = attempt_write;
+        if (a->received > 0) {
+            struct objstore_range *range = &a->inner.range;
+
+            range->len = range->len == 0 || range->len == OBJSTORE_TO_END
+                             ? OBJSTORE_TO_END
+                             : range->len - a->received;
+            range->offset += a->received;
+            a->inner.if_none_match = NULL;
+            if (a->etag[0] != '\0') {
+                a->inner.if_match = a->etag;
+            }
+        }
+    }
+    objstore_submit(a->store->inner, &a->inner);
+}
+
+static struct attempt *next_due_locked(struct retry_store *store, uint64_t *wait_ms)
+    REQUIRES(&store->lock)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+    struct attempt *a;
+
+    *wait_ms = IDLE_WAIT_MS;
+    TAILQ_FOREACH (a, &store->waiting, link) {
+        if (a->due_ms <= now || store->ending) {
+            return a;
+        }
+        if (a->due_ms - now < *wait_ms) {
+            *wait_ms = a->due_ms - now;
+        }
+    }
+    return NULL;
+}
+
+static void *timer_main(void *arg)
+{
+    struct retry_store *store = arg;
+    uint64_t wait_ms;
+
+    mutex_lock(&store->lock);
+    for (;;) {
+        struct attempt *a = next_due_locked(store, &wait_ms);
+        bool cancelled;
+
+        if (a == NULL) {
+            if (store->ending) {
+                break;
+            }
+            cond_wait_ms(&store->changed, &store->lock, wait_ms);
+            continue;
+        }
+        TAILQ_REMOVE(&store->waiting, a, link);
+        a->state = RUNNING;
+        cancelled = a->cancelled || store->ending;
+        mutex_unlock(&store->lock);
+        if (cancelled) {
+            attempt_fail(a, -ECANCELED, "cancelled");
+        } else {
+            attempt_send(a);
+        }
+        mutex_lock(&store->lock);
+    }
+    mutex_unlock(&store->lock);
+    return NULL;
+}
+
+static void retry_submit(struct objstore *base, struct objstore_request *request)
+{
+    struct retry_store *store = container_of(base, struct retry_store, base);
+    struct attempt *a = calloc(1, sizeof(*a));
+    uint32_t timeout = request->timeout_ms != 0 ? request->timeout_ms : store->config.timeout_ms;
+
+    if (a == NULL) {
+        objstore_fail(request, -ENOMEM, "out of memory");
+        return;
+    }
+    a->store = store;
+    a->outer = request;
+    a->deadline_ms = clock_monotonic_ms(clock_real()) + timeout;
+    mutex_lock(&store->lock);
+    request->store_private[0] = a;
+    mutex_unlock(&store->lock);
+    attempt_send(a);
+}
+
+static void retry_cancel(struct objstore *base, struct objstore_request *request)
+{
+    struct retry_store *store = container_of(base, struct retry_store, base);
+    struct objstore_request *running = NULL;
+    struct attempt *a;
+
+    mutex_lock(&store->lock);
+    a = request->store_private[0];
+    if (a != NULL) {
+        a->cancelled = true;
+        if (a->state == WAITING) {
+            a->due_ms = 0;
+            cond_signal(&store->changed);
+        } else {
+            running = a->state == LOOKING ? &a->look : &a->inner;
+        }
+    }
+    mutex_unlock(&store->lock);
+    if (running != NULL) {
+        objstore_cancel(store->inner, running);
+    }
+}
+
+static void retry_resume(struct objstore *base, struct objstore_request *request)
+{
+    struct retry_store *store = container_of(base, struct retry_store, base);
+    struct objstore_request *running = NULL;
+    struct attempt *a;
+
+    mutex_lock(&store->lock);
+    a = request->store_private[0];
+    if (a != NULL && a->state == RUNNING) {
+        running = &a->inner;
+    }
+    mutex_unlock(&store->lock);
+    if (running != NULL) {
+        objstore_resume(store->inner, running);
+    }
+}
+
+static void retry_free(struct objstore *base)
+{
+    struct retry_store *store = container_of(base, struct retry_store, base);
+
+    mutex_lock(&store->lock);
+    store->ending = true; /* nothing new starts to wait */
+    cond_signal(&store->changed);
+    mutex_unlock(&store->lock);
+    objstore_free(store->inner);
+    (void)pthread_join(store->timer, NULL);
+    cond_done(&store->changed);
+    mutex_done(&store->lock);
+    objstore_base_done(&store->base);
+    free(store);
+}
+
+static const struct objstore_ops retry_ops = {
+    .submit = retry_submit,
+    .cancel = retry_cancel,
+    .resume = retry_resume,
+    .free = retry_free,
+};
+
+int objstore_retry_new(struct objstore *inner, const struct objstore_retry_config *config,
+                       struct objstore **ret)
+{
+    struct retry_store *store = calloc(1, sizeof(*store));
+    int r = -ENOMEM;
+
+    if (store == NULL) {
+        objstore_free(inner);
+        return r;
+    }
+    store->inner = inner;
+    store->config = *config;
+    store->config.tries = config->tries != 0 ? config->tries : 10;
+    store->config.base_ms = config->base_ms != 0 ? config->base_ms : 50;
+    store->config.cap_ms = config->cap_ms != 0 ? config->cap_ms : 5000;
+    store->config.budget = config->budget != 0 ? config->budget : 50;
+    store->config.timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : 60000;
+    store->tokens = (int64_t)store->config.budget * TOKENS_PER_RETRY;
+    TAILQ_INIT(&store->waiting);
+    mutex_init(&store->lock);
+    cond_init(&store->changed);
+    r = objstore_base_init(&store->base, &retry_ops, "%s", objstore_name(inner));
+    r = r == 0 ? -pthread_create(&store->timer, NULL, timer_main, store) : r;
+    if (r != 0) {
+        objstore_free(inner);
+        cond_done(&store->changed);
+        mutex_done(&store->lock);
+        objstore_base_done(&store->base);
+        free(store);
+        return r;
+    }
+    *ret = &store->base;
+    return 0;
+}
+
+void objstore_retry_get_stats(struct objstore *base, struct objstore_retry_stats *ret)
+{
+    struct retry_store *store = container_of(base, struct retry_store, base);
+
+    mutex_lock(&store->lock);
+    *ret = store->stats;
+    mutex_unlock(&store->lock);
+}
+
+struct objstore *objstore_retry_inner(struct objstore *base)
+{
+    return container_of(base, struct retry_store, base)->inner;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * retry.h - a store that tries again what failed for a passing reason.
+ *
+ * Tried again, after an exponential pause with full jitter, within the request's own timeout_ms:
+ * -EBUSY, -ETIMEDOUT of one attempt, lost or refused connections, and -EIO. A request whose source
+ * can be neither kept nor rewound is not. All requests share a budget: every success pays in a
+ * tenth of a retry, so a store in trouble gets at most that much more load, not a multiple.
+ *
+ * What a retry must not do:
+ *   - GET goes on at the byte it had reached, under if_match with the first answer's ETag, and
+ * info() is not called twice.
+ *   - A write whose answer was lost may have happened. When the second attempt then fails for it
+ *     (-EEXIST, -ESTALE, -ENOENT of the upload), the object is looked at: if it holds what was sent
+ *     (by ETag), the request has succeeded.
+ *
+ * Owns the inner store. Contract and errors: objstore.h.
+ */
+#ifndef OBJSTORE_RETRY_H
+#define OBJSTORE_RETRY_H
+
+#include "objstore/objstore.h"
+
+struct objstore_retry_config {
+    uint32_t tries;      /* attempts at most; 0: 10 */
+    uint32_t base_ms;    /* the first pause is up to this; doubles; 0: 50 */
+    uint32_t cap_ms;     /* the longest; 0: 5000 */
+    uint32_t budget;     /* retries that may be used at once; 0: 50 */
+    uint32_t timeout_ms; /* of requests that name none; 0: 60000 */
+};
+
+/* `inner` becomes the new store's, also on failure. -ENOMEM. */
+int objstore_retry_new(struct objstore *inner, const struct objstore_retry_config *config,
+                       struct objstore **ret) __attribute__((warn_unused_result));
+
+/* Retries made so far, and those that the budget did not allow. */
+struct objstore_retry_stats {
+    uint64_t retries;
+    uint64_t refused;
+};
+void objstore_retry_get_stats(struct objstore *store, struct objstore_retry_stats *ret);
+
+/* The store inside, for what only a backend can do (new credentials). */
+struct objstore *objstore_retry_inner(struct objstore *store);
+
+#endif
