@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * file.h - small files as a whole: read with a limit, replaced atomically, watched for change.
+ * No state: safe from any thread.
+ */
+#ifndef UTIL_FILE_H
+#define UTIL_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "util/buf.h"
+
+/* Append the content to `out`, whose limit is the file's too. -EFBIG, -EISDIR (not a regular file
+ * or pipe), -ENOMEM or what open(2) and read(2) say. */
+int file_read(const char *path, struct buf *out) __attribute__((warn_unused_result));
+
+/*
+ * Replace the file: written beside it with `mode`, fsync, renamed, directory fsync. After a crash
+ * there is the old content or the new. A symlink at `path` is replaced, not followed.
+ */
+int file_replace(const char *path, const void *bytes, size_t len, mode_t mode)
+    __attribute__((warn_unused_result));
+
+/* As file_replace, but -EEXIST if there is one already: nothing is ever overwritten. */
+int file_create(const char *path, const void *bytes, size_t len, mode_t mode)
+    __attribute__((warn_unused_result));
+
+/* What changes when a file is replaced or written. */
+struct file_stamp {
+    uint64_t device;
+    uint64_t inode;
+    int64_t size;
+    int64_t mtime_ns;
+};
+
+int file_stamp(const char *path, struct file_stamp *ret) __attribute__((warn_unused_result));
+bool file_stamp_eq(const struct file_stamp *a, const struct file_stamp *b);
+
+#endif
