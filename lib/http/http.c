@@ -102,7 +102,8 @@ static void finish(struct worker *worker, struct transfer *transfer, CURLcode co
     client->stats.connections += (uint64_t)connects;
     mutex_unlock(&client->lock);
     if (transfer->easy != NULL) {
-        if (worker->spare_count < SPARE_MAX) {
+        /* After a failure libcurl may keep state that a reset does not clear. */
+        if (result.status == 0 && worker->spare_count < SPARE_MAX) {
             curl_easy_reset(transfer->easy);
             worker->spare[worker->spare_count++] = transfer->easy;
         } else {
