@@ -24,6 +24,7 @@ struct entry {
 };
 
 struct keep {
+    struct mutex creating; /* before `lock`; held while a new region is registered */
     struct mutex lock;
     struct entry entries[KEEP_REGIONS_MAX] GUARDED_BY(lock);
     unsigned count GUARDED_BY(lock);
@@ -47,6 +48,7 @@ int keep_new(struct keep **ret)
     if (keep == NULL) {
         return -ENOMEM;
     }
+    mutex_init(&keep->creating);
     mutex_init(&keep->lock);
     *ret = keep;
     return 0;
@@ -65,6 +67,7 @@ void keep_free(struct keep *keep)
         (void)close(keep->entries[i].fd);
     }
     mutex_done(&keep->lock);
+    mutex_done(&keep->creating);
     free(keep);
 }
 
@@ -171,20 +174,33 @@ static int map(struct entry *entry, size_t size, struct error *err)
     return 0;
 }
 
+static void discard(struct entry *entry)
+{
+    if (entry->data != NULL) {
+        (void)munmap(entry->data, entry->size);
+    }
+    (void)close(entry->fd);
+}
+
 /*
  * Sized before it is registered: a memfd of size 0 at the holder is one whose maker died before
  * anybody could use it, so the successor rightly calls it fresh.
  */
-static int create_locked(struct keep *keep, const char *name, size_t size, struct entry **ret,
-                         struct error *err) REQUIRES(&keep->lock)
+static int create(struct keep *keep, const char *name, size_t size, struct entry *ret,
+                  struct error *err)
 {
     struct entry entry = {.fd = -1};
-    struct entry *added;
+    keep_hold_fn *hold;
+    void *context;
     int r;
 
-    if (keep->count == KEEP_REGIONS_MAX) {
-        return error_set(err, -ENOSPC, "kept memory '%s': more than %d regions", name,
-                         KEEP_REGIONS_MAX);
+    mutex_lock(&keep->lock);
+    hold = keep->hold;
+    context = keep->hold_context;
+    r = keep->count == KEEP_REGIONS_MAX ? -ENOSPC : 0;
+    mutex_unlock(&keep->lock);
+    if (r < 0) {
+        return error_set(err, r, "kept memory '%s': more than %d regions", name, KEEP_REGIONS_MAX);
     }
     memcpy(entry.name, name, strlen(name) + 1);
     entry.fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -192,36 +208,28 @@ static int create_locked(struct keep *keep, const char *name, size_t size, struc
         return error_set(err, -errno, "kept memory '%s': %s", name, strerror(errno));
     }
     r = map(&entry, size, err);
-    if (r == 0 && keep->hold != NULL) {
-        r = keep->hold(keep->hold_context, name, entry.fd, err);
+    if (r == 0 && hold != NULL) {
+        r = hold(context, name, entry.fd, err);
     }
     if (r < 0) {
-        if (entry.data != NULL) {
-            (void)munmap(entry.data, entry.size);
-        }
-        (void)close(entry.fd);
+        discard(&entry);
         return r;
     }
-    added = add_locked(keep, name, entry.fd);
-    *added = entry;
-    *ret = added;
+    *ret = entry;
     return 0;
 }
 
-int keep_region(struct keep *keep, const char *name, size_t size, struct keep_region *ret,
-                struct error *err)
+/* Map the entry of this name, if there is one. -ENOENT: there is none. */
+static int find_and_map(struct keep *keep, const char *name, size_t size, struct keep_region *ret,
+                        struct error *err)
 {
     struct entry *entry;
     int r = 0;
 
-    if (!name_is_valid(name) || size == 0) {
-        return error_set(err, -EINVAL, "kept memory '%s', %zu bytes: not a name and a size", name,
-                         size);
-    }
     mutex_lock(&keep->lock);
     entry = find_locked(keep, name);
     if (entry == NULL) {
-        r = create_locked(keep, name, size, &entry, err);
+        r = -ENOENT;
     } else if (entry->data == NULL) {
         r = map(entry, size, err);
     }
@@ -230,6 +238,32 @@ int keep_region(struct keep *keep, const char *name, size_t size, struct keep_re
             .fd = entry->fd, .data = entry->data, .size = entry->size, .fresh = entry->fresh};
     }
     mutex_unlock(&keep->lock);
+    return r;
+}
+
+int keep_region(struct keep *keep, const char *name, size_t size, struct keep_region *ret,
+                struct error *err)
+{
+    int r;
+
+    if (!name_is_valid(name) || size == 0) {
+        return error_set(err, -EINVAL, "kept memory '%s', %zu bytes: not a name and a size", name,
+                         size);
+    }
+    mutex_lock(&keep->creating);
+    r = find_and_map(keep, name, size, ret, err);
+    if (r == -ENOENT) {
+        struct entry entry;
+
+        r = create(keep, name, size, &entry, err);
+        if (r == 0) {
+            mutex_lock(&keep->lock);
+            *add_locked(keep, name, entry.fd) = entry;
+            mutex_unlock(&keep->lock);
+            r = find_and_map(keep, name, size, ret, err);
+        }
+    }
+    mutex_unlock(&keep->creating);
     return r;
 }
 

@@ -54,8 +54,8 @@ DEFINE_CLEANUP(struct keep *, keep_free);
 
 /*
  * Under a holder: what it hands to a starting mounter is adopted (takes the descriptor, also on
- * failure), what is made later is registered by `hold`, which returns once it is safe. `hold` is
- * called with the keep's lock held, so that a region is never used before; it has its own deadline.
+ * failure), what is made later is registered by `hold`, which returns once it is safe; the region
+ * is not used before. `hold` is called by one thread at a time and has its own deadline.
  * keep_each() shows every region and blob, for a holder that has lost them; it stops at the first
  * negative result and returns it.
  */

@@ -70,6 +70,10 @@ int holder_unmount(const char *socket, const struct holder_unmount *unmount, uin
 int holder_credentials(const char *socket, const char *key, const char *credentials,
                        uint64_t timeout_ms, struct error *err) __attribute__((warn_unused_result));
 
+/* Replace the mounter of a running mount by a newer program; programs on it notice nothing. */
+int holder_replace(const char *socket, const char *key, uint64_t timeout_ms, struct error *err)
+    __attribute__((warn_unused_result));
+
 enum holder_state {
     HOLDER_STARTING,   /* mounted, the mounter is not ready yet */
     HOLDER_RUNNING,    /* requests are answered */

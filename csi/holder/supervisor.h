@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervisor.h - mounts, starts and watches mounters, answers the node plugin.
+ *
+ * One thread and one poll loop; nothing in it waits for a file system. What it knows is also in
+ * descriptors at the keeper, so its death costs nothing but the calls under way: its successor
+ * asks the keeper, or, after an upgrade or the death of the whole holder, the predecessor, the
+ * mounters and the node plugin, whoever has them.
+ */
+#ifndef HOLDER_SUPERVISOR_H
+#define HOLDER_SUPERVISOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct supervisor_config {
+    const char *socket;      /* where to listen */
+    const char *mounter;     /* the program skyvol-mount */
+    const char *cgroup_root; /* one cgroup for each mount in here; NULL: none */
+    int keeper;              /* socket to the keeper */
+    bool resend;             /* mounters may ask the kernel for RESEND */
+    unsigned crash_limit;    /* so many deaths within crash_window_ms end a mount */
+    uint64_t crash_window_ms;
+    uint64_t start_timeout_ms; /* a mounter that is not ready by then is killed */
+    uint64_t memory_bytes;     /* of a mount that names none */
+    uint64_t budget_bytes;     /* of all mounts together; 0: no limit */
+};
+
+/* Returns the program's exit status: 0 after SIGTERM or a hand-over, 2: cannot work at all. */
+int supervisor_run(const struct supervisor_config *config);
+
+#endif

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The holder with a small file system as mounter: whatever dies, programs on the mount go on.
+
+The mounter here is tests/unit/mounter/test_takeover.c, whose programs notice whatever is lost or
+done twice. The same with skyvol-mount: test_kill_mounter.py.
+"""
+import errno
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+import holder_client
+from conftest import BIN, mounts_below, program, wait_until
+
+MOUNTER = BIN.parent / "tests" / "unit" / "mounter" / "test_takeover"
+
+
+class Rig:
+    def __init__(self, workdir, processes, *options):
+        self.workdir, self.processes, self.options = workdir, processes, options
+        self.socket = workdir / "holder.sock"
+        self.client = holder_client.Holder(self.socket)
+        self.count = 0
+        self.start()
+
+    def start(self):
+        self.count += 1
+        self.process = self.processes.start(
+            [program("skyvol-holder"), "--socket", self.socket, "--mounter", MOUNTER,
+             *self.options], f"holder{self.count}")
+        wait_until(lambda: "holder is ready" in self.log(), what="holder", process=self.process)
+
+    def log(self):
+        return (self.workdir / f"holder{self.count}.log").read_text()
+
+    def mounter(self, key="v1"):
+        return self.client.status(key)["mounter"]
+
+    def wait_running(self, key="v1", but_not=0):
+        def running():
+            try:
+                status = self.client.status(key)
+            except holder_client.Refused as refused:
+                assert refused.errno == errno.ENOENT  # its mounter has not come yet
+                return False
+            return status["state"] == "running" and status["mounter"] not in (0, but_not)
+        wait_until(lambda: self.client.answers() and running(), what="a running mounter")
+
+
+@pytest.fixture
+def rig(workdir, processes):
+    made = []
+
+    def make(*options):
+        made.append(Rig(workdir, processes, *options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        for point in mounts_below(workdir):
+            subprocess.run(["umount", "-l", point], check=False, timeout=20)
+
+
+@pytest.fixture
+def target(workdir):
+    path = workdir / "target"
+    path.mkdir()
+    return path
+
+
+def start_work(target, seconds):
+    return subprocess.Popen([MOUNTER, "--work", target, str(seconds)], stdout=subprocess.PIPE,
+                            stdin=subprocess.DEVNULL)
+
+
+def end_work(work):
+    out, _ = work.communicate(timeout=60)
+    seen = json.loads(out)
+    print(seen)
+    assert seen["failures"] == 0
+    assert seen["added"] == seen["counted"], "every request was applied exactly once"
+    assert seen["operations"] > 100
+    return seen
+
+
+def test_mount_work_unmount(rig, target, workdir):
+    holder = rig().client
+    holder.mount("v1", target)
+    holder.mount("v1", target)  # again: the same
+    end_work(start_work(target, 1))
+    assert [m["key"] for m in holder.list()] == ["v1"]
+    with open(target / "held", "w", encoding="ascii"):
+        with pytest.raises(holder_client.Refused) as refused:
+            holder.unmount("v1")
+        assert refused.value.errno == errno.EBUSY
+    os.unlink(target / "held")
+    pid = holder.status("v1")["mounter"]
+    holder.unmount("v1", drain_ms=2000)
+    assert not mounts_below(workdir)
+    assert not os.path.exists(f"/proc/{pid}")
+    holder.unmount("v1")  # again: nothing to do
+    with pytest.raises(holder_client.Refused) as refused:
+        holder.status("v1")
+    assert refused.value.errno == errno.ENOENT
+
+
+def test_another_target_or_config_under_the_same_key_is_refused(rig, target, workdir):
+    holder = rig().client
+    holder.mount("v1", target, '{"a": 1}')
+    (workdir / "other").mkdir()
+    for call in (lambda: holder.mount("v1", workdir / "other", '{"a": 1}'),
+                 lambda: holder.mount("v1", target, '{"a": 2}')):
+        with pytest.raises(holder_client.Refused) as refused:
+            call()
+        assert refused.value.errno == errno.EEXIST
+
+
+def test_a_mounter_that_cannot_start_says_why_and_leaves_nothing(rig, target, workdir):
+    holder = rig().client
+    with pytest.raises(holder_client.Refused, match="does not want us") as refused:
+        holder.mount("v1", target, '{"fail": true}')
+    assert refused.value.errno == errno.EACCES
+    with pytest.raises(holder_client.Refused, match="ended while starting"):
+        holder.mount("v1", target, '{"crash": true}')
+    assert not mounts_below(workdir)
+    holder.mount("v1", target)
+
+
+def test_mount_on_what_is_not_a_directory_fails_with_the_reason(rig, workdir):
+    with pytest.raises(holder_client.Refused) as refused:
+        rig().client.mount("v1", workdir / "absent")
+    assert refused.value.errno == errno.ENOENT
+
+
+@pytest.mark.parametrize("resend", ["on", "off"])
+def test_fifty_kills_of_the_mounter(rig, target, resend):
+    one = rig("--resend", resend, "--crash-limit", "1000")
+    one.client.mount("v1", target)
+    work = start_work(target, 8)
+    pauses = []
+    for _ in range(50):
+        time.sleep(0.05)
+        pid = one.mounter()
+        start = time.monotonic()
+        holder_client.kill9(pid)
+        os.stat(target)
+        pauses.append(time.monotonic() - start)
+        one.wait_running(but_not=pid)
+    seen = end_work(work)
+    pauses.sort()
+    print(f"resend={resend}: 50 kills, {seen['operations']} operations, kill to next answer: "
+          f"median {pauses[25] * 1000:.1f} ms, worst {pauses[-1] * 1000:.1f} ms")
+    assert one.client.status("v1")["restarts"] == 50
+
+
+def test_kills_of_the_supervisor(rig, target):
+    one = rig()
+    one.client.mount("v1", target)
+    mounter = one.mounter()
+    work = start_work(target, 5)
+    for _ in range(5):
+        time.sleep(0.3)
+        holder_client.kill9(holder_client.supervisor_of(one.process.pid))
+        one.wait_running()
+    assert one.mounter() == mounter, "the mounter was left in peace"
+    end_work(work)
+    assert one.process.poll() is None
+
+
+def test_supervisor_and_mounter_die_together(rig, target):
+    one = rig("--crash-limit", "1000")
+    one.client.mount("v1", target)
+    work = start_work(target, 5)
+    for _ in range(5):
+        time.sleep(0.3)
+        mounter = one.mounter()
+        holder_client.kill9(holder_client.supervisor_of(one.process.pid))
+        holder_client.kill9(mounter)
+        one.wait_running(but_not=mounter)
+    end_work(work)
+
+
+def test_kill_of_the_whole_holder(rig, target, processes):
+    one = rig()
+    one.client.mount("v1", target)
+    mounter = one.mounter()
+    work = start_work(target, 5)
+    for _ in range(3):
+        supervisor = holder_client.supervisor_of(one.process.pid)
+        holder_client.kill9(one.process.pid)
+        one.process.wait()
+        wait_until(lambda: not os.path.exists(f"/proc/{supervisor}"), what="end of the supervisor")
+        processes.running.remove(one.process)
+        time.sleep(0.3)
+        one.start()
+        one.wait_running()
+    assert one.mounter() == mounter, "the mounter outlived three holders"
+    holder_client.kill9(mounter)
+    one.wait_running(but_not=mounter)
+    end_work(work)
+
+
+def test_holder_and_mounter_die_and_the_node_plugin_brings_them_back(rig, target, processes):
+    one = rig()
+    one.client.mount("v1", target)
+    names, fds = one.client.fetch("v1")
+    assert "device" in names and "slots" in names
+    work = start_work(target, 5)
+    time.sleep(0.3)
+    mounter = one.mounter()
+    supervisor = holder_client.supervisor_of(one.process.pid)
+    for pid in (supervisor, one.process.pid, mounter):
+        holder_client.kill9(pid)
+    one.process.wait()
+    processes.running.remove(one.process)
+    one.start()
+    assert one.client.list() == []
+    one.client.offer("v1", names, fds)
+    one.wait_running()
+    one.client.offer("v1", names, fds)  # again: nothing to do
+    end_work(work)
+    for fd in fds:
+        os.close(fd)
+    one.client.unmount("v1")
+
+
+def test_upgrade_of_the_holder(rig, target, processes):
+    one = rig()
+    one.client.mount("v1", target)
+    mounter = one.mounter()
+    work = start_work(target, 5)
+    for _ in range(3):
+        time.sleep(0.3)
+        old = one.process
+        one.start()  # beside the old one, as maxSurge has it
+        assert old.wait(10) == 0
+        processes.running.remove(old)
+        one.wait_running()
+    assert one.mounter() == mounter
+    end_work(work)
+    one.client.unmount("v1")
+
+
+def test_upgrade_of_the_mounter(rig, target):
+    one = rig()
+    one.client.mount("v1", target)
+    work = start_work(target, 3)
+    for _ in range(5):
+        time.sleep(0.2)
+        mounter = one.mounter()
+        one.client.replace("v1")
+        assert one.mounter() != mounter
+    end_work(work)
+    assert one.client.status("v1")["restarts"] == 0
+
+
+def test_a_crash_loop_ends_with_errors_not_with_waiting(rig, target):
+    one = rig("--crash-limit", "5")
+    one.client.mount("v1", target)
+    for _ in range(5):
+        wait_until(lambda: one.client.status("v1")["state"] in ("running", "failed"),
+                   what="a mounter or its end")
+        pid = one.mounter()
+        if pid:
+            holder_client.kill9(pid)
+            wait_until(lambda: one.mounter() != pid, what="its death is seen")
+    wait_until(lambda: one.client.status("v1")["state"] == "failed", what="failed")
+    start = time.monotonic()
+    with pytest.raises(OSError) as failed:
+        os.stat(target / "absent")
+    assert failed.value.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    assert time.monotonic() - start < 2
+    with pytest.raises(holder_client.Refused):
+        one.client.mount("v1", target)
+    one.client.unmount("v1")
+    one.client.mount("v1", target)
+    end_work(start_work(target, 1))
+
+
+def test_new_credentials_reach_the_running_mounter_and_its_successor(rig, target):
+    one = rig()
+    one.client.mount("v1", target, credentials="old")
+    one.client.credentials("v1", "newer and longer")
+    wait_until(lambda: "new credentials of 16 bytes" in one.log(), what="credentials")
+    names, fds = one.client.fetch("v1")
+    assert os.pread(fds[names.index("credentials")], 100, 0) == b"newer and longer"
+    for fd in fds:
+        os.close(fd)
+    assert "newer" not in one.log()
+
+
+def test_unmounted_by_somebody_else_is_forgotten(rig, target):
+    one = rig()
+    one.client.mount("v1", target)
+    subprocess.run(["umount", target], check=True, timeout=20)
+    wait_until(lambda: one.client.list() == [], what="the holder to forget it")
+    one.client.mount("v1", target)
