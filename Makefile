@@ -49,6 +49,8 @@ ALL_HDR := $(wildcard lib/*/*.h $(DIRS:%=%/*.h) tests/unit/*.h tests/unit/*/*.h)
 FORMATTED = $(wildcard lib/*/*.[ch] $(foreach d,$(DIRS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/*/*.[ch] tests/*/*/*.[ch])
 LIB := $(BUILD)/lib.a
 TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
+FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
@@ -59,8 +61,8 @@ all: $(BINARIES) ## build every program into build/bin
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-unit: $(TESTS) ## run the unit tests
-	$(Q)failed=0; for t in $(TESTS); do \
+unit: $(TESTS) $(REPLAYS) ## run the unit tests
+	$(Q)failed=0; for t in $(TESTS) $(REPLAYS); do \
 	    $$t >$$t.log 2>&1 && echo "ok    $${t#$(BUILD)/tests/}: $$(sed -n 's/.*PASSED *\] *//p' $$t.log)" || \
 	    { cat $$t.log; echo "FAIL  $$t"; failed=1; }; done; exit $$failed
 
@@ -87,6 +89,25 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(call program_name,$(p)),$(
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$(filter-out $(LIB),$^)) $(LIB) -lcmocka $(PKG_LIBS)
 
+# Fuzz targets: with libFuzzer (make fuzz), and over their corpus among the unit tests.
+FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c)
+FUZZ_SECONDS ?= 20
+
+$(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
+
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h) tests/fuzz/fuzz.h
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
+	    $(filter-out -MMD -MP $(HARDENING),$(BASE_CFLAGS)) -o $@ $(filter %.c,$^) $(PKG_LIBS)
+
+fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%) ## run every fuzz target for FUZZ_SECONDS (20)
+	$(Q)for f in $(FUZZ); do mkdir -p $(BUILD)/fuzz/$$f && echo "fuzz  $$f" && \
+	    $(BUILD)/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=1024 \
+	    -artifact_prefix=$(BUILD)/fuzz/$$f- -verbosity=0 -print_final_stats=1 $(BUILD)/fuzz/$$f tests/fuzz/corpus/$$f 2>&1 | \
+	    tee $(BUILD)/fuzz/$$f.log | grep -E 'ERROR|SUMMARY|number_of_executed' ; \
+	    grep -q 'number_of_executed' $(BUILD)/fuzz/$$f.log && ! grep -q ERROR $(BUILD)/fuzz/$$f.log || exit 1; done
+
 # Suites that run against a server, by hand or by tests/conformance/run_*.
 CONFORMANCE_SRC := $(wildcard tests/conformance/*.c)
 $(CONFORMANCE_SRC:%.c=$(BUILD)/%): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
@@ -110,7 +131,7 @@ $(BUILD)/%.o: %.c | $(PROTO_C)
 
 # The gates. Each compiles or reads every source once; objects that are up to date are not looked at again.
 OBJECTS := $(filter-out $(BUILD)/tests/%,$(ALL_SRC:%.c=$(BUILD)/%.o)) $(if $(NO_CMOCKA),,$(TEST_SRC:%.c=$(BUILD)/%.o))
-.PHONY: conformance-objstore objects clang check demo test-distributions
+.PHONY: fuzz conformance-objstore objects clang check demo test-distributions
 
 objects: $(OBJECTS)
 
@@ -158,4 +179,4 @@ demo: ## install what is missing, build, and run Skyvol end to end in a temporar
 clean: ## remove what was built
 	rm -rf build
 
--include $(ALL_SRC:%.c=$(BUILD)/%.d) $(CONFORMANCE_SRC:%.c=$(BUILD)/%.d)
+-include $(ALL_SRC:%.c=$(BUILD)/%.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/fuzz/*.c)) $(CONFORMANCE_SRC:%.c=$(BUILD)/%.d)
