@@ -114,7 +114,7 @@ static bool serve_one(int fd, const char *head)
         (void)sleep(3);
         return false;
     } else if (strncmp(path, "/cut", 4) == 0) {
-        send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", 47);
+        send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", 45);
         return false;
     } else if (strncmp(path, "/once", 5) == 0) {
         answer(fd, "200 OK", "once", 4);
