@@ -40,6 +40,7 @@ DIRS := $(foreach p,$(PROGRAMS),$(call program_dir,$(p)))
 PROTOS := $(wildcard proto/*.proto proto/skyvol/*/*/*.proto)
 PROTO_C := $(PROTOS:proto/%.proto=$(BUILD)/proto/%.pb-c.c) $(BUILD)/proto/google/protobuf/wrappers.pb-c.c \
            $(BUILD)/proto/google/protobuf/timestamp.pb-c.c $(BUILD)/proto/google/protobuf/descriptor.pb-c.c
+TEST_PROTO_C := $(patsubst tests/proto/%.proto,$(BUILD)/proto/tests/%.pb-c.c,$(wildcard tests/proto/*.proto))
 LIB_SRC := $(wildcard lib/*/*.c)
 PROG_SRC := $(foreach d,$(DIRS),$(wildcard $(d)/*.c))
 TEST_SRC := $(wildcard tests/unit/*/test_*.c)
@@ -122,8 +123,14 @@ $(BUILD)/proto/google/%.pb-c.c:
 $(BUILD)/proto/%.pb-c.c: proto/%.proto
 	$(Q)mkdir -p $(BUILD)/proto && protoc-c --proto_path=proto --proto_path=/usr/include --c_out=$(BUILD)/proto $*.proto
 
+$(BUILD)/proto/tests/%.pb-c.c: tests/proto/%.proto
+	$(Q)mkdir -p $(@D) && protoc-c --proto_path=tests/proto --c_out=$(@D) $*.proto
+
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_C)
 	$(Q)$(CC) $(BASE_CFLAGS) $(CFLAGS) -w -c -o $@ $<
+
+$(filter $(BUILD)/tests/unit/rpc/%,$(TESTS)): $(TEST_PROTO_C:%.c=%.o)
+$(TEST_SRC:%.c=$(BUILD)/%.o): | $(TEST_PROTO_C)
 
 $(BUILD)/%.o: %.c | $(PROTO_C)
 	@mkdir -p $(@D)
