@@ -164,6 +164,7 @@ int pending_set_deadline(struct pending *p, uint64_t ms)
     mutex_lock(&s->lock);
     if (p->state != PENDING_EXPIRED) {
         p->deadline_ms = now_ms() + (ms < DEADLINE_MAX_MS ? ms : DEADLINE_MAX_MS);
+        cond_signal(&s->watched);
         r = 0;
     }
     mutex_unlock(&s->lock);
@@ -203,7 +204,9 @@ void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *c
     mutex_unlock(&s->lock);
 }
 
-static struct pending *overdue_locked(struct session *s, uint64_t now) REQUIRES(&s->lock)
+/* The first to be answered now, or NULL; then *ret_wait_ms is when to look again at the latest. */
+static struct pending *overdue_locked(struct session *s, uint64_t now, uint64_t *ret_wait_ms)
+    REQUIRES(&s->lock)
 {
     struct pending *p;
 
@@ -211,6 +214,9 @@ static struct pending *overdue_locked(struct session *s, uint64_t now) REQUIRES(
         if (p->state == PENDING_WAITING &&
             ((p->interruptible && p->interrupted) || now >= p->deadline_ms)) {
             return p;
+        }
+        if (p->state == PENDING_WAITING && p->deadline_ms - now < *ret_wait_ms) {
+            *ret_wait_ms = p->deadline_ms - now;
         }
     }
     return NULL;
@@ -244,22 +250,18 @@ LOCK_UNCHECKED
 static void *watch_main(void *argument)
 {
     struct session *s = argument;
-    uint64_t interval_ms = s->deadline_ms / 16;
+    uint64_t idle_ms = s->deadline_ms < 1000 ? s->deadline_ms : 1000; /* new ones are no sooner */
 
-    if (interval_ms < 5) {
-        interval_ms = 5;
-    } else if (interval_ms > 1000) {
-        interval_ms = 1000;
-    }
     (void)pthread_setname_np(pthread_self(), "fuse-watch");
     mutex_lock(&s->lock);
     while (!s->watch_quits) {
-        struct pending *p = overdue_locked(s, now_ms());
+        uint64_t wait_ms = idle_ms;
+        struct pending *p = overdue_locked(s, now_ms(), &wait_ms);
 
         if (p != NULL) {
             expire_locked(s, p);
         } else {
-            cond_wait_ms(&s->watched, &s->lock, interval_ms);
+            cond_wait_ms(&s->watched, &s->lock, wait_ms);
         }
     }
     mutex_unlock(&s->lock);

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount/options_table.h"
+
+#define OURS(name, kind_, owner_, choices_, help_)                                                 \
+    {                                                                                              \
+        .spelling = (name), .ours = (name), .kind = (kind_), .owner = (owner_),                    \
+        .choices = (choices_), .help = (help_)                                                     \
+    }
+#define ALIAS(name, ours_, kind_, owner_)                                                          \
+    {                                                                                              \
+        .spelling = (name), .ours = (ours_), .kind = (kind_), .owner = (owner_)                    \
+    }
+#define SCALED(name, ours_, owner_, unit_)                                                         \
+    {                                                                                              \
+        .spelling = (name), .ours = (ours_), .kind = OPTION_SIZE, .owner = (owner_),               \
+        .unit = (unit_)                                                                            \
+    }
+#define FIXED(name, ours_, owner_, value_)                                                         \
+    {                                                                                              \
+        .spelling = (name), .ours = (ours_), .kind = OPTION_FIXED, .owner = (owner_),              \
+        .choices = (value_)                                                                        \
+    }
+#define IGNORED(name)                                                                              \
+    {                                                                                              \
+        .spelling = (name), .kind = OPTION_IGNORED                                                 \
+    }
+#define SKIPPED(name)                                                                              \
+    {                                                                                              \
+        .spelling = (name), .kind = OPTION_SKIPPED                                                 \
+    }
+
+#define MIB (1ULL << 20)
+
+const struct option_row option_table[] = {
+    /* Ours: what the file system does. */
+    OURS("sync", OPTION_CHOICE, OWNER_USER, "close fsync async",
+         "when bytes are in the store: at close(), at fsync(), or later"),
+    OURS("attrs", OPTION_CHOICE, OWNER_USER, "full none",
+         "keep mode, owner, times and xattrs as object metadata"),
+    OURS("ro", OPTION_BOOL, OWNER_USER, NULL, "read-only"),
+    OURS("uid", OPTION_ID, OWNER_USER, NULL, "owner of objects without attributes"),
+    OURS("gid", OPTION_ID, OWNER_USER, NULL, "group of objects without attributes"),
+    OURS("umask", OPTION_MODE, OWNER_USER, NULL, "taken off the modes below"),
+    OURS("file_mode", OPTION_MODE, OWNER_USER, NULL, "of objects without attributes (0666)"),
+    OURS("dir_mode", OPTION_MODE, OWNER_USER, NULL, "of directories without attributes (0777)"),
+    OURS("attr_timeout", OPTION_SECONDS, OWNER_USER, NULL, "attributes are cached so long (1)"),
+    OURS("list_timeout", OPTION_SECONDS, OWNER_USER, NULL, "listings are cached so long (1)"),
+    OURS("readahead", OPTION_SIZE, OWNER_USER, NULL, "read ahead so many bytes at most"),
+    OURS("part_size", OPTION_SIZE, OWNER_USER, NULL, "of multipart uploads, in bytes"),
+    OURS("parallel", OPTION_COUNT, OWNER_USER, NULL, "transfers at a time"),
+    OURS("storage_class", OPTION_WORD, OWNER_USER, NULL, "of new objects"),
+    OURS("acl", OPTION_WORD, OWNER_USER, NULL, "canned ACL of new objects"),
+    OURS("sse", OPTION_WORD, OWNER_USER, NULL, "server-side encryption: AES256 or aws:kms"),
+    OURS("sse_key", OPTION_WORD, OWNER_USER, NULL, "KMS key of server-side encryption"),
+    OURS("requester_pays", OPTION_BOOL, OWNER_USER, NULL, "agree to pay for requests"),
+    OURS("region", OPTION_WORD, OWNER_USER, NULL, "of the bucket"),
+    OURS("path_style", OPTION_BOOL, OWNER_USER, NULL, "the bucket in the path, not in the host"),
+    {.spelling = "endpoint",
+     .ours = "endpoint",
+     .kind = OPTION_ENDPOINT,
+     .owner = OWNER_USER,
+     .help = "URL of the store"},
+    OURS("anonymous", OPTION_BOOL, OWNER_USER, NULL, "do not sign requests"),
+    OURS("deadline", OPTION_SECONDS, OWNER_USER, NULL, "of one operation (60)"),
+    OURS("retries", OPTION_COUNT, OWNER_USER, NULL, "of one request"),
+
+    /* Ours: what it costs the node, and what the node trusts. */
+    OURS("memory", OPTION_SIZE, OWNER_OPERATOR, NULL, "of the mounter, in bytes"),
+    OURS("threads", OPTION_COUNT, OWNER_OPERATOR, NULL, "that read requests of the kernel"),
+    OURS("resend", OPTION_BOOL, OWNER_OPERATOR, NULL, "use the kernel's RESEND (on)"),
+    OURS("cache", OPTION_PATH, OWNER_OPERATOR, NULL, "directory of the disk cache"),
+    OURS("cache_size", OPTION_SIZE, OWNER_OPERATOR, NULL, "of the disk cache, in bytes"),
+    OURS("ca_file", OPTION_PATH, OWNER_OPERATOR, NULL, "certificates that endpoints must have"),
+    OURS("insecure_tls", OPTION_BOOL, OWNER_OPERATOR, NULL, "do not verify certificates"),
+    OURS("log_level", OPTION_CHOICE, OWNER_OPERATOR, "error warn info debug", "of the mounter"),
+
+    /* Common spellings of the four. */
+    ALIAS("read_only", "ro", OPTION_BOOL, OWNER_USER),
+    FIXED("rw", "ro", OWNER_USER, "false"),
+    ALIAS("url", "endpoint", OPTION_URL, OWNER_USER),
+    ALIAS("endpoint_url", "endpoint", OPTION_URL, OWNER_USER),
+    ALIAS("s3_endpoint", "endpoint", OPTION_URL, OWNER_USER),
+    ALIAS("s3_region", "region", OPTION_WORD, OWNER_USER),
+    ALIAS("file_perms", "file_mode", OPTION_MODE, OWNER_USER),
+    ALIAS("dir_perms", "dir_mode", OPTION_MODE, OWNER_USER),
+    ALIAS("force_path_style", "path_style", OPTION_BOOL, OWNER_USER),
+    ALIAS("s3_force_path_style", "path_style", OPTION_BOOL, OWNER_USER),
+    ALIAS("use_path_request_style", "path_style", OPTION_BOOL, OWNER_USER),
+    FIXED("subdomain", "path_style", OWNER_USER, "false"),
+
+    /* GeeseFS */
+    SCALED("memory_limit", "memory", OWNER_OPERATOR, MIB),
+    ALIAS("stat_cache_ttl", "attr_timeout", OPTION_SECONDS, OWNER_USER),
+    ALIAS("max_flushers", "parallel", OPTION_COUNT, OWNER_USER),
+    ALIAS("max_parallel_parts", "parallel", OPTION_COUNT, OWNER_USER),
+    SCALED("read_ahead_large", "readahead", OWNER_USER, 1024),
+    FIXED("fsync_on_close", "sync", OWNER_USER, "close"),
+    FIXED("enable_perms", "attrs", OWNER_USER, "full"),
+    FIXED("enable_mtime", "attrs", OWNER_USER, "full"),
+    FIXED("enable_specials", "attrs", OWNER_USER, "full"),
+    ALIAS("http_timeout", "deadline", OPTION_SECONDS, OWNER_USER),
+    ALIAS("sse_kms", "sse_key", OPTION_WORD, OWNER_USER),
+    IGNORED("no_systemd"),
+    IGNORED("no_specials"),
+    IGNORED("no_detect"),
+    IGNORED("no_checksum"),
+    IGNORED("use_content_type"),
+    IGNORED("use_enomem"),
+    IGNORED("enable_patch"),
+    IGNORED("debug"),
+    IGNORED("debug_s3"),
+    IGNORED("debug_fuse"),
+    IGNORED("f"),
+    IGNORED("iam"),
+    SKIPPED("setuid"),
+    SKIPPED("setgid"),
+    SKIPPED("list_type"),
+    SKIPPED("part_sizes"),
+    SKIPPED("single_part"),
+    SKIPPED("entry_limit"),
+    SKIPPED("gc_interval"),
+    SKIPPED("read_ahead"),
+    SKIPPED("read_ahead_small"),
+    SKIPPED("read_ahead_parallel"),
+    SKIPPED("large_read_cutoff"),
+    SKIPPED("retry_interval"),
+    SKIPPED("fuse_read_ahead"),
+    ALIAS("log_file", "log_file", OPTION_PATH, OWNER_OPERATOR),
+    ALIAS("shared_config", "shared_config", OPTION_PATH, OWNER_OPERATOR),
+
+    /* s3fs */
+    ALIAS("mp_umask", "umask", OPTION_MODE, OWNER_USER),
+    ALIAS("stat_cache_expire", "attr_timeout", OPTION_SECONDS, OWNER_USER),
+    ALIAS("parallel_count", "parallel", OPTION_COUNT, OWNER_USER),
+    SCALED("multipart_size", "part_size", OWNER_USER, MIB),
+    ALIAS("default_acl", "acl", OPTION_WORD, OWNER_USER),
+    ALIAS("use_cache", "cache", OPTION_PATH, OWNER_OPERATOR),
+    ALIAS("passwd_file", "passwd_file", OPTION_PATH, OWNER_OPERATOR),
+    ALIAS("no_check_certificate", "insecure_tls", OPTION_BOOL, OWNER_OPERATOR),
+    ALIAS("readwrite_timeout", "deadline", OPTION_SECONDS, OWNER_USER),
+    ALIAS("public_bucket", "anonymous", OPTION_BOOL, OWNER_USER),
+    FIXED("use_xattr", "attrs", OWNER_USER, "full"),
+    FIXED("use_sse", "sse", OWNER_USER, "AES256"),
+    IGNORED("compat_dir"),
+    IGNORED("notsup_compat_dir"),
+    IGNORED("complement_stat"),
+    IGNORED("del_cache"),
+    IGNORED("enable_noobj_cache"),
+    IGNORED("nomixupload"),
+    IGNORED("sigv4"),
+    IGNORED("curldbg"),
+    SKIPPED("dbglevel"),
+    SKIPPED("connect_timeout"),
+    SKIPPED("list_object_max_keys"),
+    SKIPPED("max_stat_cache_size"),
+    SKIPPED("ensure_diskfree"),
+    SKIPPED("multireq_max"),
+
+    /* rclone */
+    ALIAS("dir_cache_time", "list_timeout", OPTION_SECONDS, OWNER_USER),
+    ALIAS("s3_acl", "acl", OPTION_WORD, OWNER_USER),
+    ALIAS("s3_storage_class", "storage_class", OPTION_WORD, OWNER_USER),
+    ALIAS("s3_upload_concurrency", "parallel", OPTION_COUNT, OWNER_USER),
+    ALIAS("s3_chunk_size", "part_size", OPTION_SIZE, OWNER_USER),
+    ALIAS("transfers", "parallel", OPTION_COUNT, OWNER_USER),
+    SCALED("vfs_read_ahead", "readahead", OWNER_USER, 1),
+    ALIAS("cache_dir", "cache", OPTION_PATH, OWNER_OPERATOR),
+    ALIAS("vfs_cache_max_size", "cache_size", OPTION_SIZE, OWNER_OPERATOR),
+    ALIAS("config", "config", OPTION_PATH, OWNER_OPERATOR),
+    IGNORED("daemon"),
+    IGNORED("allow_non_empty"),
+    IGNORED("links"),
+    IGNORED("vfs_links"),
+    IGNORED("vfs_fast_fingerprint"),
+    IGNORED("no_modtime"),
+    SKIPPED("vfs_cache_mode"),
+    SKIPPED("vfs_cache_max_age"),
+    SKIPPED("vfs_write_back"),
+    SKIPPED("vfs_read_chunk_size"),
+    SKIPPED("vfs_read_chunk_size_limit"),
+    SKIPPED("buffer_size"),
+    SKIPPED("poll_interval"),
+    SKIPPED("s3_provider"),
+    SKIPPED("max_read_ahead"),
+
+    /* mountpoint-s3 */
+    ALIAS("metadata_ttl", "attr_timeout", OPTION_SECONDS, OWNER_USER),
+    SCALED("max_cache_size", "cache_size", OWNER_OPERATOR, MIB),
+    ALIAS("read_part_size", "part_size", OPTION_SIZE, OWNER_USER),
+    ALIAS("write_part_size", "part_size", OPTION_SIZE, OWNER_USER),
+    ALIAS("max_threads", "threads", OPTION_COUNT, OWNER_OPERATOR),
+    ALIAS("no_sign_request", "anonymous", OPTION_BOOL, OWNER_USER),
+    ALIAS("sse_kms_key_id", "sse_key", OPTION_WORD, OWNER_USER),
+    ALIAS("log_directory", "log_directory", OPTION_PATH, OWNER_OPERATOR),
+    IGNORED("allow_delete"),
+    IGNORED("allow_overwrite"),
+    IGNORED("incremental_upload"),
+    IGNORED("no_log"),
+    IGNORED("auto_unmount"),
+    IGNORED("foreground"),
+    SKIPPED("upload_checksums"),
+    SKIPPED("maximum_throughput_gbps"),
+
+    /* mount(8) and libfuse: on, or without meaning for us */
+    IGNORED("allow_other"),
+    IGNORED("default_permissions"),
+    IGNORED("defaults"),
+    IGNORED("nosuid"),
+    IGNORED("nodev"),
+    IGNORED("noatime"),
+    IGNORED("relatime"),
+    IGNORED("nodiratime"),
+    IGNORED("_netdev"),
+    IGNORED("noauto"),
+    IGNORED("nofail"),
+    IGNORED("nonempty"),
+    IGNORED("big_writes"),
+    IGNORED("async_read"),
+    IGNORED("kernel_cache"),
+    IGNORED("auto_cache"),
+    SKIPPED("max_read"),
+    SKIPPED("max_write"),
+    SKIPPED("max_background"),
+    SKIPPED("entry_timeout"),
+    SKIPPED("negative_timeout"),
+    SKIPPED("fsname"),
+    SKIPPED("subtype"),
+};
+
+const size_t option_table_count = sizeof(option_table) / sizeof(option_table[0]);
