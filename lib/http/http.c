@@ -421,7 +421,8 @@ static int check_file(const char *path, const char *what, struct error *err)
     if (path != NULL && access(path, R_OK) < 0) {
         int error = -errno;
 
-        return error_set(err, error, "%s '%s' cannot be read: %s", what, path, strerror(-error));
+        return error_set(err, error, "%s '%s' cannot be read: %s", what, path,
+                         strerrordesc_np(-error));
     }
     return 0;
 }
@@ -532,7 +533,7 @@ int http_client_new(const struct http_client_config *config, struct http_client 
     for (size_t i = 0; error == 0 && i < client->worker_count; i++) {
         error = start_worker(&client->workers[i]);
         if (error < 0) {
-            error_set(err, error, "cannot start a transfer thread: %s", strerror(-error));
+            error_set(err, error, "cannot start a transfer thread: %s", strerrordesc_np(-error));
         }
     }
     if (error < 0) {

@@ -28,13 +28,24 @@
  *     reports 0. A GET's bytes are all of one version.
  *
  * Errors (negative errno values)
- *   -ENOENT no such bucket, key, version or upload     -EEXIST  if_none_match failed, or bucket
- * exists -ESTALE if_match failed                            -ENOTEMPTY bucket holds objects -EACCES
- * credentials or policy refuse               -EKEYEXPIRED credentials have expired -EBUSY  the
- * store asks to slow down (after retries) -ETIMEDOUT no answer in timeout_ms -EFBIG  too large for
- * the store                    -ENOSPC  the store is full -ERANGE range starts beyond the end
- * -EBADMSG checksum or body does not match -EPERM  retention or a lock forbids it -ENOTSUP this
- * store cannot do that -ECONNREFUSED, -EHOSTUNREACH cannot be reached     -EIO     anything else
+ *   -ENOENT        no such bucket, key, version or upload
+ *   -EEXIST        if_none_match failed, or the bucket exists
+ *   -ESTALE        if_match failed
+ *   -ENOTEMPTY     the bucket holds objects
+ *   -EACCES        credentials or policy refuse
+ *   -EKEYEXPIRED   the credentials have expired
+ *   -EBUSY         the store asks to slow down (after retries)
+ *   -ETIMEDOUT     no answer in timeout_ms
+ *   -EFBIG         too large for the store
+ *   -ENOSPC        the store is full
+ *   -ERANGE        the range starts beyond the end
+ *   -EBADMSG       checksum or body does not match
+ *   -EPERM         retention or a lock forbids it
+ *   -ENOTSUP       this store cannot do that
+ *   -ECONNREFUSED, -EHOSTUNREACH   cannot be reached
+ *   -ECONNRESET    the connection was lost
+ *   -EPROTO        TLS failed: an unknown authority, another name, no common version
+ *   -EIO           anything else
  */
 #ifndef OBJSTORE_OBJSTORE_H
 #define OBJSTORE_OBJSTORE_H

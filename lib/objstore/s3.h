@@ -40,8 +40,8 @@ struct objstore_s3_config {
 int objstore_s3_new(const struct objstore_s3_config *config, struct objstore **ret,
                     struct error *err) __attribute__((warn_unused_result));
 
-/* Use others from the next request on. `store` must come from objstore_s3_new(). 0 or -ENOMEM. */
-int objstore_s3_set_credentials(struct objstore *store,
+/* Use others from the next request on. `base` must come from objstore_s3_new(). 0 or -ENOMEM. */
+int objstore_s3_set_credentials(struct objstore *base,
                                 const struct objstore_s3_credentials *credentials)
     __attribute__((warn_unused_result));
 
@@ -50,6 +50,6 @@ struct objstore_s3_stats {
     uint64_t requests;
     uint64_t connections;
 };
-void objstore_s3_get_stats(struct objstore *store, struct objstore_s3_stats *ret);
+void objstore_s3_get_stats(struct objstore *base, struct objstore_s3_stats *ret);
 
 #endif

@@ -35,7 +35,7 @@ void s3_call_end(struct s3_call *call)
 {
     if (call->result.status < 0 && call->result.error.code == 0) {
         (void)error_set(&call->result.error, call->result.status, "%s: %s",
-                        objstore_op_name(call->request->op), strerror(-call->result.status));
+                        objstore_op_name(call->request->op), strerrordesc_np(-call->result.status));
     }
     call->request->done(call->request, &call->result);
     call_unref(call);
@@ -194,7 +194,7 @@ void s3_call_send(struct s3_call *call)
     error = build(call);
     if (error < 0) {
         s3_call_fail(call, error, "%s: the request cannot be built: %s",
-                     objstore_op_name(call->request->op), strerror(-error));
+                     objstore_op_name(call->request->op), strerrordesc_np(-error));
         return;
     }
     (void)atomic_fetch_add(&call->refs, 1);

@@ -32,7 +32,8 @@ enum {
     S3_ARENA_MAX = 8 * 1024 * 1024,
     S3_ERROR_BODY_MAX = 64 * 1024,
     S3_CHUNK = 64 * 1024,
-    S3_BUCKETS_KNOWN = 64, /* buckets whose region or capabilities are remembered */
+    S3_VALUE_MAX = 64 * 1024, /* one header's value, decoded or encoded */
+    S3_BUCKETS_KNOWN = 64,    /* buckets whose region or capabilities are remembered */
     S3_CLOCK_HINT_S = 300,
 };
 
@@ -143,7 +144,7 @@ void s3_call_cancel(struct s3_store *store, struct objstore_request *request);
 void s3_call_send(struct s3_call *call);
 /* End the call with what result holds. The call is gone afterwards. */
 void s3_call_end(struct s3_call *call);
-void s3_call_fail(struct s3_call *call, int status, const char *format, ...)
+void s3_call_fail(struct s3_call *call, int status, const char *pattern, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* ---- s3_request.c ---- */

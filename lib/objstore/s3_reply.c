@@ -82,12 +82,15 @@ static bool decode_word(struct slice *text, struct buf *out)
         return true;
     }
     for (size_t i = 0; i < body.len; i++) {
-        char c = body.data[i] == '_' ? ' ' : body.data[i];
+        char c = body.data[i];
         size_t len = 0;
 
         if (c == '=' && body.len - i > 2 &&
             decode_hex((struct slice){body.data + i + 1, 2}, &c, 1, &len) == 0) {
             i += 2;
+        }
+        if (body.data[i] == '_') {
+            c = ' ';
         }
         buf_add(out, &c, 1);
     }
@@ -96,7 +99,7 @@ static bool decode_word(struct slice *text, struct buf *out)
 
 static const char *keep_value(struct s3_call *call, struct slice value)
 {
-    CLEANUP(buf_done) struct buf plain = BUF_INIT(64 * 1024);
+    CLEANUP(buf_done) struct buf plain = BUF_INIT(S3_VALUE_MAX);
     struct slice rest = value;
 
     while (rest.len > 0 && decode_word(&rest, &plain)) {

@@ -158,7 +158,7 @@ static void user_header(struct s3_call *call, const struct objstore_pair *pair)
     if (plain_value(pair->value)) {
         header(call, name, pair->value);
     } else {
-        CLEANUP(buf_done) struct buf text = BUF_INIT(64 * 1024);
+        CLEANUP(buf_done) struct buf text = BUF_INIT(S3_VALUE_MAX);
 
         encode_base64(&text, pair->value, strlen(pair->value));
         header(call, name, format(call, "=?UTF-8?B?%s?=", buf_str(&text)));
@@ -566,7 +566,7 @@ static struct s3_message message_of(struct s3_call *call, struct s3_header *head
 
 static int sign(struct s3_call *call, const char *hash, struct s3_chunk_chain *chain)
 {
-    CLEANUP(buf_done) struct buf value = BUF_INIT(16 * 1024);
+    CLEANUP(buf_done) struct buf value = BUF_INIT(S3_VALUE_MAX);
     struct s3_header headers[S3_HEADERS_MAX];
     struct s3_signing_key key;
     struct s3_sign_params params = {.key = &key,

@@ -49,8 +49,8 @@ bool s3_bucket_valid(struct slice bucket)
     }
     for (size_t i = 0; i < bucket.len; i++) {
         char c = bucket.data[i];
-        char before = i > 0 ? bucket.data[i - 1] : '.';
-        char after = i + 1 < bucket.len ? bucket.data[i + 1] : '.';
+        char before;
+        char after;
 
         if (lower_or_digit(c)) {
             continue;
@@ -58,6 +58,8 @@ bool s3_bucket_valid(struct slice bucket)
         if ((c != '-' && c != '.') || i == 0 || i + 1 == bucket.len) {
             return false;
         }
+        before = bucket.data[i - 1];
+        after = bucket.data[i + 1];
         if (c == '.' ? !lower_or_digit(before) || !lower_or_digit(after)
                      : before == '.' || after == '.') {
             return false;

@@ -6,6 +6,7 @@
  */
 #include "s3/sign.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -94,7 +95,7 @@ static int sign_text(const struct s3_signing_key *key, const struct buf *text,
                      char ret[S3_HEX_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char raw[32];
+    unsigned char raw[32] = {0};
     int error = buf_error(text);
 
     if (error == 0) {
@@ -450,9 +451,8 @@ static int all_header_names(const struct s3_message *message, struct buf *out)
             buf_addstr(out, ";");
         }
         for (size_t j = 0; j < names[i].len; j++) {
-            char c = names[i].data[j];
+            char c = (char)tolower((unsigned char)names[i].data[j]);
 
-            c = c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
             buf_add(out, &c, 1);
         }
     }

@@ -9,6 +9,8 @@
 #include "s3/sign.h"
 #include "util/cleanup.h"
 
+enum { CANONICAL_MAX = 256 * 1024 };
+
 static const char algorithm[] = "AWS4-HMAC-SHA256";
 
 static bool name_is(struct slice name, const char *other)
@@ -40,12 +42,14 @@ static size_t count_headers(const struct s3_message *message, const char *name)
 
 static bool copy(struct slice from, char *to, size_t size)
 {
-    if (from.len >= size || memchr(from.data != NULL ? from.data : "", '\0', from.len) != NULL) {
+    if (from.data == NULL || from.len == 0) {
+        to[0] = '\0';
+        return true;
+    }
+    if (from.len >= size || memchr(from.data, '\0', from.len) != NULL) {
         return false;
     }
-    if (from.len > 0) {
-        memcpy(to, from.data, from.len);
-    }
+    memcpy(to, from.data, from.len);
     to[from.len] = '\0';
     return true;
 }
@@ -481,7 +485,7 @@ int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *
 int s3_auth_verify(const struct s3_message *message, const struct s3_auth *auth,
                    const struct s3_signing_key *key, struct s3_fault *fault)
 {
-    CLEANUP(buf_done) struct buf canonical = BUF_INIT(256 * 1024);
+    CLEANUP(buf_done) struct buf canonical = BUF_INIT(CANONICAL_MAX);
     char expected[S3_HEX_SIZE] = {0};
     char scope[S3_SCOPE_SIZE];
     int error;

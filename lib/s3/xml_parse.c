@@ -65,23 +65,23 @@ static const struct {
 
 /* Elements that repeat, in which document, and what they become. */
 static const struct {
-    enum s3_xml_root root;
     const char *name;
+    enum s3_xml_root root;
     enum s3_xml_item_kind kind;
 } item_elements[] = {
-    {S3_XML_BUCKETS, "Bucket", S3_XML_KEY},
-    {S3_XML_LIST, "Contents", S3_XML_KEY},
-    {S3_XML_LIST, "CommonPrefixes", S3_XML_PREFIX},
-    {S3_XML_VERSIONS, "Version", S3_XML_KEY},
-    {S3_XML_VERSIONS, "DeleteMarker", S3_XML_MARKER},
-    {S3_XML_VERSIONS, "CommonPrefixes", S3_XML_PREFIX},
-    {S3_XML_UPLOADS, "Upload", S3_XML_KEY},
-    {S3_XML_UPLOADS, "CommonPrefixes", S3_XML_PREFIX},
-    {S3_XML_PARTS, "Part", S3_XML_PART},
-    {S3_XML_DELETED, "Deleted", S3_XML_KEY},
-    {S3_XML_DELETED, "Error", S3_XML_FAILURE},
-    {S3_XML_DELETE, "Object", S3_XML_KEY},
-    {S3_XML_COMPLETE, "Part", S3_XML_PART},
+    {"Bucket", S3_XML_BUCKETS, S3_XML_KEY},
+    {"Contents", S3_XML_LIST, S3_XML_KEY},
+    {"CommonPrefixes", S3_XML_LIST, S3_XML_PREFIX},
+    {"Version", S3_XML_VERSIONS, S3_XML_KEY},
+    {"DeleteMarker", S3_XML_VERSIONS, S3_XML_MARKER},
+    {"CommonPrefixes", S3_XML_VERSIONS, S3_XML_PREFIX},
+    {"Upload", S3_XML_UPLOADS, S3_XML_KEY},
+    {"CommonPrefixes", S3_XML_UPLOADS, S3_XML_PREFIX},
+    {"Part", S3_XML_PARTS, S3_XML_PART},
+    {"Deleted", S3_XML_DELETED, S3_XML_KEY},
+    {"Error", S3_XML_DELETED, S3_XML_FAILURE},
+    {"Object", S3_XML_DELETE, S3_XML_KEY},
+    {"Part", S3_XML_COMPLETE, S3_XML_PART},
 };
 
 static void reader_fail(struct reader *reader, int error, const char *what)

@@ -234,6 +234,8 @@ static void an_error_inside_an_answer_of_200_is_an_error(UNUSED void **state)
     assert_int_equal(objstore_call(f.store, &complete, &answer), -EIO);
 }
 
+#define GARBAGE "garbage\r\n\r\n" SCRIPT_CLOSE
+
 static void answers_that_are_not_s3s_are_told_as_such(UNUSED void **state)
 {
     static const char *const answers[] = {
@@ -241,7 +243,7 @@ static void answers_that_are_not_s3s_are_told_as_such(UNUSED void **state)
         ERROR_HEAD("503 Service Unavailable", "0") "\r\n",
         ERROR_HEAD("500 Oops", "0") "\r\n",
         ERROR_HEAD("507 Full", "0") "\r\n",
-        "garbage\r\n\r\n" SCRIPT_CLOSE,
+        GARBAGE,
     };
     static const int statuses[] = {-ENOENT, -EBUSY, -EIO, -ENOSPC};
     ANSWER answer = OBJSTORE_ANSWER_INIT;
@@ -268,6 +270,10 @@ static void a_list_that_says_more_but_not_where_is_refused(UNUSED void **state)
 
 /* ---- GET ---- */
 
+#define OTHER_RANGE                                                                                \
+    "HTTP/1.1 206 Partial\r\nContent-Length: 3\r\nContent-Range: bytes "                           \
+    "4-6/10\r\n\r\n456" SCRIPT_CLOSE
+
 static void a_range_is_cut_out_when_all_is_sent(UNUSED void **state)
 {
     static const char *const answers[] = {
@@ -275,8 +281,7 @@ static void a_range_is_cut_out_when_all_is_sent(UNUSED void **state)
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789",
         "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789",
         "HTTP/1.1 206 Partial\r\nContent-Length: 3\r\nContent-Range: bytes 3-5/10\r\n\r\n345",
-        "HTTP/1.1 206 Partial\r\nContent-Length: 3\r\nContent-Range: bytes "
-        "4-6/10\r\n\r\n456" SCRIPT_CLOSE,
+        OTHER_RANGE,
         "HTTP/1.1 206 Partial\r\nContent-Length: 3\r\n\r\n456" SCRIPT_CLOSE,
     };
     ANSWER answer = OBJSTORE_ANSWER_INIT;
