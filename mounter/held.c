@@ -12,6 +12,7 @@
 
 #include "mount/message.h"
 #include "util/clock.h"
+#include "util/error.h"
 #include "util/log.h"
 #include "util/mutex.h"
 
@@ -156,7 +157,7 @@ static void on_credentials(struct held *held, struct message *m)
     int r = fd < 0 ? -EBADMSG : keep_adopt(held->keep, "credentials", fd);
 
     if (r < 0) {
-        log_error("new credentials are lost", "error", strerror(-r), NULL);
+        log_error("new credentials are lost", "error", error_text(NULL, r), NULL);
         return;
     }
     if (is_ready(held)) {
@@ -176,7 +177,7 @@ static void on_drain(struct held *held, const struct message *m)
     }
     result = send_to_holder(held, json, NULL, 0);
     if (result < 0) {
-        log_warn("the holder has gone while draining", "error", strerror(-result), NULL);
+        log_warn("the holder has gone while draining", "error", error_text(NULL, result), NULL);
     }
 }
 
@@ -346,7 +347,7 @@ static int receive_start(struct held *held, int socket, struct error *err)
     int r = message_receive(socket, HOLD_TIMEOUT_MS, &m);
 
     if (r < 0) {
-        return error_set(err, r, "waiting for the holder: %s", strerror(-r));
+        return error_set(err, r, "waiting for the holder: %s", error_text(NULL, r));
     }
     held->device = message_take_fd(&m, 0);
     if (strcmp(message_string(&m, "op"), "start") != 0 || held->device < 0) {
@@ -359,7 +360,7 @@ static int receive_start(struct held *held, int socket, struct error *err)
     if (r == 0) {
         r = adopt_all(held, &m);
     }
-    return r < 0 ? error_set(err, r, "the holder's descriptors: %s", strerror(-r)) : 0;
+    return r < 0 ? error_set(err, r, "the holder's descriptors: %s", error_text(NULL, r)) : 0;
 }
 
 LOCK_UNCHECKED
@@ -389,7 +390,7 @@ int held_new(int socket, const struct held_events *events, void *context, struct
     keep_set_hold(held->keep, hold, held);
     error = pthread_create(&held->thread, NULL, listen_main, held);
     if (error != 0) {
-        return error_set(err, -error, "starting a thread: %s", strerror(error));
+        return error_set(err, -error, "starting a thread: %s", error_text(NULL, error));
     }
     held->started = true;
     *ret = TAKE(held);
@@ -435,7 +436,7 @@ int held_ready(struct held *held, struct error *err)
     if (r == -EPIPE) {
         return 0; /* its successor is told when it is found */
     }
-    return r < 0 ? error_set(err, r, "telling the holder: %s", strerror(-r)) : 0;
+    return r < 0 ? error_set(err, r, "telling the holder: %s", error_text(NULL, r)) : 0;
 }
 
 void held_failed(struct held *held, const struct error *why)

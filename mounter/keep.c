@@ -16,11 +16,11 @@
  * Entries are never removed, so that the borrowed descriptors and mappings stay valid.
  */
 struct entry {
-    char name[KEEP_NAME_MAX];
-    int fd;
     void *data;
     size_t size;
+    int fd;
     bool fresh;
+    char name[KEEP_NAME_MAX];
 };
 
 struct keep {
@@ -134,7 +134,7 @@ int keep_adopt(struct keep *keep, const char *name, int fd)
 
 int keep_each(struct keep *keep, keep_hold_fn *visit, void *context, struct error *err)
 {
-    struct entry entries[KEEP_REGIONS_MAX];
+    struct entry entries[KEEP_REGIONS_MAX] = {{0}};
     unsigned count;
     int r = 0;
 
@@ -155,18 +155,18 @@ static int map(struct entry *entry, size_t size, struct error *err)
     void *data;
 
     if (fstat(entry->fd, &st) < 0) {
-        return error_set(err, -errno, "kept memory '%s': %s", entry->name, strerror(errno));
+        return error_set(err, -errno, "kept memory '%s': %s", entry->name, error_text(NULL, errno));
     }
     if (st.st_size > 0 && (uint64_t)st.st_size > size) {
         size = (size_t)st.st_size;
     } else if ((uint64_t)st.st_size < size && ftruncate(entry->fd, (off_t)size) < 0) {
         return error_set(err, -errno, "kept memory '%s', %zu bytes: %s", entry->name, size,
-                         strerror(errno));
+                         error_text(NULL, errno));
     }
     data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, entry->fd, 0);
     if (data == MAP_FAILED) {
         return error_set(err, -errno, "kept memory '%s', %zu bytes: %s", entry->name, size,
-                         strerror(errno));
+                         error_text(NULL, errno));
     }
     entry->data = data;
     entry->size = size;
@@ -205,7 +205,7 @@ static int create(struct keep *keep, const char *name, size_t size, struct entry
     memcpy(entry.name, name, strlen(name) + 1);
     entry.fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (entry.fd < 0) {
-        return error_set(err, -errno, "kept memory '%s': %s", name, strerror(errno));
+        return error_set(err, -errno, "kept memory '%s': %s", name, error_text(NULL, errno));
     }
     r = map(&entry, size, err);
     if (r == 0 && hold != NULL) {
@@ -253,7 +253,7 @@ int keep_region(struct keep *keep, const char *name, size_t size, struct keep_re
     mutex_lock(&keep->creating);
     r = find_and_map(keep, name, size, ret, err);
     if (r == -ENOENT) {
-        struct entry entry;
+        struct entry entry = {.fd = -1};
 
         r = create(keep, name, size, &entry, err);
         if (r == 0) {

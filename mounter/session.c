@@ -14,6 +14,7 @@
 
 #include "mounter/session_internal.h"
 #include "util/clock.h"
+#include "util/error.h"
 #include "util/log.h"
 
 /*
@@ -93,7 +94,7 @@ static int read_init(struct session *s, struct error *err)
     }
     n = read(poll_fd.fd, s->kept->init, INIT_SIZE);
     if (n < 0) {
-        return error_set(err, -errno, "reading FUSE_INIT: %s", strerror(errno));
+        return error_set(err, -errno, "reading FUSE_INIT: %s", error_text(NULL, errno));
     }
     return 0;
 }
@@ -201,7 +202,8 @@ static void replay(struct session *s)
         int r = ask_resend(s);
 
         resent = r == 0;
-        log_debug("asked the kernel to resend", "result", r == 0 ? "ok" : strerror(-r), NULL);
+        log_debug("asked the kernel to resend", "result", r == 0 ? "ok" : error_text(NULL, r),
+                  NULL);
     }
     /* A resent request carries another unique: an answer to the slot's copy would find nobody. */
     for (int i = 0; i < s->adopted_count; i++) {
@@ -245,7 +247,7 @@ static bool read_one(struct session *s, int slot)
     }
     atomic_store(&s->gone, true);
     if (error != ENODEV && error != ECONNABORTED) {
-        log_error("reading requests", "error", strerror(error), NULL);
+        log_error("reading requests", "error", error_text(NULL, error), NULL);
     }
     return false;
 }
@@ -297,7 +299,7 @@ static int start_readers(struct session *s, struct error *err)
         error = pthread_create(&s->threads[i], NULL, reader_main, s);
         if (error != 0) {
             atomic_fetch_sub(&s->running, 1);
-            return error_set(err, -error, "starting a thread: %s", strerror(error));
+            return error_set(err, -error, "starting a thread: %s", error_text(NULL, error));
         }
         s->started++;
     }

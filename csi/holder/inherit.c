@@ -7,6 +7,7 @@
 #include "csi/holder/process.h"
 #include "csi/holder/supervisor_internal.h"
 #include "mount/mountinfo.h"
+#include "util/error.h"
 #include "util/log.h"
 
 /*
@@ -130,7 +131,8 @@ int inherit_all(struct supervisor *s)
     if (r == 0) {
         r = take_over(s, socket);
         if (r < 0 && r != -EPIPE) {
-            log_error("the holder before us does not hand over", "error", strerror(-r), NULL);
+            log_error("the holder before us does not hand over", "error", error_text(NULL, r),
+                      NULL);
             return r;
         }
     }

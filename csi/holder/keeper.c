@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/error.h"
 #include "util/log.h"
 
 /* One packet of fixed size, with at most one descriptor. */
@@ -247,8 +248,8 @@ static int list(void)
 
 static int serve(void)
 {
-    struct packet p;
-    int fd;
+    struct packet p = {.op = 0};
+    int fd = -1;
     int r = receive_packet(self.socket, &p, &fd);
 
     if (r < 0) {
@@ -303,7 +304,7 @@ static int start_supervisor(char *const *argv)
         (void)snprintf(option, sizeof(option), "--keeper-fd=%d", inherited);
         (void)prctl(PR_SET_PDEATHSIG, SIGTERM);
         (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+        (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
         (void)execv("/proc/self/exe", args);
         _exit(127);
     }
@@ -372,8 +373,8 @@ static int open_signals(void)
     (void)sigaddset(&set, SIGCHLD);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
-        return -errno;
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return -EINVAL;
     }
     self.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return self.signals < 0 ? -errno : 0;
@@ -389,7 +390,7 @@ static int restart(char *const *argv)
     }
     r = start_supervisor(argv);
     if (r < 0) {
-        log_error("cannot start the supervisor", "error", strerror(-r), NULL);
+        log_error("cannot start the supervisor", "error", error_text(NULL, r), NULL);
         (void)poll(NULL, 0, 1000);
     }
     return r;

@@ -10,6 +10,7 @@
 #include "csi/holder/process.h"
 #include "csi/holder/supervisor_internal.h"
 #include "mount/mountinfo.h"
+#include "util/error.h"
 #include "util/log.h"
 
 enum { HELPER_MS = 10000, END_MS = 5000, QUIET_DEATHS = 3 };
@@ -46,7 +47,7 @@ void life_mount(struct supervisor *s, struct mounted *m, uint64_t timeout_ms)
 {
     struct process_mount config = {
         .target = m->target, .source = m->source, .read_only = m->read_only};
-    struct process p;
+    struct process p = {.pidfd = -1};
     int r = mounted_set_fd(m, "device", open("/dev/fuse", O_RDWR | O_CLOEXEC));
 
     (void)timeout_ms;
@@ -96,7 +97,7 @@ static int spawn(struct supervisor *s, struct mounted *m)
 {
     char cgroup[512];
     struct process_mounter config = {.program = s->config->mounter};
-    struct process p;
+    struct process p = {.pidfd = -1};
     int pair[2];
     int r;
 
@@ -132,7 +133,7 @@ void life_start_mounter(struct supervisor *s, struct mounted *m)
     enter(m, m->was_ready ? PHASE_RESTARTING : PHASE_STARTING, s->config->start_timeout_ms);
     if (r < 0) {
         note_error(m, "cannot start the mounter");
-        log_error("cannot start a mounter", "mount", m->key, "error", strerror(-r), NULL);
+        log_error("cannot start a mounter", "mount", m->key, "error", error_text(NULL, r), NULL);
         end_mounter(m);
         if (m->mounter == 0) {
             enter(m, PHASE_BACKOFF, 1000);
@@ -183,7 +184,7 @@ static unsigned recent_deaths(const struct supervisor *s, struct mounted *m)
 static void give_up(struct mounted *m)
 {
     struct process_unmount config = {.target = m->target, .only_abort = true};
-    struct process p;
+    struct process p = {.pidfd = -1};
 
     log_error("mounter dies again and again; the mount is ended", "mount", m->key, "error",
               m->error, NULL);
@@ -314,7 +315,7 @@ void life_unmount(struct supervisor *s, struct mounted *m)
         .detach = m->force || m->phase == PHASE_FAILED,
         .abort = m->force || m->phase == PHASE_FAILED,
     };
-    struct process p;
+    struct process p = {.pidfd = -1};
     int r = process_start_unmount(&config, &p);
 
     (void)s;
@@ -333,9 +334,9 @@ static void mount_ended(struct supervisor *s, struct mounted *m, int status)
         life_start_mounter(s, m);
         return;
     }
-    log_error("cannot mount", "mount", m->key, "target", m->target, "error", strerror(status),
-              NULL);
-    supervisor_finish(m, -status, strerror(status));
+    log_error("cannot mount", "mount", m->key, "target", m->target, "error",
+              error_text(NULL, status), NULL);
+    supervisor_finish(m, -status, error_text(NULL, status));
     supervisor_remove(s, m);
 }
 
@@ -343,7 +344,7 @@ static void unmount_ended(struct supervisor *s, struct mounted *m, int status)
 {
     if (status != 0) {
         enter(m, m->was_ready && m->mounter > 0 ? PHASE_RUNNING : PHASE_FAILED, UINT64_MAX);
-        supervisor_finish(m, -status, status == EBUSY ? "in use" : strerror(status));
+        supervisor_finish(m, -status, status == EBUSY ? "in use" : error_text(NULL, status));
     } else if (m->mounter > 0) {
         enter(m, PHASE_UNMOUNTING, END_MS); /* it reads ENODEV and ends */
     } else {

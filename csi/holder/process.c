@@ -29,7 +29,7 @@ static int begin(struct process *ret)
         sigset_t none;
 
         (void)sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
+        (void)pthread_sigmask(SIG_SETMASK, &none, NULL);
         return 1;
     }
     ret->pid = pid;

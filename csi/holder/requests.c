@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "csi/holder/process.h"
 #include "csi/holder/supervisor_internal.h"
+#include "util/error.h"
 #include "util/log.h"
 
 /*
@@ -406,9 +408,10 @@ static bool do_hello(struct request *q)
     }
     if (r < 0) {
         cleanup_close(&pidfd);
-        refuse_mounter(q, strerror(-r));
+        refuse_mounter(q, error_text(NULL, r));
         return false;
     }
+    assert(m != NULL);
     cleanup_close(&m->mounter_socket);
     cleanup_close(&m->mounter_pidfd);
     m->mounter = q->client->pid;

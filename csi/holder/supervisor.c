@@ -11,6 +11,7 @@
 
 #include "csi/holder/supervisor_internal.h"
 #include "util/clock.h"
+#include "util/error.h"
 #include "util/log.h"
 
 enum {
@@ -66,7 +67,7 @@ void supervisor_tell(int socket, cJSON *json, const int *fds, unsigned count)
     int r = message_send(socket, json, fds, count, SEND_MS);
 
     if (r < 0) {
-        log_debug("a message has not been taken", "error", strerror(-r), NULL);
+        log_debug("a message has not been taken", "error", error_text(NULL, r), NULL);
     }
 }
 
@@ -261,8 +262,8 @@ static int open_signals(struct supervisor *s)
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigaddset(&set, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
-        return -errno;
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0) {
+        return -EINVAL;
     }
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     return s->signals < 0 ? -errno : 0;
@@ -315,7 +316,7 @@ int supervisor_run(const struct supervisor_config *config)
     int r = p == NULL ? -ENOMEM : prepare(&s);
 
     if (r < 0) {
-        log_error("cannot start", "socket", config->socket, "error", strerror(-r), NULL);
+        log_error("cannot start", "socket", config->socket, "error", error_text(NULL, r), NULL);
     } else {
         log_info("holder is ready", "socket", config->socket, "mounts", log_num(s.mount_count),
                  NULL);

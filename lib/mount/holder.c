@@ -59,7 +59,7 @@ static int ask(const char *socket_path, cJSON *json, const int *fds, unsigned fd
     int r = call(socket_path, json, fds, fd_count, timeout_ms, &m);
 
     if (r < 0) {
-        return error_set(err, r, "holder at %s: %s", socket_path, strerror(-r));
+        return error_set(err, r, "holder at %s: %s", socket_path, error_text(NULL, r));
     }
     return result_of(&m, err);
 }
@@ -88,7 +88,7 @@ int holder_mount(const char *socket, const struct holder_mount *mount, uint64_t 
         r = message_seal("credentials", secret, strlen(secret), &credentials);
     }
     if (r < 0) {
-        return error_set(err, r, "sealing the configuration: %s", strerror(-r));
+        return error_set(err, r, "sealing the configuration: %s", error_text(NULL, r));
     }
     json = op_for("mount", mount->key);
     if (json != NULL) {
@@ -120,7 +120,7 @@ int holder_credentials(const char *socket, const char *key, const char *credenti
     int r = message_seal("credentials", credentials, strlen(credentials), &fd);
 
     if (r < 0) {
-        return error_set(err, r, "sealing credentials: %s", strerror(-r));
+        return error_set(err, r, "sealing credentials: %s", error_text(NULL, r));
     }
     return ask(socket, op_for("credentials", key), &fd, 1, timeout_ms, err);
 }
@@ -172,7 +172,7 @@ int holder_status(const char *socket, const char *key, uint64_t timeout_ms,
     int r = call(socket, op_for("status", key), NULL, 0, timeout_ms, &m);
 
     if (r < 0) {
-        return error_set(err, r, "holder at %s: %s", socket, strerror(-r));
+        return error_set(err, r, "holder at %s: %s", socket, error_text(NULL, r));
     }
     r = result_of(&m, err);
     if (r == 0) {
@@ -206,7 +206,7 @@ int holder_list(const char *socket_path, uint64_t timeout_ms, struct holder_stat
         }
     }
     if (r < 0) {
-        return error_set(err, r, "holder at %s: %s", socket_path, strerror(-r));
+        return error_set(err, r, "holder at %s: %s", socket_path, error_text(NULL, r));
     }
     *ret = TAKE(list);
     *ret_count = count;
@@ -231,7 +231,7 @@ int holder_fetch(const char *socket, const char *key, uint64_t timeout_ms,
     int r = call(socket, op_for("fetch", key), NULL, 0, timeout_ms, &m);
 
     if (r < 0) {
-        return error_set(err, r, "holder at %s: %s", socket, strerror(-r));
+        return error_set(err, r, "holder at %s: %s", socket, error_text(NULL, r));
     }
     r = result_of(&m, err);
     if (r < 0) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount/message.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -88,6 +89,7 @@ static int send_text(int socket, char *text, const int *fds, unsigned count, uin
         header.msg_control = &control;
         header.msg_controllen = CMSG_SPACE(sizeof(int) * count);
         c = CMSG_FIRSTHDR(&header);
+        assert(c != NULL); /* there is room for it */
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * count);
@@ -227,6 +229,15 @@ int message_take_fd(struct message *m, unsigned index)
 
 /* Sockets */
 
+/* Hand a descriptor on that AUTOCLOSE would close. */
+static int release(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 static int address_of(const char *path, struct sockaddr_un *ret)
 {
     memset(ret, 0, sizeof(*ret));
@@ -273,8 +284,7 @@ int message_listen(const char *path, int *ret)
     if (r < 0) {
         return r;
     }
-    *ret = fd;
-    fd = -1;
+    *ret = release(&fd);
     return 0;
 }
 
@@ -290,8 +300,7 @@ int message_connect(const char *path, int *ret)
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
         return -errno;
     }
-    *ret = fd;
-    fd = -1;
+    *ret = release(&fd);
     return 0;
 }
 
@@ -329,7 +338,6 @@ int message_seal(const char *name, const void *bytes, size_t len, int *ret)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
         return -errno;
     }
-    *ret = fd;
-    fd = -1;
+    *ret = release(&fd);
     return 0;
 }

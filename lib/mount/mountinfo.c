@@ -71,10 +71,10 @@ static bool number(const char **at, char end, uint32_t *ret)
 int mountinfo_parse(const char *line, struct mountinfo *ret)
 {
     struct words w = {.at = line};
-    char id[32];
-    char parent[32];
-    char device[64];
-    char options[512];
+    char id[32] = "";
+    char parent[32] = "";
+    char device[64] = "";
+    char options[512] = "";
     const char *n = id;
 
     if (!next_word(&w, id, sizeof(id)) || !next_word(&w, parent, sizeof(parent)) ||

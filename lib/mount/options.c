@@ -19,11 +19,11 @@ enum { NAME_MAX_ = 64, TEXT_LIMIT = 64 * 1024 };
 struct setting {
     char name[NAME_MAX_]; /* without dashes before it, '-' as '_' */
     struct slice value;   /* data NULL: none */
-    enum options_source source;
+    enum mount_options_source source;
     struct error *err;
 };
 
-void options_done(struct mount_options *o)
+void mount_options_done(struct mount_options *o)
 {
     for (size_t i = 0; i < o->count; i++) {
         free(o->items[i].value);
@@ -31,7 +31,7 @@ void options_done(struct mount_options *o)
     o->count = 0;
 }
 
-const char *options_get(const struct mount_options *o, const char *name)
+const char *mount_options_get(const struct mount_options *o, const char *name)
 {
     for (size_t i = 0; i < o->count; i++) {
         if (strcmp(o->items[i].name, name) == 0) {
@@ -41,9 +41,9 @@ const char *options_get(const struct mount_options *o, const char *name)
     return NULL;
 }
 
-bool options_true(const struct mount_options *o, const char *name)
+bool mount_options_true(const struct mount_options *o, const char *name)
 {
-    const char *value = options_get(o, name);
+    const char *value = mount_options_get(o, name);
 
     return value != NULL && strcmp(value, "true") == 0;
 }
@@ -395,12 +395,12 @@ static int refuse_unknown(const struct setting *s)
     const char *nearest = NULL;
     size_t least = 4;
 
-    for (size_t i = 0; i < option_table_count; i++) {
-        size_t d = distance(s->name, option_table[i].spelling);
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        size_t d = distance(s->name, mount_option_table[i].spelling);
 
         if (d < least) {
             least = d;
-            nearest = option_table[i].spelling;
+            nearest = mount_option_table[i].spelling;
         }
     }
     if (nearest != NULL) {
@@ -410,62 +410,63 @@ static int refuse_unknown(const struct setting *s)
     return error_set(s->err, -EINVAL, "mount option '%s' is unknown", s->name);
 }
 
-static const struct option_row *find_row(const char *name)
+static const struct mount_option_row *find_row(const char *name)
 {
-    for (size_t i = 0; i < option_table_count; i++) {
-        if (strcmp(option_table[i].spelling, name) == 0) {
-            return &option_table[i];
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        if (strcmp(mount_option_table[i].spelling, name) == 0) {
+            return &mount_option_table[i];
         }
     }
     return NULL;
 }
 
-static bool parse_value(const struct option_row *row, const char *text, char *ret)
+static bool parse_value(const struct mount_option_row *row, const char *text, char *ret)
 {
     switch (row->kind) {
-    case OPTION_BOOL:
+    case MOUNT_OPTION_BOOL:
         return parse_bool(text, ret);
-    case OPTION_ID:
+    case MOUNT_OPTION_ID:
         return parse_id(text, ret);
-    case OPTION_MODE:
+    case MOUNT_OPTION_MODE:
         return parse_mode(text, ret);
-    case OPTION_SIZE:
+    case MOUNT_OPTION_SIZE:
         return parse_size(text, row->unit, ret);
-    case OPTION_SECONDS:
+    case MOUNT_OPTION_SECONDS:
         return parse_seconds(text, ret);
-    case OPTION_COUNT:
+    case MOUNT_OPTION_COUNT:
         return parse_count(text, ret);
-    case OPTION_WORD:
+    case MOUNT_OPTION_WORD:
         return parse_word(text, ret);
-    case OPTION_CHOICE:
+    case MOUNT_OPTION_CHOICE:
         return parse_choice(text, row->choices, ret);
-    case OPTION_URL:
+    case MOUNT_OPTION_URL:
         return parse_url(text, ret);
-    case OPTION_ENDPOINT:
+    case MOUNT_OPTION_ENDPOINT:
         return strstr(text, "://") != NULL ? parse_url(text, ret) : parse_word(text, ret);
-    case OPTION_PATH:
+    case MOUNT_OPTION_PATH:
         return parse_path(text, ret);
-    case OPTION_FIXED:
+    case MOUNT_OPTION_FIXED:
         (void)snprintf(ret, CANONICAL_MAX, "%s", row->choices);
         return true;
-    case OPTION_IGNORED:
-    case OPTION_SKIPPED:
+    case MOUNT_OPTION_IGNORED:
+    case MOUNT_OPTION_SKIPPED:
         break;
     }
     return false;
 }
 
-static int check_user(const struct setting *s, const struct option_row *row, const char *value)
+static int check_user(const struct setting *s, const struct mount_option_row *row,
+                      const char *value)
 {
     char host[256];
 
-    if (row->owner == OWNER_OPERATOR) {
+    if (row->owner == MOUNT_OPTION_OF_OPERATOR) {
         return error_set(s->err, -EINVAL, "mount option '%s' is the operator's to set (%s)",
                          s->name,
-                         row->kind == OPTION_PATH ? "it names a path of the host"
-                                                  : "in the StorageClass or the volume");
+                         row->kind == MOUNT_OPTION_PATH ? "it names a path of the host"
+                                                        : "in the StorageClass or the volume");
     }
-    if ((row->kind == OPTION_URL || row->kind == OPTION_ENDPOINT) &&
+    if ((row->kind == MOUNT_OPTION_URL || row->kind == MOUNT_OPTION_ENDPOINT) &&
         host_of(value, host, sizeof(host)) && is_forbidden_host(host)) {
         return error_set(s->err, -EINVAL,
                          "mount option '%s': '%s' is on the node itself or link-local", s->name,
@@ -476,7 +477,7 @@ static int check_user(const struct setting *s, const struct option_row *row, con
 
 static int apply(struct mount_options *o, const struct setting *s)
 {
-    const struct option_row *row = find_row(s->name);
+    const struct mount_option_row *row = find_row(s->name);
     AUTOFREE char *text = NULL;
     AUTOFREE char *value = NULL;
     int r = 0;
@@ -487,7 +488,7 @@ static int apply(struct mount_options *o, const struct setting *s)
     if (s->value.len >= MOUNT_OPTION_VALUE_MAX) {
         return error_set(s->err, -EINVAL, "mount option '%s': too long", s->name);
     }
-    if (row->kind == OPTION_IGNORED || row->kind == OPTION_SKIPPED) {
+    if (row->kind == MOUNT_OPTION_IGNORED || row->kind == MOUNT_OPTION_SKIPPED) {
         return 0;
     }
     text = strndup(s->value.data != NULL ? s->value.data : "", s->value.len);
@@ -499,13 +500,13 @@ static int apply(struct mount_options *o, const struct setting *s)
         return error_set(s->err, -EINVAL, "mount option '%s': '%.64s' is not possible", s->name,
                          text);
     }
-    if (s->source == OPTIONS_USER) {
+    if (s->source == MOUNT_OPTIONS_USER) {
         r = check_user(s, row, value);
     }
     if (r < 0) {
         return r;
     }
-    if (row->kind == OPTION_ENDPOINT && strstr(value, "://") == NULL) {
+    if (row->kind == MOUNT_OPTION_ENDPOINT && strstr(value, "://") == NULL) {
         return store(o, "region", value);
     }
     return store(o, row->ours, value);
@@ -522,14 +523,17 @@ static int name_setting(struct setting *s, struct slice name)
                          (int)(name.len < 64 ? name.len : 64), name.data);
     }
     for (size_t i = 0; i < name.len; i++) {
-        s->name[i] = name.data[i] == '-' ? '_' : name.data[i];
+        s->name[i] = name.data[i];
+        if (s->name[i] == '-') {
+            s->name[i] = '_';
+        }
     }
     s->name[name.len] = '\0';
     return 0;
 }
 
-int options_set(struct mount_options *o, const char *name, const char *value,
-                enum options_source source, struct error *err)
+int mount_options_set(struct mount_options *o, const char *name, const char *value,
+                      enum mount_options_source source, struct error *err)
 {
     struct setting s = {.source = source, .err = err};
     int r = name_setting(&s, slice_of(name));
@@ -543,7 +547,7 @@ int options_set(struct mount_options *o, const char *name, const char *value,
 /* Text */
 
 /* "a,b=c": what mount -o takes. */
-static int parse_list(struct mount_options *o, struct slice list, enum options_source source,
+static int parse_list(struct mount_options *o, struct slice list, enum mount_options_source source,
                       struct error *err)
 {
     while (list.len > 0) {
@@ -583,15 +587,15 @@ static struct slice next_word(const char **at)
 /* Whether an option written as "--name" takes the next word. */
 static bool takes_value(const char *name)
 {
-    const struct option_row *row = find_row(name);
+    const struct mount_option_row *row = find_row(name);
 
-    return row != NULL && row->kind != OPTION_BOOL && row->kind != OPTION_FIXED &&
-           row->kind != OPTION_IGNORED;
+    return row != NULL && row->kind != MOUNT_OPTION_BOOL && row->kind != MOUNT_OPTION_FIXED &&
+           row->kind != MOUNT_OPTION_IGNORED;
 }
 
 /* "--name value" or "--name=value"; `*at` is behind the word. */
 static int parse_flag(struct mount_options *o, struct slice word, const char **at,
-                      enum options_source source, struct error *err)
+                      enum mount_options_source source, struct error *err)
 {
     const char *equal = memchr(word.data, '=', word.len);
     struct setting s = {.source = source, .err = err};
@@ -611,8 +615,8 @@ static int parse_flag(struct mount_options *o, struct slice word, const char **a
     return r < 0 ? r : apply(o, &s);
 }
 
-int options_parse(struct mount_options *o, const char *text, enum options_source source,
-                  struct error *err)
+int mount_options_parse(struct mount_options *o, const char *text, enum mount_options_source source,
+                        struct error *err)
 {
     const char *at = text;
     int r = 0;
@@ -641,10 +645,10 @@ int options_parse(struct mount_options *o, const char *text, enum options_source
 
 static int by_name(const void *a, const void *b)
 {
-    const struct mount_option *const *x = a;
-    const struct mount_option *const *y = b;
+    const struct mount_option *x = a;
+    const struct mount_option *y = b;
 
-    return strcmp((*x)->name, (*y)->name);
+    return strcmp(x->name, y->name);
 }
 
 static void add_json_string(struct buf *out, const char *text)
@@ -661,33 +665,31 @@ static void add_json_string(struct buf *out, const char *text)
     cJSON_Delete(string);
 }
 
-void options_json(const struct mount_options *o, struct buf *out)
+void mount_options_json(const struct mount_options *o, struct buf *out)
 {
-    const struct mount_option *sorted[MOUNT_OPTIONS_MAX];
+    struct mount_option sorted[MOUNT_OPTIONS_MAX];
 
-    for (size_t i = 0; i < o->count; i++) {
-        sorted[i] = &o->items[i];
-    }
+    memcpy(sorted, o->items, sizeof(sorted));
     qsort(sorted, o->count, sizeof(sorted[0]), by_name);
     buf_addstr(out, "{");
     for (size_t i = 0; i < o->count; i++) {
         buf_addstr(out, i > 0 ? "," : "");
-        add_json_string(out, sorted[i]->name);
+        add_json_string(out, sorted[i].name);
         buf_addstr(out, ":");
-        add_json_string(out, sorted[i]->value);
+        add_json_string(out, sorted[i].value);
     }
     buf_addstr(out, "}");
 }
 
-void options_help(struct buf *out)
+void mount_options_help(struct buf *out)
 {
-    for (size_t i = 0; i < option_table_count; i++) {
-        const struct option_row *row = &option_table[i];
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        const struct mount_option_row *row = &mount_option_table[i];
 
         if (row->help != NULL) {
             buf_addf(out, "  %-16s %s%s%s%s\n", row->spelling, row->help,
                      row->choices != NULL ? ": " : "", row->choices != NULL ? row->choices : "",
-                     row->owner == OWNER_OPERATOR ? " [operator]" : "");
+                     row->owner == MOUNT_OPTION_OF_OPERATOR ? " [operator]" : "");
         }
     }
 }

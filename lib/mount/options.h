@@ -5,11 +5,11 @@
  * One table says for each spelling which of our options it is, and whether a user (a claim's
  * author) may set it or only the operator (StorageClass, static PersistentVolume, command line).
  *
- *     CLEANUP(options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+ *     CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
  *
- *     r = options_parse(&o, "--memory-limit 512 --uid 1000", OPTIONS_USER, &err);
- *     r = r < 0 ? r : options_parse(&o, "allow_other,ro,attr_timeout=5", OPTIONS_OPERATOR, &err);
- *     options_get(&o, "memory");          "536870912"
+ *     r = mount_options_parse(&o, "--memory-limit 512 --uid 1000", MOUNT_OPTIONS_USER, &err);
+ *     r = r < 0 ? r : mount_options_parse(&o, "allow_other,ro,attr_timeout=5",
+ * MOUNT_OPTIONS_OPERATOR, &err); mount_options_get(&o, "memory");          "536870912"
  *
  * Both forms are understood: "a,b=c" as mount -o has it, and "--a b --c=d -o e" as the programs
  * have it. The last setting of an option wins. Refused, by name: an unknown option (the nearest
@@ -29,7 +29,7 @@
 
 enum { MOUNT_OPTIONS_MAX = 64, MOUNT_OPTION_VALUE_MAX = 4096 };
 
-enum options_source { OPTIONS_OPERATOR, OPTIONS_USER };
+enum mount_options_source { MOUNT_OPTIONS_OPERATOR, MOUNT_OPTIONS_USER };
 
 struct mount_option {
     const char *name; /* ours; points into the table */
@@ -46,24 +46,25 @@ struct mount_options {
         .count = 0                                                                                 \
     }
 
-void options_done(struct mount_options *o);
+void mount_options_done(struct mount_options *o);
 
 /* -EINVAL: refused, and err says which and why; o then holds what came before. -ENOMEM, -E2BIG. */
-int options_parse(struct mount_options *o, const char *text, enum options_source source,
-                  struct error *err) __attribute__((warn_unused_result));
+int mount_options_parse(struct mount_options *o, const char *text, enum mount_options_source source,
+                        struct error *err) __attribute__((warn_unused_result));
 
-/* One option by any of its spellings, as options_parse() does. */
-int options_set(struct mount_options *o, const char *name, const char *value,
-                enum options_source source, struct error *err) __attribute__((warn_unused_result));
+/* One option by any of its spellings, as mount_options_parse() does. */
+int mount_options_set(struct mount_options *o, const char *name, const char *value,
+                      enum mount_options_source source, struct error *err)
+    __attribute__((warn_unused_result));
 
 /* The canonical value by our name, or NULL. Valid until the option is set again. */
-const char *options_get(const struct mount_options *o, const char *name);
-bool options_true(const struct mount_options *o, const char *name);
+const char *mount_options_get(const struct mount_options *o, const char *name);
+bool mount_options_true(const struct mount_options *o, const char *name);
 
 /* All as a JSON object of strings, sorted by name: part of the key and of a mounter's config. */
-void options_json(const struct mount_options *o, struct buf *out);
+void mount_options_json(const struct mount_options *o, struct buf *out);
 
 /* Our options with their help, one a line, for --help and the manual. */
-void options_help(struct buf *out);
+void mount_options_help(struct buf *out);
 
 #endif

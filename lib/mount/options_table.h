@@ -11,36 +11,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum option_kind {
-    OPTION_BOOL,     /* no value, or on/off, true/false, yes/no, 1/0 */
-    OPTION_ID,       /* 0 to 2^32 - 2 */
-    OPTION_MODE,     /* octal, up to 07777 */
-    OPTION_SIZE,     /* bytes, or with K, M, G, T (KiB and so on); bare numbers times `unit` */
-    OPTION_SECONDS,  /* seconds, or 90s, 1m30s, 500ms, 1h; -1: for ever */
-    OPTION_COUNT,    /* 1 to 2^31 - 1 */
-    OPTION_WORD,     /* [A-Za-z0-9:._/-] */
-    OPTION_CHOICE,   /* one of `choices`, separated by spaces */
-    OPTION_URL,      /* http or https endpoint */
-    OPTION_ENDPOINT, /* s3fs calls the region so: a URL is our endpoint, else our region */
-    OPTION_PATH,     /* absolute path on the host: never a user's */
-    OPTION_FIXED,    /* no value; sets `fixed` */
-    OPTION_IGNORED,  /* means nothing here; a value may follow after '=' */
-    OPTION_SKIPPED,  /* as ignored, and always takes a value */
+enum mount_option_kind {
+    MOUNT_OPTION_BOOL,    /* no value, or on/off, true/false, yes/no, 1/0 */
+    MOUNT_OPTION_ID,      /* 0 to 2^32 - 2 */
+    MOUNT_OPTION_MODE,    /* octal, up to 07777 */
+    MOUNT_OPTION_SIZE,    /* bytes, or with K, M, G, T (KiB and so on); bare numbers times `unit` */
+    MOUNT_OPTION_SECONDS, /* seconds, or 90s, 1m30s, 500ms, 1h; -1: for ever */
+    MOUNT_OPTION_COUNT,   /* 1 to 2^31 - 1 */
+    MOUNT_OPTION_WORD,    /* [A-Za-z0-9:._/-] */
+    MOUNT_OPTION_CHOICE,  /* one of `choices`, separated by spaces */
+    MOUNT_OPTION_URL,     /* http or https endpoint */
+    MOUNT_OPTION_ENDPOINT, /* s3fs calls the region so: a URL is our endpoint, else our region */
+    MOUNT_OPTION_PATH,     /* absolute path on the host: never a user's */
+    MOUNT_OPTION_FIXED,    /* no value; sets `fixed` */
+    MOUNT_OPTION_IGNORED,  /* means nothing here; a value may follow after '=' */
+    MOUNT_OPTION_SKIPPED,  /* as ignored, and always takes a value */
 };
 
-enum option_owner { OWNER_USER, OWNER_OPERATOR };
+enum mount_option_owner { MOUNT_OPTION_OF_USER, MOUNT_OPTION_OF_OPERATOR };
 
-struct option_row {
+struct mount_option_row {
     const char *spelling;
-    const char *ours; /* NULL with OPTION_IGNORED and OPTION_SKIPPED */
-    enum option_kind kind;
-    enum option_owner owner;
-    const char *choices; /* OPTION_CHOICE; with OPTION_FIXED: the value */
-    uint64_t unit;       /* OPTION_SIZE; 0 is 1 */
+    const char *ours; /* NULL with MOUNT_OPTION_IGNORED and MOUNT_OPTION_SKIPPED */
+    enum mount_option_kind kind;
+    enum mount_option_owner owner;
+    const char *choices; /* MOUNT_OPTION_CHOICE; with MOUNT_OPTION_FIXED: the value */
+    uint64_t unit;       /* MOUNT_OPTION_SIZE; 0 is 1 */
     const char *help;
 };
 
-extern const struct option_row option_table[];
-extern const size_t option_table_count;
+extern const struct mount_option_row mount_option_table[];
+extern const size_t mount_option_table_count;
 
 #endif

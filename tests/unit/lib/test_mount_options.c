@@ -7,25 +7,25 @@
 #include "test.h"
 #include "util/cleanup.h"
 
-static void expect(const char *text, enum options_source source, const char *json)
+static void expect(const char *text, enum mount_options_source source, const char *json)
 {
-    CLEANUP(options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+    CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
     CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
     struct error err = ERROR_INIT;
 
-    if (options_parse(&o, text, source, &err) < 0) {
+    if (mount_options_parse(&o, text, source, &err) < 0) {
         fail_msg("%s: %s", text, err.text);
     }
-    options_json(&o, &out);
+    mount_options_json(&o, &out);
     assert_string_equal(buf_str(&out), json);
 }
 
-static void refuse(const char *text, enum options_source source, const char *why)
+static void refuse(const char *text, enum mount_options_source source, const char *why)
 {
-    CLEANUP(options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+    CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
     struct error err = ERROR_INIT;
 
-    if (options_parse(&o, text, source, &err) == 0) {
+    if (mount_options_parse(&o, text, source, &err) == 0) {
         fail_msg("'%s' was accepted", text);
     }
     assert_int_equal(err.code, -EINVAL);
@@ -36,20 +36,20 @@ static void refuse(const char *text, enum options_source source, const char *why
 
 static void ours_are_understood_in_both_forms(UNUSED void **state)
 {
-    expect("sync=fsync,ro,uid=1000", OPTIONS_USER,
+    expect("sync=fsync,ro,uid=1000", MOUNT_OPTIONS_USER,
            "{\"ro\":\"true\",\"sync\":\"fsync\",\"uid\":\"1000\"}");
-    expect("--sync fsync --ro --uid=1000", OPTIONS_USER,
+    expect("--sync fsync --ro --uid=1000", MOUNT_OPTIONS_USER,
            "{\"ro\":\"true\",\"sync\":\"fsync\",\"uid\":\"1000\"}");
-    expect("  -o file_mode=644,dir-mode=0755 --memory 64M ", OPTIONS_OPERATOR,
+    expect("  -o file_mode=644,dir-mode=0755 --memory 64M ", MOUNT_OPTIONS_OPERATOR,
            "{\"dir_mode\":\"0755\",\"file_mode\":\"0644\",\"memory\":\"67108864\"}");
-    expect("", OPTIONS_USER, "{}");
+    expect("", MOUNT_OPTIONS_USER, "{}");
 }
 
 static void geesefs_spellings_are_translated(UNUSED void **state)
 {
     expect("--memory-limit 1000 --dir-mode 0777 --file-mode 0666 --no-systemd --list-type 2 "
            "--stat-cache-ttl 1m30s --max-flushers 32 --enable-perms",
-           OPTIONS_OPERATOR,
+           MOUNT_OPTIONS_OPERATOR,
            "{\"attr_timeout\":\"90\",\"attrs\":\"full\",\"dir_mode\":\"0777\",\"file_mode\":"
            "\"0666\",\"memory\":\"1048576000\",\"parallel\":\"32\"}");
 }
@@ -58,7 +58,7 @@ static void s3fs_spellings_are_translated(UNUSED void **state)
 {
     expect("url=https://s3.example.com,endpoint=eu-west-1,use_path_request_style,allow_other,"
            "umask=022,multipart_size=52,parallel_count=20,dbglevel=info",
-           OPTIONS_USER,
+           MOUNT_OPTIONS_USER,
            "{\"endpoint\":\"https://s3.example.com\",\"parallel\":\"20\",\"part_size\":"
            "\"54525952\",\"path_style\":\"true\",\"region\":\"eu-west-1\",\"umask\":\"0022\"}");
 }
@@ -67,7 +67,7 @@ static void rclone_spellings_are_translated(UNUSED void **state)
 {
     expect("--vfs-cache-mode writes --allow-other --dir-cache-time 5s --file-perms 0664 "
            "--read-only --s3-chunk-size 16M --s3-region us-east-1",
-           OPTIONS_USER,
+           MOUNT_OPTIONS_USER,
            "{\"file_mode\":\"0664\",\"list_timeout\":\"5\",\"part_size\":\"16777216\",\"region\":"
            "\"us-east-1\",\"ro\":\"true\"}");
 }
@@ -76,67 +76,69 @@ static void mountpoint_spellings_are_translated(UNUSED void **state)
 {
     expect("--allow-delete --metadata-ttl indefinite --endpoint-url http://minio.lab:9000 "
            "--force-path-style --sse aws:kms --sse-kms-key-id arn:aws:kms:eu:1:key/2",
-           OPTIONS_USER,
+           MOUNT_OPTIONS_USER,
            "{\"attr_timeout\":\"31536000\",\"endpoint\":\"http://minio.lab:9000\",\"path_style\":"
            "\"true\",\"sse\":\"aws:kms\",\"sse_key\":\"arn:aws:kms:eu:1:key/2\"}");
 }
 
 static void the_last_setting_wins(UNUSED void **state)
 {
-    CLEANUP(options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+    CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
 
-    assert_int_equal(options_parse(&o, "ro,uid=1,rw,uid=2", OPTIONS_USER, NULL), 0);
-    assert_false(options_true(&o, "ro"));
-    assert_string_equal(options_get(&o, "uid"), "2");
-    assert_null(options_get(&o, "gid"));
-    assert_int_equal(options_set(&o, "read-only", NULL, OPTIONS_USER, NULL), 0);
-    assert_true(options_true(&o, "ro"));
+    assert_int_equal(mount_options_parse(&o, "ro,uid=1,rw,uid=2", MOUNT_OPTIONS_USER, NULL), 0);
+    assert_false(mount_options_true(&o, "ro"));
+    assert_string_equal(mount_options_get(&o, "uid"), "2");
+    assert_null(mount_options_get(&o, "gid"));
+    assert_int_equal(mount_options_set(&o, "read-only", NULL, MOUNT_OPTIONS_USER, NULL), 0);
+    assert_true(mount_options_true(&o, "ro"));
 }
 
 static void an_unknown_option_fails_by_name_and_suggests(UNUSED void **state)
 {
-    refuse("regin=x", OPTIONS_OPERATOR, "'regin' is unknown; did you mean 'region'");
-    refuse("frobnicate", OPTIONS_OPERATOR, "'frobnicate' is unknown");
-    refuse("suid", OPTIONS_OPERATOR, "unknown");
-    refuse("--", OPTIONS_OPERATOR, "unknown");
-    refuse("=x", OPTIONS_OPERATOR, "unknown");
-    expect("x-systemd.automount", OPTIONS_USER, "{}");
+    refuse("regin=x", MOUNT_OPTIONS_OPERATOR, "'regin' is unknown; did you mean 'region'");
+    refuse("frobnicate", MOUNT_OPTIONS_OPERATOR, "'frobnicate' is unknown");
+    refuse("suid", MOUNT_OPTIONS_OPERATOR, "unknown");
+    refuse("--", MOUNT_OPTIONS_OPERATOR, "unknown");
+    refuse("=x", MOUNT_OPTIONS_OPERATOR, "unknown");
+    expect("x-systemd.automount", MOUNT_OPTIONS_USER, "{}");
 }
 
 static void values_out_of_range_are_refused(UNUSED void **state)
 {
-    refuse("uid=4294967295", OPTIONS_USER, "'uid'");
-    refuse("uid=-1", OPTIONS_USER, "'uid'");
-    refuse("file_mode=8", OPTIONS_USER, "'file_mode'");
-    refuse("file_mode=10000", OPTIONS_USER, "'file_mode'");
-    refuse("memory=99999999999T", OPTIONS_OPERATOR, "'memory'");
-    refuse("memory=12Q", OPTIONS_OPERATOR, "'memory'");
-    refuse("attr_timeout=5x", OPTIONS_USER, "'attr_timeout'");
-    refuse("attr_timeout=", OPTIONS_USER, "'attr_timeout'");
-    refuse("sync=never", OPTIONS_USER, "'sync'");
-    refuse("ro=maybe", OPTIONS_USER, "'ro'");
-    refuse("region=a;b", OPTIONS_USER, "'region'");
-    refuse("endpoint=ftp://host", OPTIONS_USER, "'endpoint'");
-    refuse("endpoint=http://user@host", OPTIONS_USER, "'endpoint'");
-    refuse("--uid", OPTIONS_USER, "needs a value");
+    refuse("uid=4294967295", MOUNT_OPTIONS_USER, "'uid'");
+    refuse("uid=-1", MOUNT_OPTIONS_USER, "'uid'");
+    refuse("file_mode=8", MOUNT_OPTIONS_USER, "'file_mode'");
+    refuse("file_mode=10000", MOUNT_OPTIONS_USER, "'file_mode'");
+    refuse("memory=99999999999T", MOUNT_OPTIONS_OPERATOR, "'memory'");
+    refuse("memory=12Q", MOUNT_OPTIONS_OPERATOR, "'memory'");
+    refuse("attr_timeout=5x", MOUNT_OPTIONS_USER, "'attr_timeout'");
+    refuse("attr_timeout=", MOUNT_OPTIONS_USER, "'attr_timeout'");
+    refuse("sync=never", MOUNT_OPTIONS_USER, "'sync'");
+    refuse("ro=maybe", MOUNT_OPTIONS_USER, "'ro'");
+    refuse("region=a;b", MOUNT_OPTIONS_USER, "'region'");
+    refuse("endpoint=ftp://host", MOUNT_OPTIONS_USER, "'endpoint'");
+    refuse("endpoint=http://user@host", MOUNT_OPTIONS_USER, "'endpoint'");
+    refuse("--uid", MOUNT_OPTIONS_USER, "needs a value");
 }
 
 static void a_user_sets_nothing_of_the_operators(UNUSED void **state)
 {
-    for (size_t i = 0; i < option_table_count; i++) {
-        CLEANUP(options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
-        const struct option_row *row = &option_table[i];
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+        const struct mount_option_row *row = &mount_option_table[i];
 
-        if (row->kind == OPTION_PATH) {
-            assert_int_equal(row->owner, OWNER_OPERATOR);
-            assert_int_equal(options_set(&o, row->spelling, "/tmp/x", OPTIONS_USER, NULL), -EINVAL);
-            assert_int_equal(options_set(&o, row->spelling, "/tmp/x", OPTIONS_OPERATOR, NULL), 0);
+        if (row->kind == MOUNT_OPTION_PATH) {
+            assert_int_equal(row->owner, MOUNT_OPTION_OF_OPERATOR);
+            assert_int_equal(
+                mount_options_set(&o, row->spelling, "/tmp/x", MOUNT_OPTIONS_USER, NULL), -EINVAL);
+            assert_int_equal(
+                mount_options_set(&o, row->spelling, "/tmp/x", MOUNT_OPTIONS_OPERATOR, NULL), 0);
         }
     }
-    refuse("--memory-limit 4000", OPTIONS_USER, "operator's");
-    refuse("no_check_certificate", OPTIONS_USER, "operator's");
-    refuse("cache=/var", OPTIONS_USER, "path of the host");
-    refuse("cache=relative", OPTIONS_OPERATOR, "'cache'");
+    refuse("--memory-limit 4000", MOUNT_OPTIONS_USER, "operator's");
+    refuse("no_check_certificate", MOUNT_OPTIONS_USER, "operator's");
+    refuse("cache=/var", MOUNT_OPTIONS_USER, "path of the host");
+    refuse("cache=relative", MOUNT_OPTIONS_OPERATOR, "'cache'");
 }
 
 static void a_user_reaches_neither_the_node_nor_its_metadata_service(UNUSED void **state)
@@ -163,24 +165,24 @@ static void a_user_reaches_neither_the_node_nor_its_metadata_service(UNUSED void
         CLEANUP(buf_done) struct buf text = BUF_INIT(256);
 
         buf_addf(&text, "endpoint=http://%s:80/x", hosts[i]);
-        refuse(buf_str(&text), OPTIONS_USER, "link-local");
+        refuse(buf_str(&text), MOUNT_OPTIONS_USER, "link-local");
     }
-    expect("endpoint=http://127.0.0.1:9000", OPTIONS_OPERATOR,
+    expect("endpoint=http://127.0.0.1:9000", MOUNT_OPTIONS_OPERATOR,
            "{\"endpoint\":\"http://127.0.0.1:9000\"}");
-    expect("endpoint=http://10.0.0.5:9000", OPTIONS_USER,
+    expect("endpoint=http://10.0.0.5:9000", MOUNT_OPTIONS_USER,
            "{\"endpoint\":\"http://10.0.0.5:9000\"}");
-    expect("endpoint=http://[2001:db8::1]:9000", OPTIONS_USER,
+    expect("endpoint=http://[2001:db8::1]:9000", MOUNT_OPTIONS_USER,
            "{\"endpoint\":\"http://[2001:db8::1]:9000\"}");
 }
 
 static void spellings_are_unique_and_canonical(UNUSED void **state)
 {
-    for (size_t i = 0; i < option_table_count; i++) {
-        assert_null(strchr(option_table[i].spelling, '-'));
-        assert_true(strlen(option_table[i].spelling) < 64);
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        assert_null(strchr(mount_option_table[i].spelling, '-'));
+        assert_true(strlen(mount_option_table[i].spelling) < 64);
         for (size_t j = 0; j < i; j++) {
-            if (strcmp(option_table[i].spelling, option_table[j].spelling) == 0) {
-                fail_msg("'%s' stands twice in the table", option_table[i].spelling);
+            if (strcmp(mount_option_table[i].spelling, mount_option_table[j].spelling) == 0) {
+                fail_msg("'%s' stands twice in the table", mount_option_table[i].spelling);
             }
         }
     }
@@ -190,7 +192,7 @@ static void help_names_each_of_ours(UNUSED void **state)
 {
     CLEANUP(buf_done) struct buf out = BUF_INIT(65536);
 
-    options_help(&out);
+    mount_options_help(&out);
     assert_int_equal(buf_error(&out), 0);
     assert_non_null(strstr(buf_str(&out), "  sync "));
     assert_non_null(strstr(buf_str(&out), "  memory "));
