@@ -436,7 +436,9 @@ void metrics_write(struct metrics *metrics, struct buf *out)
 
     mutex_lock(&metrics->lock);
     count = metrics->update_count;
-    memcpy(updates, metrics->updates, sizeof(updates));
+    for (size_t i = 0; i < count; i++) {
+        updates[i] = metrics->updates[i];
+    }
     metric = STAILQ_FIRST(&metrics->all);
     mutex_unlock(&metrics->lock);
     for (size_t i = 0; i < count; i++) {

@@ -19,8 +19,9 @@
  * A value comes from the flag (--cache 64MiB or --cache=64MiB; a bool is --verbose, --no-verbose or
  * --verbose=false), else from the environment (SKYVOL_X_CACHE), else from the JSON file named by
  * --config or SKYVOL_X_CONFIG ({"cache": "64MiB"}), else the table's default. Unknown flags and
- * JSON keys are errors by name; so is an unknown variable with the prefix. Secrets are never
- * options: an option may name the file that holds one.
+ * JSON keys are errors by name. Unknown variables are not: Kubernetes sets SKYVOL_X_SERVICE_HOST
+ * and SKYVOL_X_PORT for a Service called skyvol-x (hence no option may be called "port"). Secrets
+ * are never options: an option may name the file that holds one.
  */
 #ifndef UTIL_OPTIONS_H
 #define UTIL_OPTIONS_H
