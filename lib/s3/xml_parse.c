@@ -2,31 +2,27 @@
 /*
  * One pass of expat. The names of the open elements form a stack; when an element closes, its text
  * goes where the table below says: to the item that is open (a child of the root that repeats) or
- * to the document. Strings live in `texts`, a list of blocks freed with the document.
+ * to the document. Strings live in the document's arena.
  */
 #include "s3/xml_parse.h"
 
 #include <errno.h>
 #include <expat.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 
 #include "s3/conditions.h"
+#include "util/arena.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
 #include "util/container.h"
 #include "util/encode.h"
 
-enum { DEPTH_MAX = 16 };
-
-struct text {
-    SLIST_ENTRY(text) link;
-    char data[];
-};
+/* Text is at most the body's, and once more when names are decoded. */
+enum { DEPTH_MAX = 16, ARENA_MAX = 3 * S3_XML_BODY_MAX };
 
 struct document {
     struct s3_xml_doc doc;
-    SLIST_HEAD(, text) texts;
+    struct arena arena;
     size_t cap; /* of doc.items */
 };
 
@@ -96,18 +92,14 @@ static void reader_fail(struct reader *reader, int error, const char *what)
 /* Keep a copy as long as the document. */
 static const char *keep(struct reader *reader, struct slice value)
 {
-    struct text *text = malloc(sizeof(*text) + value.len + 1);
+    const char *copy =
+        arena_strndup(&reader->document->arena, value.data != NULL ? value.data : "", value.len);
 
-    if (text == NULL) {
+    if (copy == NULL) {
         reader_fail(reader, -ENOMEM, "");
         return "";
     }
-    if (value.len > 0) {
-        memcpy(text->data, value.data, value.len);
-    }
-    text->data[value.len] = '\0';
-    SLIST_INSERT_HEAD(&reader->document->texts, text, link);
-    return text->data;
+    return copy;
 }
 
 static struct slice without_quotes(struct slice s)
@@ -266,36 +258,49 @@ static void set_document(struct reader *reader, const char *name, struct slice t
     set_flag(reader, name, text);
 }
 
-static struct s3_xml_item *add_item(struct reader *reader, enum s3_xml_item_kind kind)
+/* Room for one more entry in an array that doubles. */
+static int grow_items(struct document *document)
 {
-    struct document *document = reader->document;
-    struct s3_xml_doc *doc = &document->doc;
+    struct s3_xml_item *items;
+    size_t cap = document->cap > 0 ? document->cap * 2 : 64;
+
+    if (document->doc.count < document->cap) {
+        return 0;
+    }
+    items = arena_array(&document->arena, cap, sizeof(*items));
+    if (items == NULL) {
+        return -ENOMEM;
+    }
+    if (document->doc.count > 0) {
+        memcpy(items, document->doc.items, document->doc.count * sizeof(*items));
+    }
+    document->doc.items = items;
+    document->cap = cap;
+    return 0;
+}
+
+static bool add_item(struct reader *reader, enum s3_xml_item_kind kind)
+{
+    struct s3_xml_doc *doc = &reader->document->doc;
 
     if (doc->count == S3_XML_ITEMS_MAX) {
         reader_fail(reader, -EINVAL, "too many entries");
-        return NULL;
+        return false;
     }
-    if (doc->count == document->cap) {
-        size_t cap = document->cap > 0 ? document->cap * 2 : 64;
-        struct s3_xml_item *items = realloc(doc->items, cap * sizeof(*items));
-
-        if (items == NULL) {
-            reader_fail(reader, -ENOMEM, "");
-            return NULL;
-        }
-        doc->items = items;
-        document->cap = cap;
+    if (grow_items(reader->document) < 0) {
+        reader_fail(reader, -ENOMEM, "");
+        return false;
     }
-    doc->items[doc->count] = (struct s3_xml_item){.kind = kind,
-                                                  .key = "",
-                                                  .version_id = "",
-                                                  .upload_id = "",
-                                                  .etag = "",
-                                                  .storage_class = "",
-                                                  .code = "",
-                                                  .message = "",
-                                                  .checksum = ""};
-    return &doc->items[doc->count++];
+    doc->items[doc->count++] = (struct s3_xml_item){.kind = kind,
+                                                    .key = "",
+                                                    .version_id = "",
+                                                    .upload_id = "",
+                                                    .etag = "",
+                                                    .storage_class = "",
+                                                    .code = "",
+                                                    .message = "",
+                                                    .checksum = ""};
+    return true;
 }
 
 static void open_root(struct reader *reader, const char *name)
@@ -332,7 +337,7 @@ static void XMLCALL on_open(void *arg, const XML_Char *name, const XML_Char **at
         for (size_t i = 0; i < sizeof(item_elements) / sizeof(item_elements[0]); i++) {
             if (item_elements[i].root == reader->document->doc.root &&
                 is(name, item_elements[i].name)) {
-                if (add_item(reader, item_elements[i].kind) != NULL) {
+                if (add_item(reader, item_elements[i].kind)) {
                     reader->item_depth = reader->depth;
                 }
                 return;
@@ -418,7 +423,7 @@ static struct document *new_document(void)
         for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
             *strings[i] = "";
         }
-        SLIST_INIT(&document->texts);
+        document->arena.max = ARENA_MAX;
     }
     return document;
 }
@@ -427,13 +432,8 @@ void s3_xml_doc_free(struct s3_xml_doc *doc)
 {
     if (doc != NULL) {
         struct document *document = container_of(doc, struct document, doc);
-        struct text *text;
 
-        while ((text = SLIST_FIRST(&document->texts)) != NULL) {
-            SLIST_REMOVE_HEAD(&document->texts, link);
-            free(text);
-        }
-        free(doc->items);
+        arena_done(&document->arena);
         free(document);
     }
 }
