@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mount/config.h"
+
+#include <cjson/cJSON.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/cleanup.h"
+
+static void add_string(struct buf *out, const char *text)
+{
+    cJSON *string = cJSON_CreateString(text);
+    char *printed = string != NULL ? cJSON_PrintUnformatted(string) : NULL;
+
+    if (printed == NULL) {
+        out->error = out->error == 0 ? -ENOMEM : out->error;
+    } else {
+        buf_addstr(out, printed);
+        explicit_bzero(printed, strlen(printed));
+        explicit_bzero(string->valuestring, strlen(string->valuestring));
+    }
+    cJSON_free(printed);
+    cJSON_Delete(string);
+}
+
+static void add_member(struct buf *out, const char *name, const char *value)
+{
+    if (value != NULL) {
+        buf_addf(out, "%s\"%s\":", buf_len(out) > 1 ? "," : "", name);
+        add_string(out, value);
+    }
+}
+
+static int copy_string(const cJSON *json, const char *name, char **ret)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
+
+    if (text == NULL) {
+        return 0;
+    }
+    *ret = strdup(text);
+    return *ret == NULL ? -ENOMEM : 0;
+}
+
+/* Configuration */
+
+void mount_config_done(struct mount_config *config)
+{
+    free(config->location);
+    free(config->name);
+    mount_options_done(&config->options);
+    *config = (struct mount_config)MOUNT_CONFIG_INIT;
+}
+
+void mount_config_format(const struct mount_config *config, struct buf *out)
+{
+    buf_reset(out);
+    buf_addstr(out, "{");
+    add_member(out, "location", config->location);
+    buf_addf(out, ",\"memory_bytes\":%llu", (unsigned long long)config->memory_bytes);
+    add_member(out, "name", config->name);
+    buf_addstr(out, ",\"options\":");
+    mount_options_json(&config->options, out);
+    buf_addf(out, ",\"size_bytes\":%llu}", (unsigned long long)config->size_bytes);
+}
+
+static int parse_bytes(const cJSON *json, const char *name, uint64_t *ret, struct error *err)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(json, name);
+
+    if (item == NULL) {
+        return 0;
+    }
+    if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble > 9e15) {
+        return error_set(err, -EINVAL, "mount configuration: '%s' is not a number of bytes", name);
+    }
+    *ret = (uint64_t)item->valuedouble;
+    return 0;
+}
+
+/* They were allowed when they were set; whose they were does not matter any more. */
+static int parse_options(const cJSON *json, struct mount_options *ret, struct error *err)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(json, "options"))
+    {
+        int r = cJSON_IsString(item)
+                    ? mount_options_set(ret, item->string, item->valuestring,
+                                        MOUNT_OPTIONS_OPERATOR, err)
+                    : error_set(err, -EINVAL, "mount option '%s' is not a text", item->string);
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+static void swap_config(struct mount_config *a, struct mount_config *b)
+{
+    struct mount_config old = *a;
+
+    *a = *b;
+    *b = old;
+}
+
+int mount_config_parse(const char *json, struct mount_config *ret, struct error *err)
+{
+    CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
+    cJSON *parsed = cJSON_Parse(json);
+    int r = -EINVAL;
+
+    if (!cJSON_IsObject(parsed)) {
+        cJSON_Delete(parsed);
+        return error_set(err, -EINVAL, "mount configuration: not a JSON object");
+    }
+    r = copy_string(parsed, "location", &config.location);
+    r = r < 0 ? r : copy_string(parsed, "name", &config.name);
+    r = r < 0 ? r : parse_bytes(parsed, "size_bytes", &config.size_bytes, err);
+    r = r < 0 ? r : parse_bytes(parsed, "memory_bytes", &config.memory_bytes, err);
+    r = r < 0 ? r : parse_options(parsed, &config.options, err);
+    cJSON_Delete(parsed);
+    if (r == 0 && config.location == NULL) {
+        r = error_set(err, -EINVAL, "mount configuration: no location");
+    }
+    if (r < 0) {
+        return r;
+    }
+    swap_config(ret, &config); /* the old one is freed on the way out */
+    return 0;
+}
+
+/* Credentials */
+
+static void wipe(char **text)
+{
+    if (*text != NULL) {
+        explicit_bzero(*text, strlen(*text));
+        free(*text);
+        *text = NULL;
+    }
+}
+
+void mount_credentials_done(struct mount_credentials *credentials)
+{
+    wipe(&credentials->access_key);
+    wipe(&credentials->secret_key);
+    wipe(&credentials->session_token);
+}
+
+void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out)
+{
+    buf_reset(out);
+    buf_addstr(out, "{");
+    add_member(out, "access_key", credentials->access_key);
+    add_member(out, "secret_key", credentials->secret_key);
+    add_member(out, "session_token", credentials->session_token);
+    buf_addstr(out, "}");
+}
+
+static void wipe_and_delete(cJSON *json)
+{
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, json)
+    {
+        if (cJSON_IsString(item)) {
+            explicit_bzero(item->valuestring, strlen(item->valuestring));
+        }
+    }
+    cJSON_Delete(json);
+}
+
+int mount_credentials_parse(const char *json, struct mount_credentials *ret, struct error *err)
+{
+    CLEANUP(mount_credentials_done) struct mount_credentials parsed = {NULL, NULL, NULL};
+    cJSON *object = json[0] != '\0' ? cJSON_Parse(json) : cJSON_CreateObject();
+    int r;
+
+    if (!cJSON_IsObject(object)) {
+        cJSON_Delete(object);
+        return error_set(err, -EINVAL, "credentials: not a JSON object");
+    }
+    r = copy_string(object, "access_key", &parsed.access_key);
+    r = r < 0 ? r : copy_string(object, "secret_key", &parsed.secret_key);
+    r = r < 0 ? r : copy_string(object, "session_token", &parsed.session_token);
+    wipe_and_delete(object);
+    if (r == 0 && (parsed.access_key == NULL) != (parsed.secret_key == NULL)) {
+        r = error_set(err, -EINVAL, "credentials: access key and secret key belong together");
+    }
+    if (r < 0) {
+        return r;
+    }
+    ret->access_key = TAKE(parsed.access_key);
+    ret->secret_key = TAKE(parsed.secret_key);
+    ret->session_token = TAKE(parsed.session_token);
+    return 0;
+}

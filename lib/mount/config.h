@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - what one mount is of, as the node plugin says it and the mounter reads it.
+ *
+ * Two texts go from one to the other, both as sealed memfds (mount/holder.h): the configuration,
+ * without secrets, equal for equal mounts byte by byte, and the credentials.
+ *
+ *     {"location":"s3://bucket/prefix","memory_bytes":268435456,"name":"pvc-1","options":{...},
+ *      "size_bytes":0}
+ *     {"access_key":"...","secret_key":"...","session_token":"..."}
+ *
+ * The options are canonical ones of mount/options.h; endpoint, region and the like are among them.
+ * No I/O; any thread. Errors: -EINVAL with err, -ENOMEM.
+ */
+#ifndef MOUNT_CONFIG_H
+#define MOUNT_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mount/options.h"
+#include "util/buf.h"
+#include "util/error.h"
+
+struct mount_config {
+    char *location;        /* as volume/open.h has it */
+    char *name;            /* of the volume, for logs and df; may be NULL */
+    uint64_t size_bytes;   /* of the volume, for statfs; 0: no limit */
+    uint64_t memory_bytes; /* of the mounter; 0: its default */
+    struct mount_options options;
+};
+
+#define MOUNT_CONFIG_INIT                                                                          \
+    {                                                                                              \
+        .location = NULL                                                                           \
+    }
+
+void mount_config_done(struct mount_config *config);
+void mount_config_format(const struct mount_config *config, struct buf *out);
+/* `ret` must be initialised; what it held before is freed on success. */
+int mount_config_parse(const char *json, struct mount_config *ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+struct mount_credentials {
+    char *access_key; /* all NULL: none; requests are not signed */
+    char *secret_key;
+    char *session_token; /* or NULL */
+};
+
+/* Overwrites what it frees. */
+void mount_credentials_done(struct mount_credentials *credentials);
+/* The caller overwrites out's bytes when it is done with them. */
+void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out);
+/* An empty text has none. Error texts never hold what was there. */
+int mount_credentials_parse(const char *json, struct mount_credentials *ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+#endif
