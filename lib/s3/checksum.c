@@ -5,9 +5,9 @@
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <strings.h>
 
+#include "s3/crc64.h"
 #include "util/cleanup.h"
 #include "util/encode.h"
 
@@ -28,11 +28,6 @@ static const struct {
 /* Polynomials, bit-reflected. */
 static const uint64_t crc32_poly = 0xEDB88320U;
 static const uint64_t crc32c_poly = 0x82F63B78U;
-static const uint64_t crc64_poly = 0x9A6C9329AC4BC9B5U;
-
-enum { CRC64_SLICES = 8 };
-static uint64_t crc64_table[CRC64_SLICES][256];
-static pthread_once_t crc64_once = PTHREAD_ONCE_INIT;
 
 const char *s3_checksum_name(enum s3_checksum_kind kind)
 {
@@ -72,49 +67,6 @@ enum s3_checksum_kind s3_checksum_from_header(struct slice name)
         }
     }
     return S3_CHECKSUM_NONE;
-}
-
-/* ---- CRC64NVME: slicing by 8, as the packaged library has no such polynomial ---- */
-
-static void crc64_make_table(void)
-{
-    for (unsigned int byte = 0; byte < 256; byte++) {
-        uint64_t crc = byte;
-
-        for (int bit = 0; bit < 8; bit++) {
-            crc = (crc >> 1) ^ ((crc & 1) != 0 ? crc64_poly : 0);
-        }
-        crc64_table[0][byte] = crc;
-    }
-    for (unsigned int slice = 1; slice < CRC64_SLICES; slice++) {
-        for (unsigned int byte = 0; byte < 256; byte++) {
-            uint64_t crc = crc64_table[slice - 1][byte];
-
-            crc64_table[slice][byte] = (crc >> 8) ^ crc64_table[0][crc & 255];
-        }
-    }
-}
-
-static uint64_t crc64_add(uint64_t crc, const unsigned char *p, size_t len)
-{
-    (void)pthread_once(&crc64_once, crc64_make_table);
-    crc = ~crc;
-    for (; len >= 8; p += 8, len -= 8) {
-        uint64_t word = 0;
-
-        for (unsigned int i = 0; i < 8; i++) {
-            word |= (uint64_t)p[i] << (8 * i); /* one load on little-endian machines */
-        }
-        word ^= crc;
-        crc = crc64_table[7][word & 255] ^ crc64_table[6][word >> 8 & 255] ^
-              crc64_table[5][word >> 16 & 255] ^ crc64_table[4][word >> 24 & 255] ^
-              crc64_table[3][word >> 32 & 255] ^ crc64_table[2][word >> 40 & 255] ^
-              crc64_table[1][word >> 48 & 255] ^ crc64_table[0][word >> 56];
-    }
-    for (; len > 0; p++, len--) {
-        crc = (crc >> 8) ^ crc64_table[0][(crc ^ *p) & 255];
-    }
-    return ~crc;
 }
 
 /* ---- incremental ---- */
@@ -185,7 +137,7 @@ void s3_checksum_add(struct s3_checksum *sum, const void *bytes, size_t len)
         }
         break;
     case S3_CHECKSUM_CRC64NVME:
-        sum->crc = crc64_add(sum->crc, p, len);
+        sum->crc = crc64nvme(sum->crc, p, len);
         break;
     default:
         /* Cannot fail with a digest that was initialised. */
@@ -290,29 +242,15 @@ bool s3_checksum_same(struct slice a, struct slice b)
 
 /* ---- combining: CRC(A|B) is CRC(A) * x^(8 |B|) + CRC(B) in GF(2)[x] modulo the polynomial ---- */
 
-/* a * b, both reflected: the top bit of the width stands for x^0. */
-static uint64_t multiply(uint64_t a, uint64_t b, uint64_t poly, uint64_t top)
-{
-    uint64_t product = 0;
-
-    for (uint64_t bit = top; bit != 0; bit >>= 1) {
-        if ((a & bit) != 0) {
-            product ^= b;
-        }
-        b = (b & 1) != 0 ? (b >> 1) ^ poly : b >> 1;
-    }
-    return product;
-}
-
 static uint64_t shift_by_bytes(uint64_t crc, uint64_t bytes, uint64_t poly, uint64_t top)
 {
     uint64_t power = top >> 8; /* x^8 */
 
     for (; bytes > 0; bytes >>= 1) {
         if ((bytes & 1) != 0) {
-            crc = multiply(crc, power, poly, top);
+            crc = crc_multiply(crc, power, poly, top);
         }
-        power = multiply(power, power, poly, top);
+        power = crc_multiply(power, power, poly, top);
     }
     return crc;
 }
@@ -338,7 +276,7 @@ int s3_checksum_combine(enum s3_checksum_kind kind, const char *a, const char *b
 {
     uint64_t poly = kind == S3_CHECKSUM_CRC32    ? crc32_poly
                     : kind == S3_CHECKSUM_CRC32C ? crc32c_poly
-                                                 : crc64_poly;
+                                                 : CRC64NVME_POLY;
     size_t size = kinds[kind].size;
     uint64_t top = size == 4 ? 1ULL << 31 : 1ULL << 63;
     struct s3_checksum sum = {.kind = kind};

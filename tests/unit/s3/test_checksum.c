@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "s3/checksum.h"
+#include "s3/crc64.h"
 #include "test.h"
 #include "util/cleanup.h"
 
@@ -108,6 +109,19 @@ static void only_crcs_of_the_right_length_combine(UNUSED void **state)
     assert_int_equal(s3_checksum_combine(S3_CHECKSUM_CRC32, "?", "rZjlRQ==", 4, ret), -EINVAL);
 }
 
+static void folding_gives_the_same_as_the_table(UNUSED void **state)
+{
+    AUTOFREE char *data = make_data();
+
+    for (size_t len = 0; len < 700; len++) {
+        for (size_t shift = 0; shift < 17; shift += 8) {
+            assert_true(crc64nvme(len, data + shift, len) ==
+                        crc64nvme_by_table(len, data + shift, len));
+        }
+    }
+    assert_true(crc64nvme(0, data, DATA_LEN) == crc64nvme_by_table(0, data, DATA_LEN));
+}
+
 static void names_go_both_ways(UNUSED void **state)
 {
     for (int kind = S3_CHECKSUM_CRC32; kind <= S3_CHECKSUM_SHA256; kind++) {
@@ -142,6 +156,7 @@ int main(void)
         cmocka_unit_test(pieces_give_the_same_as_the_whole),
         cmocka_unit_test(crcs_combine_without_the_bytes),
         cmocka_unit_test(only_crcs_of_the_right_length_combine),
+        cmocka_unit_test(folding_gives_the_same_as_the_table),
         cmocka_unit_test(names_go_both_ways),
         cmocka_unit_test(only_text_of_the_right_length_is_valid),
     };
