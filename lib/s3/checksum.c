@@ -5,6 +5,7 @@
 #include <isa-l.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <strings.h>
 
 #include "s3/crc64.h"
@@ -71,30 +72,27 @@ enum s3_checksum_kind s3_checksum_from_header(struct slice name)
 
 /* ---- incremental ---- */
 
-static const EVP_MD *digest_of(enum s3_checksum_kind kind)
+/* Looked up once: that costs more than a short digest itself. */
+static EVP_MD *digests[S3_CHECKSUM_COUNT];
+static pthread_once_t digests_once = PTHREAD_ONCE_INIT;
+
+static void fetch_digests(void)
 {
-    switch (kind) {
-    case S3_CHECKSUM_SHA1:
-        return EVP_sha1();
-    case S3_CHECKSUM_SHA256:
-        return EVP_sha256();
-    case S3_CHECKSUM_MD5:
-        return EVP_md5();
-    default:
-        return NULL;
-    }
+    digests[S3_CHECKSUM_SHA1] = EVP_MD_fetch(NULL, "SHA1", NULL);
+    digests[S3_CHECKSUM_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
+    digests[S3_CHECKSUM_MD5] = EVP_MD_fetch(NULL, "MD5", NULL);
 }
 
 int s3_checksum_init(struct s3_checksum *sum, enum s3_checksum_kind kind)
 {
-    const EVP_MD *digest = digest_of(kind);
-
     *sum = (struct s3_checksum){.kind = kind};
-    if (digest == NULL) {
+    if (kind < S3_CHECKSUM_SHA1) {
         return 0;
     }
+    (void)pthread_once(&digests_once, fetch_digests);
     sum->digest = EVP_MD_CTX_new();
-    if (sum->digest == NULL || EVP_DigestInit_ex(sum->digest, digest, NULL) != 1) {
+    if (sum->digest == NULL || digests[kind] == NULL ||
+        EVP_DigestInit_ex2(sum->digest, digests[kind], NULL) != 1) {
         s3_checksum_done(sum);
         return -ENOMEM;
     }

@@ -8,13 +8,13 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 #include <time.h>
 
-#include "s3/checksum.h"
 #include "util/cleanup.h"
 #include "util/encode.h"
 
@@ -56,10 +56,62 @@ struct slice s3_message_header(const struct s3_message *message, const char *nam
 
 /* ---- HMAC ---- */
 
+/* Looking SHA-256 up costs more than hashing a request with it, so it is done once. */
+static EVP_MD *sha256;
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static bool hash_two(EVP_MD_CTX *context, struct slice a, struct slice b, unsigned char ret[32])
+{
+    return EVP_DigestInit_ex2(context, sha256, NULL) == 1 &&
+           EVP_DigestUpdate(context, a.data, a.len) == 1 &&
+           EVP_DigestUpdate(context, b.data, b.len) == 1 &&
+           EVP_DigestFinal_ex(context, ret, NULL) == 1;
+}
+
+static int hash_text(struct slice text, unsigned char ret[32])
+{
+    (void)pthread_once(&sha256_once, fetch_sha256);
+    return sha256 != NULL && EVP_Digest(text.data, text.len, ret, NULL, sha256, NULL) == 1
+               ? 0
+               : -ENOMEM;
+}
+
+/* RFC 2104, by hand for the same reason. */
 static int hmac(const void *key, size_t key_len, const void *data, size_t len,
                 unsigned char ret[32])
 {
-    return HMAC(EVP_sha256(), key, (int)key_len, data, len, ret, NULL) != NULL ? 0 : -ENOMEM;
+    unsigned char inner[64] = {0};
+    unsigned char outer[64];
+    struct slice middle = {(const char *)ret, 32};
+    EVP_MD_CTX *context;
+    bool good;
+
+    if (key_len > sizeof(inner)) {
+        if (hash_text((struct slice){key, key_len}, inner) < 0) {
+            return -ENOMEM;
+        }
+    } else {
+        memcpy(inner, key, key_len);
+    }
+    for (size_t i = 0; i < sizeof(inner); i++) {
+        outer[i] = inner[i] ^ 0x5C;
+        inner[i] = inner[i] ^ 0x36;
+    }
+    (void)pthread_once(&sha256_once, fetch_sha256);
+    context = EVP_MD_CTX_new();
+    good = context != NULL && sha256 != NULL &&
+           hash_two(context, (struct slice){(const char *)inner, sizeof(inner)},
+                    (struct slice){data, len}, ret) &&
+           hash_two(context, (struct slice){(const char *)outer, sizeof(outer)}, middle, ret);
+    EVP_MD_CTX_free(context);
+    OPENSSL_cleanse(inner, sizeof(inner));
+    OPENSSL_cleanse(outer, sizeof(outer));
+    return good ? 0 : -ENOMEM;
 }
 
 int s3_signing_key_derive(const char *secret, const char *date, const char *region,
@@ -91,25 +143,41 @@ int s3_signing_key_derive(const char *secret, const char *date, const char *regi
     return error;
 }
 
+static void to_hex(const unsigned char raw[32], char ret[S3_HEX_SIZE])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < 32; i++) {
+        ret[2 * i] = digits[raw[i] >> 4];
+        ret[2 * i + 1] = digits[raw[i] & 15];
+    }
+    ret[S3_HEX_SIZE - 1] = '\0';
+}
+
 static int sign_text(const struct s3_signing_key *key, const struct buf *text,
                      char ret[S3_HEX_SIZE])
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char raw[32] = {0};
     int error = buf_error(text);
 
     if (error == 0) {
         error = hmac(key->bytes, sizeof(key->bytes), buf_str(text), buf_len(text), raw);
     }
-    if (error < 0) {
-        return error;
+    if (error == 0) {
+        to_hex(raw, ret);
     }
-    for (size_t i = 0; i < sizeof(raw); i++) {
-        ret[2 * i] = digits[raw[i] >> 4];
-        ret[2 * i + 1] = digits[raw[i] & 15];
+    return error;
+}
+
+static int hex_hash_of(struct slice text, char ret[S3_HEX_SIZE])
+{
+    unsigned char raw[32] = {0};
+    int error = hash_text(text, raw);
+
+    if (error == 0) {
+        to_hex(raw, ret);
     }
-    ret[S3_HEX_SIZE - 1] = '\0';
-    return 0;
+    return error;
 }
 
 /* ---- time and scope ---- */
@@ -276,10 +344,14 @@ DEFINE_CLEANUP(struct query *, free_query);
 /* Sorted by name, then value. A presigned URL's own signature is left out. */
 static int canonical_query(struct slice raw, bool presigned, struct buf *out)
 {
-    CLEANUP(free_query_p) struct query *q = calloc(1, sizeof(*q));
+    CLEANUP(free_query_p) struct query *q = NULL;
     bool first = true;
     int error;
 
+    if (raw.len == 0) {
+        return 0;
+    }
+    q = calloc(1, sizeof(*q));
     if (q == NULL) {
         return -ENOMEM;
     }
@@ -307,25 +379,32 @@ static int canonical_query(struct slice raw, bool presigned, struct buf *out)
     return 0;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* Leading and trailing blanks go, runs of blanks inside become one. */
 static void add_trimmed(struct buf *out, struct slice value)
 {
-    bool blank = false;
     bool any = false;
 
-    for (size_t i = 0; i < value.len; i++) {
-        char c = value.data[i];
+    for (size_t i = 0; i < value.len;) {
+        size_t run = i;
 
-        if (c == ' ' || c == '\t' || c == '\r' || c == '\n') {
-            blank = true;
-            continue;
+        while (i < value.len && !is_blank(value.data[i])) {
+            i++;
         }
-        if (blank && any) {
-            buf_addstr(out, " ");
+        if (i > run) {
+            if (any) {
+                buf_addstr(out, " ");
+            }
+            buf_add(out, value.data + run, i - run);
+            any = true;
         }
-        buf_add(out, &c, 1);
-        blank = false;
-        any = true;
+        while (i < value.len && is_blank(value.data[i])) {
+            i++;
+        }
     }
 }
 
@@ -398,9 +477,8 @@ int s3_canonical_request(const struct s3_message *message, struct slice signed_h
 int s3_string_to_sign(const char *timestamp, const char *scope, struct slice canonical_request,
                       struct buf *out)
 {
-    char hash[2 * S3_CHECKSUM_MAX + 1];
-    int error =
-        s3_checksum_hex_of(S3_CHECKSUM_SHA256, canonical_request.data, canonical_request.len, hash);
+    char hash[S3_HEX_SIZE];
+    int error = hex_hash_of(canonical_request, hash);
 
     if (error < 0) {
         return error;
@@ -575,8 +653,8 @@ int s3_chunk_chain_next(struct s3_chunk_chain *chain, const char *sha256_hex)
 int s3_chunk_chain_trailer(struct s3_chunk_chain *chain, struct slice trailers)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(1024);
-    char hash[2 * S3_CHECKSUM_MAX + 1];
-    int error = s3_checksum_hex_of(S3_CHECKSUM_SHA256, trailers.data, trailers.len, hash);
+    char hash[S3_HEX_SIZE];
+    int error = hex_hash_of(trailers, hash);
 
     if (error < 0) {
         return error;

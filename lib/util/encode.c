@@ -132,23 +132,35 @@ static bool unreserved(char c)
            c == '.' || c == '_' || c == '~';
 }
 
+/* Runs are appended as a whole: most text has nothing to encode. */
 void encode_percent(struct buf *out, struct slice text, bool keep_slash)
 {
+    size_t run = 0;
+
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (unreserved((char)c) || (keep_slash && c == '/')) {
-            buf_add(out, &c, 1);
-        } else {
+        if (!unreserved((char)c) && !(keep_slash && c == '/')) {
             char escape[3] = {'%', hex_upper[c >> 4], hex_upper[c & 15]};
+            buf_add(out, text.data + run, i - run);
             buf_add(out, escape, sizeof(escape));
+            run = i + 1;
         }
+    }
+    if (run < text.len) {
+        buf_add(out, text.data + run, text.len - run);
     }
 }
 
 int decode_percent(struct buf *out, struct slice text, bool plus_is_space)
 {
+    size_t run = 0;
+
     for (size_t i = 0; i < text.len; i++) {
         char c = text.data[i];
+        if (c != '%' && !(c == '+' && plus_is_space)) {
+            continue;
+        }
+        buf_add(out, text.data + run, i - run);
         if (c == '%') {
             int high = text.len - i > 2 ? hex_value(text.data[i + 1]) : -1;
             int low = text.len - i > 2 ? hex_value(text.data[i + 2]) : -1;
@@ -157,10 +169,14 @@ int decode_percent(struct buf *out, struct slice text, bool plus_is_space)
             }
             c = (char)(high * 16 + low);
             i += 2;
-        } else if (c == '+' && plus_is_space) {
+        } else {
             c = ' ';
         }
         buf_add(out, &c, 1);
+        run = i + 1;
+    }
+    if (run < text.len) {
+        buf_add(out, text.data + run, text.len - run);
     }
     return buf_error(out);
 }
