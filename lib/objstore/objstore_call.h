@@ -37,6 +37,14 @@ void objstore_answer_done(struct objstore_answer *answer);
 
 /* The same for anything that takes such requests (lib/volume). */
 typedef void objstore_submit_fn(void *target, struct objstore_request *request);
+
+/*
+ * Several at once: returns when all have been answered. answers[i] belongs to requests[i]. Returns
+ * the first status that is not 0, in the order of the requests.
+ */
+int objstore_call_many_by(objstore_submit_fn *submit, void *target,
+                          struct objstore_request *requests, struct objstore_answer *answers,
+                          size_t count);
 int objstore_call_by(objstore_submit_fn *submit, void *target, struct objstore_request *request,
                      struct objstore_answer *ret);
 

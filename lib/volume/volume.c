@@ -355,6 +355,12 @@ int volume_call(struct volume *volume, struct objstore_request *request,
     return objstore_call_by(submit_to_volume, volume, request, ret);
 }
 
+int volume_call_many(struct volume *volume, struct objstore_request *requests,
+                     struct objstore_answer *answers, size_t count)
+{
+    return objstore_call_many_by(submit_to_volume, volume, requests, answers, count);
+}
+
 int volume_call_internal(struct volume *volume, struct objstore_request *request,
                          struct objstore_answer *ret)
 {

@@ -52,6 +52,8 @@ void volume_resume(struct volume *volume, struct objstore_request *request);
 struct objstore_answer;
 int volume_call(struct volume *volume, struct objstore_request *request,
                 struct objstore_answer *ret);
+int volume_call_many(struct volume *volume, struct objstore_request *requests,
+                     struct objstore_answer *answers, size_t count);
 int volume_call_internal(struct volume *volume, struct objstore_request *request,
                          struct objstore_answer *ret);
 

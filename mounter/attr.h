@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attr.h - what a file system knows of a file and S3 does not, in an object's user metadata.
+ *
+ * Written in the form of s3fs: "mode" (st_mode with the type, decimal), "uid", "gid", "mtime",
+ * "ctime", "atime" (seconds, and nanoseconds after a point), "xattr" (percent-encoded JSON object
+ * of base64 values); "rdev" is ours. Read as well: GeeseFS ("--mode", "--uid", "--gid", "--mtime",
+ * "rdev"), rclone
+ * ("mtime", "btime"). User attributes are kept as that JSON text ("{}" or "" for none).
+ * Values out of range count as absent. Pure: any thread.
+ */
+#ifndef MOUNTER_ATTR_H
+#define MOUNTER_ATTR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "objstore/objstore.h"
+#include "util/arena.h"
+#include "util/buf.h"
+
+struct attr {
+    bool has_mode, has_uid, has_gid, has_mtime, has_ctime, has_atime;
+    uint32_t mode; /* with the type */
+    uint32_t uid, gid, rdev;
+    int64_t mtime_ns, ctime_ns, atime_ns;
+    const char *xattr; /* JSON text in the arena, or NULL */
+};
+
+enum { ATTR_XATTR_MAX = 2048 }; /* bytes of JSON: S3 takes 2 KiB of user metadata in all */
+
+void attr_read(const struct objstore_meta *meta, struct arena *arena, struct attr *ret);
+
+/* All members are written. -ENOMEM. */
+int attr_write(const struct attr *attr, struct arena *arena, struct objstore_meta *ret)
+    __attribute__((warn_unused_result));
+
+/* One user attribute of the JSON text; `json` may be NULL. -ENODATA; *ret_len bytes in `out`. */
+int attr_xattr_get(const char *json, const char *name, struct buf *out)
+    __attribute__((warn_unused_result));
+/* Names, NUL after each. */
+int attr_xattr_list(const char *json, struct buf *out) __attribute__((warn_unused_result));
+/* The text with one more, or less when value is NULL. -ENODATA, -EEXIST (flags as setxattr(2)),
+ * -ENOSPC. */
+struct attr_xattr_change {
+    const char *name;
+    const void *value;
+    size_t len;
+    int flags;
+};
+int attr_xattr_set(const char *json, const struct attr_xattr_change *change, struct buf *out)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Dirty bytes: blocks of kept memory, each with up to STATE_EXTENTS ranges that count. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mounter/fs.h"
+
+static struct block_ref *find_block(const struct node *node, uint64_t index)
+{
+    struct block_ref *ref;
+
+    HASH_FIND(hh, node->blocks, &index, sizeof(index), ref);
+    return ref;
+}
+
+static struct block_ref *add_ref(struct node *node, uint64_t index, uint32_t block)
+{
+    struct block_ref *ref = calloc(1, sizeof(*ref));
+
+    if (ref == NULL) {
+        return NULL;
+    }
+    ref->index = index;
+    ref->block = block;
+    HASH_ADD(hh, node->blocks, index, sizeof(ref->index), ref);
+    if (ref->hh.tbl == NULL) {
+        free(ref);
+        return NULL;
+    }
+    return ref;
+}
+
+static void drop_ref(struct fs *fs, struct node *node, struct block_ref *ref) REQUIRES(&fs->lock)
+{
+    state_block_release(fs->state, ref->block);
+    HASH_DEL(node->blocks, ref);
+    free(ref);
+}
+
+/* The extents with [from, to) among them. -EDEADLK: they are too many pieces. */
+static int add_extent(struct block_rec *rec, uint32_t from, uint32_t to)
+{
+    struct block_extent out[STATE_EXTENTS + 1];
+    uint32_t count = 0;
+    bool placed = false;
+
+    for (uint32_t i = 0; i < rec->count; i++) {
+        struct block_extent e = rec->extents[i];
+
+        if (e.to < from) {
+            out[count++] = e;
+        } else if (e.from > to) {
+            if (!placed) {
+                out[count++] = (struct block_extent){from, to};
+                placed = true;
+            }
+            out[count++] = e;
+        } else { /* they touch: one grows */
+            from = e.from < from ? e.from : from;
+            to = e.to > to ? e.to : to;
+        }
+        if (count > STATE_EXTENTS) {
+            return -EDEADLK;
+        }
+    }
+    if (!placed) {
+        if (count == STATE_EXTENTS) {
+            return -EDEADLK;
+        }
+        out[count++] = (struct block_extent){from, to};
+        /* Those that were grown over lie before: keep the order. */
+        for (uint32_t i = count - 1; i > 0 && out[i - 1].from > out[i].from; i--) {
+            struct block_extent swap = out[i];
+
+            out[i] = out[i - 1];
+            out[i - 1] = swap;
+        }
+    }
+    memcpy(rec->extents, out, count * sizeof(*out));
+    rec->count = count;
+    return 0;
+}
+
+static int write_block(struct fs *fs, struct node *node, uint64_t offset, const char *data,
+                       size_t len) REQUIRES(&fs->lock)
+{
+    uint64_t index = offset / STATE_BLOCK_SIZE;
+    uint32_t from = (uint32_t)(offset % STATE_BLOCK_SIZE);
+    struct block_ref *ref = find_block(node, index);
+    struct block_rec rec = {.inode = node->ino, .index = index};
+    uint32_t block;
+    int ret;
+
+    if (ref != NULL) {
+        block = ref->block;
+        rec = *state_block(fs->state, block);
+    }
+    ret = add_extent(&rec, from, from + (uint32_t)len);
+    if (ret != 0) {
+        return ret;
+    }
+    state_begin(fs->state);
+    if (ref == NULL) {
+        block = state_block_take(fs->state);
+        ref = block != UINT32_MAX ? add_ref(node, index, block) : NULL;
+        if (ref == NULL) {
+            state_abort(fs->state);
+            return block == UINT32_MAX ? -EAGAIN : -ENOMEM;
+        }
+    }
+    memcpy(state_block_data(fs->state, block) + from, data, len); /* before it counts */
+    state_set(fs->state, state_block(fs->state, block), &rec, sizeof(rec));
+    state_commit(fs->state);
+    ref->seq++;
+    return 0;
+}
+
+int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
+{
+    uint64_t first = offset / STATE_BLOCK_SIZE;
+    uint64_t last = len > 0 ? (offset + len - 1) / STATE_BLOCK_SIZE : first;
+    uint32_t free_blocks = state_block_count(fs->state) - state_block_used(fs->state);
+    uint32_t needed = 0;
+
+    for (uint64_t i = first; i <= last; i++) {
+        needed += find_block(node, i) == NULL;
+    }
+    if (needed > free_blocks) {
+        return -EAGAIN; /* nothing has been changed: the whole write comes again */
+    }
+    while (len > 0) {
+        size_t room = STATE_BLOCK_SIZE - (size_t)(offset % STATE_BLOCK_SIZE);
+        size_t here = len < room ? len : room;
+        int ret = write_block(fs, node, offset, data, here);
+
+        if (ret != 0) {
+            return ret;
+        }
+        offset += here;
+        data += here;
+        len -= here;
+    }
+    return 0;
+}
+
+void data_truncate(struct fs *fs, struct node *node, uint64_t size)
+{
+    struct block_ref *ref;
+    struct block_ref *next;
+
+    HASH_ITER(hh, node->blocks, ref, next)
+    {
+        uint64_t start = ref->index * STATE_BLOCK_SIZE;
+        struct block_rec rec = *state_block(fs->state, ref->block);
+        uint32_t keep;
+
+        if (start + STATE_BLOCK_SIZE <= size) {
+            continue;
+        }
+        ref->seq++;
+        keep = size > start ? (uint32_t)(size - start) : 0;
+        while (rec.count > 0 && rec.extents[rec.count - 1].from >= keep) {
+            rec.count--;
+        }
+        if (rec.count > 0 && rec.extents[rec.count - 1].to > keep) {
+            rec.extents[rec.count - 1].to = keep;
+        }
+        state_begin(fs->state);
+        if (rec.count == 0) {
+            drop_ref(fs, node, ref);
+        } else {
+            state_set(fs->state, state_block(fs->state, ref->block), &rec, sizeof(rec));
+        }
+        state_commit(fs->state);
+    }
+}
+
+/* Calls visit() for each dirty piece of [offset, offset + len), in order; stops when it says so. */
+typedef bool visit_fn(void *arg, uint64_t from, uint64_t to, const char *data);
+
+static void each_piece(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
+                       visit_fn *visit, void *arg) REQUIRES(&fs->lock)
+{
+    uint64_t end = offset + len;
+
+    for (uint64_t index = offset / STATE_BLOCK_SIZE; index * STATE_BLOCK_SIZE < end; index++) {
+        const struct block_ref *ref = find_block(node, index);
+        const struct block_rec *rec = ref != NULL ? state_block(fs->state, ref->block) : NULL;
+        uint64_t start = index * STATE_BLOCK_SIZE;
+
+        for (uint32_t i = 0; rec != NULL && i < rec->count; i++) {
+            uint64_t from = start + rec->extents[i].from;
+            uint64_t to = start + rec->extents[i].to;
+
+            from = from < offset ? offset : from;
+            to = to > end ? end : to;
+            if (from < to &&
+                !visit(arg, from, to, state_block_data(fs->state, ref->block) + (from - start))) {
+                return;
+            }
+        }
+    }
+}
+
+struct overlay {
+    char *buffer;
+    uint64_t offset;
+};
+
+static bool lay_over(void *arg, uint64_t from, uint64_t to, const char *data)
+{
+    struct overlay *o = arg;
+
+    memcpy(o->buffer + (from - o->offset), data, (size_t)(to - from));
+    return true;
+}
+
+void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
+{
+    struct overlay o = {buffer, offset};
+
+    if (node->blocks != NULL) {
+        each_piece(fs, node, offset, len, lay_over, &o);
+    }
+}
+
+static bool cover(void *arg, uint64_t from, uint64_t to, const char *data)
+{
+    uint64_t *reached = arg;
+
+    (void)data;
+    if (from != *reached) {
+        return false;
+    }
+    *reached = to;
+    return true;
+}
+
+bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
+{
+    uint64_t reached = offset;
+
+    if (node->blocks == NULL) {
+        return len == 0;
+    }
+    each_piece(fs, node, offset, len, cover, &reached);
+    return reached == offset + len;
+}
+
+static bool found_one(void *arg, uint64_t from, uint64_t to, const char *data)
+{
+    (void)from;
+    (void)to;
+    (void)data;
+    *(bool *)arg = true;
+    return false;
+}
+
+bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
+{
+    bool found = false;
+
+    if (node->blocks != NULL && HASH_COUNT(node->blocks) > 0) {
+        each_piece(fs, node, offset, len, found_one, &found);
+    }
+    return found;
+}
+
+int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t len,
+                   struct data_seqs *ret)
+{
+    struct block_ref *ref;
+    struct block_ref *next;
+
+    (void)fs;
+    HASH_ITER(hh, node->blocks, ref, next)
+    {
+        uint64_t start = ref->index * STATE_BLOCK_SIZE;
+
+        if (start + STATE_BLOCK_SIZE <= offset || start >= offset + len) {
+            continue;
+        }
+        if (ret->count == ret->cap) {
+            size_t cap = ret->cap == 0 ? 64 : 2 * ret->cap;
+            struct block_seq *items = realloc(ret->items, cap * sizeof(*items));
+
+            if (items == NULL) {
+                return -ENOMEM;
+            }
+            ret->items = items;
+            ret->cap = cap;
+        }
+        ret->items[ret->count++] = (struct block_seq){ref->index, ref->seq};
+    }
+    return 0;
+}
+
+void data_clean(struct fs *fs, struct node *node, const struct data_seqs *seqs)
+{
+    for (size_t i = 0; i < seqs->count; i++) {
+        struct block_ref *ref = find_block(node, seqs->items[i].index);
+
+        if (ref != NULL && ref->seq == seqs->items[i].seq) {
+            state_begin(fs->state);
+            drop_ref(fs, node, ref);
+            state_commit(fs->state);
+        }
+    }
+    cond_broadcast(&fs->changed);
+}
+
+void data_drop(struct fs *fs, struct node *node)
+{
+    struct block_ref *ref;
+    struct block_ref *next;
+
+    HASH_ITER(hh, node->blocks, ref, next)
+    {
+        state_begin(fs->state);
+        drop_ref(fs, node, ref);
+        state_commit(fs->state);
+    }
+    cond_broadcast(&fs->changed);
+}
+
+int data_adopt(struct fs *fs)
+{
+    for (uint32_t block = 0; block < state_block_count(fs->state); block++) {
+        const struct block_rec *rec = state_block(fs->state, block);
+        struct node *node = rec->inode != 0 ? fs_node(fs, rec->inode) : NULL;
+
+        if (node != NULL && add_ref(node, rec->index, block) == NULL) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,686 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mounter/fs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/clock.h"
+#include "util/log.h"
+
+enum { TASKS_MAX = 128, TICK_MS = 1000, DIRTY_AGE_S = 30 };
+static const int64_t ns_per_s = 1000000000;
+static const uint64_t pool_min = 16 << 20;
+
+int64_t fs_now_ns(void)
+{
+    return clock_realtime_ns(clock_real());
+}
+
+uint64_t fs_now_ms(void)
+{
+    return clock_monotonic_ms(clock_real());
+}
+
+struct node *fs_node(struct fs *fs, uint64_t ino)
+{
+    return ino < fs->nodes_len && state_inode(fs->state, ino) != NULL ? fs->nodes[ino] : NULL;
+}
+
+static char *make_name_key(uint32_t parent, const char *name, size_t *ret_len)
+{
+    size_t len = strlen(name);
+    char *key = malloc(sizeof(parent) + len + 1);
+
+    if (key != NULL) {
+        memcpy(key, &parent, sizeof(parent));
+        memcpy(key + sizeof(parent), name, len + 1);
+        *ret_len = sizeof(parent) + len;
+    }
+    return key;
+}
+
+struct node *fs_child(struct fs *fs, uint32_t parent, const char *name)
+{
+    char key[sizeof(uint32_t) + NAMES_MAX + 1];
+    size_t len = strlen(name);
+    struct node *node = NULL;
+
+    if (len > NAMES_MAX) {
+        return NULL;
+    }
+    memcpy(key, &parent, sizeof(parent));
+    memcpy(key + sizeof(parent), name, len);
+    HASH_FIND(hh, fs->names, key, sizeof(parent) + len, node);
+    return node;
+}
+
+static int grow_nodes(struct fs *fs, uint32_t ino) REQUIRES(&fs->lock)
+{
+    uint32_t len = fs->nodes_len == 0 ? 1024 : fs->nodes_len;
+    struct node **nodes;
+
+    while (len <= ino) {
+        len *= 2;
+    }
+    if (len == fs->nodes_len) {
+        return 0;
+    }
+    nodes = realloc(fs->nodes, len * sizeof(*nodes));
+    if (nodes == NULL) {
+        return -ENOMEM;
+    }
+    memset(nodes + fs->nodes_len, 0, (len - fs->nodes_len) * sizeof(*nodes));
+    fs->nodes = nodes;
+    fs->nodes_len = len;
+    return 0;
+}
+
+static int add_name(struct fs *fs, struct node *node, uint32_t parent, const char *name)
+    REQUIRES(&fs->lock)
+{
+    struct node *dir = fs_node(fs, parent);
+
+    free(node->name_key);
+    node->name_key = make_name_key(parent, name, &node->name_key_len);
+    if (node->name_key == NULL) {
+        return -ENOMEM;
+    }
+    HASH_ADD_KEYPTR(hh, fs->names, node->name_key, node->name_key_len, node);
+    if (node->hh.tbl == NULL) {
+        return -ENOMEM;
+    }
+    node->named = true;
+    if (dir != NULL) {
+        dir->children++;
+    }
+    return 0;
+}
+
+int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret)
+{
+    struct node *node = calloc(1, sizeof(*node));
+    int r = node == NULL ? -ENOMEM : grow_nodes(fs, ino);
+
+    if (r != 0) {
+        free(node);
+        return r;
+    }
+    node->ino = ino;
+    node->truncated_to = UINT64_MAX;
+    fs->nodes[ino] = node;
+    if (name != NULL) {
+        r = add_name(fs, node, state_inode(fs->state, ino)->parent, name);
+    }
+    *ret = node;
+    return r;
+}
+
+static void drop_child(struct fs *fs, uint32_t parent) REQUIRES(&fs->lock)
+{
+    struct node *dir = fs_node(fs, parent);
+
+    if (dir != NULL) {
+        dir->children--;
+        fs_node_put(fs, dir);
+    }
+}
+
+void fs_node_unname(struct fs *fs, struct node *node)
+{
+    if (node->named) {
+        uint32_t parent = fs_rec(fs, node)->parent;
+
+        HASH_DEL(fs->names, node);
+        node->named = false;
+        drop_child(fs, parent);
+    }
+}
+
+int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char *name)
+{
+    uint32_t from;
+
+    /* The record has its new parent already: the old one is in the key. */
+    if (node->named) {
+        memcpy(&from, node->name_key, sizeof(from));
+        HASH_DEL(fs->names, node);
+        node->named = false;
+        drop_child(fs, from);
+    }
+    return add_name(fs, node, parent, name);
+}
+
+void fs_node_put(struct fs *fs, struct node *node)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+    bool unwanted;
+
+    if (node->ino == STATE_ROOT || rec->nlookup > 0 || rec->opens > 0 || node->users > 0 ||
+        node->children > 0 || node->publishing || node->streaming > 0) {
+        return;
+    }
+    unwanted = (rec->flags & (INODE_UNLINKED | INODE_LOST)) != 0;
+    if ((rec->flags & INODE_DIRTY) != 0 && !unwanted) {
+        return; /* the flusher publishes it, and puts it again */
+    }
+    fs_node_unname(fs, node);
+    data_drop(fs, node);
+    reader_forget(fs, node->ino);
+    state_begin(fs->state);
+    state_inode_release(fs->state, node->ino);
+    state_commit(fs->state);
+    fs->nodes[node->ino] = NULL;
+    listing_drop(node);
+    free(node->name_key);
+    free(node);
+}
+
+int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_ino)
+{
+    uint32_t ino = state_inode_alloc(fs->state);
+    struct inode_rec rec = {
+        .flags = INODE_USED | what->flags,
+        .parent = what->parent,
+        .mode = what->attr.mode,
+        .uid = what->attr.uid,
+        .gid = what->attr.gid,
+        .rdev = what->attr.rdev,
+        .size = what->size,
+        .base_size = what->size,
+        .base_valid = what->size,
+        .mtime_ns = what->attr.mtime_ns,
+        .ctime_ns = what->attr.ctime_ns,
+        .atime_ns = what->attr.atime_ns,
+        .dirty_since_ns = (what->flags & INODE_DIRTY) != 0 ? fs_now_ns() : 0,
+    };
+    int r;
+
+    if (ino == 0) {
+        return -ENOMEM;
+    }
+    r = state_text_new(fs->state, what->name, strlen(what->name), &rec.name);
+    if (r == 0 && what->target != NULL) {
+        r = state_text_new(fs->state, what->target, strlen(what->target), &rec.target);
+    }
+    if (r == 0 && what->attr.xattr != NULL && what->attr.xattr[0] != '\0') {
+        r = state_text_new(fs->state, what->attr.xattr, strlen(what->attr.xattr), &rec.xattr);
+    }
+    if (r != 0) {
+        return r;
+    }
+    if (what->etag != NULL) {
+        (void)snprintf(rec.etag, sizeof(rec.etag), "%s", what->etag);
+    }
+    state_inode_fill(fs->state, ino, &rec);
+    *ret_ino = ino;
+    return 0;
+}
+
+int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
+{
+    uint32_t path[512];
+    size_t depth = 0;
+
+    for (uint32_t at = ino; at != STATE_ROOT; at = state_inode(fs->state, at)->parent) {
+        const struct inode_rec *rec = state_inode(fs->state, at);
+
+        if (rec == NULL || (rec->flags & INODE_UNLINKED) != 0) {
+            return -ESTALE;
+        }
+        if (depth == sizeof(path) / sizeof(path[0])) {
+            return -ENAMETOOLONG;
+        }
+        path[depth++] = at;
+    }
+    while (depth-- > 0) {
+        const struct inode_rec *rec = state_inode(fs->state, path[depth]);
+        CLEANUP(buf_done) struct buf name = BUF_INIT(NAMES_MAX + 1);
+        char component[NAMES_MAX + 1];
+        bool beside;
+
+        state_text_get(fs->state, rec->name, &name);
+        if (names_to_key(buf_str(&name), &beside, component) != 0) {
+            return -EINVAL;
+        }
+        buf_addstr(out, component);
+        if (S_ISDIR(rec->mode)) {
+            buf_addstr(out, "/");
+        }
+    }
+    return buf_error(out) != 0 || buf_len(out) > OBJSTORE_KEY_MAX - 64 ? -ENAMETOOLONG : 0;
+}
+
+int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
+{
+    char component[NAMES_MAX + 1];
+    bool beside;
+    int ret = fs_key(fs, parent, out);
+
+    if (ret == 0 && strlen(name) > NAMES_MAX) {
+        ret = -ENAMETOOLONG;
+    }
+    ret = ret == 0 ? names_to_key(name, &beside, component) : ret;
+    if (ret == 0) {
+        buf_addstr(out, component);
+        ret = buf_error(out) != 0 || buf_len(out) > OBJSTORE_KEY_MAX - 64 ? -ENAMETOOLONG : 0;
+    }
+    return ret;
+}
+
+int fs_data_key(struct fs *fs, const struct node *node, struct buf *out)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    if (rec->hidden != 0) {
+        state_text_get(fs->state, rec->hidden, out);
+        return buf_error(out);
+    }
+    return fs_key(fs, node->ino, out);
+}
+
+/* FNV-1a over the key: stable across mounts and processes, unlike the node id. */
+static uint64_t stable_number(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    uint64_t hash = UINT64_C(14695981039346656037);
+
+    if (node->ino == STATE_ROOT) {
+        return STATE_ROOT;
+    }
+    if (fs_key(fs, node->ino, &key) != 0) {
+        return (uint64_t)node->ino | (UINT64_C(1) << 62);
+    }
+    for (size_t i = 0; i < buf_len(&key); i++) {
+        hash = (hash ^ (unsigned char)buf_str(&key)[i]) * UINT64_C(1099511628211);
+    }
+    return hash | 2;
+}
+
+void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    *ret = (struct fuse_attr){
+        .ino = stable_number(fs, node),
+        .size = S_ISDIR(rec->mode) ? 4096 : rec->size,
+        .blocks = (rec->size + 511) / 512,
+        .atime = (uint64_t)(rec->atime_ns / ns_per_s),
+        .mtime = (uint64_t)(rec->mtime_ns / ns_per_s),
+        .ctime = (uint64_t)(rec->ctime_ns / ns_per_s),
+        .atimensec = (uint32_t)(rec->atime_ns % ns_per_s),
+        .mtimensec = (uint32_t)(rec->mtime_ns % ns_per_s),
+        .ctimensec = (uint32_t)(rec->ctime_ns % ns_per_s),
+        .mode = rec->mode,
+        .nlink = (rec->flags & INODE_UNLINKED) != 0 ? 0
+                 : S_ISDIR(rec->mode)               ? 2
+                                                    : 1,
+        .uid = rec->uid,
+        .gid = rec->gid,
+        .rdev = rec->rdev,
+        .blksize = 65536,
+    };
+}
+
+void fs_attr(struct fs *fs, const struct node *node, struct attr *ret, struct arena *arena)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+    CLEANUP(buf_done) struct buf xattr = BUF_INIT(STATE_TEXT_MAX);
+
+    state_text_get(fs->state, rec->xattr, &xattr);
+    *ret = (struct attr){
+        .mode = rec->mode,
+        .uid = rec->uid,
+        .gid = rec->gid,
+        .rdev = rec->rdev,
+        .mtime_ns = rec->mtime_ns,
+        .ctime_ns = rec->ctime_ns,
+        .atime_ns = rec->atime_ns,
+        .xattr = buf_len(&xattr) > 0 ? arena_strdup(arena, buf_str(&xattr)) : NULL,
+    };
+}
+
+void fs_mark_dirty(struct fs *fs, struct node *node)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    node->meta_changed = true;
+    STATE_SET(fs->state, rec->flags, rec->flags | INODE_DIRTY | INODE_ATTRS);
+    if (rec->dirty_since_ns == 0) {
+        STATE_SET(fs->state, rec->dirty_since_ns, fs_now_ns());
+    }
+}
+
+/* ---- operations ---- */
+
+struct op *fs_op_new(fuse_req_t req)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    struct pending *pending = pending_begin(req);
+    struct op *op;
+    const void *reply;
+    size_t len;
+    char recorded[STATE_REPLY_MAX];
+    bool found = false;
+
+    if (pending == NULL) {
+        return NULL;
+    }
+    if (pending_replay(pending)) {
+        mutex_lock(&fs->lock);
+        found = state_find_applied(fs->state, pending_unique(pending), &reply, &len);
+        if (found) {
+            memcpy(recorded, reply, len);
+        }
+        mutex_unlock(&fs->lock);
+    }
+    op = found ? NULL : calloc(1, sizeof(*op));
+    if (op != NULL) {
+        op->fs = fs;
+        op->pending = pending;
+        op->unique = pending_unique(pending);
+        return op;
+    }
+    if (found) {
+        uint64_t unique = pending_unique(pending);
+
+        if (len > 0) {
+            (void)pending_reply_buf(pending, recorded, len);
+        } else {
+            (void)pending_reply_err(pending, 0);
+        }
+        mutex_lock(&fs->lock);
+        state_forget_applied(fs->state, unique);
+        mutex_unlock(&fs->lock);
+    } else {
+        (void)pending_reply_err(pending, ENOMEM);
+    }
+    return NULL;
+}
+
+static void run_op(void *arg)
+{
+    struct op *op = arg;
+
+    op->run(op);
+}
+
+void fs_op_start(struct op *op, void (*run)(struct op *op))
+{
+    op->run = run;
+    if (tasks_add(op->fs->tasks, run_op, op) != 0) {
+        (void)fs_op_fail(op, -ENOMEM);
+    }
+}
+
+static int finish(struct op *op, int ret)
+{
+    mutex_lock(&op->fs->lock);
+    state_forget_applied(op->fs->state, op->unique);
+    mutex_unlock(&op->fs->lock);
+    free(op);
+    return ret;
+}
+
+int fs_op_end(struct op *op)
+{
+    int ret = op->error != 0 || op->reply_len == 0
+                  ? pending_reply_err(op->pending, op->error)
+                  : pending_reply_buf(op->pending, op->reply, op->reply_len);
+
+    return finish(op, ret);
+}
+
+int fs_op_fail(struct op *op, int error)
+{
+    op->error = -error;
+    return fs_op_end(op);
+}
+
+int fs_op_data(struct op *op, const void *data, size_t len)
+{
+    return finish(op, pending_reply_buf(op->pending, data, len));
+}
+
+int fs_op_applied(struct op *op)
+{
+    return state_applied(op->fs->state, op->unique, op->reply, op->reply_len);
+}
+
+void fs_op_entry(struct op *op, struct node *node)
+{
+    struct fs *fs = op->fs;
+    struct inode_rec *rec = fs_rec(fs, node);
+    struct fuse_entry_out out = {
+        .nodeid = node->ino,
+        .generation = rec->generation,
+        .entry_valid = fs->options.attr_timeout_ms / 1000,
+        .attr_valid = fs->options.attr_timeout_ms / 1000,
+        .entry_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
+        .attr_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
+    };
+
+    fs_stat(fs, node, &out.attr);
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+    STATE_SET(fs->state, rec->nlookup, rec->nlookup + 1);
+}
+
+/* ---- life ---- */
+
+static void publish_old(struct fs *fs)
+{
+    int64_t now = fs_now_ns();
+
+    for (uint32_t ino = STATE_ROOT; ino < state_inode_limit(fs->state); ino++) {
+        struct inode_rec *rec;
+        bool old = false;
+
+        mutex_lock(&fs->lock);
+        rec = state_inode(fs->state, ino);
+        if (rec != NULL && fs_node(fs, ino) != NULL) {
+            old = (rec->flags & INODE_DIRTY) != 0 &&
+                  (rec->flags & (INODE_LOST | INODE_UNLINKED)) == 0 &&
+                  (rec->opens == 0 || now - rec->dirty_since_ns > DIRTY_AGE_S * ns_per_s);
+        }
+        mutex_unlock(&fs->lock);
+        if (old) {
+            publish_soon(fs, ino);
+        }
+    }
+}
+
+static void *flusher_main(void *arg)
+{
+    struct fs *fs = arg;
+    unsigned ticks = 0;
+
+    mutex_lock(&fs->lock);
+    while (!fs->ending) {
+        cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+        if (!fs->ending && ++ticks % 5 == 0) {
+            mutex_unlock(&fs->lock);
+            publish_old(fs);
+            mutex_lock(&fs->lock);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return NULL;
+}
+
+/* Nodes for the inodes that a predecessor left. Parents first does not matter: counts come last. */
+static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
+{
+    int ret = 0;
+
+    for (uint32_t ino = STATE_ROOT; ret == 0 && ino < state_inode_limit(fs->state); ino++) {
+        struct node *node;
+
+        if (state_inode(fs->state, ino) != NULL) {
+            ret = fs_node_add(fs, ino, NULL, &node);
+        }
+    }
+    for (uint32_t ino = STATE_ROOT + 1; ret == 0 && ino < state_inode_limit(fs->state); ino++) {
+        const struct inode_rec *rec = state_inode(fs->state, ino);
+        CLEANUP(buf_done) struct buf name = BUF_INIT(NAMES_MAX + 1);
+
+        if (rec == NULL || (rec->flags & (INODE_UNLINKED | INODE_DETACHED)) != 0) {
+            continue;
+        }
+        state_text_get(fs->state, rec->name, &name);
+        ret = add_name(fs, fs->nodes[ino], rec->parent, buf_str(&name));
+    }
+    return ret == 0 ? data_adopt(fs) : ret;
+}
+
+static void set_up_root(struct fs *fs) REQUIRES(&fs->lock)
+{
+    struct inode_rec *root = state_inode(fs->state, STATE_ROOT);
+    int64_t now = fs_now_ns();
+
+    state_begin(fs->state);
+    STATE_SET(fs->state, root->mode, S_IFDIR | fs->options.dir_mode);
+    STATE_SET(fs->state, root->uid, fs->options.uid);
+    STATE_SET(fs->state, root->gid, fs->options.gid);
+    STATE_SET(fs->state, root->mtime_ns, now);
+    STATE_SET(fs->state, root->ctime_ns, now);
+    STATE_SET(fs->state, root->atime_ns, now);
+    STATE_SET(fs->state, root->flags, root->flags | INODE_MARKER);
+    state_commit(fs->state);
+}
+
+int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
+{
+    struct fs *fs = calloc(1, sizeof(*fs));
+    struct state_config state = {.keep = config->keep,
+                                 .pool_bytes = config->options.memory_bytes / 3};
+    int r;
+
+    if (fs == NULL) {
+        volume_free(config->volume);
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    fs->options = config->options;
+    fs->volume = config->volume;
+    fs->caps = *volume_caps(config->volume);
+    TAILQ_INIT(&fs->chunk_lru);
+    mutex_init(&fs->lock);
+    cond_init(&fs->changed);
+    if (state.pool_bytes < pool_min) {
+        state.pool_bytes = pool_min;
+    }
+    r = state_new(&state, &fs->state, err);
+    r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
+    if (r == 0) {
+        mutex_lock(&fs->lock);
+        if (!state_adopted(fs->state)) {
+            set_up_root(fs);
+        }
+        r = adopt_nodes(fs);
+        mutex_unlock(&fs->lock);
+    }
+    r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
+    fs->has_flusher = r == 0;
+    if (r != 0) {
+        fs_free(fs);
+        return err != NULL && err->code != 0 ? r
+                                             : error_set(err, r, "cannot start: %s", strerror(-r));
+    }
+    *ret = fs;
+    return 0;
+}
+
+int fs_drain(struct fs *fs, uint64_t drain_ms)
+{
+    return publish_all(fs, fs_now_ms() + drain_ms);
+}
+
+void fs_free(struct fs *fs)
+{
+    mutex_lock(&fs->lock);
+    fs->ending = true;
+    cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+    if (fs->has_flusher) {
+        (void)pthread_join(fs->flusher, NULL);
+    }
+    tasks_free(fs->tasks);
+    volume_free(fs->volume);
+    mutex_lock(&fs->lock);
+    reader_done(fs);
+    HASH_CLEAR(hh, fs->names);
+    for (uint32_t i = 0; i < fs->nodes_len; i++) {
+        if (fs->nodes[i] != NULL) {
+            struct block_ref *ref;
+            struct block_ref *next;
+
+            HASH_ITER(hh, fs->nodes[i]->blocks, ref, next)
+            {
+                HASH_DEL(fs->nodes[i]->blocks, ref);
+                free(ref);
+            }
+            listing_drop(fs->nodes[i]);
+            free(fs->nodes[i]->name_key);
+            free(fs->nodes[i]);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    free(fs->nodes);
+    state_free(fs->state);
+    cond_done(&fs->changed);
+    mutex_done(&fs->lock);
+    free(fs);
+}
+
+static void fs_init(void *userdata, struct fuse_conn_info *conn)
+{
+    (void)userdata;
+    conn->max_write = SESSION_WRITE_MAX;
+    conn->max_readahead = 1 << 20;
+    conn->max_background = 64;
+    conn->time_gran = 1;
+    conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+                              FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_WRITE);
+    conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
+                                   FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO);
+}
+
+const struct fuse_lowlevel_ops *fs_ops(void)
+{
+    static const struct fuse_lowlevel_ops ops = {
+        .init = fs_init,
+        .lookup = fs_lookup,
+        .forget = fs_forget,
+        .forget_multi = fs_forget_multi,
+        .getattr = fs_getattr,
+        .setattr = fs_setattr,
+        .readlink = fs_readlink,
+        .mknod = fs_mknod,
+        .mkdir = fs_mkdir,
+        .unlink = fs_unlink,
+        .rmdir = fs_rmdir,
+        .symlink = fs_symlink,
+        .rename = fs_rename,
+        .link = fs_link,
+        .open = fs_open,
+        .create = fs_create,
+        .read = fs_read,
+        .write = fs_write,
+        .flush = fs_flush,
+        .release = fs_release,
+        .fsync = fs_fsync,
+        .opendir = fs_opendir,
+        .readdir = fs_readdir,
+        .releasedir = fs_releasedir,
+        .fsyncdir = fs_fsyncdir,
+        .statfs = fs_statfs,
+        .setxattr = fs_setxattr,
+        .getxattr = fs_getxattr,
+        .listxattr = fs_listxattr,
+        .removexattr = fs_removexattr,
+    };
+
+    return &ops;
+}

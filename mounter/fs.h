@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs.h - the file system: one volume, its kept state, and what is only remembered in this process.
+ *
+ * Where things are:
+ *   fs.c          nodes (what is known of an inode besides its record), keys, attributes
+ *   remote.c      what the store says of a key
+ *   data.c        dirty blocks: write, overlay on reads, truncate
+ *   reader.c      bytes from the store, read ahead in parallel
+ *   publish.c     dirty bytes to the store
+ *   rename.c      moving files and directories
+ *   listing.c     directories
+ *   ops_name.c, ops_file.c, ops_attr.c    the FUSE handlers
+ *
+ * Locks: fs->lock covers state, nodes and everything marked below. It is never held while the store
+ * is waited for, nor while a request is answered. A node with `users` > 0 is not released.
+ */
+#ifndef MOUNTER_FS_H
+#define MOUNTER_FS_H
+
+#include <fuse3/fuse_lowlevel.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+#include "mounter/attr.h"
+#include "mounter/names.h"
+#include "mounter/pending.h"
+#include "mounter/session.h"
+#include "mounter/state.h"
+#include "mounter/tasks.h"
+#include "util/arena.h"
+#include "util/mutex.h"
+#include "volume/volume.h"
+
+enum sync_mode { SYNC_CLOSE, SYNC_FSYNC };
+
+struct fs_options {
+    uint32_t uid, gid;
+    uint32_t file_mode, dir_mode; /* of objects without attributes, without the type */
+    enum sync_mode sync;
+    uint64_t attr_timeout_ms; /* how long what the store said is believed */
+    uint64_t size_bytes;      /* of the volume; 0: not limited */
+    uint64_t memory_bytes;    /* a third for dirty bytes, a third for read chunks */
+    bool read_only;
+};
+
+struct listing;
+struct chunk;
+
+/* The blocks of one inode by their index. */
+struct block_ref {
+    UT_hash_handle hh;
+    uint64_t index;
+    uint32_t block;
+    uint32_t seq; /* changes with every write: a copy of older bytes is not the last word */
+};
+
+/* What this process knows of an inode besides its record. */
+struct node {
+    UT_hash_handle hh; /* in fs->names, by name_key, while it has a name */
+    uint32_t ino;
+    uint32_t users;    /* operations that need it to stay */
+    uint32_t children; /* nodes with this as parent */
+    bool named;
+    bool publishing;       /* one at a time */
+    bool meta_changed;     /* since the publication under way took its copy */
+    uint64_t truncated_to; /* the smallest size since then */
+    uint64_t valid_until_ms;
+    struct block_ref *blocks;
+    struct listing *listing;           /* of a directory, or NULL */
+    uint32_t streaming;                /* parts being uploaded while the file is written */
+    uint64_t next_read;                /* where a sequential reader will go on */
+    uint64_t window;                   /* bytes to read ahead */
+    char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
+    size_t name_key_len;
+    char *name_key; /* parent's number (4 bytes) and the name */
+};
+
+struct fs {
+    struct fs_options options;
+    struct volume *volume;
+    struct objstore_caps caps;
+    struct state *state;
+    struct tasks *tasks;
+    struct session *session; /* for notifications; set after session_new() */
+
+    struct mutex lock;
+    struct cond changed; /* a publication, a chunk or space for dirty bytes */
+    struct node **nodes; /* by inode number */
+    uint32_t nodes_len;
+    struct node *names;
+    struct chunk *chunks; /* reader.c */
+    TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
+    uint64_t chunk_bytes;
+    uint64_t remote_bytes; /* used by the volume, as far as known: for statfs */
+    bool ending;
+    pthread_t flusher;
+    bool has_flusher;
+};
+
+struct fs_config {
+    struct fs_options options;
+    struct volume *volume; /* becomes the fs's */
+    struct keep *keep;
+};
+
+int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
+    __attribute__((warn_unused_result));
+/* Publishes what is dirty for at most drain_ms. -ETIMEDOUT: something still is. */
+int fs_drain(struct fs *fs, uint64_t drain_ms) __attribute__((warn_unused_result));
+void fs_free(struct fs *fs);
+
+/* The handlers; userdata is the fs. */
+const struct fuse_lowlevel_ops *fs_ops(void);
+
+/* ---- fs.c: nodes. All with fs->lock held. ---- */
+
+/* The node of a live inode; NULL when there is none. */
+struct node *fs_node(struct fs *fs, uint64_t ino) REQUIRES(&fs->lock);
+static inline struct inode_rec *fs_rec(struct fs *fs, const struct node *node)
+{
+    return state_inode(fs->state, node->ino);
+}
+struct node *fs_child(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+
+/* What a new inode is. */
+struct fs_new_inode {
+    uint32_t parent;
+    const char *name;
+    uint32_t flags; /* besides USED */
+    struct attr attr;
+    uint64_t size;
+    const char *etag;   /* or NULL */
+    const char *target; /* of a symbolic link, or NULL */
+};
+/* In a transaction of the caller's: the record; *ret_ino. */
+int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_ino)
+    REQUIRES(&fs->lock);
+/* After its commit: the node. -ENOMEM leaves the record to be cleaned up. */
+int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret)
+    REQUIRES(&fs->lock);
+/* Take the name away; the inode lives on while it is open or known to the kernel. */
+void fs_node_unname(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char *name)
+    REQUIRES(&fs->lock);
+/* Give the inode back if nobody needs it. Outside a transaction. */
+void fs_node_put(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+
+/* The key, relative to the volume; a directory's ends in '/', the root's is "". -ENAMETOOLONG,
+ * -ESTALE (no name any more). */
+int fs_key(struct fs *fs, uint32_t ino, struct buf *out) REQUIRES(&fs->lock);
+/* Of a name in a directory, as a file (no '/' at the end). */
+int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
+    REQUIRES(&fs->lock);
+/* Where the object's bytes are: the key, or where an unlinked file's are kept. */
+int fs_data_key(struct fs *fs, const struct node *node, struct buf *out) REQUIRES(&fs->lock);
+
+void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret) REQUIRES(&fs->lock);
+void fs_attr(struct fs *fs, const struct node *node, struct attr *ret, struct arena *arena)
+    REQUIRES(&fs->lock);
+/* New times and such, in the caller's transaction. */
+void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+int64_t fs_now_ns(void);
+uint64_t fs_now_ms(void);
+
+/* ---- fs.c: operations ---- */
+
+/*
+ * One request on its way through a task. The names lie in the request's slot. `reply` is what has
+ * been or will be answered; see fs_op_end().
+ */
+struct op {
+    struct fs *fs;
+    struct pending *pending;
+    uint64_t unique;
+    void (*run)(struct op *op);
+    uint64_t ino, ino2;
+    const char *name, *name2;
+    uint32_t flags, mode, uid, gid, rdev;
+    int to_set;
+    uint64_t offset, size;
+    struct stat stat;
+    const void *data;
+    int error; /* positive, for the kernel */
+    size_t reply_len;
+    char reply[STATE_REPLY_MAX];
+};
+
+/* Begins a pending. NULL: answered already (no memory, or a replay whose answer was recorded). */
+struct op *fs_op_new(fuse_req_t req);
+/* Run it in a task; answers ENOMEM if that cannot be. */
+void fs_op_start(struct op *op, void (*run)(struct op *op));
+/* Answer error or reply, forget the recorded answer, free. Not under the lock. */
+int fs_op_end(struct op *op);
+int fs_op_fail(struct op *op, int error); /* negative errno */
+/* In a transaction: record op->reply as this operation's answer. */
+int fs_op_applied(struct op *op) REQUIRES(&op->fs->lock);
+/* Fill op->reply with an entry for the node; counts the lookup in the caller's transaction. */
+void fs_op_entry(struct op *op, struct node *node) REQUIRES(&op->fs->lock);
+/* Answer with bytes of any length instead of op->reply. */
+int fs_op_data(struct op *op, const void *data, size_t len);
+
+/* ---- remote.c ---- */
+
+struct remote {
+    bool exists, is_dir, marker;
+    struct objstore_info info; /* of the object: file or marker */
+    struct attr attr;
+    const char *target; /* of a symbolic link */
+    struct arena arena;
+};
+void remote_done(struct remote *remote);
+/* What lies under this key. Waits. `only_file`: a file is expected, look for nothing else first. */
+int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *ret)
+    __attribute__((warn_unused_result));
+/* What a HEAD's result says; reads a symbolic link's target if need be. Waits. */
+int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+                     struct remote *ret) __attribute__((warn_unused_result));
+/* Make the inode of parent/name what the remote says. *ret is NULL when there is none (any more).
+ */
+int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
+                 struct node **ret) REQUIRES(&fs->lock);
+/* Ask the store again if what is known is too old. Waits, without the lock. */
+int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn_unused_result));
+
+/* ---- listing.c ---- */
+void listing_free(struct listing *listing);
+void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+/* -ENOENT: a listing young enough says that there is no such name; 0: it may exist. */
+enum listing_says { LISTING_UNKNOWN, LISTING_FILE, LISTING_DIR, LISTING_ABSENT };
+enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name)
+    REQUIRES(&fs->lock);
+void listing_drop(struct node *dir);
+/* Fetch the attributes of `name` and of those after it in the listing, at once. Waits. */
+int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
+    __attribute__((warn_unused_result));
+
+/* ---- data.c: with the lock ---- */
+/* -EAGAIN: no block is free; -EDEADLK: a block has too many pieces (see data_fill). */
+int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
+    REQUIRES(&fs->lock);
+void data_truncate(struct fs *fs, struct node *node, uint64_t size) REQUIRES(&fs->lock);
+/* Lay the dirty bytes of [offset, offset + len) over what is in the buffer. */
+void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
+    REQUIRES(&fs->lock);
+/* True if every byte of the range is dirty. */
+bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
+    REQUIRES(&fs->lock);
+bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len) REQUIRES(&fs->lock);
+/* Give back, in a transaction, the blocks of the range whose seq is still as told by `seqs`. */
+struct data_seqs {
+    struct block_seq {
+        uint64_t index;
+        uint32_t seq;
+    } * items;
+    size_t count, cap;
+};
+int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t len,
+                   struct data_seqs *ret) REQUIRES(&fs->lock);
+/* Returns how many blocks stay dirty. Makes transactions of its own. */
+void data_clean(struct fs *fs, struct node *node, const struct data_seqs *seqs) REQUIRES(&fs->lock);
+int data_adopt(struct fs *fs) REQUIRES(&fs->lock);
+void data_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+
+/* ---- reader.c ---- */
+/* Bytes of the object version that the inode is based on. Waits. -ESTALE: it is gone. */
+int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size_t len)
+    __attribute__((warn_unused_result));
+void reader_forget(struct fs *fs, uint32_t ino) REQUIRES(&fs->lock);
+void reader_done(struct fs *fs) REQUIRES(&fs->lock);
+
+/* ---- publish.c ---- */
+/* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */
+int publish(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+/* Publish later, in a task. */
+void publish_soon(struct fs *fs, uint32_t ino);
+/* Upload the parts that are full, while the file is being written. */
+void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
+int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
+/* Below a directory, before it is moved. */
+int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
+
+/* ---- rename.c ---- */
+/* Copy an object, however large. *ret_etag. Waits. */
+struct copy_what {
+    const char *from, *to;
+    const char *if_match; /* of the source; or NULL */
+    uint64_t size;
+    const struct objstore_meta *meta; /* replaces the source's; or NULL */
+    bool internal;                    /* `to` or `from` may lie under .skyvol/ */
+    bool only_new;                    /* fail with -EEXIST when `to` exists */
+};
+int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+    __attribute__((warn_unused_result));
+void rename_run(struct op *op);
+/* Keep the bytes of an open file whose name is about to go. Waits. */
+int rename_hide(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+
+/* ---- ops_name.c, for ops_remove.c ---- */
+/* The node of op->ino, op->name, asked of the store if need be. Returns with the lock held when
+ * *ret_locked, also on some failures. -ENOENT. */
+int name_find(struct op *op, struct node **ret, bool *ret_locked)
+    __attribute__((warn_unused_result));
+/* Note that the store is about to be changed; *ret_again: an earlier try had done so. */
+int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result));
+int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, bool only_new)
+    __attribute__((warn_unused_result));
+
+/* ---- handlers, ops_*.c ---- */
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup);
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                struct fuse_file_info *fi);
+void fs_readlink(fuse_req_t req, fuse_ino_t ino);
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev);
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name);
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name);
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+               const char *newname, unsigned flags);
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname);
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+               struct fuse_file_info *fi);
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+              struct fuse_file_info *fi);
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
+void fs_statfs(fuse_req_t req, fuse_ino_t ino);
+void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                 int flags);
+void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);
+void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size);
+void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name);
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * skyvol-mount: one mounted volume. Started by skyvol-holder (--holder-fd=N), or by a person:
+ *
+ *     skyvol-mount s3://bucket/prefix /mnt -o endpoint=https://s3.example,ro
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mounter/run.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+#include "util/signals.h"
+
+static void print_help(FILE *out)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+
+    mount_options_help(&text);
+    (void)fprintf(
+        out,
+        "usage: skyvol-mount LOCATION MOUNTPOINT [-o OPTION,...] [-f]\n"
+        "\n"
+        "Mount a bucket, or a prefix in one, as a file system.\n"
+        "\n"
+        "  LOCATION          s3://bucket[/prefix], dir:///root/bucket[/prefix], mem://bucket\n"
+        "  -o OPTION,...     see below; those of GeeseFS, s3fs, rclone and mountpoint-s3 are\n"
+        "                    understood too\n"
+        "  -f                stay in the foreground, log to stderr\n"
+        "  --size BYTES      what df shows, and the limit of what may be written\n"
+        "  --help, --version\n"
+        "\n"
+        "Keys are read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or\n"
+        "from the profile AWS_PROFILE of ~/.aws/credentials. Unmount with fusermount3 -u.\n"
+        "\n"
+        "options:\n%s",
+        buf_str(&text));
+}
+
+/* Value of "--name VALUE" or "--name=VALUE" at argv[*i]; NULL when it is another argument. */
+static const char *value_of(int argc, char **argv, int *i, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (strncmp(argv[*i], name, len) != 0) {
+        return NULL;
+    }
+    if (argv[*i][len] == '=') {
+        return argv[*i] + len + 1;
+    }
+    return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
+}
+
+static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, struct error *err)
+{
+    const char *value;
+
+    if ((value = value_of(argc, argv, i, "--holder-fd")) != NULL) {
+        ret->holder_fd = (int)strtol(value, NULL, 10);
+    } else if ((value = value_of(argc, argv, i, "-o")) != NULL) {
+        return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_OPERATOR, err);
+    } else if ((value = value_of(argc, argv, i, "--size")) != NULL) {
+        ret->config.size_bytes = strtoull(value, NULL, 10);
+    } else if (strcmp(argv[*i], "-f") == 0) {
+        ret->foreground = true;
+    } else if (argv[*i][0] == '-') {
+        return error_set(err, -EINVAL, "unknown argument %s (see --help)", argv[*i]);
+    } else if (ret->config.location == NULL) {
+        ret->config.location = strdup(argv[*i]);
+    } else if (ret->mountpoint == NULL) {
+        ret->mountpoint = argv[*i];
+    } else {
+        return error_set(err, -EINVAL, "%s: there is a location and a mount point already",
+                         argv[*i]);
+    }
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct run_arguments *ret, struct error *err)
+{
+    int r = 0;
+
+    for (int i = 1; r == 0 && i < argc; i++) {
+        r = parse_one(argc, argv, &i, ret, err);
+    }
+    if (r == 0 && ret->holder_fd < 0 && (ret->config.location == NULL || ret->mountpoint == NULL)) {
+        r = error_set(err, -EINVAL, "a location and a mount point are needed (see --help)");
+    }
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct run_arguments arguments = {.config = MOUNT_CONFIG_INIT, .holder_fd = -1};
+    struct error err = ERROR_INIT;
+    int ret;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help(stdout);
+            return 0;
+        }
+        if (strcmp(argv[i], "--version") == 0) {
+            (void)printf("skyvol-mount %s\n", SKYVOL_VERSION);
+            return 0;
+        }
+    }
+    signals_block();
+    ret = parse(argc, argv, &arguments, &err);
+    if (ret != 0) {
+        (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
+        ret = 2;
+    } else {
+        ret = arguments.holder_fd >= 0 ? run_held(arguments.holder_fd) : run_alone(&arguments);
+    }
+    mount_config_done(&arguments.config);
+    return ret;
+}

@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers of attributes: getattr, setattr, readlink, user attributes, statfs. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { META_TIMEOUT_MS = 50000, STATFS_BLOCK = 4096 };
+static const int64_t ns_per_s = 1000000000;
+/* What df shows where no size was set: 1 PiB, as a round number nobody takes for a limit. */
+static const uint64_t size_unlimited = UINT64_C(1) << 50;
+
+static void fill_attr(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct fuse_attr_out out = {
+        .attr_valid = fs->options.attr_timeout_ms / 1000,
+        .attr_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
+    };
+
+    fs_stat(fs, node, &out.attr);
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+}
+
+static void getattr_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    int ret = remote_refresh(fs, op->ino, false);
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    if (node == NULL) {
+        ret = -ESTALE;
+    } else if (ret == -ESTALE && fs_rec(fs, node)->opens > 0) {
+        ret = 0; /* an open file keeps the attributes of its version */
+    }
+    if (ret == 0) {
+        fill_attr(op, node);
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    struct node *node;
+    bool known;
+
+    (void)fi;
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    op->ino = ino;
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    known = node != NULL && (ino == STATE_ROOT || fs_now_ms() < node->valid_until_ms ||
+                             (fs_rec(fs, node)->flags &
+                              (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0);
+    if (known) {
+        fill_attr(op, node);
+    }
+    mutex_unlock(&fs->lock);
+    if (known) {
+        (void)fs_op_end(op);
+    } else {
+        pending_interruptible(op->pending, NULL, NULL);
+        fs_op_start(op, getattr_run);
+    }
+}
+
+/* ---- setattr ---- */
+
+static int64_t time_of(const struct timespec *ts, bool now)
+{
+    return now ? fs_now_ns() : (int64_t)ts->tv_sec * ns_per_s + ts->tv_nsec;
+}
+
+/* The new values in the record, in one transaction; dirty unless it is a directory. */
+static void apply_attr(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct inode_rec *rec = fs_rec(fs, node);
+    int set = op->to_set;
+
+    if ((set & FUSE_SET_ATTR_SIZE) != 0 && S_ISREG(rec->mode)) {
+        data_truncate(fs, node, op->size);
+        if (op->size < node->truncated_to && op->size < rec->size) {
+            node->truncated_to = op->size;
+        }
+    }
+    state_begin(fs->state);
+    if ((set & FUSE_SET_ATTR_MODE) != 0) {
+        STATE_SET(fs->state, rec->mode, (rec->mode & S_IFMT) | (op->stat.st_mode & 07777));
+    }
+    if ((set & FUSE_SET_ATTR_UID) != 0) {
+        STATE_SET(fs->state, rec->uid, op->stat.st_uid);
+    }
+    if ((set & FUSE_SET_ATTR_GID) != 0) {
+        STATE_SET(fs->state, rec->gid, op->stat.st_gid);
+    }
+    if ((set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) != 0) {
+        STATE_SET(fs->state, rec->atime_ns,
+                  time_of(&op->stat.st_atim, (set & FUSE_SET_ATTR_ATIME_NOW) != 0));
+    }
+    if ((set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) != 0) {
+        STATE_SET(fs->state, rec->mtime_ns,
+                  time_of(&op->stat.st_mtim, (set & FUSE_SET_ATTR_MTIME_NOW) != 0));
+    }
+    if ((set & FUSE_SET_ATTR_SIZE) != 0 && S_ISREG(rec->mode)) {
+        STATE_SET(fs->state, rec->size, op->size);
+        if (op->size < rec->base_valid) {
+            STATE_SET(fs->state, rec->base_valid, op->size);
+        }
+        if ((set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == 0) {
+            STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
+        }
+    }
+    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    if (!S_ISDIR(rec->mode)) {
+        fs_mark_dirty(fs, node);
+    }
+    state_commit(fs->state);
+}
+
+/* A clean file whose attributes changed: the store copies the object onto itself. */
+static int copy_onto_itself(struct fs *fs, uint32_t ino)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct objstore_meta meta;
+    struct attr attr;
+    struct copy_what what = {.meta = &meta};
+    char etag[STATE_ETAG_SIZE];
+    char fresh[STATE_ETAG_SIZE] = "";
+    struct inode_rec *rec;
+    struct node *node;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    while ((node = fs_node(fs, ino)) != NULL && node->publishing) {
+        cond_wait_ms(&fs->changed, &fs->lock, 1000);
+    }
+    rec = node != NULL ? fs_rec(fs, node) : NULL;
+    if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||
+        (rec->flags & (INODE_NEW | INODE_LOST | INODE_UNLINKED)) != 0 || node->blocks != NULL ||
+        rec->upload != 0 || rec->size != rec->base_size || rec->base_valid != rec->size ||
+        rec->size > fs->caps.copy_max) {
+        mutex_unlock(&fs->lock);
+        return -EAGAIN; /* there is more to publish than attributes */
+    }
+    node->publishing = true;
+    node->meta_changed = false;
+    ret = fs_key(fs, ino, &key);
+    fs_attr(fs, node, &attr, &arena);
+    memcpy(etag, rec->etag, sizeof(etag));
+    what.from = what.to = buf_str(&key);
+    what.size = rec->size;
+    what.if_match = etag[0] != '\0' ? etag : NULL;
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
+    ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
+    mutex_lock(&fs->lock);
+    node->publishing = false;
+    if (ret == 0) {
+        bool clean = !node->meta_changed && node->blocks == NULL && rec->size == rec->base_size;
+
+        state_begin(fs->state);
+        state_set(fs->state, rec->etag, fresh, sizeof(fresh));
+        if (clean) {
+            STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DIRTY);
+            STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
+        }
+        state_commit(fs->state);
+        memcpy(node->opened_etag, fresh, sizeof(fresh));
+        node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    }
+    cond_broadcast(&fs->changed);
+    fs_node_put(fs, node);
+    mutex_unlock(&fs->lock);
+    return ret == -ENOENT || ret == -ESTALE ? -EAGAIN : ret;
+}
+
+static int put_dir_attr(struct fs *fs, uint32_t ino)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct objstore_meta meta;
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT, .meta = &meta, .timeout_ms = META_TIMEOUT_MS};
+    struct attr attr;
+    struct node *node;
+    int ret;
+
+    if (ino == STATE_ROOT) {
+        return 0; /* of this mount only: the root has no object */
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    ret = node == NULL ? -ESTALE : fs_key(fs, ino, &key);
+    if (ret == 0) {
+        fs_attr(fs, node, &attr, &arena);
+    }
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
+    put.key = buf_str(&key);
+    ret = ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (ret == 0 && node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_MARKER);
+        state_set(fs->state, rec->etag, answer.result.info.etag, sizeof(rec->etag));
+        state_commit(fs->state);
+        node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+/* Where no close() will follow, the change goes to the store now. */
+static int store_attr(struct fs *fs, uint32_t ino)
+{
+    const struct inode_rec *rec;
+    struct node *node;
+    bool wait;
+    bool is_dir;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    rec = node != NULL ? fs_rec(fs, node) : NULL;
+    is_dir = rec != NULL && S_ISDIR(rec->mode);
+    wait = rec != NULL && rec->opens == 0 && (rec->flags & INODE_UNLINKED) == 0;
+    mutex_unlock(&fs->lock);
+    if (is_dir) {
+        return put_dir_attr(fs, ino);
+    }
+    if (!wait) {
+        return 0;
+    }
+    ret = copy_onto_itself(fs, ino);
+    return ret == -EAGAIN ? publish(fs, ino) : ret;
+}
+
+static int setattr_prepare(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    bool upload;
+    int ret = remote_refresh(fs, op->ino, false);
+
+    if (ret == -ESTALE) {
+        ret = 0; /* open here: its own version is changed, and a conflict found when published */
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    upload =
+        node != NULL && fs_rec(fs, node)->upload != 0 && (op->to_set & FUSE_SET_ATTR_SIZE) != 0;
+    if (node == NULL) {
+        ret = -ESTALE;
+    } else if ((op->to_set & FUSE_SET_ATTR_SIZE) != 0 &&
+               (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
+        ret = -EIO;
+    }
+    mutex_unlock(&fs->lock);
+    return ret == 0 && upload ? publish(fs, (uint32_t)op->ino) : ret;
+}
+
+static void setattr_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    int ret = setattr_prepare(op);
+
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        node = fs_node(fs, op->ino);
+        apply_attr(op, node);
+        mutex_unlock(&fs->lock);
+        ret = store_attr(fs, (uint32_t)op->ino);
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    if (ret == 0 && node != NULL) {
+        fill_attr(op, node);
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
+                struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+
+    (void)fi;
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    op->stat = *attr;
+    op->size = (uint64_t)attr->st_size;
+    op->to_set = to_set;
+    if (op->fs->options.read_only) {
+        (void)fs_op_fail(op, -EROFS);
+        return;
+    }
+    fs_op_start(op, setattr_run);
+}
+
+void fs_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    CLEANUP(buf_done) struct buf target = BUF_INIT(STATE_TEXT_MAX);
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        state_text_get(fs->state, fs_rec(fs, node)->target, &target);
+    }
+    mutex_unlock(&fs->lock);
+    if (buf_len(&target) == 0) {
+        (void)fuse_reply_err(req, node == NULL ? ESTALE : EINVAL);
+    } else {
+        (void)fuse_reply_readlink(req, buf_str(&target));
+    }
+}
+
+/* ---- user attributes ---- */
+
+static bool is_user(const char *name)
+{
+    return strncmp(name, "user.", 5) == 0;
+}
+
+static int xattr_text(struct fs *fs, uint64_t ino, struct buf *out)
+{
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        state_text_get(fs->state, fs_rec(fs, node)->xattr, out);
+    }
+    mutex_unlock(&fs->lock);
+    return node == NULL ? -ESTALE : buf_error(out);
+}
+
+static void reply_sized(fuse_req_t req, int ret, const struct buf *value, size_t size)
+{
+    if (ret != 0) {
+        (void)fuse_reply_err(req, -ret);
+    } else if (size == 0) {
+        (void)fuse_reply_xattr(req, buf_len(value));
+    } else if (buf_len(value) > size) {
+        (void)fuse_reply_err(req, ERANGE);
+    } else {
+        (void)fuse_reply_buf(req, buf_str(value), buf_len(value));
+    }
+}
+
+void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
+    CLEANUP(buf_done) struct buf value = BUF_INIT(STATE_TEXT_MAX);
+    int ret = is_user(name) ? xattr_text(fs, ino, &text) : -EOPNOTSUPP;
+
+    ret = ret == 0 ? attr_xattr_get(buf_str(&text), name, &value) : ret;
+    reply_sized(req, ret, &value, size);
+}
+
+void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
+    CLEANUP(buf_done) struct buf names = BUF_INIT(STATE_TEXT_MAX);
+    int ret = xattr_text(fs, ino, &text);
+
+    ret = ret == 0 ? attr_xattr_list(buf_str(&text), &names) : ret;
+    reply_sized(req, ret, &names, size);
+}
+
+static int change_xattr(struct op *op) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct node *node = fs_node(fs, op->ino);
+    CLEANUP(buf_done) struct buf old = BUF_INIT(STATE_TEXT_MAX);
+    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
+    const struct attr_xattr_change change = {op->name, op->data, (size_t)op->size, op->to_set};
+    struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    uint32_t cell;
+    uint32_t before;
+    int ret;
+
+    if (rec == NULL) {
+        return -ESTALE;
+    }
+    before = rec->xattr;
+    state_text_get(fs->state, before, &old);
+    ret = attr_xattr_set(buf_str(&old), &change, &text);
+    if (ret != 0) {
+        return ret;
+    }
+    state_begin(fs->state);
+    ret = state_text_new(fs->state, buf_str(&text), buf_len(&text), &cell);
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    STATE_SET(fs->state, rec->xattr, cell);
+    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    if (!S_ISDIR(rec->mode)) {
+        fs_mark_dirty(fs, node);
+    }
+    state_text_release(fs->state, before);
+    state_commit(fs->state);
+    return 0;
+}
+
+static void xattr_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    ret = change_xattr(op);
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? store_attr(fs, (uint32_t)op->ino) : ret;
+    (void)fs_op_fail(op, ret);
+}
+
+static void start_xattr(fuse_req_t req, fuse_ino_t ino, const struct attr_xattr_change *change)
+{
+    struct op *op = fs_op_new(req);
+    int ret;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    op->name = change->name;
+    op->data = change->value;
+    op->size = change->len;
+    op->to_set = change->flags;
+    ret = op->fs->options.read_only          ? -EROFS
+          : !is_user(change->name)           ? -EOPNOTSUPP
+          : change->len > ATTR_XATTR_MAX / 2 ? -ENOSPC
+                                             : 0;
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        fs_op_start(op, xattr_run);
+    }
+}
+
+void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+                 int flags)
+{
+    const struct attr_xattr_change change = {name, value != NULL ? value : "", size, flags};
+
+    start_xattr(req, ino, &change);
+}
+
+void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    const struct attr_xattr_change change = {.name = name};
+
+    start_xattr(req, ino, &change);
+}
+
+void fs_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    uint64_t size = fs->options.size_bytes != 0 ? fs->options.size_bytes : size_unlimited;
+    uint64_t used;
+    struct statvfs st = {.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAMES_MAX};
+
+    (void)ino;
+    mutex_lock(&fs->lock);
+    used = fs->remote_bytes < size ? fs->remote_bytes : size;
+    mutex_unlock(&fs->lock);
+    st.f_blocks = size / STATFS_BLOCK;
+    st.f_bfree = st.f_bavail = (size - used) / STATFS_BLOCK;
+    st.f_files = UINT32_MAX;
+    st.f_ffree = st.f_favail = UINT32_MAX;
+    (void)fuse_reply_statfs(req, &st);
+}

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers of open files: open, read, write, flush, fsync, release. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000 };
+
+/* ---- open ---- */
+
+/* One transaction for the count, the truncation and the answer. */
+static int open_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct inode_rec *rec = fs_rec(fs, node);
+    bool same = strcmp(node->opened_etag, rec->etag) == 0 && rec->etag[0] != '\0';
+    bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
+    const struct fuse_open_out out = {
+        .open_flags = same && !cut ? FOPEN_KEEP_CACHE : 0,
+    };
+    int ret;
+
+    if ((op->flags & O_TRUNC) != 0) {
+        data_truncate(fs, node, 0);
+        node->truncated_to = 0;
+    }
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->opens, rec->opens + 1);
+    if ((op->flags & O_TRUNC) != 0) {
+        int64_t now = fs_now_ns();
+
+        STATE_SET(fs->state, rec->size, (uint64_t)0);
+        STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
+        STATE_SET(fs->state, rec->mtime_ns, now);
+        STATE_SET(fs->state, rec->ctime_ns, now);
+        fs_mark_dirty(fs, node);
+    }
+    ret = fs_op_applied(op);
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_commit(fs->state);
+    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    return 0;
+}
+
+static bool needs_store(struct fs *fs, uint64_t ino, bool *ret_upload)
+{
+    struct node *node;
+    bool needs = true;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    *ret_upload = node != NULL && fs_rec(fs, node)->upload != 0;
+    if (node != NULL) {
+        needs = (fs_rec(fs, node)->flags & (INODE_DIRTY | INODE_NEW)) == 0;
+    }
+    mutex_unlock(&fs->lock);
+    return needs;
+}
+
+static void open_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    bool upload;
+    uint64_t size_before = 0;
+    uint64_t size_after = 0;
+    int ret = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    size_before = node != NULL ? fs_rec(fs, node)->size : 0;
+    mutex_unlock(&fs->lock);
+    if (needs_store(fs, op->ino, &upload)) {
+        ret = remote_refresh(fs, op->ino, true);
+    }
+    if (ret == 0 && upload && (op->flags & O_TRUNC) != 0) {
+        ret = publish(fs, (uint32_t)op->ino);
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    ret = ret == 0 && node == NULL ? -ESTALE : ret;
+    if (ret == 0 && (op->flags & O_ACCMODE) != O_RDONLY &&
+        (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
+        ret = -EIO;
+    }
+    if (ret == 0) {
+        size_after = fs_rec(fs, node)->size;
+        ret = open_commit(op, node);
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+        return;
+    }
+    if (size_after != size_before && fs->session != NULL) {
+        /* The kernel believes its attributes for a while: it has to ask again. */
+        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), op->ino, -1, 0);
+    }
+    (void)fs_op_end(op);
+}
+
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    op->flags = (uint32_t)fi->flags;
+    if (op->fs->options.read_only && (fi->flags & O_ACCMODE) != O_RDONLY) {
+        (void)fs_op_fail(op, -EROFS);
+        return;
+    }
+    fs_op_start(op, open_run);
+}
+
+/* ---- read ---- */
+
+struct extent {
+    uint64_t size, base;
+    bool upload, covered;
+};
+
+static int look(struct op *op, struct extent *ret)
+{
+    struct fs *fs = op->fs;
+    const struct inode_rec *rec;
+    struct node *node;
+    uint64_t len;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    rec = node != NULL ? fs_rec(fs, node) : NULL;
+    if (rec != NULL) {
+        ret->size = rec->size;
+        ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
+        ret->upload = rec->upload != 0;
+        len = op->offset < rec->size ? rec->size - op->offset : 0;
+        len = len < op->size ? len : op->size;
+        ret->covered = data_covers(fs, node, op->offset, len);
+    }
+    mutex_unlock(&fs->lock);
+    return rec == NULL ? -ESTALE : 0;
+}
+
+static int read_bytes(struct op *op, const struct extent *e, char *buffer, size_t len)
+{
+    struct fs *fs = op->fs;
+    uint64_t from_base = e->base > op->offset ? e->base - op->offset : 0;
+    struct node *node;
+    int ret = 0;
+
+    from_base = from_base < len ? from_base : len;
+    memset(buffer + from_base, 0, len - (size_t)from_base);
+    if (!e->covered && from_base > 0) {
+        ret = reader_read(fs, (uint32_t)op->ino, op->offset, buffer, (size_t)from_base);
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    if (ret == 0 && node != NULL) {
+        data_overlay(fs, node, op->offset, buffer, len);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static void read_run(struct op *op)
+{
+    struct extent e = {0};
+    AUTOFREE char *buffer = malloc(op->size > 0 ? op->size : 1);
+    size_t len = 0;
+    int ret = buffer == NULL ? -ENOMEM : look(op, &e);
+
+    if (ret == 0 && e.upload && !e.covered) {
+        /* Bytes that are only in an unfinished upload can be read once it is an object. */
+        ret = publish(op->fs, (uint32_t)op->ino);
+        ret = ret == 0 ? look(op, &e) : ret;
+    }
+    if (ret == 0 && op->offset < e.size) {
+        len = e.size - op->offset < op->size ? (size_t)(e.size - op->offset) : (size_t)op->size;
+        ret = read_bytes(op, &e, buffer, len);
+    }
+    if (ret == -ESTALE || ret == -ENOENT) {
+        ret = -ESTALE;
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        (void)fs_op_data(op, buffer, len);
+    }
+}
+
+void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+
+    (void)fi;
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    op->size = size;
+    op->offset = (uint64_t)off;
+    pending_interruptible(op->pending, NULL, NULL);
+    fs_op_start(op, read_run);
+}
+
+/* ---- write ---- */
+
+static int write_locked(struct op *op) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct node *node = fs_node(fs, op->ino);
+    struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    struct fuse_write_out out = {.size = (uint32_t)op->size};
+    uint64_t end = op->offset + op->size;
+    int ret;
+
+    if (rec == NULL || (rec->flags & INODE_LOST) != 0) {
+        return rec == NULL ? -ESTALE : -EIO;
+    }
+    if (fs->options.size_bytes != 0 && end > rec->size &&
+        fs->remote_bytes + (end - rec->size) > fs->options.size_bytes) {
+        return -ENOSPC;
+    }
+    ret = data_write(fs, node, op->offset, op->data, (size_t)op->size);
+    if (ret != 0) {
+        return ret;
+    }
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+    state_begin(fs->state);
+    if (end > rec->size) {
+        STATE_SET(fs->state, rec->size, end);
+        fs->remote_bytes += end - rec->size;
+    }
+    STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
+    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    fs_mark_dirty(fs, node);
+    ret = fs_op_applied(op);
+    state_commit(fs->state);
+    publish_stream(fs, node);
+    return ret;
+}
+
+/* A block in too many pieces: read what is between them, so that it is one. */
+static int fill_block(struct op *op)
+{
+    struct fs *fs = op->fs;
+    uint64_t start = op->offset / STATE_BLOCK_SIZE * STATE_BLOCK_SIZE;
+    uint64_t stop = (op->offset + op->size + STATE_BLOCK_SIZE - 1) / STATE_BLOCK_SIZE;
+    int ret = 0;
+
+    for (stop *= STATE_BLOCK_SIZE; ret == 0 && start < stop; start += STATE_BLOCK_SIZE) {
+        struct op part = {.fs = fs, .ino = op->ino, .offset = start, .size = STATE_BLOCK_SIZE};
+        AUTOFREE char *buffer = malloc(STATE_BLOCK_SIZE);
+        struct extent e = {0};
+        struct node *node;
+        size_t len;
+
+        ret = buffer == NULL ? -ENOMEM : look(&part, &e);
+        if (ret != 0 || start >= e.size) {
+            break;
+        }
+        len = e.size - start < STATE_BLOCK_SIZE ? (size_t)(e.size - start) : STATE_BLOCK_SIZE;
+        ret = read_bytes(&part, &e, buffer, len);
+        mutex_lock(&fs->lock);
+        node = fs_node(fs, op->ino);
+        if (ret == 0 && node != NULL && data_any(fs, node, start, len)) {
+            data_overlay(fs, node, start, buffer, len); /* what was written meanwhile */
+            ret = data_write(fs, node, start, buffer, len);
+        }
+        mutex_unlock(&fs->lock);
+    }
+    return ret;
+}
+
+/* No block is free: publish, ourselves first, until one is. */
+static int make_space(struct fs *fs, uint64_t ino)
+{
+    uint32_t used;
+    int ret = publish(fs, (uint32_t)ino);
+
+    mutex_lock(&fs->lock);
+    used = state_block_used(fs->state);
+    mutex_unlock(&fs->lock);
+    if (ret == 0 && used > state_block_count(fs->state) / 2) {
+        for (uint32_t other = STATE_ROOT; other < state_inode_limit(fs->state); other++) {
+            struct node *node;
+            bool dirty;
+
+            mutex_lock(&fs->lock);
+            node = fs_node(fs, other);
+            dirty = node != NULL && node->blocks != NULL &&
+                    (fs_rec(fs, node)->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+            mutex_unlock(&fs->lock);
+            ret = dirty && ret == 0 ? publish(fs, other) : ret;
+        }
+    }
+    return ret == -ESTALE ? 0 : ret;
+}
+
+static void write_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    uint64_t until = fs_now_ms() + SPACE_WAIT_MS;
+    int ret;
+
+    do {
+        mutex_lock(&fs->lock);
+        ret = write_locked(op);
+        if (ret == -EAGAIN) {
+            struct node *node = fs_node(fs, op->ino);
+
+            if (node != NULL && node->streaming > 0) {
+                cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+                mutex_unlock(&fs->lock);
+                continue;
+            }
+        }
+        mutex_unlock(&fs->lock);
+        if (ret == -EAGAIN) {
+            int made = make_space(fs, op->ino);
+
+            ret = made != 0 ? made : ret;
+        } else if (ret == -EDEADLK) {
+            int filled = fill_block(op);
+
+            ret = filled == -EAGAIN || filled == 0 ? -EAGAIN : filled;
+        }
+    } while (ret == -EAGAIN && fs_now_ms() < until);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret == -EAGAIN ? -EIO : ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+              struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    int ret;
+
+    (void)fi;
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    op->ino = ino;
+    op->data = data;
+    op->size = size;
+    op->offset = (uint64_t)off;
+    mutex_lock(&fs->lock);
+    ret = write_locked(op);
+    mutex_unlock(&fs->lock);
+    if (ret == -EAGAIN || ret == -EDEADLK) {
+        fs_op_start(op, write_run);
+    } else if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+/* ---- flush, fsync, release ---- */
+
+static void publish_run(struct op *op)
+{
+    (void)pending_set_deadline(op->pending, 300000); /* a large file takes its time */
+    (void)fs_op_fail(op, publish(op->fs, (uint32_t)op->ino));
+}
+
+static bool is_dirty(struct fs *fs, uint64_t ino, bool *ret_lost)
+{
+    struct node *node;
+    uint32_t flags = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        flags = fs_rec(fs, node)->flags;
+    }
+    mutex_unlock(&fs->lock);
+    *ret_lost = (flags & INODE_LOST) != 0;
+    return (flags & INODE_DIRTY) != 0 && (flags & INODE_UNLINKED) == 0;
+}
+
+static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
+{
+    struct op *op = fs_op_new(req);
+    bool lost;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    if (!is_dirty(op->fs, ino, &lost)) {
+        (void)fs_op_fail(op, lost ? -EIO : 0);
+    } else if (wait) {
+        fs_op_start(op, publish_run);
+    } else {
+        publish_soon(op->fs, (uint32_t)ino);
+        (void)fs_op_fail(op, lost ? -EIO : 0);
+    }
+}
+
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    const struct fs *fs = fuse_req_userdata(req);
+
+    (void)fi;
+    sync_file(req, ino, fs->options.sync == SYNC_CLOSE);
+}
+
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)datasync;
+    (void)fi;
+    sync_file(req, ino, true);
+}
+
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)ino;
+    (void)datasync;
+    (void)fi;
+    (void)fuse_reply_err(req, 0); /* names are in the store when their operation is answered */
+}
+
+/* The bytes of an unlinked file that was open until now. */
+struct hidden {
+    struct fs *fs;
+    char *key;
+};
+
+static void remove_hidden(void *arg)
+{
+    struct hidden *hidden = arg;
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {
+        .op = OBJSTORE_DELETE, .key = hidden->key, .timeout_ms = HIDDEN_TIMEOUT_MS};
+
+    (void)volume_call_internal(hidden->fs->volume, &request, &answer);
+    free(hidden->key);
+    free(hidden);
+}
+
+static void start_remove_hidden(struct fs *fs, const char *key)
+{
+    struct hidden *hidden = malloc(sizeof(*hidden));
+
+    if (hidden == NULL) {
+        return;
+    }
+    *hidden = (struct hidden){fs, strdup(key)};
+    if (hidden->key == NULL || tasks_add(fs->tasks, remove_hidden, hidden) != 0) {
+        free(hidden->key);
+        free(hidden);
+    }
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(256);
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    struct node *node;
+    bool dirty = false;
+
+    (void)fi;
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
+        (void)!fs_op_applied(op);
+        state_commit(fs->state);
+        if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
+            state_text_get(fs->state, rec->hidden, &key);
+        }
+        dirty = (rec->flags & INODE_DIRTY) != 0 && (rec->flags & INODE_UNLINKED) == 0;
+        fs_node_put(fs, node);
+    }
+    mutex_unlock(&fs->lock);
+    if (dirty) {
+        publish_soon(fs, (uint32_t)ino);
+    }
+    if (buf_len(&key) > 0) {
+        start_remove_hidden(fs, buf_str(&key));
+    }
+    (void)fs_op_fail(op, 0);
+}

@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers that deal with names: lookup, making, removing, renaming. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { META_TIMEOUT_MS = 50000 };
+
+/* Undo a lookup count that the kernel never learned of. */
+static void uncount(struct fs *fs, uint64_t ino, bool opened)
+{
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->nlookup, rec->nlookup - (rec->nlookup > 0));
+        if (opened) {
+            STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
+        }
+        state_commit(fs->state);
+        fs_node_put(fs, node);
+    }
+    mutex_unlock(&fs->lock);
+}
+
+static void reply_entry(struct op *op, uint64_t ino, bool opened)
+{
+    struct fs *fs = op->fs;
+
+    if (fs_op_end(op) == -ENOENT) {
+        uncount(fs, ino, opened);
+    }
+}
+
+/* With the lock: count, record, and leave the answer in op->reply. */
+static int entry_of(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+{
+    int ret;
+
+    state_begin(op->fs->state);
+    fs_op_entry(op, node);
+    ret = fs_op_applied(op);
+    if (ret != 0) {
+        state_abort(op->fs->state);
+        return ret;
+    }
+    state_commit(op->fs->state);
+    return 0;
+}
+
+int name_find(struct op *op, struct node **ret, bool *ret_locked)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    struct remote remote;
+    enum listing_says says;
+    char component[NAMES_MAX + 1];
+    bool beside = false;
+    int r;
+
+    *ret_locked = false;
+    mutex_lock(&fs->lock);
+    r = fs_node(fs, op->ino) == NULL ? -ESTALE
+                                     : fs_child_key(fs, (uint32_t)op->ino, op->name, &key);
+    says = listing_ask(fs, fs_node(fs, op->ino), op->name);
+    mutex_unlock(&fs->lock);
+    if (r == -EINVAL) {
+        return -ENOENT; /* no key has such a name */
+    }
+    if (r != 0) {
+        return r;
+    }
+    if (names_to_key(op->name, &beside, component) != 0) {
+        return -ENOENT;
+    }
+    if (says == LISTING_FILE && !beside) {
+        r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
+        mutex_lock(&fs->lock);
+        *ret = r == 0 ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
+        if (*ret != NULL) {
+            *ret_locked = true;
+            return 0;
+        }
+        mutex_unlock(&fs->lock);
+    }
+    r = remote_find(fs, buf_str(&key), beside, &remote);
+    if (r != 0) {
+        return r;
+    }
+    mutex_lock(&fs->lock);
+    *ret_locked = true;
+    r = remote_merge(fs, (uint32_t)op->ino, op->name, &remote, ret);
+    remote_done(&remote);
+    return r == 0 && *ret == NULL ? -ENOENT : r;
+}
+
+static void lookup_run(struct op *op)
+{
+    struct node *node = NULL;
+    bool locked;
+    uint64_t ino = 0;
+    int ret = name_find(op, &node, &locked);
+
+    if (ret == 0) {
+        ret = entry_of(op, node);
+        ino = node->ino;
+    }
+    if (locked) {
+        mutex_unlock(&op->fs->lock);
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        reply_entry(op, ino, false);
+    }
+}
+
+void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    struct node *node;
+    bool known = false;
+    uint64_t ino = 0;
+
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    op->ino = parent;
+    op->name = name;
+    if (strlen(name) > NAMES_MAX) {
+        (void)fs_op_fail(op, -ENAMETOOLONG);
+        return;
+    }
+    mutex_lock(&fs->lock);
+    node = fs_child(fs, (uint32_t)parent, name);
+    if (node != NULL) {
+        const struct inode_rec *rec = fs_rec(fs, node);
+
+        known = (rec->flags & (INODE_NEW | INODE_DIRTY)) != 0 || fs_now_ms() < node->valid_until_ms;
+        known = known && entry_of(op, node) == 0;
+        ino = node->ino;
+    }
+    mutex_unlock(&fs->lock);
+    if (known) {
+        reply_entry(op, ino, false);
+    } else {
+        pending_interruptible(op->pending, NULL, NULL);
+        fs_op_start(op, lookup_run);
+    }
+}
+
+static void forget_one(struct fs *fs, uint64_t ino, uint64_t count) REQUIRES(&fs->lock)
+{
+    struct node *node = fs_node(fs, ino);
+    struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+
+    if (rec != NULL && ino != STATE_ROOT) {
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->nlookup, rec->nlookup > count ? rec->nlookup - count : 0);
+        state_commit(fs->state);
+        fs_node_put(fs, node);
+    }
+}
+
+/*
+ * A FORGET that is replayed is counted twice only if the process died between the count and the
+ * release of the slot: the applied record tells.
+ */
+static void forget_all(fuse_req_t req, size_t count, const struct fuse_forget_data *forgets)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    struct pending *pending = pending_begin(req);
+    uint64_t unique;
+    const void *reply;
+    size_t len;
+
+    if (pending == NULL) {
+        return;
+    }
+    unique = pending_unique(pending);
+    mutex_lock(&fs->lock);
+    if (!state_find_applied(fs->state, unique, &reply, &len)) {
+        for (size_t i = 0; i < count; i++) {
+            forget_one(fs, forgets[i].ino, forgets[i].nlookup);
+        }
+        state_begin(fs->state);
+        (void)!state_applied(fs->state, unique, NULL, 0);
+        state_commit(fs->state);
+    }
+    mutex_unlock(&fs->lock);
+    pending_reply_none(pending);
+    mutex_lock(&fs->lock);
+    state_forget_applied(fs->state, unique);
+    mutex_unlock(&fs->lock);
+}
+
+void fs_forget(fuse_req_t req, fuse_ino_t ino, uint64_t nlookup)
+{
+    const struct fuse_forget_data one = {.ino = ino, .nlookup = nlookup};
+
+    forget_all(req, 1, &one);
+}
+
+void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+    forget_all(req, count, forgets);
+}
+
+/* ---- making ---- */
+
+/* -EEXIST: there is something; 0: there is nothing. Where it is, *ret is the node (unlocked). */
+static int check_absent(struct op *op)
+{
+    struct node *node = NULL;
+    bool locked;
+    int ret = name_find(op, &node, &locked);
+
+    if (locked) {
+        mutex_unlock(&op->fs->lock);
+    }
+    return ret == 0 ? -EEXIST : ret == -ENOENT ? 0 : ret;
+}
+
+static int make_inode(struct op *op, uint32_t flags, const char *target, struct node **ret)
+    REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    int64_t now = fs_now_ns();
+    const struct fs_new_inode what = {
+        .parent = (uint32_t)op->ino,
+        .name = op->name,
+        .flags = flags | INODE_ATTRS,
+        .attr = {.mode = op->mode,
+                 .uid = op->uid,
+                 .gid = op->gid,
+                 .rdev = op->rdev,
+                 .mtime_ns = now,
+                 .ctime_ns = now,
+                 .atime_ns = now},
+        .target = target,
+    };
+    struct node *dir = fs_node(fs, op->ino);
+    uint32_t ino;
+    int r;
+
+    if (dir == NULL) {
+        return -ESTALE;
+    }
+    state_begin(fs->state);
+    r = fs_inode_make(fs, &what, &ino);
+    if (r == 0) {
+        struct inode_rec *up = fs_rec(fs, dir);
+
+        STATE_SET(fs->state, up->mtime_ns, now);
+        STATE_SET(fs->state, up->ctime_ns, now);
+        state_commit(fs->state);
+        r = fs_node_add(fs, ino, op->name, ret);
+        listing_drop(dir);
+    } else {
+        state_abort(fs->state);
+    }
+    return r;
+}
+
+/* A node that only this operation has made and that failed to reach the store. */
+static void unmake(struct fs *fs, uint32_t ino)
+{
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
+        state_commit(fs->state);
+        fs_node_put(fs, node);
+    }
+    mutex_unlock(&fs->lock);
+}
+
+int op_intend(struct op *op, bool *ret_again)
+{
+    int ret;
+
+    mutex_lock(&op->fs->lock);
+    *ret_again = state_intended(op->fs->state, op->unique);
+    state_begin(op->fs->state);
+    ret = state_intend(op->fs->state, op->unique);
+    state_commit(op->fs->state);
+    mutex_unlock(&op->fs->lock);
+    return ret;
+}
+
+/* mknod and symlink: an object at once. The link target is op->name2. */
+static void make_object_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node = NULL;
+    bool again;
+    uint32_t ino = 0;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? check_absent(op) : ret;
+    mutex_lock(&fs->lock);
+    node = ret == 0 || (ret == -EEXIST && again) ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
+    if (ret == -EEXIST && again && node != NULL) {
+        ret = 0; /* made before the crash */
+    } else if (ret == 0) {
+        ret = make_inode(op, INODE_NEW | INODE_DIRTY, op->name2, &node);
+    }
+    if (ret == 0) {
+        ino = node->ino;
+        node->users++;
+    }
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? publish(fs, ino) : ret;
+    mutex_lock(&fs->lock);
+    if (ino != 0) {
+        node->users--;
+        ret = ret == 0 ? entry_of(op, node) : ret;
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0) {
+        if (ino != 0) {
+            unmake(fs, ino);
+        }
+        (void)fs_op_fail(op, ret == -ESTALE ? -EEXIST : ret);
+        return;
+    }
+    reply_entry(op, ino, false);
+}
+
+static struct op *new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct op *op = fs_op_new(req);
+    char component[NAMES_MAX + 1];
+    bool beside;
+    int ret;
+
+    if (op == NULL) {
+        return NULL;
+    }
+    op->ino = parent;
+    op->name = name;
+    op->mode = (uint32_t)mode;
+    op->uid = fuse_req_ctx(req)->uid;
+    op->gid = fuse_req_ctx(req)->gid;
+    ret = op->fs->options.read_only  ? -EROFS
+          : strlen(name) > NAMES_MAX ? -ENAMETOOLONG
+                                     : names_to_key(name, &beside, component);
+    if (ret == 0 && parent == STATE_ROOT && strcmp(component, ".skyvol") == 0) {
+        ret = -EACCES; /* reserved */
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+        return NULL;
+    }
+    return op;
+}
+
+void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    struct op *op = new_make(req, parent, name, mode);
+
+    if (op != NULL) {
+        op->rdev = (uint32_t)rdev;
+        fs_op_start(op, make_object_run);
+    }
+}
+
+void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+    struct op *op = new_make(req, parent, name, S_IFLNK | 0777);
+
+    if (op != NULL) {
+        op->name2 = target;
+        fs_op_start(op, make_object_run);
+    }
+}
+
+void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
+{
+    (void)ino;
+    (void)newparent;
+    (void)newname;
+    (void)fuse_reply_err(req, EPERM); /* what link(2) says where there are no hard links */
+}
+
+int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, bool only_new)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct objstore_meta meta;
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .key = key,
+                                   .meta = &meta,
+                                   .if_none_match =
+                                       only_new && fs->caps.if_none_match_put ? "*" : NULL,
+                                   .timeout_ms = META_TIMEOUT_MS};
+    int ret = attr_write(attr, &arena, &meta);
+
+    return ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
+}
+
+static int mkdir_store(struct op *op, bool again)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    int64_t now = fs_now_ns();
+    const struct attr attr = {.mode = op->mode,
+                              .uid = op->uid,
+                              .gid = op->gid,
+                              .mtime_ns = now,
+                              .ctime_ns = now,
+                              .atime_ns = now};
+    int ret;
+
+    mutex_lock(&fs->lock);
+    ret = fs_child_key(fs, (uint32_t)op->ino, op->name, &key);
+    mutex_unlock(&fs->lock);
+    buf_addstr(&key, "/");
+    ret = ret == 0 ? remote_put_marker(fs, buf_str(&key), &attr, true) : ret;
+    return ret == -EEXIST && again ? 0 : ret;
+}
+
+static void mkdir_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node = NULL;
+    bool again;
+    uint32_t ino = 0;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? check_absent(op) : ret;
+    ret = ret == -EEXIST && again ? 0 : ret;
+    ret = ret == 0 ? mkdir_store(op, again) : ret;
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        node = fs_child(fs, (uint32_t)op->ino, op->name);
+        ret = node == NULL ? make_inode(op, INODE_MARKER, NULL, &node) : 0;
+        if (ret == 0) {
+            node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+            ret = entry_of(op, node);
+            ino = node->ino;
+        }
+        mutex_unlock(&fs->lock);
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        reply_entry(op, ino, false);
+    }
+}
+
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct op *op = new_make(req, parent, name, S_IFDIR | (mode & 07777));
+
+    if (op != NULL) {
+        fs_op_start(op, mkdir_run);
+    }
+}
+
+/* ---- create ---- */
+
+static void add_open_out(struct op *op)
+{
+    const struct fuse_open_out out = {.fh = 0, .open_flags = FOPEN_KEEP_CACHE};
+
+    memcpy(op->reply + op->reply_len, &out, sizeof(out));
+    op->reply_len += sizeof(out);
+}
+
+/* One transaction for inode, lookup, open count and answer. */
+static int create_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct inode_rec *rec = fs_rec(fs, node);
+    int ret;
+
+    state_begin(fs->state);
+    fs_op_entry(op, node);
+    add_open_out(op);
+    STATE_SET(fs->state, rec->opens, rec->opens + 1);
+    ret = fs_op_applied(op);
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_commit(fs->state);
+    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    return 0;
+}
+
+static void create_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node = NULL;
+    bool locked;
+    uint32_t ino = 0;
+    int ret = name_find(op, &node, &locked);
+
+    if (!locked) {
+        mutex_lock(&fs->lock);
+    }
+    if (ret == 0 && (op->flags & O_EXCL) != 0) {
+        ret = -EEXIST;
+    } else if (ret == 0 && S_ISDIR(fs_rec(fs, node)->mode)) {
+        ret = -EISDIR;
+    } else if (ret == -ENOENT) {
+        node = NULL;
+        ret = make_inode(op, INODE_NEW | INODE_DIRTY, NULL, &node);
+    }
+    ret = ret == 0 ? create_commit(op, node) : ret;
+    if (ret == 0) {
+        ino = node->ino;
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        reply_entry(op, ino, true);
+    }
+}
+
+void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+               struct fuse_file_info *fi)
+{
+    struct op *op = new_make(req, parent, name, S_IFREG | (mode & 07777));
+
+    if (op != NULL) {
+        op->flags = (uint32_t)fi->flags;
+        fs_op_start(op, create_run);
+    }
+}

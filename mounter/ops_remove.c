@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers that take names away: unlink, rmdir, rename (the work itself is in rename.c). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { META_TIMEOUT_MS = 50000 };
+
+/* A directory that only its content implied would vanish with its last file: give it an object. */
+static int keep_parent(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct attr attr;
+    struct node *dir;
+    bool implied;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, op->ino);
+    implied = dir != NULL && (fs_rec(fs, dir)->flags & INODE_MARKER) == 0;
+    ret = dir == NULL ? -ESTALE : implied ? fs_key(fs, (uint32_t)op->ino, &key) : 0;
+    if (implied) {
+        fs_attr(fs, dir, &attr, &arena);
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0 || !implied) {
+        return ret;
+    }
+    ret = remote_put_marker(fs, buf_str(&key), &attr, true);
+    ret = ret == -EEXIST ? 0 : ret;
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, op->ino);
+    if (ret == 0 && dir != NULL) {
+        struct inode_rec *rec = fs_rec(fs, dir);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_MARKER);
+        state_commit(fs->state);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static int delete_object(struct fs *fs, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {
+        .op = OBJSTORE_DELETE, .key = key, .timeout_ms = META_TIMEOUT_MS};
+
+    return volume_call(fs->volume, &request, &answer);
+}
+
+/* The name goes; the inode lives as long as somebody has it open. */
+static int forget_name(struct op *op) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    struct node *dir = fs_node(fs, op->ino);
+    int64_t now = fs_now_ns();
+    int ret;
+
+    state_begin(fs->state);
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
+        STATE_SET(fs->state, rec->ctime_ns, now);
+    }
+    if (dir != NULL) {
+        STATE_SET(fs->state, fs_rec(fs, dir)->mtime_ns, now);
+        STATE_SET(fs->state, fs_rec(fs, dir)->ctime_ns, now);
+    }
+    ret = fs_op_applied(op);
+    state_commit(fs->state);
+    if (node != NULL) {
+        fs_node_unname(fs, node);
+        fs_node_put(fs, node);
+    }
+    dir = fs_node(fs, op->ino);
+    if (dir != NULL) {
+        listing_drop(dir);
+    }
+    return ret;
+}
+
+/* Wait for a publication under way: its object would appear after we have deleted it. */
+static int settle(struct fs *fs, struct node *node, bool *ret_stored) REQUIRES(&fs->lock)
+{
+    uint64_t until = fs_now_ms() + META_TIMEOUT_MS;
+
+    node->users++;
+    while ((node->publishing || node->streaming > 0) && fs_now_ms() < until) {
+        cond_wait_ms(&fs->changed, &fs->lock, 1000);
+    }
+    node->users--;
+    *ret_stored = (fs_rec(fs, node)->flags & INODE_NEW) == 0;
+    return node->publishing || node->streaming > 0 ? -ETIMEDOUT : 0;
+}
+
+static int abandon_upload(struct fs *fs, uint32_t ino, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request abort_it = {.op = OBJSTORE_UPLOAD_ABORT, .key = key};
+    AUTOFREE char *id = NULL;
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL && fs_rec(fs, node)->upload != 0 && fs_rec(fs, node)->opens == 0) {
+        struct inode_rec *rec = fs_rec(fs, node);
+        struct upload_rec *upload = state_upload(fs->state, rec->upload - 1);
+
+        id = strdup(upload->id);
+        state_begin(fs->state);
+        STATE_SET(fs->state, upload->inode, 0U);
+        STATE_SET(fs->state, rec->upload, 0U);
+        state_commit(fs->state);
+    }
+    mutex_unlock(&fs->lock);
+    if (id != NULL) {
+        abort_it.upload_id = id;
+        (void)volume_call(fs->volume, &abort_it, &answer);
+    }
+    return 0;
+}
+
+static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    bool locked;
+    bool again;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? name_find(op, &node, &locked) : ret;
+    if (ret != 0) {
+        if (ret == -ENOENT && again) {
+            *ret_stored = false;
+            return 0; /* done before the crash */
+        }
+        return ret;
+    }
+    if (!locked) {
+        return -EIO;
+    }
+    *ret_ino = node->ino;
+    if (S_ISDIR(fs_rec(fs, node)->mode)) {
+        ret = -EISDIR;
+    }
+    ret = ret == 0 ? settle(fs, node, ret_stored) : ret;
+    ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, key) : ret;
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static void unlink_run(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    bool stored = true;
+    uint32_t ino = 0;
+    int ret = unlink_prepare(op, &key, &ino, &stored);
+
+    if (ret == 0 && ino != 0) {
+        ret = abandon_upload(fs, ino, buf_str(&key));
+    }
+    if (ret == 0 && stored) {
+        ret = rename_hide(fs, ino);
+        ret = ret == 0 ? keep_parent(op) : ret;
+        ret = ret == 0 ? delete_object(fs, buf_str(&key)) : ret;
+    }
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        ret = forget_name(op);
+        mutex_unlock(&fs->lock);
+    }
+    (void)fs_op_fail(op, ret);
+}
+
+static int rmdir_check(struct op *op, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct fs *fs = op->fs;
+    struct objstore_request list = {
+        .op = OBJSTORE_LIST, .key = key, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
+    struct node *node;
+    struct node *next;
+    struct node *dir;
+    int ret = volume_call(fs->volume, &list, &answer);
+
+    for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
+        ret = strcmp(answer.result.entries[i].key, key) != 0 ? -ENOTEMPTY : 0;
+    }
+    mutex_lock(&fs->lock);
+    dir = fs_child(fs, (uint32_t)op->ino, op->name);
+    if (ret == 0 && dir != NULL && dir->children > 0) {
+        HASH_ITER(hh, fs->names, node, next)
+        {
+            if (fs_rec(fs, node)->parent == dir->ino &&
+                (fs_rec(fs, node)->flags & INODE_NEW) != 0) {
+                ret = -ENOTEMPTY; /* written here, not in the store yet */
+            }
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static void rmdir_run(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    struct node *node = NULL;
+    bool locked = false;
+    bool again;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? name_find(op, &node, &locked) : ret;
+    if (ret == 0) {
+        ret = S_ISDIR(fs_rec(fs, node)->mode) ? 0 : -ENOTDIR;
+        ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &key) : ret;
+        buf_addstr(&key, "/");
+    }
+    if (locked) {
+        mutex_unlock(&fs->lock);
+    }
+    if (ret == 0) {
+        ret = rmdir_check(op, buf_str(&key));
+        ret = ret == 0 ? keep_parent(op) : ret;
+        ret = ret == 0 ? delete_object(fs, buf_str(&key)) : ret;
+    } else if (ret == -ENOENT && again) {
+        ret = 0;
+    }
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        ret = forget_name(op);
+        mutex_unlock(&fs->lock);
+    }
+    (void)fs_op_fail(op, ret);
+}
+
+static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
+                         void (*run)(struct op *op))
+{
+    struct op *op = fs_op_new(req);
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = parent;
+    op->name = name;
+    if (op->fs->options.read_only) {
+        (void)fs_op_fail(op, -EROFS);
+        return;
+    }
+    fs_op_start(op, run);
+}
+
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    start_remove(req, parent, name, unlink_run);
+}
+
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    start_remove(req, parent, name, rmdir_run);
+}
+
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+               const char *newname, unsigned flags)
+{
+    struct op *op = fs_op_new(req);
+    char component[NAMES_MAX + 1];
+    bool beside;
+    int ret;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = parent;
+    op->name = name;
+    op->ino2 = newparent;
+    op->name2 = newname;
+    op->flags = flags;
+    ret = op->fs->options.read_only                    ? -EROFS
+          : (flags & ~(unsigned)RENAME_NOREPLACE) != 0 ? -EINVAL
+          : strlen(newname) > NAMES_MAX                ? -ENAMETOOLONG
+                                                       : names_to_key(newname, &beside, component);
+    if (ret == 0 && newparent == STATE_ROOT && strcmp(component, ".skyvol") == 0) {
+        ret = -EACCES;
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+        return;
+    }
+    fs_op_start(op, rename_run);
+}

@@ -1,0 +1,796 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From dirty bytes to an object. A publication of an inode: nobody else publishes it meanwhile
+ * (node->publishing); what is written meanwhile stays dirty, as the blocks' seq tells.
+ *
+ *   small (one part)  the whole content in memory, one PUT
+ *   larger            a multipart upload: parts with dirty bytes are sent, the others are copied by
+ * the store from the object that is there; four at a time being written     publish_stream() sends
+ * parts of a new file as they fill, so that a file larger than the pool can be written; publish()
+ * ends the upload
+ *
+ * Every publication is conditional on the version that the inode was based on. The old object stays
+ * until the new one is complete.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+#include "util/log.h"
+
+enum {
+    PARTS_AT_ONCE = 4,
+    SMALL_PARTS = 2000, /* the first parts are of 8 MiB: 16 GB */
+    CONFLICT_TRIES = 2,
+    PUBLISH_TIMEOUT_MS = 300000,
+    WAIT_MS = 1000,
+};
+static const uint64_t small_part = 8 << 20;
+static const uint64_t large_part = 512 << 20;
+
+uint64_t publish_part_offset(uint32_t part)
+{
+    uint64_t before = part - 1;
+
+    return before <= SMALL_PARTS ? before * small_part
+                                 : SMALL_PARTS * small_part + (before - SMALL_PARTS) * large_part;
+}
+
+static uint64_t part_len(uint32_t part, uint64_t size)
+{
+    uint64_t from = publish_part_offset(part);
+    uint64_t to = publish_part_offset(part + 1);
+
+    return (to < size ? to : size) - from;
+}
+
+static uint32_t part_count(uint64_t size)
+{
+    uint32_t count = 1;
+
+    while (publish_part_offset(count + 1) < size) {
+        count++;
+    }
+    return count;
+}
+
+/* One publication under way: what was true when it began. */
+struct job {
+    struct fs *fs;
+    struct node *node;
+    uint32_t ino;
+    char *key;
+    uint64_t size, base_valid;
+    char etag[STATE_ETAG_SIZE]; /* of the object it is based on; "" when new */
+    bool is_new;
+    uint32_t upload; /* index + 1, or 0 */
+    struct attr attr;
+    struct objstore_meta meta;
+    char *target;
+    struct arena arena;
+    struct data_seqs seqs;
+    char result_etag[STATE_ETAG_SIZE];
+};
+
+static void job_done(struct job *job)
+{
+    arena_done(&job->arena);
+    free(job->seqs.items);
+    free(job->key);
+    free(job->target);
+}
+
+static int job_begin(struct job *job) REQUIRES(&job->fs->lock)
+{
+    struct fs *fs = job->fs;
+    const struct inode_rec *rec = fs_rec(fs, job->node);
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf target = BUF_INIT(STATE_TEXT_MAX);
+    int ret = fs_key(fs, job->ino, &key);
+
+    if (ret != 0) {
+        return ret;
+    }
+    job->size = S_ISREG(rec->mode) ? rec->size : 0;
+    job->base_valid = rec->base_valid < job->size ? rec->base_valid : job->size;
+    job->is_new = (rec->flags & INODE_NEW) != 0;
+    job->upload = rec->upload;
+    memcpy(job->etag, rec->etag, sizeof(job->etag));
+    job->arena = (struct arena)ARENA_INIT(1 << 20);
+    fs_attr(fs, job->node, &job->attr, &job->arena);
+    state_text_get(fs->state, rec->target, &target);
+    job->key = strdup(buf_str(&key));
+    job->target = strdup(buf_str(&target));
+    ret = attr_write(&job->attr, &job->arena, &job->meta);
+    if (job->key == NULL || job->target == NULL) {
+        ret = -ENOMEM;
+    }
+    job->node->meta_changed = false;
+    job->node->truncated_to = UINT64_MAX;
+    return ret;
+}
+
+/* The content of [offset, offset + len) as it is now; notes the blocks it was taken from. */
+static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
+{
+    struct fs *fs = job->fs;
+    uint64_t from_base = job->base_valid > offset ? job->base_valid - offset : 0;
+    bool covered;
+    int ret = 0;
+
+    from_base = from_base < len ? from_base : len;
+    mutex_lock(&fs->lock);
+    covered = data_covers(fs, job->node, offset, from_base);
+    mutex_unlock(&fs->lock);
+    memset(buffer + from_base, 0, len - (size_t)from_base);
+    if (!covered && from_base > 0) {
+        ret = reader_read(fs, job->ino, offset, buffer, (size_t)from_base);
+    }
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        ret = data_seqs_take(fs, job->node, offset, len, &job->seqs);
+        data_overlay(fs, job->node, offset, buffer, len);
+        mutex_unlock(&fs->lock);
+    }
+    return ret;
+}
+
+/* Conditions where the store has them; where not, a look just before is the next best. */
+static int set_conditions(struct job *job, struct objstore_request *request, bool complete)
+{
+    const struct objstore_caps *caps = &job->fs->caps;
+    bool match = complete ? caps->conditional_complete && caps->if_match_put : caps->if_match_put;
+    bool none =
+        complete ? caps->conditional_complete && caps->if_none_match_put : caps->if_none_match_put;
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = job->key};
+    int ret;
+
+    if (job->is_new ? none : match) {
+        request->if_none_match = job->is_new ? "*" : NULL;
+        request->if_match = job->is_new ? NULL : job->etag;
+        return 0;
+    }
+    ret = volume_call(job->fs->volume, &head, &answer);
+    if (job->is_new) {
+        return ret == -ENOENT ? 0 : ret == 0 ? -EEXIST : ret;
+    }
+    return ret != 0 ? ret : strcmp(answer.result.info.etag, job->etag) == 0 ? 0 : -ESTALE;
+}
+
+static int put_whole(struct job *job, const char *key, bool conditional)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    bool link = S_ISLNK(job->attr.mode);
+    size_t len = link ? strlen(job->target) : (size_t)job->size;
+    AUTOFREE char *buffer = malloc(len > 0 ? len : 1);
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .key = key,
+                                   .meta = &job->meta,
+                                   .timeout_ms = PUBLISH_TIMEOUT_MS,
+                                   .source = {.data = buffer, .size = len}};
+    int ret = buffer == NULL ? -ENOMEM : 0;
+
+    if (ret == 0 && link) {
+        memcpy(buffer, job->target, len);
+    } else if (ret == 0) {
+        ret = content(job, 0, buffer, len);
+    }
+    if (ret == 0 && conditional) {
+        ret = set_conditions(job, &put, false);
+    } else if (!conditional) {
+        put.if_none_match = job->fs->caps.if_none_match_put ? "*" : NULL;
+    }
+    ret = ret == 0 ? volume_call(job->fs->volume, &put, &answer) : ret;
+    if (ret == 0) {
+        (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
+    }
+    return ret;
+}
+
+/* ---- multipart ---- */
+
+static int upload_start(struct fs *fs, struct node *node, const char *key,
+                        const struct objstore_meta *meta, uint32_t *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = key, .meta = meta};
+    int r = volume_call(fs->volume, &create, &answer);
+    struct upload_rec *upload;
+    uint32_t index;
+
+    if (r != 0) {
+        return r;
+    }
+    mutex_lock(&fs->lock);
+    index = state_upload_take(fs->state);
+    if (index == UINT32_MAX || strlen(answer.result.upload_id) >= sizeof(upload->id)) {
+        r = -EBUSY;
+    } else {
+        char id[sizeof(upload->id)] = "";
+
+        upload = state_upload(fs->state, index);
+        memset(upload->etags, 0, sizeof(upload->etags)); /* free: nobody reads them yet */
+        (void)snprintf(id, sizeof(id), "%s", answer.result.upload_id);
+        state_begin(fs->state);
+        state_set(fs->state, upload->id, id, sizeof(id));
+        STATE_SET(fs->state, upload->inode, node->ino);
+        STATE_SET(fs->state, fs_rec(fs, node)->upload, index + 1);
+        state_commit(fs->state);
+        *ret = index + 1;
+    }
+    mutex_unlock(&fs->lock);
+    if (r != 0) {
+        struct objstore_request drop = {
+            .op = OBJSTORE_UPLOAD_ABORT, .key = key, .upload_id = answer.result.upload_id};
+        CLEANUP(objstore_answer_done) struct objstore_answer ignored = OBJSTORE_ANSWER_INIT;
+
+        (void)volume_call(fs->volume, &drop, &ignored);
+    }
+    return r;
+}
+
+static void upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    if (rec->upload != 0) {
+        struct upload_rec *upload = state_upload(fs->state, rec->upload - 1);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, upload->inode, 0U);
+        STATE_SET(fs->state, rec->upload, 0U);
+        state_commit(fs->state);
+    }
+}
+
+static void record_part(struct fs *fs, uint32_t upload, uint32_t part, const char *etag)
+    REQUIRES(&fs->lock)
+{
+    char text[STATE_ETAG_SIZE] = "";
+
+    (void)snprintf(text, sizeof(text), "%s", etag);
+    state_begin(fs->state);
+    state_set(fs->state, state_upload(fs->state, upload - 1)->etags[part - 1], text, sizeof(text));
+    state_commit(fs->state);
+}
+
+/* One part's request: its bytes, or a copy from the object. */
+struct part_work {
+    uint32_t part;
+    char *buffer;
+};
+
+static int prepare_part(struct job *job, struct part_work *work, struct objstore_request *request)
+{
+    uint64_t offset = publish_part_offset(work->part);
+    uint64_t len = part_len(work->part, job->size);
+    bool last = offset + len == job->size;
+    bool dirty;
+
+    mutex_lock(&job->fs->lock);
+    dirty = data_any(job->fs, job->node, offset, len);
+    mutex_unlock(&job->fs->lock);
+    *request =
+        (struct objstore_request){.op = OBJSTORE_UPLOAD_PART,
+                                  .key = job->key,
+                                  .upload_id = state_upload(job->fs->state, job->upload - 1)->id,
+                                  .part_number = work->part,
+                                  .timeout_ms = PUBLISH_TIMEOUT_MS};
+    if (!dirty && offset + len <= job->base_valid && job->fs->caps.part_copy && !job->is_new &&
+        (last || len >= job->fs->caps.part_min)) {
+        request->op = OBJSTORE_UPLOAD_PART_COPY;
+        request->source_key = job->key;
+        request->source_if_match = job->etag;
+        request->range = (struct objstore_range){offset, len};
+        return 0;
+    }
+    work->buffer = malloc((size_t)len);
+    if (work->buffer == NULL) {
+        return -ENOMEM;
+    }
+    request->source.data = work->buffer;
+    request->source.size = len;
+    return content(job, offset, work->buffer, (size_t)len);
+}
+
+static int send_parts(struct job *job, struct part_work *work, size_t count)
+{
+    struct objstore_request requests[PARTS_AT_ONCE];
+    struct objstore_answer answers[PARTS_AT_ONCE];
+    int ret = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
+        ret = ret == 0 ? prepare_part(job, &work[i], &requests[i]) : ret;
+    }
+    ret = ret == 0 ? volume_call_many(job->fs->volume, requests, answers, count) : ret;
+    for (size_t i = 0; i < count; i++) {
+        if (ret == 0) {
+            mutex_lock(&job->fs->lock);
+            record_part(job->fs, job->upload, work[i].part, answers[i].result.info.etag);
+            mutex_unlock(&job->fs->lock);
+        }
+        objstore_answer_done(&answers[i]);
+        free(work[i].buffer);
+    }
+    return ret;
+}
+
+static int complete(struct job *job, uint32_t parts)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    AUTOFREE struct objstore_part *list = calloc(parts, sizeof(*list));
+    const struct upload_rec *upload = state_upload(job->fs->state, job->upload - 1);
+    struct objstore_request request = {.op = OBJSTORE_UPLOAD_COMPLETE,
+                                       .key = job->key,
+                                       .upload_id = upload->id,
+                                       .parts = list,
+                                       .parts_count = parts,
+                                       .timeout_ms = PUBLISH_TIMEOUT_MS};
+    int ret = list == NULL ? -ENOMEM : set_conditions(job, &request, true);
+
+    for (uint32_t i = 0; ret == 0 && i < parts; i++) {
+        list[i].number = i + 1;
+        (void)snprintf(list[i].etag, sizeof(list[i].etag), "%s", upload->etags[i]);
+    }
+    ret = ret == 0 ? volume_call(job->fs->volume, &request, &answer) : ret;
+    if (ret == 0) {
+        (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
+    }
+    return ret;
+}
+
+static void abort_upload(struct job *job)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {.op = OBJSTORE_UPLOAD_ABORT, .key = job->key};
+
+    if (job->upload != 0) {
+        request.upload_id = state_upload(job->fs->state, job->upload - 1)->id;
+        (void)volume_call(job->fs->volume, &request, &answer);
+    }
+}
+
+/*
+ * Parts that publish_stream() has sent hold bytes that are nowhere else: they are part of the new
+ * object as they are. Blocks that were written over them since stay dirty for the next round.
+ */
+static int put_parts(struct job *job)
+{
+    uint32_t parts = part_count(job->size);
+    struct part_work work[PARTS_AT_ONCE];
+    size_t count = 0;
+    int ret = 0;
+
+    if (job->upload == 0) {
+        ret = upload_start(job->fs, job->node, job->key, &job->meta, &job->upload);
+    }
+    for (uint32_t part = 1; ret == 0 && part <= parts; part++) {
+        if (state_upload(job->fs->state, job->upload - 1)->etags[part - 1][0] == '\0') {
+            work[count++] = (struct part_work){.part = part};
+        }
+        if (count == PARTS_AT_ONCE || (part == parts && count > 0)) {
+            ret = send_parts(job, work, count);
+            count = 0;
+        }
+    }
+    return ret == 0 ? complete(job, parts) : ret;
+}
+
+/* ---- the end ---- */
+
+static void published(struct job *job) REQUIRES(&job->fs->lock)
+{
+    struct fs *fs = job->fs;
+    struct node *node = job->node;
+    struct inode_rec *rec = fs_rec(fs, node);
+    uint64_t valid = job->size < node->truncated_to ? job->size : node->truncated_to;
+    uint32_t flags = rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT);
+
+    state_begin(fs->state);
+    state_set(fs->state, rec->etag, job->result_etag, sizeof(rec->etag));
+    STATE_SET(fs->state, rec->base_size, job->size);
+    STATE_SET(fs->state, rec->base_valid, valid);
+    STATE_SET(fs->state, rec->flags, flags);
+    state_commit(fs->state);
+    upload_forget(fs, node);
+    data_clean(fs, node, &job->seqs);
+    if ((node->blocks == NULL || HASH_COUNT(node->blocks) == 0) && !node->meta_changed &&
+        node->truncated_to == UINT64_MAX && rec->size == job->size) {
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, flags & ~(uint32_t)INODE_DIRTY);
+        STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
+        state_commit(fs->state);
+    }
+    node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag)); /* our own pages are right */
+}
+
+/* Somebody else has changed the object: keep our bytes beside it, and say so. */
+static int keep_conflict(struct job *job)
+{
+    struct fs *fs = job->fs;
+    AUTOFREE char *name = NULL;
+    int ret;
+
+    if (asprintf(&name, "%s.conflict-%llx", job->key, (unsigned long long)fs_now_ns()) < 0) {
+        name = NULL;
+        return -ENOMEM;
+    }
+    if (job->size > small_part) {
+        char *key = job->key;
+        bool was_new = job->is_new;
+
+        /* An upload is bound to its key: a new one, under the new name. */
+        if (job->upload != 0 && job->node->streaming == 0) {
+            abort_upload(job);
+            mutex_lock(&fs->lock);
+            upload_forget(fs, job->node);
+            mutex_unlock(&fs->lock);
+            job->upload = 0;
+        }
+        job->key = name;
+        job->is_new = true;
+        ret = put_parts(job);
+        job->key = key;
+        job->is_new = was_new;
+    } else {
+        ret = put_whole(job, name, false);
+    }
+    if (ret != 0) {
+        log_error("publish: conflict, and the local bytes could not be kept beside", "key",
+                  job->key, "error", strerror(-ret), NULL);
+        return ret;
+    }
+    log_warn("publish: the object was changed by somebody else; the local bytes are kept beside",
+             "key", job->key, "copy", name, NULL);
+    mutex_lock(&fs->lock);
+    {
+        struct inode_rec *rec = fs_rec(fs, job->node);
+
+        upload_forget(fs, job->node);
+        data_clean(fs, job->node, &job->seqs);
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags,
+                  (rec->flags & ~(uint32_t)(INODE_DIRTY | INODE_NEW)) | INODE_CONFLICT);
+        STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
+        STATE_SET(fs->state, rec->etag[0], '\0');
+        state_commit(fs->state);
+        job->node->valid_until_ms = 0;
+    }
+    mutex_unlock(&fs->lock);
+    return -ESTALE;
+}
+
+/* Parts sent while writing whose bytes were then cut off or overwritten: start the upload anew? */
+static bool upload_fits(struct job *job) REQUIRES(&job->fs->lock)
+{
+    const struct upload_rec *upload;
+    uint32_t parts = part_count(job->size);
+
+    if (job->upload == 0) {
+        return true;
+    }
+    upload = state_upload(job->fs->state, job->upload - 1);
+    return upload->etags[parts][0] == '\0' &&
+           (upload->etags[parts - 1][0] == '\0' || publish_part_offset(parts + 1) <= job->size ||
+            part_len(parts, job->size) ==
+                publish_part_offset(parts + 1) - publish_part_offset(parts));
+}
+
+static int run(struct job *job)
+{
+    bool fits;
+    bool plain = !S_ISREG(job->attr.mode);
+    int ret;
+
+    mutex_lock(&job->fs->lock);
+    fits = upload_fits(job);
+    mutex_unlock(&job->fs->lock);
+    if (!fits) {
+        return -EIO; /* data_truncate's caller has published before it cut; never reached */
+    }
+    ret = plain || (job->size <= small_part && job->upload == 0) ? put_whole(job, job->key, true)
+                                                                 : put_parts(job);
+    if (ret == -ESTALE || ret == -EEXIST || (ret == -ENOENT && !job->is_new)) {
+        return keep_conflict(job);
+    }
+    return ret;
+}
+
+/* 0: published, or there was nothing to do; *ret_again: more was written meanwhile. */
+static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
+{
+    struct job job = {.fs = fs, .ino = ino};
+    const struct inode_rec *rec;
+    int ret;
+
+    *ret_again = false;
+    mutex_lock(&fs->lock);
+    while ((job.node = fs_node(fs, ino)) != NULL &&
+           (job.node->publishing || job.node->streaming > 0)) {
+        cond_wait_ms(&fs->changed, &fs->lock, WAIT_MS);
+    }
+    rec = job.node != NULL ? fs_rec(fs, job.node) : NULL;
+    if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 || (rec->flags & INODE_UNLINKED) != 0) {
+        mutex_unlock(&fs->lock);
+        return 0;
+    }
+    if ((rec->flags & INODE_LOST) != 0) {
+        mutex_unlock(&fs->lock);
+        return -EIO;
+    }
+    job.node->publishing = true;
+    ret = job_begin(&job);
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? run(&job) : ret;
+    mutex_lock(&fs->lock);
+    if (ret == 0) {
+        published(&job);
+        *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
+    }
+    job.node->publishing = false;
+    cond_broadcast(&fs->changed);
+    fs_node_put(fs, job.node);
+    mutex_unlock(&fs->lock);
+    job_done(&job);
+    return ret;
+}
+
+int publish(struct fs *fs, uint32_t ino)
+{
+    bool again = true;
+    int ret = 0;
+
+    /* A writer that never rests must not keep us here: what it wrote before we came is published.
+     */
+    for (int i = 0; ret == 0 && again && i < 3; i++) {
+        ret = publish_once(fs, ino, &again);
+    }
+    return ret;
+}
+
+/* ---- in the background ---- */
+
+struct later {
+    struct fs *fs;
+    uint32_t ino;
+    uint32_t part, upload;
+};
+
+static void run_later(void *arg)
+{
+    struct later *later = arg;
+    int ret = publish(later->fs, later->ino);
+
+    if (ret != 0 && ret != -ESTALE) {
+        log_warn("publish: not possible now, will be tried again", "error", strerror(-ret), NULL);
+    }
+    free(later);
+}
+
+void publish_soon(struct fs *fs, uint32_t ino)
+{
+    struct later *later = malloc(sizeof(*later));
+
+    if (later == NULL) {
+        return; /* the flusher comes by again */
+    }
+    *later = (struct later){.fs = fs, .ino = ino};
+    if (tasks_add(fs->tasks, run_later, later) != 0) {
+        free(later);
+    }
+}
+
+static int stream_part(struct fs *fs, const struct later *later, char *buffer,
+                       struct data_seqs *seqs)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    uint64_t offset = publish_part_offset(later->part);
+    size_t len = (size_t)(publish_part_offset(later->part + 1) - offset);
+    struct objstore_request request = {.op = OBJSTORE_UPLOAD_PART,
+                                       .part_number = later->part,
+                                       .timeout_ms = PUBLISH_TIMEOUT_MS,
+                                       .source = {.data = buffer, .size = len}};
+    struct node *node;
+    bool same = true;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, later->ino);
+    ret = fs_key(fs, later->ino, &key);
+    ret = ret == 0 ? data_seqs_take(fs, node, offset, len, seqs) : ret;
+    ret = ret == 0 && !data_covers(fs, node, offset, len) ? -EAGAIN : ret;
+    if (ret == 0) {
+        data_overlay(fs, node, offset, buffer, len);
+        request.key = buf_str(&key);
+        request.upload_id = state_upload(fs->state, later->upload - 1)->id;
+    }
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? volume_call(fs->volume, &request, &answer) : ret;
+    if (ret != 0) {
+        return ret;
+    }
+    mutex_lock(&fs->lock);
+    {
+        struct data_seqs now = {0};
+
+        ret = data_seqs_take(fs, node, offset, len, &now);
+        same = ret == 0 && now.count == seqs->count;
+        for (size_t i = 0; same && i < now.count; i++) {
+            same = false;
+            for (size_t j = 0; j < seqs->count && !same; j++) {
+                same = now.items[i].index == seqs->items[j].index &&
+                       now.items[i].seq == seqs->items[j].seq;
+            }
+        }
+        free(now.items);
+    }
+    if (same) { /* first the part counts, then its blocks go */
+        record_part(fs, later->upload, later->part, answer.result.info.etag);
+        data_clean(fs, node, seqs);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static void run_stream(void *arg)
+{
+    struct later *later = arg;
+    struct fs *fs = later->fs;
+    struct data_seqs seqs = {0};
+    size_t len = (size_t)(publish_part_offset(later->part + 1) - publish_part_offset(later->part));
+    char *buffer = malloc(len);
+    struct node *node;
+    int ret = buffer == NULL ? -ENOMEM : stream_part(fs, later, buffer, &seqs);
+
+    if (ret != 0) {
+        log_debug("publish: a part could not be sent ahead", "error", strerror(-ret), NULL);
+    }
+    free(buffer);
+    free(seqs.items);
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, later->ino);
+    node->streaming--;
+    cond_broadcast(&fs->changed);
+    fs_node_put(fs, node);
+    mutex_unlock(&fs->lock);
+    free(later);
+}
+
+static void run_stream_start(void *arg)
+{
+    struct later *later = arg;
+    struct fs *fs = later->fs;
+    struct job job = {.fs = fs, .ino = later->ino};
+    uint32_t upload = 0;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    job.node = fs_node(fs, later->ino);
+    ret = job_begin(&job);
+    job.node->meta_changed = true; /* this was no publication */
+    mutex_unlock(&fs->lock);
+    ret = ret == 0 ? upload_start(fs, job.node, job.key, &job.meta, &upload) : ret;
+    job_done(&job);
+    if (ret == 0) {
+        later->upload = upload;
+        run_stream(later);
+        return;
+    }
+    mutex_lock(&fs->lock);
+    job.node->streaming--;
+    cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+    free(later);
+}
+
+/*
+ * Called after each write: sends the next full part if the file has only new bytes. One part is
+ * being sent while the next one fills.
+ */
+void publish_stream(struct fs *fs, struct node *node)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+    const struct upload_rec *upload =
+        rec->upload != 0 ? state_upload(fs->state, rec->upload - 1) : NULL;
+    struct later *later;
+    uint32_t part = 1;
+    uint64_t offset;
+
+    if (rec->base_valid > 0 || node->publishing || node->streaming > 0 ||
+        (rec->flags & (INODE_LOST | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
+        rec->size < 2 * small_part) {
+        return;
+    }
+    while (upload != NULL && part <= SMALL_PARTS && upload->etags[part - 1][0] != '\0') {
+        part++;
+    }
+    offset = publish_part_offset(part);
+    if (part > SMALL_PARTS || publish_part_offset(part + 1) >= rec->size ||
+        !data_covers(fs, node, offset, publish_part_offset(part + 1) - offset)) {
+        return;
+    }
+    later = malloc(sizeof(*later));
+    if (later == NULL) {
+        return;
+    }
+    *later = (struct later){.fs = fs, .ino = node->ino, .part = part, .upload = rec->upload};
+    node->streaming++;
+    if (tasks_add(fs->tasks, rec->upload != 0 ? run_stream : run_stream_start, later) != 0) {
+        node->streaming--;
+        free(later);
+    }
+}
+
+static bool is_below(struct fs *fs, uint32_t ino, uint32_t dir) REQUIRES(&fs->lock)
+{
+    for (int depth = 0; depth < 1024; depth++) {
+        const struct inode_rec *rec = state_inode(fs->state, ino);
+
+        if (ino == dir) {
+            return true;
+        }
+        if (ino == STATE_ROOT || rec == NULL) {
+            return false;
+        }
+        ino = rec->parent;
+    }
+    return false;
+}
+
+/* Publish what is dirty and below `dir`. Returns the first error; *ret_left: how many stay dirty.
+ */
+static int publish_each(struct fs *fs, uint32_t dir, uint64_t deadline_ms, size_t *ret_left)
+{
+    int first = 0;
+
+    *ret_left = 0;
+    for (uint32_t ino = STATE_ROOT; ino < state_inode_limit(fs->state); ino++) {
+        const struct inode_rec *rec;
+        bool dirty;
+        int ret;
+
+        mutex_lock(&fs->lock);
+        rec = fs_node(fs, ino) != NULL ? state_inode(fs->state, ino) : NULL;
+        dirty = rec != NULL && (rec->flags & INODE_DIRTY) != 0 &&
+                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0 && is_below(fs, ino, dir);
+        mutex_unlock(&fs->lock);
+        if (!dirty) {
+            continue;
+        }
+        ret = fs_now_ms() < deadline_ms ? publish(fs, ino) : -ETIMEDOUT;
+        *ret_left += ret != 0 && ret != -ESTALE;
+        first = first == 0 && ret != -ESTALE ? ret : first;
+    }
+    return first;
+}
+
+int publish_below(struct fs *fs, uint32_t dir)
+{
+    size_t left;
+
+    return publish_each(fs, dir, UINT64_MAX, &left);
+}
+
+int publish_all(struct fs *fs, uint64_t deadline_ms)
+{
+    size_t left;
+    int ret;
+
+    do {
+        ret = publish_each(fs, STATE_ROOT, deadline_ms, &left);
+    } while (left > 0 && fs_now_ms() < deadline_ms);
+    if (left > 0) {
+        log_error("publish: files are still not in the store", "files", log_num(left), "error",
+                  strerror(-ret), NULL);
+        return -ETIMEDOUT;
+    }
+    return 0;
+}

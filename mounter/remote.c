@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the store says of a name, and how the inodes follow it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { META_TIMEOUT_MS = 50000 };
+
+void remote_done(struct remote *remote)
+{
+    arena_done(&remote->arena);
+}
+
+/* Defaults for what the object does not say. */
+static void complete_attr(struct fs *fs, const struct objstore_info *info, bool is_dir,
+                          struct attr *attr)
+{
+    uint32_t type = is_dir ? S_IFDIR : S_IFREG;
+
+    if (!attr->has_mode || (attr->mode & ~(uint32_t)S_IFMT) == attr->mode) {
+        uint32_t bits = is_dir ? fs->options.dir_mode : fs->options.file_mode;
+
+        attr->mode = type | (attr->has_mode ? attr->mode : bits);
+    }
+    if (S_ISDIR(attr->mode) != is_dir) { /* a marker is a directory, whatever it claims */
+        attr->mode = type | (attr->mode & 07777);
+    }
+    attr->uid = attr->has_uid ? attr->uid : fs->options.uid;
+    attr->gid = attr->has_gid ? attr->gid : fs->options.gid;
+    attr->mtime_ns = attr->has_mtime ? attr->mtime_ns : info->mtime_ns;
+    attr->ctime_ns = attr->has_ctime ? attr->ctime_ns : attr->mtime_ns;
+    attr->atime_ns = attr->has_atime ? attr->atime_ns : attr->mtime_ns;
+}
+
+static int read_target(struct fs *fs, const char *key, struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request get = {.op = OBJSTORE_GET, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    answer.body.max = 4096;
+    r = volume_call(fs->volume, &get, &answer);
+    if (r == 0) {
+        ret->target = arena_strdup(&ret->arena, buf_str(&answer.body));
+        r = ret->target == NULL ? -ENOMEM : 0;
+    }
+    return r;
+}
+
+int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+                     struct remote *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (head->status != 0) {
+        return head->status == -ENOENT ? 0 : head->status;
+    }
+    ret->exists = true;
+    ret->info = head->info;
+    attr_read(&head->info.meta, &ret->arena, &ret->attr);
+    memset(&ret->info.meta, 0, sizeof(ret->info.meta)); /* it is the result's */
+    ret->is_dir = key[0] == '\0' || key[strlen(key) - 1] == '/';
+    complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
+    return S_ISLNK(ret->attr.mode) ? read_target(fs, key, ret) : 0;
+}
+
+/* A directory without an object of its own, as what lies below it shows. */
+static void implied_dir(struct fs *fs, struct remote *ret)
+{
+    memset(&ret->attr, 0, sizeof(ret->attr));
+    ret->exists = true;
+    ret->is_dir = true;
+    ret->info.mtime_ns = fs_now_ns();
+    ret->info.etag[0] = '\0';
+    complete_attr(fs, &ret->info, true, &ret->attr);
+}
+
+static int find_dir(struct fs *fs, const char *key, const struct objstore_result *below,
+                    struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    if (below->count == 0 || strcmp(below->entries[0].key, key) != 0) {
+        implied_dir(fs, ret);
+        return 0;
+    }
+    (void)volume_call(fs->volume, &head, &answer);
+    remote_done(ret);
+    r = remote_interpret(fs, key, &answer.result, ret);
+    ret->marker = true;
+    return r;
+}
+
+int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *ret)
+{
+    AUTOFREE char *dir_key = NULL;
+    struct objstore_answer answers[2] = {OBJSTORE_ANSWER_INIT, OBJSTORE_ANSWER_INIT};
+    struct objstore_request requests[2];
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    if (asprintf(&dir_key, "%s/", key) < 0) {
+        dir_key = NULL;
+        return -ENOMEM;
+    }
+    requests[0] =
+        (struct objstore_request){.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    requests[1] = (struct objstore_request){
+        .op = OBJSTORE_LIST, .key = dir_key, .max_entries = 1, .timeout_ms = META_TIMEOUT_MS};
+    (void)volume_call_many(fs->volume, requests, answers, only_file ? 1 : 2);
+    r = remote_interpret(fs, key, &answers[0].result, ret);
+    if (r == 0 && !only_file) {
+        r = answers[1].result.status;
+        /* A directory goes before a file of the same name, which is shown under another one. */
+        if (r == 0 && answers[1].result.count > 0) {
+            r = find_dir(fs, dir_key, &answers[1].result, ret);
+        }
+    }
+    objstore_answer_done(&answers[0]);
+    objstore_answer_done(&answers[1]);
+    if (r != 0) {
+        remote_done(ret);
+        memset(ret, 0, sizeof(*ret));
+    }
+    return r;
+}
+
+/* The record takes over what the remote says. */
+static void update(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+    const struct attr *attr = &remote->attr;
+    char etag[STATE_ETAG_SIZE] = "";
+    uint32_t xattr = 0;
+    uint32_t target = 0;
+
+    memcpy(etag, remote->info.etag, sizeof(etag));
+    if (strcmp(etag, rec->etag) != 0) {
+        reader_forget(fs, node->ino);
+    }
+    state_begin(fs->state);
+    if (attr->xattr != NULL &&
+        state_text_new(fs->state, attr->xattr, strlen(attr->xattr), &xattr) != 0) {
+        xattr = 0;
+    }
+    if (remote->target != NULL &&
+        state_text_new(fs->state, remote->target, strlen(remote->target), &target) != 0) {
+        target = rec->target;
+    }
+    STATE_SET(fs->state, rec->mode, attr->mode);
+    STATE_SET(fs->state, rec->uid, attr->uid);
+    STATE_SET(fs->state, rec->gid, attr->gid);
+    STATE_SET(fs->state, rec->rdev, attr->rdev);
+    if (!remote->is_dir || remote->marker || rec->mtime_ns == 0) {
+        STATE_SET(fs->state, rec->mtime_ns, attr->mtime_ns);
+        STATE_SET(fs->state, rec->ctime_ns, attr->ctime_ns);
+        STATE_SET(fs->state, rec->atime_ns, attr->atime_ns);
+    }
+    STATE_SET(fs->state, rec->size, remote->info.size);
+    STATE_SET(fs->state, rec->base_size, remote->info.size);
+    STATE_SET(fs->state, rec->base_valid, remote->info.size);
+    STATE_SET(fs->state, rec->flags,
+              (rec->flags & ~(uint32_t)(INODE_MARKER | INODE_CONFLICT)) |
+                  (remote->marker ? INODE_MARKER : 0U));
+    state_set(fs->state, rec->etag, etag, sizeof(etag));
+    STATE_SET(fs->state, rec->xattr, xattr);
+    if (target != 0 && target != rec->target) {
+        uint32_t old = rec->target;
+
+        STATE_SET(fs->state, rec->target, target);
+        state_text_release(fs->state, old);
+    }
+    state_text_release(fs->state, rec->xattr);
+    state_commit(fs->state);
+    node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+}
+
+/* The name now stands for something else: this inode keeps what was, for those who have it open. */
+static void detach(struct fs *fs, struct node *node, uint32_t flag) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    fs_node_unname(fs, node);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->flags, rec->flags | flag);
+    state_commit(fs->state);
+    fs_node_put(fs, node);
+}
+
+static int make_node(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
+                     struct node **ret) REQUIRES(&fs->lock)
+{
+    const struct fs_new_inode what = {.parent = parent,
+                                      .name = name,
+                                      .flags = remote->marker ? INODE_MARKER : 0,
+                                      .attr = remote->attr,
+                                      .size = remote->info.size,
+                                      .etag = remote->info.etag,
+                                      .target = remote->target};
+    uint32_t ino;
+    int r;
+
+    state_begin(fs->state);
+    r = fs_inode_make(fs, &what, &ino);
+    if (r != 0) {
+        state_abort(fs->state);
+        return r;
+    }
+    state_commit(fs->state);
+    r = fs_node_add(fs, ino, name, ret);
+    if (r == 0) {
+        (*ret)->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    }
+    return r;
+}
+
+int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
+                 struct node **ret)
+{
+    struct node *node = fs_child(fs, parent, name);
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    bool same_type;
+
+    *ret = NULL;
+    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || node->publishing)) {
+        *ret = node; /* what is here is newer; who is right is decided when it is published */
+        return 0;
+    }
+    if (!remote->exists) {
+        if (node != NULL) {
+            detach(fs, node, INODE_DETACHED);
+        }
+        return 0;
+    }
+    same_type = rec != NULL && (rec->mode & S_IFMT) == (remote->attr.mode & S_IFMT);
+    if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&
+                                        strcmp(rec->etag, remote->info.etag) != 0))) {
+        detach(fs, node, INODE_DETACHED);
+        node = NULL;
+    }
+    if (node == NULL) {
+        return make_node(fs, parent, name, remote, ret);
+    }
+    update(fs, node, remote);
+    *ret = node;
+    return 0;
+}
+
+int remote_refresh(struct fs *fs, uint64_t ino, bool always)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .timeout_ms = META_TIMEOUT_MS};
+    struct remote remote;
+    struct node *node;
+    const struct inode_rec *rec;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    rec = node != NULL ? fs_rec(fs, node) : NULL;
+    if (rec == NULL || ino == STATE_ROOT ||
+        (rec->flags & (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
+        (S_ISDIR(rec->mode) && (rec->flags & INODE_MARKER) == 0) ||
+        (!always && fs_now_ms() < node->valid_until_ms)) {
+        mutex_unlock(&fs->lock);
+        return rec == NULL ? -ESTALE : 0;
+    }
+    ret = fs_key(fs, (uint32_t)ino, &key);
+    node->users++;
+    mutex_unlock(&fs->lock);
+    if (ret == 0) {
+        head.key = buf_str(&key);
+        (void)volume_call(fs->volume, &head, &answer);
+        ret = remote_interpret(fs, buf_str(&key), &answer.result, &remote);
+        remote.marker = ret == 0 && remote.is_dir;
+    }
+    mutex_lock(&fs->lock);
+    node->users--;
+    rec = fs_rec(fs, node);
+    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !node->publishing) {
+        if (!remote.exists) {
+            ret = S_ISDIR(rec->mode) ? 0 : -ENOENT;
+        } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
+                   !S_ISDIR(rec->mode)) {
+            ret = -ESTALE; /* another version: the name has to be looked up again */
+        } else {
+            update(fs, node, &remote);
+        }
+    }
+    fs_node_put(fs, node);
+    mutex_unlock(&fs->lock);
+    if (head.key != NULL && answer.result.status == 0) {
+        remote_done(&remote);
+    }
+    return ret;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mounter/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mounter/held.h"
+#include "mounter/session.h"
+#include "mounter/setup.h"
+#include "util/log.h"
+#include "util/signals.h"
+#include "volume/open.h"
+
+enum { DRAIN_MS = 300000, STOP_MS = 20000 };
+
+/* What the holder's events need; set before held_ready(). */
+struct life {
+    struct held *held;
+    struct fs *fs;
+    struct session *session;
+};
+
+static int read_config(struct keep *keep, struct mount_config *ret, struct error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int r = keep_blob_get(keep, "config", &text, &len);
+
+    if (r != 0) {
+        return error_set(err, r, "the holder gave no configuration");
+    }
+    r = mount_config_parse(text, ret, err);
+    keep_secret_free(text, len);
+    return r;
+}
+
+static int read_credentials(struct keep *keep, struct mount_credentials *ret, struct error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int r = keep_blob_get(keep, "credentials", &text, &len);
+
+    memset(ret, 0, sizeof(*ret));
+    if (r == -ENOENT) {
+        return 0;
+    }
+    r = r == 0 ? mount_credentials_parse(text, ret, err) : r;
+    if (text != NULL) {
+        keep_secret_free(text, len);
+    }
+    return r;
+}
+
+static void on_credentials(void *context)
+{
+    struct life *life = context;
+    struct mount_credentials fresh;
+    struct error err = ERROR_INIT;
+    int ret = read_credentials(held_keep(life->held), &fresh, &err);
+
+    if (ret == 0) {
+        const struct volume_credentials use = {fresh.access_key, fresh.secret_key,
+                                               fresh.session_token};
+
+        ret = volume_set_credentials(life->fs->volume, &use);
+        mount_credentials_done(&fresh);
+    }
+    if (ret != 0 && ret != -ENOTSUP) {
+        log_error("credentials could not be taken over", "error", error_text(&err, ret), NULL);
+    }
+}
+
+static void on_quiesce(void *context)
+{
+    struct life *life = context;
+
+    session_stop(life->session);
+}
+
+static int on_drain(void *context, uint64_t deadline_ms, struct error *err)
+{
+    struct life *life = context;
+    int ret = fs_drain(life->fs, deadline_ms);
+
+    return ret != 0 ? error_set(err, ret, "files are still not in the store") : 0;
+}
+
+static int start_held(struct life *life, struct error *err)
+{
+    CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
+    struct mount_credentials credentials;
+    struct session_config session = {.ops = fs_ops(), .keep = held_keep(life->held)};
+    int r = read_config(held_keep(life->held), &config, err);
+
+    r = r == 0 ? read_credentials(held_keep(life->held), &credentials, err) : r;
+    if (r != 0) {
+        return r;
+    }
+    r = setup_fs(&config, &credentials, held_keep(life->held), &life->fs, err);
+    mount_credentials_done(&credentials);
+    if (r != 0) {
+        return r;
+    }
+    session.userdata = life->fs;
+    session.device = held_device(life->held);
+    session.threads = setup_threads(&config);
+    session.resend = held_resend(life->held) && setup_resend(&config);
+    r = session_new(&session, &life->session, err);
+    if (r == 0) {
+        life->fs->session = life->session;
+        r = session_start(life->session, err);
+    }
+    return r == 0 ? held_ready(life->held, err) : r;
+}
+
+int run_held(int holder_fd)
+{
+    static const struct held_events events = {on_credentials, on_quiesce, on_drain};
+    struct life life = {0};
+    struct error err = ERROR_INIT;
+    int ret = held_new(holder_fd, &events, &life, &life.held, &err);
+
+    if (ret != 0) {
+        log_error("cannot speak with the holder", "error", error_text(&err, ret), NULL);
+        return 1;
+    }
+    ret = start_held(&life, &err);
+    if (ret != 0) {
+        (void)error_set(&err, ret, "%s", error_text(&err, ret));
+        log_error("cannot mount", "error", err.text, NULL);
+        held_failed(life.held, &err);
+        return 1; /* the kernel's side stays with the holder: nothing to take down here */
+    }
+    ret = session_wait(life.session, UINT64_MAX);
+    log_info("mounter ends", "reason", ret == -ENODEV ? "unmounted" : "asked to", NULL);
+    /* State and what is in flight lie in kept memory: ending here is what a crash would be. */
+    _exit(0);
+}
+
+/* ---- without a holder ---- */
+
+/* The parent waits for a byte: 0 for mounted. */
+static int go_background(int *ret_pipe)
+{
+    int ends[2];
+    pid_t child;
+    char status = 1;
+
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        return -errno;
+    }
+    child = fork();
+    if (child < 0) {
+        return -errno;
+    }
+    if (child == 0) {
+        (void)close(ends[0]);
+        *ret_pipe = ends[1];
+        return setsid() < 0 ? -errno : 0;
+    }
+    (void)close(ends[1]);
+    if (read(ends[0], &status, 1) != 1) {
+        status = 1;
+    }
+    _exit(status); /* what the child had to say, it has said on stderr */
+}
+
+static void tell_parent(int pipe_fd, char status)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (pipe_fd < 0) {
+        return;
+    }
+    (void)!write(pipe_fd, &status, 1);
+    (void)close(pipe_fd);
+    if (status == 0 && null >= 0) {
+        (void)dup2(null, 0);
+        (void)dup2(null, 1);
+        (void)dup2(null, 2);
+        (void)!chdir("/");
+    }
+}
+
+static int session_alone(const struct run_arguments *arguments, struct keep *keep, struct fs *fs,
+                         struct error *err)
+{
+    CLEANUP(buf_done) struct buf options = BUF_INIT(4096);
+    struct session_config session = {.ops = fs_ops(),
+                                     .userdata = fs,
+                                     .keep = keep,
+                                     .device = -1,
+                                     .mountpoint = arguments->mountpoint,
+                                     .threads = setup_threads(&arguments->config)};
+    int r;
+
+    buf_addf(&options, "fsname=skyvol,subtype=skyvol,default_permissions%s%s",
+             geteuid() == 0 ? ",allow_other" : "", fs->options.read_only ? ",ro" : "");
+    session.options = buf_str(&options);
+    r = session_new(&session, &fs->session, err);
+    return r == 0 ? session_start(fs->session, err) : r;
+}
+
+static int start_alone(const struct run_arguments *arguments, struct keep *keep, struct fs **ret,
+                       struct error *err)
+{
+    struct mount_credentials credentials;
+    struct stat st;
+    int r;
+
+    if (stat(arguments->mountpoint, &st) != 0 || !S_ISDIR(st.st_mode)) {
+        return error_set(err, -ENOTDIR, "%s is not a directory to mount on", arguments->mountpoint);
+    }
+    if (access("/dev/fuse", R_OK | W_OK) != 0) {
+        return error_set(err, -errno,
+                         "/dev/fuse cannot be used: %s (modprobe fuse, or give this "
+                         "container the device)",
+                         strerror(errno));
+    }
+    r = setup_personal_credentials(&credentials, err);
+    r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, ret, err) : r;
+    mount_credentials_done(&credentials);
+    return r == 0 ? session_alone(arguments, keep, *ret, err) : r;
+}
+
+static void on_stop(void *context)
+{
+    session_stop(context);
+}
+
+/* Until unmounted or told to stop; then everything dirty goes to the store. */
+static int serve_alone(struct fs *fs)
+{
+    const struct signals_config config = {.stop = on_stop, .context = fs->session};
+    struct signals *signals = NULL;
+    int ret = signals_new(&config, &signals);
+
+    if (ret == 0) {
+        (void)!session_wait(fs->session, UINT64_MAX);
+        (void)!session_drain(fs->session, STOP_MS);
+        ret = fs_drain(fs, DRAIN_MS);
+        signals_free(signals);
+    }
+    return ret;
+}
+
+int run_alone(const struct run_arguments *arguments)
+{
+    struct keep *keep = NULL;
+    struct fs *fs = NULL;
+    struct session *session;
+    struct error err = ERROR_INIT;
+    int pipe_fd = -1;
+    int ret = arguments->foreground ? 0 : go_background(&pipe_fd);
+
+    ret = ret == 0 ? keep_new(&keep) : ret;
+    ret = ret == 0 ? start_alone(arguments, keep, &fs, &err) : ret;
+    if (ret != 0) {
+        (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
+        tell_parent(pipe_fd, 1);
+        return 1;
+    }
+    tell_parent(pipe_fd, 0);
+    ret = serve_alone(fs);
+    session = fs->session;
+    fs->session = NULL;
+    session_free(session);
+    fs_free(fs);
+    keep_free(keep);
+    return ret == 0 ? 0 : 1;
+}

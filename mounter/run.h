@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h - the life of a mounter: set up, serve, drain, end.
+ */
+#ifndef MOUNTER_RUN_H
+#define MOUNTER_RUN_H
+
+#include <stdbool.h>
+
+#include "mount/config.h"
+
+struct run_arguments {
+    struct mount_config config;
+    const char *mountpoint;
+    bool foreground;
+    int holder_fd; /* -1: started by a person */
+};
+
+/* Both return the exit status. Signals must be blocked. */
+int run_held(int holder_fd);
+int run_alone(const struct run_arguments *arguments);
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mounter/setup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "util/file.h"
+#include "util/log.h"
+#include "volume/open.h"
+
+enum { CREDENTIALS_MAX = 65536, THREADS_DEFAULT = 4 };
+static const uint64_t memory_default = UINT64_C(256) << 20;
+
+static uint64_t number(const struct mount_config *config, const char *name, uint64_t fallback,
+                       int base)
+{
+    const char *text = mount_options_get(&config->options, name);
+
+    return text != NULL ? strtoull(text, NULL, base) : fallback;
+}
+
+static uint64_t milliseconds(const struct mount_config *config, const char *name,
+                             uint64_t fallback_ms)
+{
+    const char *text = mount_options_get(&config->options, name);
+
+    return text != NULL ? (uint64_t)(strtod(text, NULL) * 1000.0) : fallback_ms;
+}
+
+unsigned setup_threads(const struct mount_config *config)
+{
+    uint64_t threads = number(config, "threads", THREADS_DEFAULT, 10);
+
+    return threads < 1 ? 1 : threads > 64 ? 64 : (unsigned)threads;
+}
+
+bool setup_resend(const struct mount_config *config)
+{
+    const char *text = mount_options_get(&config->options, "resend");
+
+    return text == NULL || strcmp(text, "true") == 0;
+}
+
+static void fill_options(const struct mount_config *config, struct fs_options *ret)
+{
+    const char *sync = mount_options_get(&config->options, "sync");
+    uint32_t umask = (uint32_t)number(config, "umask", 0, 8);
+    uint64_t memory = config->memory_bytes != 0 ? config->memory_bytes
+                                                : number(config, "memory", memory_default, 10);
+
+    *ret = (struct fs_options){
+        .uid = (uint32_t)number(config, "uid", 0, 10),
+        .gid = (uint32_t)number(config, "gid", 0, 10),
+        .file_mode = (uint32_t)number(config, "file_mode", 0666, 8) & ~umask & 07777,
+        .dir_mode = (uint32_t)number(config, "dir_mode", 0777, 8) & ~umask & 07777,
+        .sync = sync != NULL && strcmp(sync, "fsync") == 0 ? SYNC_FSYNC : SYNC_CLOSE,
+        .attr_timeout_ms = milliseconds(config, "attr_timeout", 1000),
+        .size_bytes = config->size_bytes,
+        .memory_bytes = memory,
+        .read_only = mount_options_true(&config->options, "ro"),
+    };
+}
+
+/* Options that are understood and cannot be honoured yet must not be taken silently. */
+static int refuse_unsupported(const struct mount_config *config, struct error *err)
+{
+    static const char *const unsupported[] = {"acl",          "sse",           "sse_key",
+                                              "cache",        "cache_size",    "storage_class",
+                                              "insecure_tls", "requester_pays"};
+    const char *sync = mount_options_get(&config->options, "sync");
+
+    for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
+        const char *value = mount_options_get(&config->options, unsupported[i]);
+
+        if (value != NULL && strcmp(value, "false") != 0) {
+            return error_set(err, -ENOTSUP, "option %s is not supported by this version",
+                             unsupported[i]);
+        }
+    }
+    if (sync != NULL && strcmp(sync, "async") == 0) {
+        return error_set(err, -ENOTSUP,
+                         "sync=async needs a cache directory, which this version does not have; "
+                         "use sync=fsync");
+    }
+    return 0;
+}
+
+static int open_volume(const struct mount_config *config,
+                       const struct mount_credentials *credentials, struct volume **ret,
+                       struct error *err)
+{
+    bool anonymous = mount_options_true(&config->options, "anonymous");
+    const char *path_style = mount_options_get(&config->options, "path_style");
+    const char *endpoint = mount_options_get(&config->options, "endpoint");
+    const struct volume_open_config open = {
+        .location = config->location,
+        .endpoint = endpoint,
+        .region = mount_options_get(&config->options, "region"),
+        .credentials = {.access_key = anonymous ? NULL : credentials->access_key,
+                        .secret_key = anonymous ? NULL : credentials->secret_key,
+                        .session_token = anonymous ? NULL : credentials->session_token},
+        .ca_file = mount_options_get(&config->options, "ca_file"),
+        .virtual_host_style =
+            path_style != NULL ? strcmp(path_style, "true") != 0 : endpoint == NULL,
+        .read_only = mount_options_true(&config->options, "ro"),
+        .max_connections = (uint32_t)number(config, "parallel", 0, 10),
+        .request_timeout_ms = (uint32_t)milliseconds(config, "deadline", 0),
+        .faults = getenv("SKYVOL_TEST_FAULTS"),
+    };
+    int r = volume_open(&open, ret, err);
+
+    if (r != 0) {
+        return r;
+    }
+    r = volume_probe(*ret, err);
+    if (r != 0) {
+        volume_free(*ret);
+        *ret = NULL;
+    }
+    return r;
+}
+
+int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
+             struct keep *keep, struct fs **ret, struct error *err)
+{
+    struct fs_config fs = {.keep = keep};
+    const char *level = mount_options_get(&config->options, "log_level");
+    enum log_level parsed;
+    int r = refuse_unsupported(config, err);
+
+    if (level != NULL && log_parse_level(level, &parsed) == 0) {
+        log_set_level(parsed);
+    }
+    r = r == 0 ? open_volume(config, credentials, &fs.volume, err) : r;
+    if (r != 0) {
+        return r;
+    }
+    fill_options(config, &fs.options);
+    return fs_new(&fs, ret, err);
+}
+
+/* "key = value" lines of one [profile]. */
+static int read_profile(char *text, const char *profile, struct mount_credentials *ret)
+{
+    bool inside = false;
+    char *save = NULL;
+
+    for (char *line = strtok_r(text, "\r\n", &save); line != NULL;
+         line = strtok_r(NULL, "\r\n", &save)) {
+        char *equals = strchr(line, '=');
+        char *name = line + strspn(line, " \t");
+        size_t len;
+        char **slot;
+
+        if (name[0] == '[') {
+            len = strcspn(name + 1, "]");
+            inside = len == strlen(profile) && strncmp(name + 1, profile, len) == 0;
+            continue;
+        }
+        if (!inside || equals == NULL) {
+            continue;
+        }
+        len = strcspn(name, " \t=");
+        slot = len == 17 && strncmp(name, "aws_access_key_id", len) == 0       ? &ret->access_key
+               : len == 21 && strncmp(name, "aws_secret_access_key", len) == 0 ? &ret->secret_key
+               : len == 17 && strncmp(name, "aws_session_token", len) == 0     ? &ret->session_token
+                                                                               : NULL;
+        if (slot != NULL) {
+            char *value = equals + 1 + strspn(equals + 1, " \t");
+
+            value[strcspn(value, " \t")] = '\0';
+            free(*slot);
+            *slot = strdup(value);
+            if (*slot == NULL) {
+                return -ENOMEM;
+            }
+        }
+    }
+    return 0;
+}
+
+static int from_file(struct mount_credentials *ret, struct error *err)
+{
+    const char *file = getenv("AWS_SHARED_CREDENTIALS_FILE");
+    const char *profile = getenv("AWS_PROFILE");
+    const char *home = getenv("HOME");
+    AUTOFREE char *path = NULL;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(CREDENTIALS_MAX);
+    AUTOFREE char *copy = NULL;
+    int r;
+
+    if (file == NULL && home == NULL) {
+        return 0;
+    }
+    if (asprintf(&path, "%s%s", file != NULL ? file : home,
+                 file != NULL ? "" : "/.aws/credentials") < 0) {
+        path = NULL;
+        return -ENOMEM;
+    }
+    if (file == NULL && access(path, F_OK) != 0) {
+        return 0;
+    }
+    r = file_read(path, &text);
+    if (r != 0) {
+        (void)error_set(err, r, "cannot read %s: %s", path, strerror(-r));
+    }
+    copy = r == 0 ? strdup(buf_str(&text)) : NULL;
+    r = r == 0 && copy == NULL ? -ENOMEM : r;
+    if (r == 0) {
+        r = read_profile(copy, profile != NULL ? profile : "default", ret);
+        explicit_bzero(copy, strlen(copy));
+    }
+    if (text.data != NULL) {
+        explicit_bzero(text.data, text.cap);
+    }
+    return r;
+}
+
+int setup_personal_credentials(struct mount_credentials *ret, struct error *err)
+{
+    const char *key = getenv("AWS_ACCESS_KEY_ID");
+    const char *secret = getenv("AWS_SECRET_ACCESS_KEY");
+    const char *token = getenv("AWS_SESSION_TOKEN");
+
+    memset(ret, 0, sizeof(*ret));
+    if (key == NULL || secret == NULL) {
+        return from_file(ret, err);
+    }
+    ret->access_key = strdup(key);
+    ret->secret_key = strdup(secret);
+    ret->session_token = token != NULL ? strdup(token) : NULL;
+    return ret->access_key != NULL && ret->secret_key != NULL ? 0 : -ENOMEM;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * setup.h - from what one mount is of (mount/config.h) to an open volume and a file system on it.
+ */
+#ifndef MOUNTER_SETUP_H
+#define MOUNTER_SETUP_H
+
+#include "mount/config.h"
+#include "mounter/fs.h"
+#include "mounter/keep.h"
+#include "util/error.h"
+
+/*
+ * Opens the volume, probes what the bucket can do (which also shows a wrong endpoint, key or bucket
+ * at once), and makes the file system. Waits for the store.
+ */
+int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
+             struct keep *keep, struct fs **ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* Options that are of the session, not of the file system. */
+unsigned setup_threads(const struct mount_config *config);
+bool setup_resend(const struct mount_config *config);
+
+/*
+ * The keys of a person at a shell: AWS_ACCESS_KEY_ID and its like, else the profile AWS_PROFILE (or
+ * "default") of AWS_SHARED_CREDENTIALS_FILE (or ~/.aws/credentials). None at all is no error.
+ */
+int setup_personal_credentials(struct mount_credentials *ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+#endif
