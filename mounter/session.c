@@ -366,6 +366,14 @@ int session_wait(struct session *s, uint64_t timeout_ms)
     return atomic_load(&s->gone) ? -ENODEV : 0;
 }
 
+void session_unmount(struct session *s)
+{
+    if (s->mounted_here) {
+        fuse_session_unmount(s->fuse);
+        s->mounted_here = false;
+    }
+}
+
 int session_drain(struct session *s, uint64_t timeout_ms)
 {
     uint64_t until = clock_monotonic_ms(clock_real()) + timeout_ms;
@@ -541,9 +549,7 @@ void session_free(struct session *s)
     pending_watch_stop(s);
     assert(s->started == 0);
     if (s->fuse != NULL) {
-        if (s->mounted_here) {
-            fuse_session_unmount(s->fuse);
-        }
+        session_unmount(s);
         fuse_session_destroy(s->fuse);
     }
     if (s->wake >= 0) {

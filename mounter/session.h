@@ -80,6 +80,9 @@ void session_stop(struct session *s);
  */
 int session_wait(struct session *s, uint64_t timeout_ms) __attribute__((warn_unused_result));
 
+/* Unmount what session_new() has mounted, even if it is in use. */
+void session_unmount(struct session *s);
+
 /* Wait until no request is in flight, with the readers stopped. -ETIMEDOUT. */
 int session_drain(struct session *s, uint64_t timeout_ms) __attribute__((warn_unused_result));
 
