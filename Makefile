@@ -71,7 +71,7 @@ asan: ## the unit tests under AddressSanitizer and UBSan, leaks on
 	$(Q)$(MAKE) unit BUILD=$(BUILD)/asan SANITIZE=address,undefined
 
 tsan: ## the unit tests under ThreadSanitizer
-	$(Q)$(MAKE) unit BUILD=$(BUILD)/tsan SANITIZE=thread
+	$(Q)TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit BUILD=$(BUILD)/tsan SANITIZE=thread
 
 $(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o) $(PROTO_C:%.c=%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^

@@ -72,6 +72,8 @@ void call_accept(struct rpc_server *server)
     call->status_text = grpc_empty_slice();
     grpc_call_details_init(&call->details);
     grpc_metadata_array_init(&call->metadata);
+    CORE_GIVE(&call->tags[EVENT_ACCEPT]);
+    CORE_GIVE(call);
     if (grpc_server_request_call(server->handle, &call->handle, &call->details, &call->metadata,
                                  server->events, server->events,
                                  &call->tags[EVENT_ACCEPT]) != GRPC_CALL_OK) {
@@ -86,6 +88,8 @@ static int start(struct rpc_call *call, const grpc_op *ops, size_t count, enum c
     mutex_lock(&call->lock);
     call->refs++;
     mutex_unlock(&call->lock);
+    CORE_GIVE(&call->tags[event]);
+    CORE_GIVE(call);
     if (grpc_call_start_batch(call->handle, ops, count, &call->tags[event], NULL) != GRPC_CALL_OK) {
         call_unref(call);
         return -EIO;
@@ -218,8 +222,11 @@ static void recv_done(struct rpc_call *call)
 
 void call_complete(struct call_tag *tag, bool ok)
 {
-    struct rpc_call *call = tag->call;
+    struct rpc_call *call;
 
+    CORE_TAKE(tag);
+    call = tag->call;
+    CORE_TAKE(call);
     switch (tag->event) {
     case EVENT_ACCEPT:
         if (ok) {
