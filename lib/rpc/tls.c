@@ -8,12 +8,10 @@
 #include "rpc/tls_private.h"
 
 #include <errno.h>
-#include <openssl/bio.h>
 #include <openssl/crypto.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
 #include <string.h>
 
+#include "util/authority.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -61,56 +59,6 @@ void tls_texts_done(struct tls_texts *texts)
     }
 }
 
-static X509 *first_certificate(const char *pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *certificate = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-
-    BIO_free(bio);
-    return certificate;
-}
-
-static int no_passphrase(char *text, int size, int writing, void *context)
-{
-    (void)text;
-    (void)size;
-    (void)writing;
-    (void)context;
-    return -1; /* else OpenSSL would ask at the terminal */
-}
-
-static EVP_PKEY *private_key(const char *pem)
-{
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
-
-    BIO_free(bio);
-    return key;
-}
-
-static int check_texts(const struct tls_files *files, const struct tls_texts *texts,
-                       struct error *err)
-{
-    X509 *ca = first_certificate(texts->text[CA]);
-    X509 *certificate = first_certificate(texts->text[CERT]);
-    EVP_PKEY *key = private_key(texts->text[KEY]);
-    int r = 0;
-
-    if (ca == NULL) {
-        r = error_set(err, -EINVAL, "%s: holds no PEM certificate", files->path[CA]);
-    } else if (certificate == NULL) {
-        r = error_set(err, -EINVAL, "%s: holds no PEM certificate", files->path[CERT]);
-    } else if (key == NULL) {
-        r = error_set(err, -EINVAL, "%s: holds no unencrypted PEM private key", files->path[KEY]);
-    } else if (X509_check_private_key(certificate, key) != 1) {
-        r = error_set(err, -EINVAL, "%s is not the key of %s", files->path[KEY], files->path[CERT]);
-    }
-    EVP_PKEY_free(key);
-    X509_free(certificate);
-    X509_free(ca);
-    return r;
-}
-
 int tls_files_load(struct tls_files *files, struct tls_texts *ret, struct error *err)
 {
     struct tls_texts texts = {{NULL}};
@@ -129,7 +77,13 @@ int tls_files_load(struct tls_files *files, struct tls_texts *ret, struct error 
         }
     }
     if (r == 0) {
-        r = check_texts(files, &texts, err);
+        r = authority_check(
+            texts.text[CA],
+            &(struct key_pair){.certificate = texts.text[CERT], .key = texts.text[KEY]}, err);
+        if (r < 0) {
+            (void)error_prefix(err, "%s, %s, %s", files->path[CA], files->path[CERT],
+                               files->path[KEY]);
+        }
     }
     if (r < 0) {
         tls_texts_done(&texts);
