@@ -123,6 +123,13 @@ $(BUILD)/proto/google/%.pb-c.c:
 $(BUILD)/proto/%.pb-c.c: proto/%.proto
 	$(Q)mkdir -p $(BUILD)/proto && protoc-c --proto_path=proto --proto_path=/usr/include --c_out=$(BUILD)/proto $*.proto
 
+# The fields that no log may show, from the marks in the .proto files.
+SECRET_FIELDS := $(BUILD)/proto/secret_fields.h
+$(SECRET_FIELDS): $(PROTOS) scripts/secret_fields.py
+	$(Q)mkdir -p $(@D) && protoc --proto_path=proto --proto_path=/usr/include --descriptor_set_out=$(@D)/secret_fields.ds $(PROTOS)
+	$(Q)python3 scripts/secret_fields.py $(@D)/secret_fields.ds >$@
+$(BUILD)/lib/csi/secrets.o $(BUILD)/tidy/lib/csi/secrets.ok: $(SECRET_FIELDS)
+
 $(BUILD)/proto/tests/%.pb-c.c: tests/proto/%.proto
 	$(Q)mkdir -p $(@D) && protoc-c --proto_path=tests/proto --c_out=$(@D) $*.proto
 
