@@ -587,6 +587,53 @@ static void many_requests_share_few_connections(UNUSED void **state)
     http_client_free(client);
 }
 
+/* One look at an exchange: cancel it now and then, else resume it. True when it has ended. */
+static bool poke(struct http_client *client, struct exchange *x, unsigned int dice)
+{
+    bool ended;
+
+    mutex_lock(&x->lock); /* done() needs it too, so it cannot end under our hands */
+    ended = x->done;
+    if (!ended && dice % 97 == 0) {
+        http_cancel(client, &x->request);
+    } else if (!ended) {
+        http_resume(client, &x->request);
+    }
+    mutex_unlock(&x->lock);
+    return ended;
+}
+
+static void cancel_and_resume_may_come_at_any_time(UNUSED void **state)
+{
+    enum { STORM = 60 };
+    struct http_client *client = new_client(2, 8);
+    AUTOFREE struct exchange *x = calloc(STORM, sizeof(*x));
+    size_t ended = 0;
+
+    assert_non_null(x);
+    for (size_t i = 0; i < STORM; i++) {
+        exchange_init(&x[i], "PUT", i % 2 == 0 ? "/big" : "/echo");
+        x[i].request.has_body = i % 2 == 1;
+        x[i].request.size = x[i].request.has_body ? 300000 : 0;
+        x[i].to_read = 300000;
+        x[i].request.read = on_read;
+        x[i].pausing = true;
+        http_submit(client, &x[i].request);
+    }
+    for (unsigned int dice = 1; ended < STORM; dice++) {
+        ended = 0;
+        for (size_t i = 0; i < STORM; i++) {
+            ended += poke(client, &x[i], dice * 31 + (unsigned int)i) ? 1 : 0;
+        }
+        (void)usleep(500);
+    }
+    for (size_t i = 0; i < STORM; i++) {
+        assert_true(x[i].result.status == 0 || x[i].result.status == -ECANCELED);
+        exchange_done(&x[i]);
+    }
+    http_client_free(client);
+}
+
 static void the_queue_has_an_end(UNUSED void **state)
 {
     struct http_client_config config = {.threads = 1, .max_connections = 1, .max_queued = 2};
@@ -633,6 +680,7 @@ int main(void)
         cmocka_unit_test(failures_are_told_by_errno_and_without_the_query),
         cmocka_unit_test(a_connection_that_died_is_replaced),
         cmocka_unit_test(many_requests_share_few_connections),
+        cmocka_unit_test(cancel_and_resume_may_come_at_any_time),
         cmocka_unit_test(the_queue_has_an_end),
         cmocka_unit_test(files_that_cannot_be_read_are_named),
     };
