@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* skyvolctl - what an operator types. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+
+int main(int argc, char **argv)
+{
+    const struct command below[] = {command_certs};
+    const struct command top = {
+        .name = "skyvolctl",
+        .summary = "Operate Skyvol: volumes, stores, certificates, and CSI calls by hand.",
+        .below = below,
+        .below_count = sizeof(below) / sizeof(below[0])};
+
+    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+        (void)printf("skyvolctl %s\n", SKYVOL_VERSION);
+        return EXIT_DONE;
+    }
+    return command_run(&top, "skyvolctl", argc - 1, argv + 1);
+}
