@@ -110,7 +110,7 @@ fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%) ## run every fuzz target for FUZZ_SECONDS (
 	    grep -q 'number_of_executed' $(BUILD)/fuzz/$$f.log && ! grep -q ERROR $(BUILD)/fuzz/$$f.log || exit 1; done
 
 # Suites that run against a server, by hand or by tests/conformance/run_*.
-CONFORMANCE_SRC := $(wildcard tests/conformance/*.c)
+CONFORMANCE_SRC := $(wildcard tests/conformance/*.c tests/bench/*.c)
 $(CONFORMANCE_SRC:%.c=$(BUILD)/%): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ -lcmocka $(PKG_LIBS)
 
