@@ -203,7 +203,7 @@ static void a_unary_call_is_answered_with_all_it_asked_for(void **state)
     assert_string_equal(out->request_id, "r-17");
     assert_string_equal(out->authorization, "Bearer t");
     assert_string_equal(out->thread, "quick");
-    assert_in_range(out->left_ms, 1, 20000);
+    assert_in_range(out->left_ms, 1, 21000);
     assert_int_equal(code, RPC_OK);
     rpc_message_free(reply);
 }
