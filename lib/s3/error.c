@@ -145,6 +145,9 @@ static const struct {
     {"InvalidLocationConstraint", S3_ILLEGAL_LOCATION_CONSTRAINT},
     {"InvalidRegion", S3_AUTHORIZATION_HEADER_MALFORMED},
     {"XAdminUserNotFound", S3_INVALID_ACCESS_KEY_ID},
+    {"XMinioInvalidResourceName", S3_INVALID_ARGUMENT},
+    {"ObjectParentIsFile", S3_INVALID_ARGUMENT},
+    {"DirectoryObjectContainsData", S3_INVALID_ARGUMENT},
 };
 
 const char *s3_code_name(enum s3_code code)
@@ -219,6 +222,9 @@ enum s3_code s3_code_from_name(struct slice name, int http_status)
         if (slice_eq_str(name, aliases[i].name)) {
             return aliases[i].code;
         }
+    }
+    if (name.len > 0 && http_status == 409) {
+        return S3_INVALID_REQUEST; /* a conflict with what is there: trying again does not help */
     }
     /* An error element in an answer of 200 (copy, complete) is still an error. */
     return http_status < 300 ? S3_INTERNAL_ERROR : s3_code_from_status(http_status);

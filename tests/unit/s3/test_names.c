@@ -368,6 +368,8 @@ static void unknown_names_fall_back_to_the_status(UNUSED void **state)
     assert_int_equal(s3_code_from_name(slice_of("Whatever"), 503), S3_SERVICE_UNAVAILABLE);
     assert_int_equal(s3_code_from_name(slice_of("Whatever"), 200), S3_INTERNAL_ERROR);
     assert_int_equal(s3_code_from_name(slice_of("SlowDownWrite"), 503), S3_SLOW_DOWN);
+    assert_int_equal(s3_code_from_name(slice_of("NewConflict"), 409), S3_INVALID_REQUEST);
+    assert_int_equal(s3_code_from_name(slice_of(""), 409), S3_OPERATION_ABORTED);
     assert_int_equal(s3_code_from_status(418), S3_BAD_REQUEST);
     assert_int_equal(s3_code_from_status(599), S3_INTERNAL_ERROR);
     assert_int_equal(s3_code_from_status(204), S3_OK);
