@@ -8,6 +8,7 @@
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
+ *   settle.c      publications whose end was not seen
  *   rename.c      moving files and directories
  *   listing.c     directories
  *   ops_name.c, ops_file.c, ops_attr.c    the FUSE handlers
@@ -275,9 +276,27 @@ int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size
 void reader_forget(struct fs *fs, uint32_t ino) REQUIRES(&fs->lock);
 void reader_done(struct fs *fs) REQUIRES(&fs->lock);
 
-/* ---- publish.c ---- */
+/* ---- publish.c, settle.c ---- */
 /* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */
 int publish(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+/*
+ * A publication whose end we have not seen (we were killed, the store did not answer) may have
+ * reached the store. Its object carries our token: then the inode is based on it from now on.
+ * Before a request: publish_mark() under the lock. publish_settle() waits; 0 also if there was
+ * nothing to settle.
+ */
+int publish_mark(struct fs *fs, struct node *node, uint64_t size, struct arena *arena,
+                 struct objstore_meta *meta) REQUIRES(&fs->lock);
+int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
+                      struct objstore_meta *meta) REQUIRES(&fs->lock);
+void publish_mark_attempt(struct fs *fs, struct inode_rec *rec, uint64_t size) REQUIRES(&fs->lock);
+/* For whoever has set node->publishing. -EAGAIN: it was ours, the inode has a new base. Waits. */
+int publish_settle_now(struct fs *fs, struct node *node, const char *key)
+    __attribute__((warn_unused_result));
+void publish_upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+int publish_settle(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+/* In a transaction of the caller's: it has been settled. */
+void publish_settled(struct fs *fs, struct inode_rec *rec) REQUIRES(&fs->lock);
 /* Publish later, in a task. */
 void publish_soon(struct fs *fs, uint32_t ino);
 /* Upload the parts that are full, while the file is being written. */

@@ -125,6 +125,9 @@ static void apply_attr(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
         if (op->size < rec->base_valid) {
             STATE_SET(fs->state, rec->base_valid, op->size);
         }
+        if (rec->attempt > op->size + 1) {
+            STATE_SET(fs->state, rec->attempt, op->size + 1);
+        }
         if ((set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == 0) {
             STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
         }
@@ -158,7 +161,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||
         (rec->flags & (INODE_NEW | INODE_LOST | INODE_UNLINKED)) != 0 || node->blocks != NULL ||
         rec->upload != 0 || rec->size != rec->base_size || rec->base_valid != rec->size ||
-        rec->size > fs->caps.copy_max) {
+        rec->attempt != 0 || rec->size > fs->caps.copy_max) {
         mutex_unlock(&fs->lock);
         return -EAGAIN; /* there is more to publish than attributes */
     }
@@ -170,8 +173,9 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     what.from = what.to = buf_str(&key);
     what.size = rec->size;
     what.if_match = etag[0] != '\0' ? etag : NULL;
-    mutex_unlock(&fs->lock);
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
+    ret = ret == 0 ? publish_mark(fs, node, rec->size, &arena, &meta) : ret;
+    mutex_unlock(&fs->lock);
     ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
     mutex_lock(&fs->lock);
     node->publishing = false;
@@ -180,6 +184,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
 
         state_begin(fs->state);
         state_set(fs->state, rec->etag, fresh, sizeof(fresh));
+        publish_settled(fs, rec);
         if (clean) {
             STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DIRTY);
             STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);

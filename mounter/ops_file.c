@@ -9,7 +9,7 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000 };
+enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRIES = 3 };
 
 /* ---- open ---- */
 
@@ -38,6 +38,7 @@ static int open_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
 
         STATE_SET(fs->state, rec->size, (uint64_t)0);
         STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
+        STATE_SET(fs->state, rec->attempt, rec->attempt != 0 ? (uint64_t)1 : (uint64_t)0);
         STATE_SET(fs->state, rec->mtime_ns, now);
         STATE_SET(fs->state, rec->ctime_ns, now);
         fs_mark_dirty(fs, node);
@@ -187,9 +188,16 @@ static void read_run(struct op *op)
         ret = publish(op->fs, (uint32_t)op->ino);
         ret = ret == 0 ? look(op, &e) : ret;
     }
-    if (ret == 0 && op->offset < e.size) {
+    /* A publication may put another object in the place of that we read, or have done so. */
+    for (int tries = 0; ret == 0 && op->offset < e.size; tries++) {
         len = e.size - op->offset < op->size ? (size_t)(e.size - op->offset) : (size_t)op->size;
         ret = read_bytes(op, &e, buffer, len);
+        if (ret != -ESTALE || tries == READ_TRIES) {
+            break;
+        }
+        ret = publish_settle(op->fs, (uint32_t)op->ino);
+        ret = ret == 0 ? look(op, &e) : ret;
+        len = 0;
     }
     if (ret == -ESTALE || ret == -ENOENT) {
         ret = -ESTALE;

@@ -3,14 +3,13 @@
  * From dirty bytes to an object. A publication of an inode: nobody else publishes it meanwhile
  * (node->publishing); what is written meanwhile stays dirty, as the blocks' seq tells.
  *
- *   small (one part)  the whole content in memory, one PUT
- *   larger            a multipart upload: parts with dirty bytes are sent, the others are copied by
- * the store from the object that is there; four at a time being written     publish_stream() sends
- * parts of a new file as they fill, so that a file larger than the pool can be written; publish()
- * ends the upload
+ * A file of one part is sent whole by one PUT. A larger one is a multipart upload: parts with dirty
+ * bytes are sent, the others the store copies from the object that is there; four at a time. While
+ * a new file is being written, publish_stream() sends parts as they fill, so that a file may be
+ * larger than the pool; publish() ends that upload.
  *
- * Every publication is conditional on the version that the inode was based on. The old object stays
- * until the new one is complete.
+ * Every publication is conditional on the version that the inode was based on: the old object stays
+ * until the new one is complete. One that our death cut off may be in the store: see settle.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -106,6 +105,7 @@ static int job_begin(struct job *job) REQUIRES(&job->fs->lock)
     job->key = strdup(buf_str(&key));
     job->target = strdup(buf_str(&target));
     ret = attr_write(&job->attr, &job->arena, &job->meta);
+    ret = ret == 0 ? publish_add_token(fs, fs_rec(fs, job->node), &job->arena, &job->meta) : ret;
     if (job->key == NULL || job->target == NULL) {
         ret = -ENOMEM;
     }
@@ -232,20 +232,6 @@ static int upload_start(struct fs *fs, struct node *node, const char *key,
         (void)volume_call(fs->volume, &drop, &ignored);
     }
     return r;
-}
-
-static void upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
-{
-    struct inode_rec *rec = fs_rec(fs, node);
-
-    if (rec->upload != 0) {
-        struct upload_rec *upload = state_upload(fs->state, rec->upload - 1);
-
-        state_begin(fs->state);
-        STATE_SET(fs->state, upload->inode, 0U);
-        STATE_SET(fs->state, rec->upload, 0U);
-        state_commit(fs->state);
-    }
 }
 
 static void record_part(struct fs *fs, uint32_t upload, uint32_t part, const char *etag)
@@ -397,8 +383,9 @@ static void published(struct job *job) REQUIRES(&job->fs->lock)
     STATE_SET(fs->state, rec->base_size, job->size);
     STATE_SET(fs->state, rec->base_valid, valid);
     STATE_SET(fs->state, rec->flags, flags);
+    publish_settled(fs, rec);
     state_commit(fs->state);
-    upload_forget(fs, node);
+    publish_upload_forget(fs, node);
     data_clean(fs, node, &job->seqs);
     if ((node->blocks == NULL || HASH_COUNT(node->blocks) == 0) && !node->meta_changed &&
         node->truncated_to == UINT64_MAX && rec->size == job->size) {
@@ -430,7 +417,7 @@ static int keep_conflict(struct job *job)
         if (job->upload != 0 && job->node->streaming == 0) {
             abort_upload(job);
             mutex_lock(&fs->lock);
-            upload_forget(fs, job->node);
+            publish_upload_forget(fs, job->node);
             mutex_unlock(&fs->lock);
             job->upload = 0;
         }
@@ -453,13 +440,14 @@ static int keep_conflict(struct job *job)
     {
         struct inode_rec *rec = fs_rec(fs, job->node);
 
-        upload_forget(fs, job->node);
+        publish_upload_forget(fs, job->node);
         data_clean(fs, job->node, &job->seqs);
         state_begin(fs->state);
         STATE_SET(fs->state, rec->flags,
                   (rec->flags & ~(uint32_t)(INODE_DIRTY | INODE_NEW)) | INODE_CONFLICT);
         STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
         STATE_SET(fs->state, rec->etag[0], '\0');
+        publish_settled(fs, rec);
         state_commit(fs->state);
         job->node->valid_until_ms = 0;
     }
@@ -486,19 +474,31 @@ static bool upload_fits(struct job *job) REQUIRES(&job->fs->lock)
 static int run(struct job *job)
 {
     bool fits;
+    bool unsettled;
     bool plain = !S_ISREG(job->attr.mode);
-    int ret;
+    int ret = 0;
 
     mutex_lock(&job->fs->lock);
     fits = upload_fits(job);
+    unsettled = fs_rec(job->fs, job->node)->attempt != 0;
+    publish_mark_attempt(job->fs, fs_rec(job->fs, job->node), job->size);
     mutex_unlock(&job->fs->lock);
+    if (unsettled) {
+        ret = publish_settle_now(job->fs, job->node, job->key);
+    }
+    if (ret != 0) {
+        return ret;
+    }
     if (!fits) {
         return -EIO; /* data_truncate's caller has published before it cut; never reached */
     }
     ret = plain || (job->size <= small_part && job->upload == 0) ? put_whole(job, job->key, true)
                                                                  : put_parts(job);
-    if (ret == -ESTALE || ret == -EEXIST || (ret == -ENOENT && !job->is_new)) {
-        return keep_conflict(job);
+    if (ret == -ESTALE || ret == -EEXIST || ret == -ENOENT) {
+        int settled =
+            publish_settle_now(job->fs, job->node, job->key); /* an attempt that came late */
+
+        return settled != 0 ? settled : ret == -ENOENT && job->is_new ? ret : keep_conflict(job);
     }
     return ret;
 }
@@ -530,7 +530,10 @@ static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? run(&job) : ret;
     mutex_lock(&fs->lock);
-    if (ret == 0) {
+    if (ret == -EAGAIN) {
+        *ret_again = true; /* on another base */
+        ret = 0;
+    } else if (ret == 0) {
         published(&job);
         *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
     }
@@ -704,7 +707,7 @@ void publish_stream(struct fs *fs, struct node *node)
     uint32_t part = 1;
     uint64_t offset;
 
-    if (rec->base_valid > 0 || node->publishing || node->streaming > 0 ||
+    if (rec->base_valid > 0 || rec->attempt != 0 || node->publishing || node->streaming > 0 ||
         (rec->flags & (INODE_LOST | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
         rec->size < 2 * small_part) {
         return;

@@ -131,15 +131,24 @@ int run_held(int holder_fd)
     }
     ret = start_held(&life, &err);
     if (ret != 0) {
-        (void)error_set(&err, ret, "%s", error_text(&err, ret));
+        if (err.code == 0) { /* the text must not be printed into itself */
+            (void)error_set(&err, ret, "%s", error_text(NULL, ret));
+        }
         log_error("cannot mount", "error", err.text, NULL);
         held_failed(life.held, &err);
         return 1; /* the kernel's side stays with the holder: nothing to take down here */
     }
     ret = session_wait(life.session, UINT64_MAX);
     log_info("mounter ends", "reason", ret == -ENODEV ? "unmounted" : "asked to", NULL);
+    if (ret == -ENODEV) { /* by somebody who did not ask us first: the holder forgets with us */
+        ret = fs_drain(life.fs, DRAIN_MS);
+        if (ret != 0) {
+            log_error("unmounted with files that are not in the store", "error",
+                      error_text(NULL, ret), NULL);
+        }
+    }
     /* State and what is in flight lie in kept memory: ending here is what a crash would be. */
-    _exit(0);
+    _exit(ret == 0 ? 0 : 1);
 }
 
 /* ---- without a holder ---- */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 1,
+    STATE_VERSION = 2,
     INODES_DEFAULT = 4 * 1024 * 1024,
     LOG_SIZE = 64 * 1024,
     CELL_TEXT = 28,

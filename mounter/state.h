@@ -77,6 +77,8 @@ struct inode_rec {
     int64_t mtime_ns, ctime_ns, atime_ns;
     int64_t dirty_since_ns; /* realtime; 0: clean */
     char etag[STATE_ETAG_SIZE];
+    uint64_t token;   /* of the next publication, in the object's metadata; 0: none yet */
+    uint64_t attempt; /* 0: none is unsettled; else 1 + the bytes of what was sent that count */
 };
 
 struct block_extent {

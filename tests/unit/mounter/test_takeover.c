@@ -10,7 +10,8 @@
  *
  * The same file system and the same programs serve tests/integration/test_holder.py, which lets
  * the real holder do the killing: `test_takeover --holder-fd=3` is a mounter, and
- * `test_takeover --work DIRECTORY SECONDS` works there and says what it has seen.
+ * `test_takeover --work DIRECTORY SECONDS` works there and says what it has seen;
+ * `--make-bucket` serves test_kill_mounter.py.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -33,9 +34,11 @@
 #include "mounter/keep.h"
 #include "mounter/pending.h"
 #include "mounter/session.h"
+#include "objstore/objstore_call.h"
 #include "test.h"
 #include "util/clock.h"
 #include "util/mutex.h"
+#include "volume/open.h"
 
 enum {
     WORKERS = 3,
@@ -411,6 +414,23 @@ static int work(char *directory, long seconds)
     return failures;
 }
 
+/* For test_kill_mounter.py: a store to mount from, before any server of ours runs. */
+static int make_bucket(const char *location, const char *bucket)
+{
+    struct volume_open_config config = {.location = location};
+    struct objstore_request create = {.op = OBJSTORE_BUCKET_CREATE, .bucket = bucket};
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore *store = NULL;
+    struct error err = ERROR_INIT;
+    int r = volume_open_store(&config, &store, &err);
+
+    if (r == 0) {
+        r = objstore_call(store, &create, &answer);
+        objstore_free(store);
+    }
+    return r < 0 ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +440,9 @@ int main(int argc, char **argv)
 
     if (argc == 2 && strncmp(argv[1], "--holder-fd=", 12) == 0) {
         return be_mounter((int)strtol(argv[1] + 12, NULL, 10));
+    }
+    if (argc == 4 && strcmp(argv[1], "--make-bucket") == 0) {
+        return make_bucket(argv[2], argv[3]);
     }
     if (argc == 4 && strcmp(argv[1], "--work") == 0) {
         return work(argv[2], strtol(argv[3], NULL, 10));

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvol-mount is killed again and again while programs write and verify: they see no error.
+
+test_holder.py does the same with a tiny file system and more kinds of death; this is the real one,
+on a directory store, under fio --verify.
+"""
+import json
+import os
+import random
+import subprocess
+import time
+
+import pytest
+
+import holder_client
+from conftest import BIN, mounts_below, program, tool, wait_until
+
+HELPER = BIN.parent / "tests" / "unit" / "mounter" / "test_takeover"
+
+
+class Mount:
+    def __init__(self, workdir, processes, *options, **mount_options):
+        self.target = workdir / "target"
+        self.target.mkdir()
+        store = workdir / "store"
+        subprocess.run([HELPER, "--make-bucket", f"dir://{store}", "bucket"], check=True, timeout=20)
+        self.config = json.dumps({"location": f"dir://{store}/bucket", "options": mount_options})
+        self.process = processes.start([program("skyvol-holder"), "--socket", workdir / "h.sock",
+                                        "--crash-limit", "1000", *options], "holder")
+        self.log = workdir / "holder.log"
+        wait_until(lambda: "holder is ready" in self.log.read_text(), what="holder",
+                   process=self.process)
+        self.client = holder_client.Holder(workdir / "h.sock")
+        self.mount()
+
+    def mount(self):
+        self.client.mount("v1", self.target, self.config)
+
+    def unmount(self):
+        self.client.unmount("v1", drain_ms=30000)
+
+    def kill(self):
+        """Seconds from the kill to the next answered request."""
+        pid = self.client.status("v1")["mounter"]
+        if not pid:
+            return None
+        start = time.monotonic()
+        holder_client.kill9(pid)
+        os.statvfs(self.target)
+        return time.monotonic() - start
+
+
+@pytest.fixture
+def mount(workdir, processes):
+    made = []
+
+    def make(*options, **mount_options):
+        made.append(Mount(workdir, processes, *options, **mount_options))
+        return made[-1]
+
+    yield make
+    for point in mounts_below(workdir):
+        subprocess.run(["umount", "-l", point], check=False, timeout=20)
+
+
+FIO = ["--rw=randrw", "--bsrange=4k-256k", "--size=24m", "--numjobs=4", "--verify=crc32c",
+       "--verify_fatal=1", "--group_reporting"]
+
+
+@pytest.mark.parametrize("sync", ["fsync", "close"])
+@pytest.mark.parametrize("resend", ["true", "false"])
+def test_fifty_kills_under_fio_verify(mount, workdir, resend, sync):
+    one = mount(f"--resend={resend}", sync=sync)
+    log = workdir / "fio.log"
+    pauses, runs = [], 0
+    while len(pauses) < 50:
+        with open(log, "ab") as out:
+            fio = subprocess.Popen([tool("fio"), "--name=v", f"--directory={one.target}", *FIO,
+                                    "--verify_backlog=64", "--fsync=64", "--end_fsync=1"],
+                                   stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+        runs += 1
+        while fio.poll() is None and len(pauses) < 50:
+            time.sleep(random.uniform(0.05, 0.3))
+            pause = one.kill()
+            pauses += [pause] if pause is not None else []
+        assert fio.wait(120) == 0, log.read_text()[-3000:]
+    pauses.sort()
+    print(f"resend={resend} sync={sync}: 50 kills in {runs} runs of fio; kill to next answer: "
+          f"median {pauses[25] * 1000:.0f} ms, worst {pauses[-1] * 1000:.0f} ms")
+    assert "conflict" not in one.log.read_text()
+    sums = digests(one.target)
+    assert len(sums) == 4
+    one.unmount()
+    one.mount()
+    assert digests(one.target) == sums, "the store has what the mount showed"
+    one.unmount()
+
+
+def digests(directory):
+    names = sorted(os.listdir(directory))
+    out = subprocess.run(["sha256sum", *names], cwd=directory, check=True, timeout=60,
+                         capture_output=True, text=True).stdout
+    return dict(reversed(line.split()) for line in out.splitlines())
+
+
+def test_names_are_changed_exactly_once(mount):
+    """O_EXCL, rename, unlink, mkdir, rmdir: done twice, each would fail."""
+    one = mount(sync="fsync")
+    end = time.monotonic() + 10
+    kill_at = time.monotonic() + 0.2
+    rounds = kills = 0
+    while time.monotonic() < end:
+        a, b, d = (one.target / f"{n}{rounds % 5}" for n in "abd")
+        d.mkdir()
+        with open(a, "x", encoding="ascii") as f:
+            f.write(str(rounds))
+        os.rename(a, d / "x")
+        os.rename(d / "x", b)
+        assert b.read_text() == str(rounds)
+        assert not a.exists()
+        b.unlink()
+        d.rmdir()
+        rounds += 1
+        if time.monotonic() > kill_at:
+            # A thread of the kernel's side is never in between here: kill from another process.
+            subprocess.Popen(["sh", "-c", f"sleep 0.0{random.randint(0, 9)}; "
+                              f"kill -9 {one.client.status('v1')['mounter']}"],
+                             stderr=subprocess.DEVNULL)
+            kills += 1
+            kill_at = time.monotonic() + 0.15
+    print(f"{rounds} rounds, {kills} kills")
+    assert rounds > 50 and kills > 20
+    assert os.listdir(one.target) == []
+    one.unmount()
