@@ -24,6 +24,7 @@ struct command {
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 extern const struct command command_certs;
+extern const struct command command_csi;
 
 /* Walk the words down the tree and run. With --help, no word or an unknown one: the list of what
  * there is. `path` is what has been walked ("skyvolctl"). */
