@@ -193,6 +193,9 @@ static void copy_sources_come_in_several_spellings(UNUSED void **state)
 
 /* ---- conditions.h ---- */
 
+#define NO_ZONE "Sun, 06 Nov 1994 08:49:37"
+#define NO_SUCH_DAY "Sun, 32 Nov 1994 08:49:37 GMT"
+
 static void http_dates_are_read_in_all_three_forms(UNUSED void **state)
 {
     static const char *const good[] = {"Sun, 06 Nov 1994 08:49:37 GMT",
@@ -200,9 +203,8 @@ static void http_dates_are_read_in_all_three_forms(UNUSED void **state)
                                        "Sun Nov  6 08:49:37 1994"};
     static const char *const bad[] = {"",
                                       "Sun",
-                                      "Sun, 06 Nov 1994 08:49:37",
-                                      "Sun, 32 Nov 1994 "
-                                      "08:49:37 GMT",
+                                      NO_ZONE,
+                                      NO_SUCH_DAY,
                                       "Sun, 06 Nov 1994 25:49:37 GMT",
                                       "Sun, 06 Xxx 1994 08:49:37 GMT",
                                       "784111777",
