@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "csi/serve.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "csi/identity.h"
+#include "csi/secrets.h"
+#include "util/log.h"
+#include "util/signals.h"
+#include "util/status.h"
+
+enum { POOLS_MAX = 8, META_TIMEOUT_MS = 55000, DRAIN_MS = 10000, QUICK_THREADS = 4 };
+
+struct serving {
+    struct csi_identity identity;
+    struct metrics *metrics;
+    struct status *status;
+    struct signals *signals;
+    struct csi_meta meta;
+    struct rpc_server *server;
+    bool started;
+};
+
+/* unix:///path, unix:/path and /path as lib/rpc wants it. */
+static int unix_address(const char *endpoint, char **ret, struct error *err)
+{
+    const char *path = endpoint;
+
+    if (path == NULL || path[0] == '\0') {
+        return error_set(err, -EINVAL, "no endpoint: set --endpoint or CSI_ENDPOINT");
+    }
+    if (strncmp(path, "unix:", 5) == 0) {
+        path += 5;
+        while (path[0] == '/' && path[1] == '/') {
+            path++;
+        }
+    }
+    if (path[0] != '/') {
+        return error_set(err, -EINVAL, "endpoint '%.128s': a unix socket is needed, unix:///path",
+                         endpoint);
+    }
+    return asprintf(ret, "unix:%s", path) < 0 ? -ENOMEM : 0;
+}
+
+static int connect_meta(const struct csi_serve_config *config, struct serving *s, struct error *err)
+{
+    struct rpc_tls tls = {
+        .ca_file = config->ca, .cert_file = config->cert, .key_file = config->key};
+    struct rpc_client_config client = {
+        .target = config->meta,
+        .tls = config->ca != NULL ? &tls : NULL,
+        .server_name = config->meta_name,
+    };
+
+    s->meta.timeout_ms = META_TIMEOUT_MS;
+    return config->meta != NULL ? rpc_client_new(&client, &s->meta.client, err) : 0;
+}
+
+static int start(const struct csi_serve_config *config, const struct csi_serve_hooks *hooks,
+                 struct serving *s, struct error *err)
+{
+    AUTOFREE char *address = NULL;
+    const char *endpoint = config->endpoint != NULL ? config->endpoint : getenv("CSI_ENDPOINT");
+    struct rpc_pool pools[POOLS_MAX] = {{.name = CSI_POOL_QUICK, .threads = QUICK_THREADS}};
+    const char *listen[] = {NULL, NULL};
+    struct rpc_server_config server = {.listen = listen, .pools = pools, .pool_count = 1};
+    int r = unix_address(endpoint, &address, err);
+
+    for (size_t i = 0; i < hooks->pool_count && server.pool_count < POOLS_MAX; i++) {
+        pools[server.pool_count++] = hooks->pools[i];
+    }
+    listen[0] = address;
+    server.metrics = s->metrics;
+    r = r < 0 ? r : csi_identity_check(config->driver, err);
+    r = r < 0 ? r : connect_meta(config, s, err);
+    r = r < 0 ? r : rpc_server_new(&server, &s->server, err);
+    r = r < 0 ? r : csi_identity_add(s->server, &s->identity, err);
+    r = r < 0 ? r : hooks->add(s->server, &s->meta, hooks->context, err);
+    r = r < 0 ? r : rpc_server_start(s->server, err);
+    s->started = r == 0;
+    if (r == 0 && config->status != NULL) {
+        struct status_config status = {.address = config->status, .metrics = s->metrics};
+
+        r = status_new(&status, &s->status, err);
+    }
+    return r;
+}
+
+static int stop(struct serving *s, const struct csi_serve_hooks *hooks)
+{
+    int r = s->started ? rpc_server_drain(s->server, DRAIN_MS) : 0;
+
+    status_free(s->status);
+    if (r < 0) {
+        log_error("a call has ignored its end", "what", "the process ends without cleaning up",
+                  NULL);
+        return r;
+    }
+    rpc_server_free(s->server);
+    if (hooks->drained != NULL) {
+        hooks->drained(hooks->context);
+    }
+    rpc_client_free(s->meta.client);
+    signals_free(s->signals);
+    metrics_free(s->metrics);
+    return 0;
+}
+
+int csi_serve(const struct csi_serve_config *config, const struct csi_serve_hooks *hooks,
+              struct error *err)
+{
+    struct serving s = {.identity = {.name = config->driver}};
+    enum log_level level = LOG_INFO;
+    int r;
+
+    if (log_parse_level(config->log_level, &level) < 0) {
+        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    }
+    log_set_level(level);
+    signals_block();
+    r = csi_secrets_init();
+    r = r < 0 ? r : metrics_new(&s.metrics);
+    r = r < 0 ? r : signals_new(&(struct signals_config){.context = NULL}, &s.signals);
+    r = r < 0 ? r : start(config, hooks, &s, err);
+    if (r == 0) {
+        atomic_store(&s.identity.ready, true);
+        log_info("ready", "driver", config->driver, NULL);
+        signals_wait_stop(s.signals);
+        log_info("drains", NULL);
+    }
+    return stop(&s, hooks) < 0 && r == 0 ? -ETIMEDOUT : r;
+}

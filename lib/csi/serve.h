@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.h - what controller and node plugin do alike: start, serve on CSI_ENDPOINT, drain, end.
+ *
+ *     struct config { struct csi_serve_config serve; ... };
+ *     static const struct option_spec specs[] = {CSI_SERVE_OPTIONS(struct config, serve), ...};
+ *
+ *     r = csi_serve(&config.serve, &(struct csi_serve_hooks){.add = add, .context = x}, &err);
+ */
+#ifndef CSI_SERVE_H
+#define CSI_SERVE_H
+
+#include "csi/meta.h"
+#include "rpc/server.h"
+#include "util/options.h"
+
+struct csi_serve_config {
+    char *endpoint; /* unix:///csi/csi.sock; CSI_ENDPOINT when it is not given */
+    char *driver;   /* the driver's name */
+    char *meta;     /* the metaserver's address; NULL: none */
+    char *meta_name;
+    char *ca, *cert, *key; /* mTLS to the metaserver */
+    char *status;          /* address of /metrics and /healthz; NULL: none */
+    char *log_level;
+};
+
+#define CSI_SERVE_OPTIONS(config, member)                                                          \
+    OPTION(config, member.endpoint, OPTION_STRING, "endpoint", "ADDRESS", NULL,                    \
+           "unix socket of the CSI services (default: CSI_ENDPOINT)"),                             \
+        OPTION(config, member.driver, OPTION_STRING, "driver", "NAME", "csi.skyvol.io",            \
+               "name of the CSI driver"),                                                          \
+        OPTION(config, member.meta, OPTION_STRING, "meta", "ADDRESS", NULL,                        \
+               "skyvol-meta: host:port or unix:/path"),                                            \
+        OPTION(config, member.meta_name, OPTION_STRING, "meta-name", "NAME", NULL,                 \
+               "name in skyvol-meta's certificate (default: its host)"),                           \
+        OPTION(config, member.ca, OPTION_STRING, "tls-ca", "FILE", NULL,                           \
+               "authority of skyvol-meta's certificate"),                                          \
+        OPTION(config, member.cert, OPTION_STRING, "tls-cert", "FILE", NULL,                       \
+               "our certificate for skyvol-meta"),                                                 \
+        OPTION(config, member.key, OPTION_STRING, "tls-key", "FILE", NULL, "its private key"),     \
+        OPTION(config, member.status, OPTION_STRING, "status", "ADDRESS", NULL,                    \
+               "serve /metrics and /healthz there"),                                               \
+        OPTION(config, member.log_level, OPTION_STRING, "log-level", "LEVEL", "info",              \
+               "error, warn, info or debug")
+
+struct csi_serve_hooks {
+    /* Add the services; `meta` lives until the server has drained. */
+    int (*add)(struct rpc_server *server, const struct csi_meta *meta, void *context,
+               struct error *err);
+    void (*drained)(void *context); /* may be NULL */
+    void *context;
+    const struct rpc_pool *pools; /* besides "quick" */
+    size_t pool_count;
+};
+
+/* Returns after SIGTERM and a drain. Errors with err. */
+int csi_serve(const struct csi_serve_config *config, const struct csi_serve_hooks *hooks,
+              struct error *err) __attribute__((warn_unused_result));
+
+#endif
