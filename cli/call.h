@@ -13,8 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/cleanup.h"
 #include "util/error.h"
 #include "util/options.h"
+
+DEFINE_CLEANUP(cJSON *, cJSON_Delete); /* CLEANUP(cJSON_Delete_p) cJSON *json */
 
 /* Where and how to call; embedded in a command's options, filled by CALL_OPTIONS. */
 struct call_options {

@@ -25,6 +25,10 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 extern const struct command command_certs;
 extern const struct command command_csi;
+extern const struct command command_store;
+extern const struct command command_volume;
+extern const struct command command_backup;
+extern const struct command command_rebuild;
 
 /* Walk the words down the tree and run. With --help, no word or an unknown one: the list of what
  * there is. `path` is what has been walked ("skyvolctl"). */

@@ -12,8 +12,8 @@
 
 #include <csi.pb-c.h>
 
-#include "cli/call.h"
 #include "cli/command.h"
+#include "cli/meta.h"
 #include "cli/output.h"
 #include "util/cleanup.h"
 
@@ -46,8 +46,6 @@ struct options {
     bool json;
 };
 
-DEFINE_CLEANUP(cJSON *, cJSON_Delete);
-
 #define O(member, type, name, value, fallback, help)                                               \
     OPTION(struct options, member, type, name, value, fallback, help)
 #define SECRETS                                                                                    \
@@ -75,19 +73,6 @@ struct recipe {
     bool capability_list;
 };
 
-static int add_text(cJSON *json, const char *name, const char *text)
-{
-    return text == NULL || cJSON_AddStringToObject(json, name, text) != NULL ? 0 : -ENOMEM;
-}
-
-static int add_number(cJSON *json, const char *name, uint64_t n)
-{
-    char text[24];
-
-    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)n);
-    return n == 0 ? 0 : add_text(json, name, text);
-}
-
 static int add_capability(cJSON *json, const struct recipe *recipe, const struct options *o)
 {
     cJSON *one = cJSON_CreateObject();
@@ -96,7 +81,7 @@ static int add_capability(cJSON *json, const struct recipe *recipe, const struct
     cJSON *flags;
     bool ok;
 
-    if (mode == NULL || mount == NULL || add_text(mode, "mode", o->access_mode) < 0) {
+    if (mode == NULL || mount == NULL || meta_set_text(mode, "mode", o->access_mode) < 0) {
         cJSON_Delete(one);
         return -ENOMEM;
     }
@@ -145,23 +130,23 @@ static int build(const struct recipe *recipe, const struct options *o, cJSON *js
     int r = 0;
 
     if (recipe->word_field != NULL) {
-        r = add_text(json, recipe->word_field, o->words.items[1]);
+        r = meta_set_text(json, recipe->word_field, o->words.items[1]);
     }
     if (r == 0 && (o->size > 0 || o->limit > 0)) {
         range = cJSON_AddObjectToObject(json, "capacityRange");
-        r = range == NULL ? -ENOMEM : add_number(range, "requiredBytes", o->size);
-        r = r < 0 ? r : add_number(range, "limitBytes", o->limit);
+        r = range == NULL ? -ENOMEM : meta_set_number(range, "requiredBytes", o->size);
+        r = r < 0 ? r : meta_set_number(range, "limitBytes", o->limit);
     }
     r = r < 0 ? r : call_add_map(json, "parameters", &o->parameters, err);
     r = r < 0 ? r : call_add_map(json, "volumeContext", &o->context, err);
-    r = r < 0 ? r : add_text(json, "stagingTargetPath", o->staging);
+    r = r < 0 ? r : meta_set_text(json, "stagingTargetPath", o->staging);
     r = r < 0 ? r
-              : add_text(json,
-                         recipe->service == &csi__v1__node__descriptor &&
-                                 strcmp(recipe->method, "NodeGetVolumeStats") == 0
-                             ? "volumePath"
-                             : "targetPath",
-                         o->target);
+              : meta_set_text(json,
+                              recipe->service == &csi__v1__node__descriptor &&
+                                      strcmp(recipe->method, "NodeGetVolumeStats") == 0
+                                  ? "volumePath"
+                                  : "targetPath",
+                              o->target);
     if (r == 0 && o->readonly && cJSON_AddTrueToObject(json, "readonly") == NULL) {
         r = -ENOMEM;
     }
@@ -374,13 +359,6 @@ static int run_call(int argc, char *const *argv)
     return status;
 }
 
-static const char *text_of(const cJSON *json, const char *name)
-{
-    const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(json, name));
-
-    return text != NULL ? text : "";
-}
-
 /* One page of ListVolumes into `all`; the next token into token (freed before), "" at the end. */
 static int list_page(const struct options *o, cJSON *all, char **token, struct error *err)
 {
@@ -393,7 +371,7 @@ static int list_page(const struct options *o, cJSON *all, char **token, struct e
                         .in = in};
     cJSON *entries;
     cJSON *entry;
-    int r = in != NULL && add_text(in, "startingToken", *token) == 0 ? 0 : -ENOMEM;
+    int r = in != NULL && meta_set_text(in, "startingToken", *token) == 0 ? 0 : -ENOMEM;
 
     r = r < 0 ? r : call_json(&call, &reply, err);
     if (r < 0) {
@@ -404,7 +382,7 @@ static int list_page(const struct options *o, cJSON *all, char **token, struct e
         (void)cJSON_AddItemToArray(all, entry);
     }
     free(*token);
-    *token = strdup(text_of(reply, "nextToken"));
+    *token = strdup(meta_text(reply, "nextToken"));
     return *token != NULL ? 0 : -ENOMEM;
 }
 
@@ -419,16 +397,15 @@ static int list_table(const cJSON *all)
     {
         const cJSON *volume = cJSON_GetObjectItemCaseSensitive(entry, "volume");
         const cJSON *context = cJSON_GetObjectItemCaseSensitive(volume, "volumeContext");
-        uint64_t bytes = 0;
+        uint64_t bytes = meta_number(volume, "capacityBytes");
 
-        if (options_parse_number(text_of(volume, "capacityBytes"), &bytes) == 0) {
+        size[0] = '\0';
+        if (bytes > 0) {
             output_bytes(bytes, size, sizeof(size));
-        } else {
-            size[0] = '\0';
         }
         r = r < 0 ? r
-                  : table_row(&table, text_of(volume, "volumeId"), size, text_of(context, "bucket"),
-                              text_of(context, "prefix"));
+                  : table_row(&table, meta_text(volume, "volumeId"), size,
+                              meta_text(context, "bucket"), meta_text(context, "prefix"));
     }
     if (r == 0) {
         table_print(&table, stdout);

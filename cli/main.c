@@ -4,18 +4,20 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/meta.h"
 #include "csi/secrets.h"
 
 int main(int argc, char **argv)
 {
-    const struct command below[] = {command_csi, command_certs};
+    const struct command below[] = {command_volume, command_store,  command_csi,
+                                    command_certs,  command_backup, command_rebuild};
     const struct command top = {
         .name = "skyvolctl",
         .summary = "Operate Skyvol: volumes, stores, certificates, and CSI calls by hand.",
         .below = below,
         .below_count = sizeof(below) / sizeof(below[0])};
 
-    if (csi_secrets_init() < 0) {
+    if (csi_secrets_init() < 0 || meta_secrets_init() < 0) {
         (void)fputs("skyvolctl: the table of secret fields is full\n", stderr);
         return EXIT_FAILED;
     }

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.c - skyvolctl store: add, list, show, delete. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/meta.h"
+#include "cli/output.h"
+#include "util/cleanup.h"
+
+struct options {
+    struct meta_options meta;
+    char *endpoint;
+    char *s3_region;
+    char *region;
+    char *credentials;
+    bool virtual_host_style;
+};
+
+#define STORES &skyvol__meta__v1__stores__descriptor
+
+/* The spellings of a key pair that people have in files: ours, and those of Secrets. */
+static int add_key(cJSON *out, const char *name, const cJSON *in, const char *const spellings[3])
+{
+    for (int i = 0; i < 3; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, spellings[i]);
+
+        if (cJSON_IsString(item)) {
+            return meta_set_text(out, name, item->valuestring);
+        }
+    }
+    return 0;
+}
+
+static int add_credentials(cJSON *request, const char *path, struct error *err)
+{
+    static const char *const access[] = {"accessKey", "accessKeyID", "access_key"};
+    static const char *const secret[] = {"secretKey", "secretAccessKey", "secret_key"};
+    static const char *const token[] = {"sessionToken", "SessionToken", "session_token"};
+    CLEANUP(cJSON_Delete_p) cJSON *in = NULL;
+    cJSON *out;
+    int r;
+
+    if (path == NULL) {
+        return 0;
+    }
+    r = call_read_json(path, &in, err);
+    if (r < 0) {
+        return r;
+    }
+    out = cJSON_AddObjectToObject(request, "credentials");
+    r = out != NULL ? add_key(out, "accessKey", in, access) : -ENOMEM;
+    r = r < 0 ? r : add_key(out, "secretKey", in, secret);
+    r = r < 0 ? r : add_key(out, "sessionToken", in, token);
+    if (r == 0 &&
+        (meta_text(out, "accessKey")[0] == '\0' || meta_text(out, "secretKey")[0] == '\0')) {
+        r = error_set(err, -EINVAL,
+                      "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
+    }
+    return r;
+}
+
+static int add(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = meta_new_request();
+    cJSON *store = cJSON_AddObjectToObject(in, "store");
+    int r = store != NULL ? 0 : -ENOMEM;
+
+    r = r < 0 ? r : meta_set_text(store, "name", o->meta.words.items[0]);
+    r = r < 0 ? r : meta_set_text(store, "location", o->meta.words.items[1]);
+    r = r < 0 ? r : meta_set_text(store, "endpoint", o->endpoint);
+    r = r < 0 ? r : meta_set_text(store, "s3Region", o->s3_region);
+    r = r < 0 ? r : meta_set_text(store, "region", o->region);
+    r = r < 0 ? r : meta_set_true(store, "virtualHostStyle", o->virtual_host_style);
+    r = r < 0 ? r : add_credentials(in, o->credentials, err);
+    return r < 0 ? r : meta_call(&o->meta, STORES, "AddStore", in, ret, err);
+}
+
+static int list(const struct options *o, cJSON **ret, struct error *err)
+{
+    return meta_call(&o->meta, STORES, "ListStores", NULL, ret, err);
+}
+
+static int show(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
+
+    return r < 0 ? r : meta_call(&o->meta, STORES, "GetStore", in, ret, err);
+}
+
+static int delete (const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = meta_new_request();
+    int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
+
+    return r < 0 ? r : meta_call(&o->meta, STORES, "DeleteStore", in, ret, err);
+}
+
+static int add_row(struct table *table, const cJSON *store)
+{
+    return table_row(
+        table, meta_text(store, "name"), meta_text(store, "location"), meta_text(store, "endpoint"),
+        meta_text(store, "region"),
+        cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(store, "hasCredentials")) ? "yes" : "no");
+}
+
+/* The "store" or the "stores" of an answer. */
+static int print_stores(const cJSON *reply)
+{
+    CLEANUP(table_done)
+    struct table table = TABLE_INIT("NAME", "LOCATION", "ENDPOINT", "REGION", "CREDENTIALS");
+    const cJSON *one = cJSON_GetObjectItemCaseSensitive(reply, "store");
+    const cJSON *all = cJSON_GetObjectItemCaseSensitive(reply, "stores");
+    const cJSON *store;
+    int r = one != NULL ? add_row(&table, one) : 0;
+
+    cJSON_ArrayForEach(store, all)
+    {
+        r = r < 0 ? r : add_row(&table, store);
+    }
+    if (r == 0 && (one != NULL || table.rows > 0)) {
+        table_print(&table, stdout);
+    }
+    return r;
+}
+
+static int run(const struct options_program *program, int argc, char *const *argv,
+               int (*work)(const struct options *o, cJSON **ret, struct error *err))
+{
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    struct options o = {0};
+    struct error err = ERROR_INIT;
+    int status;
+    int r = options_parse(program, argc, argv, &o, &err);
+
+    if (r != 0) {
+        return options_exit(program, r, &err);
+    }
+    r = work(&o, &reply, &err);
+    if (r < 0) {
+        status = command_fail(&err, r);
+    } else if (o.meta.json) {
+        status = output_json(TAKE(reply));
+    } else {
+        status = print_stores(reply) < 0 ? EXIT_FAILED : EXIT_DONE;
+    }
+    options_done(program, &o);
+    return status;
+}
+
+static int run_add(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {
+        META_OPTIONS(struct options, meta),
+        OPTION(struct options, endpoint, OPTION_STRING, "endpoint", "URL", NULL,
+               "of an S3 store; unset: AWS"),
+        OPTION(struct options, s3_region, OPTION_STRING, "s3-region", "REGION", NULL,
+               "region that requests are signed for"),
+        OPTION(struct options, region, OPTION_STRING, "region", "REGION", NULL,
+               "what placement calls it, such as aws:us-east-1"),
+        OPTION(struct options, virtual_host_style, OPTION_BOOL, "virtual-host-style", NULL, NULL,
+               "the bucket stands in the host name"),
+        OPTION(struct options, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
+               "JSON with accessKey and secretKey; - for stdin")};
+    static const struct options_program program = META_PROGRAM(
+        struct options, meta, "store add",
+        "Add a store: a location (s3:// or dir:///root) with its keys.", "NAME LOCATION", 2, 2);
+
+    return run(&program, argc, argv, add);
+}
+
+static int run_list(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "store list", "List the stores.", NULL, 0, 0);
+
+    return run(&program, argc, argv, list);
+}
+
+static int run_show(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "store show", "Show a store.", "NAME", 1, 1);
+
+    return run(&program, argc, argv, show);
+}
+
+static int run_delete(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
+    static const struct options_program program = META_PROGRAM(
+        struct options, meta, "store delete", "Forget a store that has no volume.", "NAME", 1, 1);
+
+    return run(&program, argc, argv, delete);
+}
+
+static const struct command below[] = {
+    {.name = "add", .summary = "add a store", .run = run_add},
+    {.name = "list", .summary = "list the stores", .run = run_list},
+    {.name = "show", .summary = "show a store", .run = run_show},
+    {.name = "delete", .summary = "forget a store", .run = run_delete},
+};
+
+const struct command command_store = {
+    .name = "store",
+    .summary = "endpoints with credentials, where volumes lie",
+    .below = below,
+    .below_count = sizeof(below) / sizeof(below[0]),
+};

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* volume.c - skyvolctl volume: create, list, show, expand, delete. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/command.h"
+#include "cli/meta.h"
+#include "cli/output.h"
+#include "util/cleanup.h"
+#include "util/clock.h"
+
+enum { PAGES_MAX = 10000, POLL_MS = 300 };
+
+struct options {
+    struct meta_options meta;
+    char *store;
+    char *bucket;
+    uint64_t size;
+    uint64_t limit;
+    uint64_t wait_ms;
+    bool adopt;
+    struct option_list parameters;
+};
+
+#define VOLUMES &skyvol__meta__v1__volumes__descriptor
+
+static int create(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
+
+    r = r < 0 ? r : meta_set_text(in, "store", o->store);
+    r = r < 0 ? r : meta_set_text(in, "bucket", o->bucket);
+    r = r < 0 ? r : meta_set_number(in, "requiredBytes", o->size);
+    r = r < 0 ? r : meta_set_number(in, "limitBytes", o->limit);
+    r = r < 0 ? r : meta_set_true(in, "adopt", o->adopt);
+    r = r < 0 ? r : call_add_map(in, "parameters", &o->parameters, err);
+    return r < 0 ? r : meta_call(&o->meta, VOLUMES, "CreateVolume", in, ret, err);
+}
+
+/* One page into `all`, its next token into *token. */
+static int list_page(const struct options *o, cJSON *all, char **token, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    cJSON *volumes;
+    cJSON *one;
+    int r = in != NULL ? meta_set_text(in, "token", *token) : -ENOMEM;
+
+    r = r < 0 ? r : meta_call(&o->meta, VOLUMES, "ListVolumes", in, &reply, err);
+    if (r < 0) {
+        return r;
+    }
+    volumes = cJSON_GetObjectItemCaseSensitive(reply, "volumes");
+    while ((one = cJSON_DetachItemFromArray(volumes, 0)) != NULL) {
+        (void)cJSON_AddItemToArray(all, one);
+    }
+    free(*token);
+    *token = strdup(meta_text(reply, "nextToken"));
+    return *token != NULL ? 0 : -ENOMEM;
+}
+
+static int list(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *reply = cJSON_CreateObject();
+    AUTOFREE char *token = strdup("");
+    cJSON *all = cJSON_AddArrayToObject(reply, "volumes");
+    int r = all != NULL && token != NULL ? 0 : -ENOMEM;
+
+    for (int page = 0; r == 0 && (page == 0 || token[0] != '\0'); page++) {
+        r = page < PAGES_MAX ? list_page(o, all, &token, err)
+                             : error_set(err, -EFBIG, "the list does not end");
+    }
+    if (r == 0) {
+        *ret = TAKE(reply);
+    }
+    return r;
+}
+
+static int show(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *reply = cJSON_CreateObject();
+    cJSON *volume = NULL;
+    int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
+
+    if (r < 0) {
+        return r;
+    }
+    if (!cJSON_AddItemToObject(reply, "volume", volume)) {
+        cJSON_Delete(volume);
+        return -ENOMEM;
+    }
+    *ret = TAKE(reply);
+    return 0;
+}
+
+static int expand(const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
+    int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
+
+    r = r < 0 ? r : meta_set_text(in, "id", meta_text(volume, "id"));
+    r = r < 0 ? r : meta_set_number(in, "requiredBytes", o->size);
+    return r < 0 ? r : meta_call(&o->meta, VOLUMES, "ExpandVolume", in, ret, err);
+}
+
+/* How far the deletion is, for the bar: of `objects`, which may not be known (0). */
+static void show_progress(const struct options *o, const char *id, uint64_t objects)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
+    struct error err = ERROR_INIT;
+
+    if (meta_find_volume(&o->meta, id, &volume, &err) == 0) {
+        progress_show("deleting", meta_number(volume, "objectsDeleted"), objects);
+    }
+}
+
+static uint64_t count_objects(const struct options *o, const char *id)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    struct error err = ERROR_INIT;
+
+    if (in == NULL || meta_set_text(in, "id", id) < 0 ||
+        meta_call(&o->meta, VOLUMES, "GetUsage", in, &reply, &err) < 0) {
+        return 0;
+    }
+    return meta_number(reply, "objects");
+}
+
+/* DeleteVolume answers ABORTED until the volume is gone: ask again until wait_ms are over. */
+static int delete_until_gone(const struct options *o, const char *id, cJSON **ret,
+                             struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    uint64_t until = clock_monotonic_ms(clock_real()) + o->wait_ms;
+    uint64_t objects = count_objects(o, id);
+    bool shown = false;
+    int r = in != NULL ? meta_set_text(in, "id", id) : -ENOMEM;
+
+    while (r == 0) {
+        r = meta_call(&o->meta, VOLUMES, "DeleteVolume", in, ret, err);
+        if (r != -EAGAIN || clock_monotonic_ms(clock_real()) >= until) {
+            break;
+        }
+        r = 0;
+        shown = true;
+        show_progress(o, id, objects);
+        (void)usleep(POLL_MS * 1000);
+    }
+    if (shown) {
+        progress_end();
+    }
+    return r;
+}
+
+static int delete (const struct options *o, cJSON **ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
+    int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
+
+    return r < 0 ? r : delete_until_gone(o, meta_text(volume, "id"), ret, err);
+}
+
+static const char *state_of(const cJSON *volume)
+{
+    const char *state = meta_text(volume, "state");
+
+    return strcmp(state, "VOLUME_READY") == 0      ? "ready"
+           : strcmp(state, "VOLUME_CREATING") == 0 ? "creating"
+           : strcmp(state, "VOLUME_DELETING") == 0 ? "deleting"
+                                                   : "unknown";
+}
+
+static int add_row(struct table *table, const cJSON *volume)
+{
+    char size[32] = "";
+    uint64_t bytes = meta_number(volume, "sizeBytes");
+
+    if (bytes > 0) {
+        output_bytes(bytes, size, sizeof(size));
+    }
+    return table_row(table, meta_text(volume, "id"), meta_text(volume, "name"), state_of(volume),
+                     size, meta_text(volume, "store"), meta_text(volume, "bucket"),
+                     meta_text(volume, "prefix"), meta_text(volume, "message"));
+}
+
+/* The "volume" or the "volumes" of an answer. */
+static int print_volumes(const cJSON *reply)
+{
+    CLEANUP(table_done)
+    struct table table =
+        TABLE_INIT("ID", "NAME", "STATE", "SIZE", "STORE", "BUCKET", "PREFIX", "MESSAGE");
+    const cJSON *one = cJSON_GetObjectItemCaseSensitive(reply, "volume");
+    const cJSON *volume;
+    int r = one != NULL ? add_row(&table, one) : 0;
+
+    cJSON_ArrayForEach(volume, cJSON_GetObjectItemCaseSensitive(reply, "volumes"))
+    {
+        r = r < 0 ? r : add_row(&table, volume);
+    }
+    if (r == 0 && table.rows > 0) {
+        table_print(&table, stdout);
+    }
+    return r;
+}
+
+static int run(const struct options_program *program, int argc, char *const *argv,
+               int (*work)(const struct options *o, cJSON **ret, struct error *err))
+{
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    struct options o = {0};
+    struct error err = ERROR_INIT;
+    int status;
+    int r = options_parse(program, argc, argv, &o, &err);
+
+    if (r != 0) {
+        return options_exit(program, r, &err);
+    }
+    r = work(&o, &reply, &err);
+    if (r < 0) {
+        status = command_fail(&err, r);
+    } else if (o.meta.json) {
+        status = output_json(TAKE(reply));
+    } else {
+        status = print_volumes(reply) < 0 ? EXIT_FAILED : EXIT_DONE;
+    }
+    options_done(program, &o);
+    return status;
+}
+
+#define SIZE                                                                                       \
+    OPTION(struct options, size, OPTION_SIZE, "size", "SIZE", NULL,                                \
+           "bytes that are needed, such as 10GiB")
+
+static int run_create(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {
+        META_OPTIONS(struct options, meta),
+        SIZE,
+        OPTION(struct options, limit, OPTION_SIZE, "limit", "SIZE", NULL,
+               "bytes that it may not exceed"),
+        OPTION(struct options, store, OPTION_STRING, "store", "NAME", NULL,
+               "where it lies; unset: the store \"default\""),
+        OPTION(struct options, bucket, OPTION_STRING, "bucket", "BUCKET", NULL,
+               "make a prefix in this bucket; unset: a bucket of its own"),
+        OPTION(struct options, adopt, OPTION_BOOL, "adopt", NULL, NULL,
+               "take over what is not empty; it is then never deleted by us"),
+        OPTION(struct options, parameters, OPTION_LIST, "parameter", "KEY=VALUE", NULL,
+               "as in a StorageClass; repeat")};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "volume create",
+                     "Create a volume; the same name again gives the same volume.", "NAME", 1, 1);
+
+    return run(&program, argc, argv, create);
+}
+
+static int run_list(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "volume list", "List the volumes.", NULL, 0, 0);
+
+    return run(&program, argc, argv, list);
+}
+
+static int run_show(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "volume show", "Show a volume.", "ID-OR-NAME", 1, 1);
+
+    return run(&program, argc, argv, show);
+}
+
+static int run_expand(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {META_OPTIONS(struct options, meta), SIZE};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "volume expand", "Grow a volume.", "ID-OR-NAME", 1, 1);
+
+    return run(&program, argc, argv, expand);
+}
+
+static int run_delete(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {
+        META_OPTIONS(struct options, meta),
+        OPTION(struct options, wait_ms, OPTION_DURATION_MS, "wait", "TIME", "1h",
+               "how long to wait until it is gone; the deletion goes on without us")};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "volume delete",
+                     "Delete a volume and all that is in it.", "ID-OR-NAME", 1, 1);
+
+    return run(&program, argc, argv, delete);
+}
+
+static const struct command below[] = {
+    {.name = "create", .summary = "create a volume", .run = run_create},
+    {.name = "list", .summary = "list the volumes", .run = run_list},
+    {.name = "show", .summary = "show a volume", .run = run_show},
+    {.name = "expand", .summary = "grow a volume", .run = run_expand},
+    {.name = "delete", .summary = "delete a volume and what is in it", .run = run_delete},
+};
+
+const struct command command_volume = {
+    .name = "volume",
+    .summary = "volumes: buckets and prefixes that pods mount",
+    .below = below,
+    .below_count = sizeof(below) / sizeof(below[0]),
+};
