@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "metaserver/db.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "util/mutex.h"
+#include "util/random.h"
+
+enum { BUSY_TIMEOUT_MS = 10000, APPLICATION_ID = 0x534b594d /* "SKYM" */, BACKUP_PAGES = 1024 };
+
+struct db {
+    struct mutex lock;
+    sqlite3 *sqlite;
+    char incarnation[RANDOM_ID_SIZE];
+};
+
+static const char *const migrations[DB_VERSION] = {
+    "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE store(name TEXT PRIMARY KEY, location TEXT NOT NULL, endpoint TEXT NOT NULL,"
+    " s3_region TEXT NOT NULL, region TEXT NOT NULL, virtual_host INTEGER NOT NULL,"
+    " sealed BLOB, created_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE volume(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,"
+    " bucket TEXT NOT NULL, prefix TEXT NOT NULL, size_bytes INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, adopted INTEGER NOT NULL, own_bucket INTEGER NOT NULL,"
+    " adopt_asked INTEGER NOT NULL, parameters TEXT NOT NULL, created_ns INTEGER NOT NULL,"
+    " deleted INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
+    "CREATE INDEX volume_store ON volume(store);"
+    "CREATE INDEX volume_state ON volume(state, id);",
+};
+
+static int errno_of(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_OK:
+    case SQLITE_ROW:
+    case SQLITE_DONE:
+        return 0;
+    case SQLITE_CONSTRAINT:
+        return -EEXIST;
+    case SQLITE_FULL:
+        return -ENOSPC;
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_CANTOPEN:
+        return -EACCES;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return -EUCLEAN;
+    default:
+        return -EIO;
+    }
+}
+
+static int execute(struct db *db, const char *sql)
+{
+    return errno_of(sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL));
+}
+
+static sqlite3_stmt *prepare(struct db *db, const char *sql)
+{
+    sqlite3_stmt *s = NULL;
+
+    return sqlite3_prepare_v2(db->sqlite, sql, -1, &s, NULL) == SQLITE_OK ? s : NULL;
+}
+
+static void text(sqlite3_stmt *s, int column, const char *value)
+{
+    (void)sqlite3_bind_text(s, column, value != NULL ? value : "", -1, SQLITE_STATIC);
+}
+
+/* Run to the end and release. `must_change`: -ENOENT when no row did. */
+static int finish(struct db *db, sqlite3_stmt *s, bool must_change)
+{
+    int code = sqlite3_step(s);
+    int changed = sqlite3_changes(db->sqlite);
+
+    (void)sqlite3_finalize(s);
+    if (code == SQLITE_DONE) {
+        return must_change && changed == 0 ? -ENOENT : 0;
+    }
+    return errno_of(code);
+}
+
+static const char *column(sqlite3_stmt *s, int index, struct arena *arena)
+{
+    const char *value = (const char *)sqlite3_column_text(s, index);
+
+    return arena_strdup(arena, value != NULL ? value : "");
+}
+
+static int read_number(struct db *db, const char *sql, int64_t *ret)
+{
+    sqlite3_stmt *s = prepare(db, sql);
+    int code = s != NULL ? sqlite3_step(s) : SQLITE_ERROR;
+
+    *ret = code == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
+    (void)sqlite3_finalize(s);
+    return errno_of(code);
+}
+
+static int migrate(struct db *db, struct error *err)
+{
+    int64_t version = 0;
+    int64_t application = 0;
+    char sql[96];
+    int ret = execute(db, "BEGIN IMMEDIATE");
+
+    ret = ret == 0 ? read_number(db, "PRAGMA user_version", &version) : ret;
+    ret = ret == 0 ? read_number(db, "PRAGMA application_id", &application) : ret;
+    if (ret == 0 && version != 0 && application != APPLICATION_ID) {
+        ret = error_set(err, -EUCLEAN, "the database is not one of skyvol-meta's");
+    } else if (ret == 0 && version > DB_VERSION) {
+        ret = error_set(err, -EUCLEAN,
+                        "the database has schema %lld, this program knows up to %d: use the newer "
+                        "program or restore an older backup",
+                        (long long)version, DB_VERSION);
+    }
+    for (int64_t i = version; ret == 0 && i < DB_VERSION; i++) {
+        ret = execute(db, migrations[i]);
+    }
+    if (ret == 0 && version < DB_VERSION) {
+        (void)snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; PRAGMA application_id=%d",
+                       DB_VERSION, APPLICATION_ID);
+        ret = execute(db, sql);
+    }
+    ret = ret == 0 ? execute(db, "COMMIT") : ret;
+    if (ret != 0) {
+        if (err != NULL && err->code == 0) {
+            (void)error_set(err, ret, "cannot prepare the database: %s",
+                            sqlite3_errmsg(db->sqlite));
+        }
+        (void)execute(db, "ROLLBACK");
+    }
+    return ret;
+}
+
+static int read_incarnation(struct db *db)
+{
+    sqlite3_stmt *s;
+    int code;
+
+    random_id(db->incarnation);
+    s = prepare(db, "INSERT OR IGNORE INTO meta VALUES('incarnation', ?1)");
+    if (s == NULL) {
+        return -EIO;
+    }
+    text(s, 1, db->incarnation);
+    code = finish(db, s, false);
+    s = code == 0 ? prepare(db, "SELECT value FROM meta WHERE name = 'incarnation'") : NULL;
+    if (s == NULL || sqlite3_step(s) != SQLITE_ROW) {
+        (void)sqlite3_finalize(s);
+        return -EIO;
+    }
+    (void)snprintf(db->incarnation, sizeof(db->incarnation), "%s",
+                   (const char *)sqlite3_column_text(s, 0));
+    (void)sqlite3_finalize(s);
+    return 0;
+}
+
+int db_open(const char *path, struct db **ret, struct error *err)
+{
+    CLEANUP(db_close_p) struct db *db = calloc(1, sizeof(*db));
+    int r;
+
+    if (db == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    mutex_init(&db->lock);
+    r = errno_of(sqlite3_open_v2(
+        path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
+    if (r == 0) {
+        (void)sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
+        (void)chmod(path, 0600);
+        r = execute(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                        "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON");
+    }
+    if (r != 0) {
+        return error_set(err, r, "cannot open the database %s: %s", path,
+                         sqlite3_errmsg(db->sqlite));
+    }
+    r = migrate(db, err);
+    if (r == 0) {
+        r = read_incarnation(db);
+    }
+    if (r == 0) {
+        *ret = TAKE(db);
+    }
+    return r;
+}
+
+void db_close(struct db *db)
+{
+    if (db != NULL) {
+        (void)sqlite3_close(db->sqlite);
+        mutex_done(&db->lock);
+        free(db);
+    }
+}
+
+const char *db_incarnation(const struct db *db)
+{
+    return db->incarnation;
+}
+
+/* ---- stores ---- */
+
+int db_store_add(struct db *db, const struct db_store *store)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "INSERT INTO store VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    if (s != NULL) {
+        text(s, 1, store->name);
+        text(s, 2, store->location);
+        text(s, 3, store->endpoint);
+        text(s, 4, store->s3_region);
+        text(s, 5, store->region);
+        (void)sqlite3_bind_int(s, 6, store->virtual_host_style);
+        if (store->sealed != NULL) {
+            (void)sqlite3_bind_blob(s, 7, store->sealed, (int)store->sealed_len, SQLITE_STATIC);
+        }
+        (void)sqlite3_bind_int64(s, 8, store->created_ns);
+        ret = finish(db, s, false);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+#define STORE_COLUMNS                                                                              \
+    "name, location, endpoint, s3_region, region, virtual_host, sealed, created_ns"
+
+static int read_store(sqlite3_stmt *s, struct arena *arena, struct db_store *ret)
+{
+    const void *sealed = sqlite3_column_blob(s, 6);
+
+    *ret = (struct db_store){
+        .name = column(s, 0, arena),
+        .location = column(s, 1, arena),
+        .endpoint = column(s, 2, arena),
+        .s3_region = column(s, 3, arena),
+        .region = column(s, 4, arena),
+        .virtual_host_style = sqlite3_column_int(s, 5) != 0,
+        .sealed_len = (size_t)sqlite3_column_bytes(s, 6),
+        .created_ns = sqlite3_column_int64(s, 7),
+    };
+    if (sealed != NULL) {
+        ret->sealed = arena_strndup(arena, sealed, ret->sealed_len);
+    }
+    return ret->name == NULL || ret->region == NULL || (sealed != NULL && ret->sealed == NULL)
+               ? -ENOMEM
+               : 0;
+}
+
+int db_store_get(struct db *db, const char *name, struct arena *arena, struct db_store *ret)
+{
+    sqlite3_stmt *s;
+    int r = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "SELECT " STORE_COLUMNS " FROM store WHERE name = ?1");
+    if (s != NULL) {
+        int code;
+
+        text(s, 1, name);
+        code = sqlite3_step(s);
+        r = code == SQLITE_ROW    ? read_store(s, arena, ret)
+            : code == SQLITE_DONE ? -ENOENT
+                                  : errno_of(code);
+        (void)sqlite3_finalize(s);
+    }
+    mutex_unlock(&db->lock);
+    return r;
+}
+
+int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, size_t *ret_len)
+{
+    struct db_store *stores = arena_array(arena, DB_LIST_MAX, sizeof(*stores));
+    sqlite3_stmt *s;
+    size_t count = 0;
+    int code = SQLITE_ERROR;
+    int r = stores == NULL ? -ENOMEM : 0;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "SELECT " STORE_COLUMNS " FROM store ORDER BY name");
+    while (r == 0 && s != NULL && count < DB_LIST_MAX && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        r = read_store(s, arena, &stores[count++]);
+    }
+    (void)sqlite3_finalize(s);
+    mutex_unlock(&db->lock);
+    *ret = stores;
+    *ret_len = count;
+    return r != 0 ? r : errno_of(code);
+}
+
+int db_store_delete(struct db *db, const char *name)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "SELECT EXISTS(SELECT 1 FROM volume WHERE store = ?1)");
+    if (s != NULL) {
+        text(s, 1, name);
+        ret = sqlite3_step(s) == SQLITE_ROW && sqlite3_column_int(s, 0) == 0 ? 0 : -EBUSY;
+        (void)sqlite3_finalize(s);
+    }
+    s = ret == 0 ? prepare(db, "DELETE FROM store WHERE name = ?1") : NULL;
+    if (s != NULL) {
+        text(s, 1, name);
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+/* ---- volumes ---- */
+
+#define VOLUME_COLUMNS                                                                             \
+    "id, name, store, bucket, prefix, size_bytes, state, adopted, own_bucket, adopt_asked,"        \
+    " parameters, created_ns, deleted, message"
+
+static int read_volume(sqlite3_stmt *s, struct arena *arena, struct db_volume *ret)
+{
+    *ret = (struct db_volume){
+        .id = column(s, 0, arena),
+        .name = column(s, 1, arena),
+        .store = column(s, 2, arena),
+        .bucket = column(s, 3, arena),
+        .prefix = column(s, 4, arena),
+        .size_bytes = (uint64_t)sqlite3_column_int64(s, 5),
+        .state = (enum db_state)sqlite3_column_int(s, 6),
+        .adopted = sqlite3_column_int(s, 7) != 0,
+        .own_bucket = sqlite3_column_int(s, 8) != 0,
+        .adopt_asked = sqlite3_column_int(s, 9) != 0,
+        .parameters = column(s, 10, arena),
+        .created_ns = sqlite3_column_int64(s, 11),
+        .deleted = (uint64_t)sqlite3_column_int64(s, 12),
+        .message = column(s, 13, arena),
+    };
+    return ret->id == NULL || ret->parameters == NULL || ret->message == NULL ? -ENOMEM : 0;
+}
+
+int db_volume_add(struct db *db, const struct db_volume *v)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "INSERT INTO volume(" VOLUME_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
+                    " ?9, ?10, ?11, ?12, 0, '')");
+    if (s != NULL) {
+        text(s, 1, v->id);
+        text(s, 2, v->name);
+        text(s, 3, v->store);
+        text(s, 4, v->bucket);
+        text(s, 5, v->prefix);
+        (void)sqlite3_bind_int64(s, 6, (int64_t)v->size_bytes);
+        (void)sqlite3_bind_int(s, 7, (int)v->state);
+        (void)sqlite3_bind_int(s, 8, v->adopted);
+        (void)sqlite3_bind_int(s, 9, v->own_bucket);
+        (void)sqlite3_bind_int(s, 10, v->adopt_asked);
+        text(s, 11, v->parameters);
+        (void)sqlite3_bind_int64(s, 12, v->created_ns);
+        ret = finish(db, s, false);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+static int get_volume(struct db *db, const char *sql, const char *key, struct arena *arena,
+                      struct db_volume *ret)
+{
+    sqlite3_stmt *s;
+    int r = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, sql);
+    if (s != NULL) {
+        int code;
+
+        text(s, 1, key);
+        code = sqlite3_step(s);
+        r = code == SQLITE_ROW    ? read_volume(s, arena, ret)
+            : code == SQLITE_DONE ? -ENOENT
+                                  : errno_of(code);
+        (void)sqlite3_finalize(s);
+    }
+    mutex_unlock(&db->lock);
+    return r;
+}
+
+int db_volume_get(struct db *db, const char *id, struct arena *arena, struct db_volume *ret)
+{
+    return get_volume(db, "SELECT " VOLUME_COLUMNS " FROM volume WHERE id = ?1", id, arena, ret);
+}
+
+int db_volume_by_name(struct db *db, const char *name, struct arena *arena, struct db_volume *ret)
+{
+    return get_volume(db, "SELECT " VOLUME_COLUMNS " FROM volume WHERE name = ?1", name, arena,
+                      ret);
+}
+
+static int update(struct db *db, const char *sql, const char *id, int64_t number,
+                  const char *message)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, sql);
+    if (s != NULL) {
+        text(s, 1, id);
+        if (sqlite3_bind_parameter_count(s) >= 2) {
+            (void)sqlite3_bind_int64(s, 2, number);
+        }
+        if (sqlite3_bind_parameter_count(s) >= 3) {
+            text(s, 3, message);
+        }
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+int db_volume_ready(struct db *db, const char *id, bool adopted)
+{
+    return update(db, "UPDATE volume SET state = 2, adopted = ?2 WHERE id = ?1 AND state = 1", id,
+                  adopted, NULL);
+}
+
+int db_volume_tombstone(struct db *db, const char *id)
+{
+    return update(db, "UPDATE volume SET state = 3 WHERE id = ?1", id, 0, NULL);
+}
+
+int db_volume_progress(struct db *db, const char *id, uint64_t deleted, const char *message)
+{
+    return update(db, "UPDATE volume SET deleted = ?2, message = ?3 WHERE id = ?1", id,
+                  (int64_t)deleted, message);
+}
+
+int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
+{
+    return update(db, "UPDATE volume SET size_bytes = ?2 WHERE id = ?1 AND state = 2", id,
+                  (int64_t)size_bytes, NULL);
+}
+
+int db_volume_remove(struct db *db, const char *id)
+{
+    return update(db, "DELETE FROM volume WHERE id = ?1", id, 0, NULL);
+}
+
+int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)
+{
+    sqlite3_stmt *s;
+    int code = SQLITE_ERROR;
+    int r = 0;
+
+    page->count = 0;
+    page->more = false;
+    page->volumes = arena_array(arena, page->max, sizeof(*page->volumes));
+    if (page->volumes == NULL) {
+        return -ENOMEM;
+    }
+    mutex_lock(&db->lock);
+    s = prepare(db, "SELECT " VOLUME_COLUMNS " FROM volume WHERE id > ?1 AND"
+                    " CASE ?2 WHEN 0 THEN state != 1 ELSE state = ?2 END ORDER BY id");
+    if (s != NULL) {
+        text(s, 1, page->after);
+        (void)sqlite3_bind_int(s, 2, (int)page->state);
+    }
+    while (r == 0 && s != NULL && (code = sqlite3_step(s)) == SQLITE_ROW) {
+        if (page->count == page->max) {
+            page->more = true;
+            break;
+        }
+        r = read_volume(s, arena, &page->volumes[page->count++]);
+    }
+    (void)sqlite3_finalize(s);
+    mutex_unlock(&db->lock);
+    return r != 0 ? r : errno_of(code);
+}
+
+int db_backup(struct db *db, const char *file, uint64_t *ret_bytes)
+{
+    sqlite3 *target = NULL;
+    sqlite3_backup *backup;
+    struct stat st;
+    int code;
+
+    if (access(file, F_OK) == 0) {
+        return -EEXIST;
+    }
+    code = sqlite3_open_v2(file, &target, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    if (code == SQLITE_OK) {
+        (void)chmod(file, 0600);
+        mutex_lock(&db->lock);
+        backup = sqlite3_backup_init(target, "main", db->sqlite, "main");
+        do {
+            code = backup != NULL ? sqlite3_backup_step(backup, BACKUP_PAGES) : SQLITE_ERROR;
+        } while (code == SQLITE_OK);
+        code = backup != NULL ? sqlite3_backup_finish(backup) : code;
+        mutex_unlock(&db->lock);
+    }
+    (void)sqlite3_close(target);
+    if (code != SQLITE_OK || stat(file, &st) != 0) {
+        (void)unlink(file);
+        return code != SQLITE_OK ? errno_of(code) : -errno;
+    }
+    *ret_bytes = (uint64_t)st.st_size;
+    return 0;
+}

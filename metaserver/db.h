@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * db.h - what the metadata server knows, in SQLite.
+ *
+ * One connection under one lock; every change is a transaction that is on the disk when its
+ * function returns. Schema changes are migrations, from the first version on. Strings of results
+ * are copied into the caller's arena. Errors: -ENOENT, -EEXIST, -EBUSY (in use), -ENOSPC, -EUCLEAN
+ * (not ours, or of a newer version), -EIO. Any thread.
+ */
+#ifndef METASERVER_DB_H
+#define METASERVER_DB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "util/arena.h"
+#include "util/cleanup.h"
+#include "util/error.h"
+
+struct db;
+
+enum { DB_VERSION = 1, DB_LIST_MAX = 1000 };
+
+int db_open(const char *path, struct db **ret, struct error *err)
+    __attribute__((warn_unused_result));
+void db_close(struct db *db); /* NULL is allowed */
+DEFINE_CLEANUP(struct db *, db_close);
+
+/* Random, made with the database: a marker in a bucket tells by it which database made it. */
+const char *db_incarnation(const struct db *db);
+
+struct db_store {
+    const char *name, *location, *endpoint, *s3_region, *region;
+    bool virtual_host_style;
+    const void *sealed; /* credentials, see seal.h; NULL: none */
+    size_t sealed_len;
+    int64_t created_ns;
+};
+
+int db_store_add(struct db *db, const struct db_store *store) __attribute__((warn_unused_result));
+int db_store_get(struct db *db, const char *name, struct arena *arena, struct db_store *ret)
+    __attribute__((warn_unused_result));
+int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, size_t *ret_len)
+    __attribute__((warn_unused_result));
+/* -EBUSY: a volume lies in it. */
+int db_store_delete(struct db *db, const char *name) __attribute__((warn_unused_result));
+
+enum db_state { DB_CREATING = 1, DB_READY = 2, DB_DELETING = 3 };
+
+struct db_volume {
+    const char *id, *name, *store, *bucket, *prefix;
+    uint64_t size_bytes;
+    enum db_state state;
+    bool adopted, own_bucket, adopt_asked;
+    const char *parameters; /* JSON object, keys sorted */
+    int64_t created_ns;
+    uint64_t deleted; /* objects, so far */
+    const char *message;
+};
+
+/* -EEXIST: there is one of that id or name. */
+int db_volume_add(struct db *db, const struct db_volume *volume)
+    __attribute__((warn_unused_result));
+int db_volume_get(struct db *db, const char *id, struct arena *arena, struct db_volume *ret)
+    __attribute__((warn_unused_result));
+int db_volume_by_name(struct db *db, const char *name, struct arena *arena, struct db_volume *ret)
+    __attribute__((warn_unused_result));
+/* READY and adopted are set from the argument. -ENOENT: the row has gone, or is another state's. */
+int db_volume_ready(struct db *db, const char *id, bool adopted)
+    __attribute__((warn_unused_result));
+int db_volume_tombstone(struct db *db, const char *id) __attribute__((warn_unused_result));
+int db_volume_progress(struct db *db, const char *id, uint64_t deleted, const char *message)
+    __attribute__((warn_unused_result));
+int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
+    __attribute__((warn_unused_result));
+int db_volume_remove(struct db *db, const char *id) __attribute__((warn_unused_result));
+
+struct db_page {
+    const char *after; /* id; NULL or "": from the start */
+    uint32_t max;
+    enum db_state state; /* 0: all but those being created */
+    struct db_volume *volumes;
+    size_t count;
+    bool more;
+};
+int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)
+    __attribute__((warn_unused_result));
+
+/* A consistent copy while the server runs. -EEXIST. */
+int db_backup(struct db *db, const char *file, uint64_t *ret_bytes)
+    __attribute__((warn_unused_result));
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* skyvol-meta: the metadata server. Parse, open, serve, drain, close. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "metaserver/meta.h"
+#include "rpc/redact.h"
+#include "util/log.h"
+#include "util/options.h"
+#include "util/signals.h"
+#include "util/status.h"
+
+enum { DRAIN_MS = 15000 };
+
+struct config {
+    struct option_list listen;
+    char *database;
+    char *key_file;
+    char *cluster;
+    char *status;
+    char *ca_file, *cert_file, *tls_key_file;
+};
+
+static const struct option_spec options[] = {
+    OPTION(struct config, listen, OPTION_LIST, "listen", "ADDRESS", "unix:/run/skyvol/meta.sock",
+           "where to serve gRPC: unix:/path or host:port, several with commas"),
+    OPTION(struct config, database, OPTION_STRING, "database", "FILE",
+           "/var/lib/skyvol/meta.sqlite", "the SQLite database; made if absent"),
+    OPTION(struct config, key_file, OPTION_STRING, "seal-key-file", "FILE",
+           "/var/lib/skyvol/seal.keys",
+           "keys that credentials are sealed under; made if absent. Back it up apart from the "
+           "database"),
+    OPTION(struct config, cluster, OPTION_STRING, "cluster", "NAME", "default",
+           "who we are among several, for the markers in buckets"),
+    OPTION(struct config, status, OPTION_STRING, "status", "ADDRESS", NULL,
+           "serve /healthz and /metrics here, as 127.0.0.1:9101"),
+    OPTION(struct config, ca_file, OPTION_STRING, "tls-ca-file", "FILE", NULL,
+           "authority that callers' certificates must come from (with TCP)"),
+    OPTION(struct config, cert_file, OPTION_STRING, "tls-cert-file", "FILE", NULL,
+           "our certificate"),
+    OPTION(struct config, tls_key_file, OPTION_STRING, "tls-key-file", "FILE", NULL,
+           "its private key"),
+};
+
+static const struct options_program program = {
+    .name = "skyvol-meta",
+    .summary = "Skyvol's metadata server: stores, volumes and their credentials",
+    .environment = "SKYVOL_META_",
+    .options = options,
+    .count = sizeof(options) / sizeof(options[0]),
+};
+
+static void reload(void *context)
+{
+    struct meta *meta = context;
+    struct error err = ERROR_INIT;
+    int ret = seal_reload(meta->seal, &err);
+
+    if (ret != 0) {
+        log_error("keys not reloaded, the old ones stay", "error", err.text, NULL);
+    } else {
+        log_info("keys reloaded", NULL);
+    }
+}
+
+static int redact(void)
+{
+    int ret = rpc_redact_add("skyvol.meta.v1.AddStoreRequest", "credentials");
+
+    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeRequest", "pod_token") : ret;
+    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeResponse", "credentials") : ret;
+    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeResponse", "volume_token") : ret;
+    return ret == 0 ? rpc_redact_add("skyvol.meta.v1.OpenSessionRequest", "volume_token") : ret;
+}
+
+static int serve(const struct config *config, struct meta *meta, struct error *err)
+{
+    const struct rpc_tls tls = {config->ca_file, config->cert_file, config->tls_key_file};
+    const struct rpc_pool pools[] = {{.name = "slow", .threads = 16}};
+    struct rpc_server_config server_config = {
+        .listen = (const char *const *)config->listen.items,
+        .tls = config->cert_file != NULL ? &tls : NULL,
+        .pools = pools,
+        .pool_count = 1,
+    };
+    struct rpc_server *server = NULL;
+    struct signals *signals = NULL;
+    struct status *status = NULL;
+    int ret = rpc_server_new(&server_config, &server, err);
+
+    ret = ret == 0 ? meta_serve(meta, server, err) : ret;
+    ret = ret == 0 ? rpc_server_start(server, err) : ret;
+    if (ret == 0 && config->status != NULL) {
+        ret = status_new(&(struct status_config){.address = config->status}, &status, err);
+    }
+    ret = ret == 0
+              ? signals_new(&(struct signals_config){.reload = reload, .context = meta}, &signals)
+              : ret;
+    if (ret == 0) {
+        log_info("serving", "program", "skyvol-meta", "listen", config->listen.items[0], NULL);
+        signals_wait_stop(signals);
+        ret = rpc_server_drain(server, DRAIN_MS);
+    }
+    signals_free(signals);
+    status_free(status);
+    if (ret == 0 || server != NULL) {
+        rpc_server_free(server);
+    }
+    return ret;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config = {0};
+    struct meta meta = {0};
+    struct error err = ERROR_INIT;
+    int ret;
+
+    signals_block();
+    ret = options_parse(&program, argc, argv, &config, &err);
+    if (ret != 0) {
+        return options_exit(&program, ret, &err);
+    }
+    meta.cluster = config.cluster;
+    ret = redact();
+    ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
+    ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
+    ret = ret == 0 ? meta_start(&meta, &err) : ret;
+    if (ret == 0) {
+        ret = serve(&config, &meta, &err);
+        meta_stop(&meta);
+    }
+    if (ret != 0) {
+        (void)fprintf(stderr, "skyvol-meta: %s\n", error_text(&err, ret));
+    }
+    seal_close(meta.seal);
+    db_close(meta.db);
+    options_done(&program, &config);
+    return ret != 0 ? 1 : 0;
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * meta.h - the metadata server's parts, shared by its services.
+ *
+ *   db.c, seal.c   what is known, and credentials at rest
+ *   stores.c       stores: the service, and the open handles
+ *   marker.c       the object that says whose a bucket or prefix is
+ *   volumes.c      volumes: the service
+ *   reaper.c       the worker that empties deleted volumes
+ *   admin.c        backup and rebuild
+ *
+ * Locks: meta->lock covers the list of open stores and of names being created; it is never held
+ * while a store or the database is waited for.
+ */
+#ifndef METASERVER_META_H
+#define METASERVER_META_H
+
+#include <pthread.h>
+
+#include "metaserver/db.h"
+#include "metaserver/seal.h"
+#include "objstore/objstore.h"
+#include "rpc/server.h"
+#include "skyvol/meta/v1/meta.pb-c.h"
+#include "util/mutex.h"
+
+enum { META_STORES_MAX = 64, META_BUSY_MAX = 256 };
+
+struct open_store {
+    char name[64];
+    struct objstore *store;
+    unsigned users;
+    bool stale; /* deleted: freed by the last user */
+};
+
+struct meta {
+    struct db *db;
+    struct seal *seal;
+    const char *cluster; /* of markers: who we are among several */
+    struct mutex lock;
+    struct cond changed; /* something to reap, something reaped, or the end */
+    struct open_store stores[META_STORES_MAX];
+    char *busy[META_BUSY_MAX]; /* names and ids that an operation works on */
+    bool ending;
+    pthread_t reaper;
+    bool has_reaper;
+};
+
+int meta_start(struct meta *meta, struct error *err) __attribute__((warn_unused_result));
+void meta_stop(struct meta *meta);
+
+/* Register all services. */
+int meta_serve(struct meta *meta, struct rpc_server *server, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* ---- stores.c ---- */
+/* The open store of this name; meta_store_put() it. -ENOENT. */
+int meta_store_get(struct meta *meta, const char *name, struct objstore **ret, struct error *err)
+    __attribute__((warn_unused_result));
+void meta_store_put(struct meta *meta, struct objstore *store);
+extern const struct rpc_method meta_store_methods[4];
+int meta_store_message(struct rpc_call *call, const struct db_store *store,
+                       Skyvol__Meta__V1__Store **ret) __attribute__((warn_unused_result));
+int meta_credentials_message(struct meta *meta, struct rpc_call *call, const struct db_store *store,
+                             Skyvol__Meta__V1__Credentials **ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* ---- one operation per name at a time ---- */
+/* -EAGAIN: somebody works on it. */
+int meta_busy(struct meta *meta, const char *name) __attribute__((warn_unused_result));
+void meta_free(struct meta *meta, const char *name);
+
+/* ---- marker.c ---- */
+struct marker {
+    char volume_id[64];
+    char name[512];
+    char incarnation[64];
+    char cluster[64];
+    uint64_t size_bytes;
+    bool adopted, own_bucket;
+    char parameters[8192];
+};
+#define MARKER_NAME ".skyvol/volume.json"
+
+/* Written only if there is none. -EEXIST: there is one; read it to see whose. */
+int marker_write(struct meta *meta, struct objstore *store, const struct db_volume *volume,
+                 struct error *err) __attribute__((warn_unused_result));
+/* -ENOENT: none (or no bucket); -EBADMSG: not one of ours. */
+int marker_read(struct objstore *store, const char *bucket, const char *prefix, struct marker *ret,
+                struct error *err) __attribute__((warn_unused_result));
+
+/* ---- volumes.c ---- */
+extern const struct rpc_method meta_volume_methods[7];
+/* Names made of a CSI name by a hash: any name, no two alike. */
+void volume_id_of(const char *name, char ret[40]);
+void volume_bucket_of(const char *id, char ret[64]);
+
+/* ---- reaper.c ---- */
+void *reaper_main(void *arg);
+void reaper_wake(struct meta *meta);
+
+/* ---- admin.c ---- */
+extern const struct rpc_method meta_admin_methods[2];
+
+#endif

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metaserver/meta.h"
+#include "mount/config.h"
+#include "util/clock.h"
+#include "volume/open.h"
+
+int meta_busy(struct meta *meta, const char *name)
+{
+    char *copy = strdup(name);
+    int slot = -1;
+    int ret = copy == NULL ? -ENOMEM : 0;
+
+    mutex_lock(&meta->lock);
+    for (int i = 0; ret == 0 && i < META_BUSY_MAX; i++) {
+        if (meta->busy[i] == NULL) {
+            slot = i;
+        } else if (strcmp(meta->busy[i], name) == 0) {
+            ret = -EAGAIN;
+        }
+    }
+    if (ret == 0 && slot < 0) {
+        ret = -EAGAIN;
+    }
+    if (ret == 0) {
+        meta->busy[slot] = TAKE(copy);
+    }
+    mutex_unlock(&meta->lock);
+    free(copy);
+    return ret;
+}
+
+void meta_free(struct meta *meta, const char *name)
+{
+    mutex_lock(&meta->lock);
+    for (int i = 0; i < META_BUSY_MAX; i++) {
+        if (meta->busy[i] != NULL && strcmp(meta->busy[i], name) == 0) {
+            free(meta->busy[i]);
+            meta->busy[i] = NULL;
+            break;
+        }
+    }
+    cond_broadcast(&meta->changed);
+    mutex_unlock(&meta->lock);
+}
+
+static void wipe(struct buf *b)
+{
+    if (b->data != NULL) {
+        explicit_bzero(b->data, b->cap);
+    }
+    buf_done(b);
+}
+
+static int unseal(struct meta *meta, const struct db_store *store, struct mount_credentials *ret,
+                  struct error *err)
+{
+    CLEANUP(wipe) struct buf text = BUF_INIT(16384);
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    if (store->sealed == NULL) {
+        return 0;
+    }
+    r = seal_get(meta->seal, store->name, store->sealed, store->sealed_len, &text);
+    if (r != 0) {
+        return error_set(err, r, "the credentials of store %s cannot be opened: %s", store->name,
+                         r == -ENOKEY ? "their key is not in the key file" : strerror(-r));
+    }
+    return mount_credentials_parse(buf_str(&text), ret, err);
+}
+
+static int open_one(struct meta *meta, const char *name, struct objstore **ret, struct error *err)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct mount_credentials credentials = {0};
+    struct db_store row;
+    struct volume_open_config config;
+    int r = db_store_get(meta->db, name, &arena, &row);
+
+    if (r != 0) {
+        return error_set(err, r,
+                         r == -ENOENT ? "there is no store \"%s\": add it with skyvolctl "
+                                        "store add"
+                                      : "cannot read store %s",
+                         name);
+    }
+    r = unseal(meta, &row, &credentials, err);
+    if (r == 0) {
+        config = (struct volume_open_config){
+            .location = row.location,
+            .endpoint = row.endpoint[0] != '\0' ? row.endpoint : NULL,
+            .region = row.s3_region[0] != '\0' ? row.s3_region : NULL,
+            .credentials = {credentials.access_key, credentials.secret_key,
+                            credentials.session_token},
+            .virtual_host_style = row.virtual_host_style,
+        };
+        r = volume_open_store(&config, ret, err);
+    }
+    mount_credentials_done(&credentials);
+    return r;
+}
+
+static struct open_store *find_open_locked(struct meta *meta, const char *name)
+    REQUIRES(&meta->lock)
+{
+    for (int i = 0; i < META_STORES_MAX; i++) {
+        struct open_store *s = &meta->stores[i];
+
+        if (s->store != NULL && !s->stale && strcmp(s->name, name) == 0) {
+            s->users++;
+            return s;
+        }
+    }
+    return NULL;
+}
+
+int meta_store_get(struct meta *meta, const char *name, struct objstore **ret, struct error *err)
+{
+    struct open_store *found;
+    struct objstore *store = NULL;
+    int r;
+
+    mutex_lock(&meta->lock);
+    found = find_open_locked(meta, name);
+    mutex_unlock(&meta->lock);
+    if (found != NULL) {
+        *ret = found->store;
+        return 0;
+    }
+    r = open_one(meta, name, &store, err);
+    if (r != 0) {
+        return r;
+    }
+    mutex_lock(&meta->lock);
+    found = find_open_locked(meta, name); /* another thread was as quick */
+    for (int i = 0; found == NULL && i < META_STORES_MAX; i++) {
+        if (meta->stores[i].store == NULL) {
+            found = &meta->stores[i];
+            (void)snprintf(found->name, sizeof(found->name), "%s", name);
+            found->store = TAKE(store);
+            found->users = 1;
+            found->stale = false;
+        }
+    }
+    mutex_unlock(&meta->lock);
+    objstore_free(store);
+    if (found == NULL) {
+        return error_set(err, -ENOSPC, "more than %d stores are open", META_STORES_MAX);
+    }
+    *ret = found->store;
+    return 0;
+}
+
+void meta_store_put(struct meta *meta, struct objstore *store)
+{
+    struct objstore *drop = NULL;
+
+    mutex_lock(&meta->lock);
+    for (int i = 0; i < META_STORES_MAX; i++) {
+        struct open_store *s = &meta->stores[i];
+
+        if (s->store == store && --s->users == 0 && s->stale) {
+            drop = s->store;
+            s->store = NULL;
+        }
+    }
+    mutex_unlock(&meta->lock);
+    objstore_free(drop);
+}
+
+int meta_store_message(struct rpc_call *call, const struct db_store *store,
+                       Skyvol__Meta__V1__Store **ret)
+{
+    Skyvol__Meta__V1__Store *m = rpc_call_message(call, &skyvol__meta__v1__store__descriptor);
+
+    if (m == NULL) {
+        return -ENOMEM;
+    }
+    m->name = rpc_call_strdup(call, store->name);
+    m->location = rpc_call_strdup(call, store->location);
+    m->endpoint = rpc_call_strdup(call, store->endpoint);
+    m->s3_region = rpc_call_strdup(call, store->s3_region);
+    m->region = rpc_call_strdup(call, store->region);
+    m->virtual_host_style = store->virtual_host_style;
+    m->has_credentials = store->sealed != NULL;
+    m->created_ns = store->created_ns;
+    *ret = m;
+    return m->name == NULL || m->region == NULL ? -ENOMEM : 0;
+}
+
+int meta_credentials_message(struct meta *meta, struct rpc_call *call, const struct db_store *store,
+                             Skyvol__Meta__V1__Credentials **ret, struct error *err)
+{
+    struct mount_credentials c = {0};
+    int r = unseal(meta, store, &c, err);
+    Skyvol__Meta__V1__Credentials *m;
+
+    *ret = NULL;
+    if (r == 0 && c.access_key != NULL) {
+        m = rpc_call_message(call, &skyvol__meta__v1__credentials__descriptor);
+        r = m == NULL ? -ENOMEM : 0;
+        if (r == 0) {
+            m->access_key = rpc_call_strdup(call, c.access_key);
+            m->secret_key = rpc_call_strdup(call, c.secret_key);
+            if (c.session_token != NULL) {
+                m->session_token = rpc_call_strdup(call, c.session_token);
+            }
+            r = m->access_key == NULL || m->secret_key == NULL ? -ENOMEM : 0;
+            *ret = m;
+        }
+    }
+    mount_credentials_done(&c);
+    return r;
+}
+
+static bool good_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    return len > 0 && len < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
+}
+
+static int seal_credentials(struct meta *meta, const char *store,
+                            const Skyvol__Meta__V1__Credentials *c, struct buf *out)
+{
+    const struct mount_credentials plain = {c->access_key, c->secret_key,
+                                            c->session_token[0] != '\0' ? c->session_token : NULL};
+    CLEANUP(wipe) struct buf text = BUF_INIT(16384);
+
+    mount_credentials_format(&plain, &text);
+    return buf_error(&text) != 0 ? buf_error(&text)
+                                 : seal_put(meta->seal, store, buf_str(&text), out);
+}
+
+static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
+                     ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__AddStoreRequest *in = (const void *)request;
+    Skyvol__Meta__V1__AddStoreResponse *out = (void *)reply;
+    CLEANUP(wipe) struct buf sealed = BUF_INIT(32768);
+    struct db_store row = {.created_ns = clock_realtime_ns(clock_real())};
+    struct db_store old;
+    int r = 0;
+
+    if (in->store == NULL || !good_name(in->store->name)) {
+        return error_set(err, -EINVAL, "store name: 1 to 63 of a-z, 0-9 and '-'");
+    }
+    if (strncmp(in->store->location, "s3://", 5) != 0 &&
+        strncmp(in->store->location, "dir:///", 7) != 0) {
+        return error_set(err, -EINVAL, "store location: s3:// or dir:///ROOT");
+    }
+    row.name = in->store->name;
+    row.location = in->store->location;
+    row.endpoint = in->store->endpoint;
+    row.s3_region = in->store->s3_region;
+    row.region = in->store->region;
+    row.virtual_host_style = in->store->virtual_host_style;
+    if (in->credentials != NULL && in->credentials->access_key[0] != '\0') {
+        r = seal_credentials(meta, row.name, in->credentials, &sealed);
+        row.sealed = buf_str(&sealed);
+        row.sealed_len = buf_len(&sealed);
+    }
+    r = r == 0 ? db_store_add(meta->db, &row) : r;
+    if (r == -EEXIST && db_store_get(meta->db, row.name, rpc_call_arena(call), &old) == 0 &&
+        strcmp(old.location, row.location) == 0 && strcmp(old.endpoint, row.endpoint) == 0) {
+        r = 0; /* the same again */
+    }
+    if (r != 0) {
+        return error_set(err, r, "store %s: %s", row.name,
+                         r == -EEXIST ? "exists with another location" : strerror(-r));
+    }
+    return meta_store_message(call, &row, &out->store);
+}
+
+static int get_store(struct rpc_call *call, const ProtobufCMessage *request,
+                     ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__GetStoreRequest *in = (const void *)request;
+    Skyvol__Meta__V1__GetStoreResponse *out = (void *)reply;
+    struct db_store row;
+    int r = db_store_get(meta->db, in->name, rpc_call_arena(call), &row);
+
+    return r != 0 ? error_set(err, r, "no store \"%s\"", in->name)
+                  : meta_store_message(call, &row, &out->store);
+}
+
+static int list_stores(struct rpc_call *call, const ProtobufCMessage *request,
+                       ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    Skyvol__Meta__V1__ListStoresResponse *out = (void *)reply;
+    struct db_store *rows;
+    size_t count;
+    int r = db_store_list(meta->db, rpc_call_arena(call), &rows, &count);
+
+    (void)request;
+    if (r != 0) {
+        return error_set(err, r, "cannot list the stores");
+    }
+    out->stores = rpc_call_alloc(call, count * sizeof(*out->stores));
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        r = out->stores == NULL ? -ENOMEM : meta_store_message(call, &rows[i], &out->stores[i]);
+        out->n_stores = i + 1;
+    }
+    return r;
+}
+
+static int delete_store(struct rpc_call *call, const ProtobufCMessage *request,
+                        ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__DeleteStoreRequest *in = (const void *)request;
+    struct objstore *drop = NULL;
+    int r = db_store_delete(meta->db, in->name);
+
+    (void)reply;
+    if (r != 0 && r != -ENOENT) {
+        return error_set(err, r, "store %s: %s", in->name,
+                         r == -EBUSY ? "volumes lie in it" : strerror(-r));
+    }
+    mutex_lock(&meta->lock);
+    for (int i = 0; i < META_STORES_MAX; i++) {
+        struct open_store *s = &meta->stores[i];
+
+        if (s->store != NULL && strcmp(s->name, in->name) == 0) {
+            s->stale = true;
+            if (s->users == 0) {
+                drop = s->store;
+                s->store = NULL;
+            }
+        }
+    }
+    mutex_unlock(&meta->lock);
+    objstore_free(drop);
+    return 0;
+}
+
+const struct rpc_method meta_store_methods[4] = {
+    {.name = "AddStore", .unary = add_store},
+    {.name = "GetStore", .unary = get_store},
+    {.name = "ListStores", .unary = list_stores},
+    {.name = "DeleteStore", .unary = delete_store},
+};
