@@ -60,6 +60,7 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
     return MHD_HTTP_NOT_FOUND;
 }
 
+/* libmicrohttpd's callback has eight. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **state)
