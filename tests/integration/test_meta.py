@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metadata server by itself: its rules, its crashes, its database lost and found again."""
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT, program, tool, wait_until
+
+
+class Meta:
+    def __init__(self, workdir, processes):
+        self.dir, self.processes = workdir, processes
+        self.socket = workdir / "meta.sock"
+        self.store = workdir / "store"
+        self.process = None
+
+    def start(self, database="meta.db"):
+        self.process = self.processes.start(
+            [program("skyvol-meta"), "--listen", f"unix:{self.socket}", "--database",
+             self.dir / database, "--seal-key-file", self.dir / "seal.keys"], "meta")
+        wait_until(lambda: self.call("Stores/ListStores", {}, check=False)[0] == 0, 15,
+                   "answer of skyvol-meta", self.process)
+
+    def kill(self):
+        self.processes.stop(self.process, how=signal.SIGKILL)
+
+    def call(self, method, message, check=True):
+        done = subprocess.run(
+            [tool("grpcurl"), "-plaintext", "-unix", "-max-time", "20", "-import-path",
+             ROOT / "proto", "-proto", "skyvol/meta/v1/meta.proto", "-d", json.dumps(message),
+             self.socket, f"skyvol.meta.v1.{method}"], capture_output=True, text=True, check=False)
+        if check:
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+        return done.returncode, done.stderr
+
+    def create(self, name, **wishes):
+        return self.call("Volumes/CreateVolume", {"name": name, **wishes})["volume"]
+
+    def index(self, sql):
+        with sqlite3.connect(self.store / "index.sqlite") as db:
+            return db.execute(sql).fetchall()
+
+    def buckets(self):
+        return {row[0] for row in self.index("SELECT name FROM bucket")}
+
+    def rows(self, database="meta.db"):
+        with sqlite3.connect(self.dir / database) as db:
+            return db.execute("SELECT id, bucket, state FROM volume").fetchall()
+
+
+@pytest.fixture
+def meta(workdir, processes):
+    server = Meta(workdir, processes)
+    server.start()
+    server.call("Stores/AddStore", {"store": {"name": "default",
+                                              "location": f"dir://{server.store}"},
+                                    "credentials": {"access_key": "AK", "secret_key": "s3cr3t-xyz"}})
+    return server
+
+
+def test_the_same_wishes_give_the_same_volume_and_others_do_not(meta):
+    one = meta.create("a", required_bytes=5)
+    assert meta.create("a", required_bytes=5) == one
+    assert "AlreadyExists" in meta.call("Volumes/CreateVolume", {"name": "a", "required_bytes": 9},
+                                        check=False)[1]
+    assert "OutOfRange" in meta.call("Volumes/CreateVolume", {
+        "name": "b", "required_bytes": 9, "limit_bytes": 5}, check=False)[1]
+    assert "InvalidArgument" in meta.call("Volumes/CreateVolume", {"name": ""}, check=False)[1]
+    assert "InvalidArgument" in meta.call("Volumes/CreateVolume",
+                                          {"name": "c", "store": "nowhere"}, check=False)[1]
+
+
+def test_any_name_gives_a_bucket_of_its_own(meta):
+    names = ["a", "A", "a ", "a/b", "ä", "x" * 200, "x" * 201]
+    assert len({meta.create(name)["bucket"] for name in names}) == len(names)
+
+
+def test_what_a_deletion_spares(meta):
+    one = meta.create("vol1", bucket="shared")
+    ten = meta.create("vol10", bucket="shared")
+    assert one["prefix"] != ten["prefix"]
+    meta.call("Volumes/DeleteVolume", {"id": one["id"]})
+    keys = [row[0].decode() for row in meta.index("SELECT key FROM object")]
+    assert keys == [ten["prefix"] + ".skyvol/volume.json"]
+    meta.call("Volumes/DeleteVolume", {"id": ten["id"]})
+    assert meta.buckets() == {"shared"}  # named by the user: never deleted
+
+
+def test_a_bucket_with_content_is_only_adopted_when_asked_and_then_never_deleted(meta):
+    first = meta.create("first")
+    objects = meta.dir / "objects"
+    objects.mkdir()
+    (objects / "theirs").write_text("precious")
+    # An object that somebody else put, beside a marker that is removed: content without an owner.
+    mount = subprocess.run([program("skyvol-mount"), f"dir://{meta.store}/{first['bucket']}",
+                            objects], check=False, capture_output=True, text=True)
+    assert mount.returncode == 0, mount.stderr
+    (objects / "theirs").write_text("precious")
+    subprocess.run(["umount", objects], check=True)
+    wait_until(lambda: subprocess.run(["pgrep", "-f", str(objects)], check=False,
+                                      capture_output=True).returncode != 0, 20, "end of the mount")
+    with sqlite3.connect(meta.store / "index.sqlite") as db:
+        db.execute("UPDATE bucket SET name = 'adopted-one'")
+        db.execute("DELETE FROM object WHERE key = CAST('.skyvol/volume.json' AS BLOB)")
+    with sqlite3.connect(meta.dir / "meta.db") as db:
+        db.execute("DELETE FROM volume")
+    # the bucket named by the user holds something outside the volume's own prefix: no matter
+    second = meta.create("second", bucket="adopted-one")
+    meta.call("Volumes/DeleteVolume", {"id": second["id"]})
+    assert [row[0].decode() for row in meta.index("SELECT key FROM object")] == ["theirs"]
+
+
+def test_deleting_what_is_not_there_is_fine(meta):
+    assert meta.call("Volumes/DeleteVolume", {"id": "v-" + "0" * 32}) == {}
+    assert meta.call("Volumes/DeleteVolume", {"id": "what ever"}) == {}
+
+
+def test_secrets_are_nowhere_in_the_clear(meta):
+    meta.create("a")
+    meta.call("Volumes/AttachVolume", {"id": meta.create("a")["id"]})
+    meta.processes.stop(meta.process)
+    for file in meta.dir.glob("meta*"):
+        assert b"s3cr3t-xyz" not in file.read_bytes(), file
+
+
+def test_what_comes_later_says_so(meta):
+    for method in ("Sessions/OpenSession", "Leases/ReserveBytes", "Namespace/Link",
+                   "Feed/WatchChanges", "Placement/BeginWrite", "Volumes/GetUsage"):
+        assert "Unimplemented" in meta.call(method, {}, check=False)[1], method
+
+
+def test_a_lost_database_is_rebuilt_from_the_buckets(meta):
+    volumes = [meta.create("own", required_bytes=7, parameters={"k": "v"}),
+               meta.create("in a bucket", bucket="shared")]
+    meta.processes.stop(meta.process)
+    meta.start("fresh.db")
+    meta.call("Stores/AddStore", {"store": {"name": "default", "location": f"dir://{meta.store}"}})
+    assert meta.call("Admin/Rebuild", {"store": "default"}) == {"volumesFound": 2, "volumesAdded": 2}
+    for volume in volumes:
+        again = meta.call("Volumes/GetVolume", {"id": volume["id"]})["volume"]
+        assert {k: again.get(k) for k in ("name", "bucket", "prefix", "sizeBytes", "parameters")} == \
+               {k: volume.get(k) for k in ("name", "bucket", "prefix", "sizeBytes", "parameters")}
+
+
+def test_a_volume_that_a_restored_database_does_not_know_is_found_by_its_marker(meta):
+    meta.call("Admin/Backup", {"file": str(meta.dir / "old.db")})
+    late = meta.create("made after the backup")
+    meta.processes.stop(meta.process)
+    meta.start("old.db")
+    meta.call("Volumes/DeleteVolume", {"id": late["id"]})
+    assert meta.buckets() == set()
+
+
+def test_a_newer_database_is_refused_in_plain_words(meta):
+    meta.processes.stop(meta.process)
+    with sqlite3.connect(meta.dir / "meta.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    done = subprocess.run([program("skyvol-meta"), "--listen", f"unix:{meta.dir}/x.sock",
+                           "--database", meta.dir / "meta.db", "--seal-key-file",
+                           meta.dir / "seal.keys"], capture_output=True, text=True, check=False,
+                          timeout=20)
+    assert done.returncode == 1 and "schema 99" in done.stderr
+
+
+def crash_loop(meta, cycles):
+    """Kill at a random moment of create and delete, each time; then finish what was begun."""
+    for cycle in range(cycles):
+        name = f"volume-{cycle % 7}"
+        method, message = ("CreateVolume", {"name": name}) if cycle % 2 == 0 else \
+            ("DeleteVolume", {"id": (meta.rows() or [("v-none",)])[0][0]})
+        client = subprocess.Popen(
+            [tool("grpcurl"), "-plaintext", "-unix", "-max-time", "20", "-import-path",
+             ROOT / "proto", "-proto", "skyvol/meta/v1/meta.proto", "-d", json.dumps(message),
+             meta.socket, f"skyvol.meta.v1.Volumes/{method}"], stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0.005, 0.06))  # the crash's moment, not a wait
+        meta.kill()
+        client.wait(25)
+        meta.start()
+    for row in meta.rows():
+        meta.call("Volumes/DeleteVolume", {"id": row[0]})
+    wait_until(lambda: not meta.rows(), 30, "end of all volumes")
+    assert meta.buckets() == set()
+    assert meta.index("SELECT count(*) FROM object") == [(0,)]
+
+
+def test_kills_during_create_and_delete_leave_no_orphan(meta):
+    crash_loop(meta, 12)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+def test_a_hundred_kills_leave_no_orphan(meta):
+    crash_loop(meta, 100)
