@@ -43,7 +43,7 @@ static int read_token(const char *path, struct buf *ret, struct error *err)
     int r = file_read(path, &text);
 
     if (r < 0) {
-        return error_set(err, r, "cannot read the token file '%s': %s", path, strerror(-r));
+        return error_set(err, r, "cannot read the token file '%s': %s", path, strerrordesc_np(-r));
     }
     buf_addstr(ret, "Bearer ");
     buf_add(ret, buf_str(&text), strcspn(buf_str(&text), " \t\r\n"));
@@ -51,20 +51,19 @@ static int read_token(const char *path, struct buf *ret, struct error *err)
 }
 
 static int send_message(struct rpc_client *client, const struct call *call,
-                        const ProtobufCMessage *in, cJSON **ret, struct error *err)
+                        const ProtobufCMessage *in, ProtobufCMessage **ret, struct error *err)
 {
     CLEANUP(buf_done) struct buf token = BUF_INIT(TOKEN_MAX);
+    enum rpc_code code = RPC_OK;
     struct rpc_metadata metadata = {.name = "authorization"};
     struct rpc_request request = {.service = call->service,
                                   .method = call->method,
                                   .message = in,
                                   .timeout_ms = call->options->timeout_ms,
-                                  .metadata = &metadata};
-    enum rpc_code code = RPC_OK;
-    ProtobufCMessage *reply;
+                                  .metadata = &metadata,
+                                  .ret_code = &code};
     int r = 0;
 
-    request.ret_code = &code;
     if (call->options->token_file != NULL) {
         r = read_token(call->options->token_file, &token, err);
         metadata.value = buf_str(&token);
@@ -73,41 +72,51 @@ static int send_message(struct rpc_client *client, const struct call *call,
     if (r < 0) {
         return r;
     }
-    r = rpc_client_call(client, &request, &reply, err);
+    r = rpc_client_call(client, &request, ret, err);
     if (r < 0) {
         (void)error_prefix(err, "%s", rpc_code_name(code));
-        return r;
     }
-    *ret = rpc_json_from(reply, false);
-    rpc_message_free(reply);
-    return *ret != NULL ? 0 : -ENOMEM;
+    return r;
+}
+
+int call_message(const struct call *call, const ProtobufCMessage *in, ProtobufCMessage **ret,
+                 struct error *err)
+{
+    struct rpc_client *client = NULL;
+    int r = connect_to(call, &client, err);
+
+    if (r == 0) {
+        r = send_message(client, call, in, ret, err);
+    }
+    rpc_client_free(client);
+    return r;
 }
 
 int call_json(const struct call *call, cJSON **ret, struct error *err)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(ARENA_MAX);
+    CLEANUP(cJSON_Delete_p) cJSON *empty = cJSON_CreateObject();
     const ProtobufCMethodDescriptor *method =
         protobuf_c_service_descriptor_get_method_by_name(call->service, call->method);
-    cJSON *empty = cJSON_CreateObject();
-    struct rpc_client *client = NULL;
-    ProtobufCMessage *in;
-    int r = empty != NULL ? 0 : -ENOMEM;
+    ProtobufCMessage *in = NULL;
+    ProtobufCMessage *reply = NULL;
+    int r;
 
-    if (r == 0 && method == NULL) {
-        r = error_set(err, -EINVAL, "%s has no method '%s'", call->service->name, call->method);
+    if (empty == NULL) {
+        return -ENOMEM;
     }
-    if (r == 0) {
-        r = rpc_json_to(call->in != NULL ? call->in : empty, method->input, &arena, &in, err);
+    if (method == NULL) {
+        (void)error_set(err, -EINVAL, "%s has no method '%s'", call->service->name, call->method);
+        return -EINVAL;
     }
-    if (r == 0) {
-        r = connect_to(call, &client, err);
+    r = rpc_json_to(call->in != NULL ? call->in : empty, method->input, &arena, &in, err);
+    r = r < 0 ? r : call_message(call, in, &reply, err);
+    if (r < 0) {
+        return r;
     }
-    if (r == 0) {
-        r = send_message(client, call, in, ret, err);
-    }
-    rpc_client_free(client);
-    cJSON_Delete(empty);
-    return r;
+    *ret = rpc_json_from(reply, false);
+    rpc_message_free(reply);
+    return *ret != NULL ? 0 : -ENOMEM;
 }
 
 int call_read_json(const char *path, cJSON **ret, struct error *err)
@@ -118,7 +127,8 @@ int call_read_json(const char *path, cJSON **ret, struct error *err)
     cJSON *json;
 
     if (r < 0) {
-        return error_set(err, r, "cannot read %s: %s", is_stdin ? "stdin" : path, strerror(-r));
+        return error_set(err, r, "cannot read %s: %s", is_stdin ? "stdin" : path,
+                         strerrordesc_np(-r));
     }
     json = cJSON_ParseWithOpts(buf_str(&text), NULL, true);
     OPENSSL_cleanse(text.data, text.len);

@@ -55,6 +55,11 @@ struct call {
 int call_json(const struct call *call, cJSON **ret, struct error *err)
     __attribute__((warn_unused_result));
 
+/* The same with messages instead of JSON; `in` of the struct is not looked at. The reply may hold
+ * secrets: rpc_message_free() it. */
+int call_message(const struct call *call, const ProtobufCMessage *in, ProtobufCMessage **ret,
+                 struct error *err) __attribute__((warn_unused_result));
+
 /* A JSON value from a file, "-" for stdin; at most 4 MiB. */
 int call_read_json(const char *path, cJSON **ret, struct error *err)
     __attribute__((warn_unused_result));

@@ -56,7 +56,7 @@ static int read_pem(const char *path, char **ret, struct error *err)
     if (r == 0) {
         r = buf_detach(&text, ret, NULL);
     }
-    return r < 0 ? error_set(err, r, "cannot read '%s': %s", path, strerror(-r)) : 0;
+    return r < 0 ? error_set(err, r, "cannot read '%s': %s", path, strerrordesc_np(-r)) : 0;
 }
 
 static int read_pair(const char *dir, const char *name, struct key_pair *ret, struct error *err)
@@ -94,7 +94,7 @@ static int write_pair(const char *dir, const char *name, const struct key_pair *
         return error_set(err, r, "'%s' exists and is not overwritten%s", path,
                          strcmp(name, "ca") == 0 ? "" : ": use certs renew");
     }
-    return r < 0 ? error_set(err, r, "cannot write '%s': %s", path, strerror(-r)) : 0;
+    return r < 0 ? error_set(err, r, "cannot write '%s': %s", path, strerrordesc_np(-r)) : 0;
 }
 
 static int init(const struct options *o, struct error *err)
@@ -104,7 +104,8 @@ static int init(const struct options *o, struct error *err)
     int r;
 
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
-        return error_set(err, -errno, "cannot make the directory '%s': %s", dir, strerror(errno));
+        return error_set(err, -errno, "cannot make the directory '%s': %s", dir,
+                         strerrordesc_np(errno));
     }
     r = authority_root(o->name, (uint32_t)o->days, &ca, err);
     if (r == 0) {
@@ -230,11 +231,11 @@ static int show(const struct options *o, struct error *err)
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(READ_MAX);
     AUTOFREE char *pem = NULL;
     const char *name = o->words.count > 1 ? o->words.items[1] : "ca";
-    struct authority_subject subject;
+    struct authority_subject subject = {0};
     char path[PATH_SIZE];
     char end[40];
     char left[24];
-    int64_t end_s;
+    int64_t end_s = 0;
     time_t at;
     struct tm tm;
     int r = path_of(o->words.items[0], name, "crt", path, err);

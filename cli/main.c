@@ -9,7 +9,7 @@
 
 int main(int argc, char **argv)
 {
-    const struct command below[] = {command_volume, command_store,  command_csi,
+    const struct command below[] = {command_volume, command_store,  command_mount,  command_csi,
                                     command_certs,  command_backup, command_rebuild};
     const struct command top = {
         .name = "skyvolctl",

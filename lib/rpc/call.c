@@ -318,7 +318,7 @@ static void answer_of(struct rpc_call *call, int r, struct answer *answer)
         answer->code = call->fail_code;
         answer->err = call->fail_error;
     } else if (answer->err.text[0] == '\0') {
-        (void)error_set(&answer->err, r, "%s", strerror(-r));
+        (void)error_set(&answer->err, r, "%s", strerrordesc_np(-r));
     }
     answer->reply = NULL;
 }

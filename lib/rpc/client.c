@@ -144,7 +144,7 @@ static void renew(struct rpc_client *client)
 {
     uint64_t now = clock_monotonic_ms(clock_real());
     struct error err = ERROR_INIT;
-    grpc_channel *channel;
+    grpc_channel *channel = NULL;
     bool look;
     int r;
 

@@ -26,7 +26,11 @@ void json_name(const char *name, char ret[JSON_NAME_MAX])
             upper = true;
             continue;
         }
-        ret[len++] = upper && *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A') : *name;
+        ret[len] = *name;
+        if (upper && *name >= 'a' && *name <= 'z') {
+            ret[len] -= 'a' - 'A';
+        }
+        len++;
         upper = false;
     }
     ret[len] = '\0';

@@ -174,7 +174,7 @@ static int parse_value(struct parse *p, const cJSON *json, const ProtobufCFieldD
     case PROTOBUF_C_TYPE_MESSAGE:
         r = parse_message(p, json, field->descriptor, &message);
         if (r == 0) {
-            memcpy(ret, &message, sizeof(message));
+            memcpy(ret, &message, sizeof(void *));
         }
         return r;
     default:
@@ -198,7 +198,7 @@ static int parse_entry(struct parse *p, const cJSON *item, const ProtobufCFieldD
     if (r == 0) {
         r = parse_value(p, item, &type->fields[1], (char *)entry + type->fields[1].offset);
     }
-    memcpy(ret, &entry, sizeof(entry));
+    memcpy(ret, &entry, sizeof(void *));
     return r < 0 ? error_prefix(p->err, "%s['%s']", field->name, item->string) : 0;
 }
 

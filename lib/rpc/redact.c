@@ -142,9 +142,7 @@ static void add_entry(struct buf *out, const ProtobufCMessage *message,
 {
     const char *key = reflect_entry_key(reflect_message(value));
 
-    if (key == NULL) {
-        add_value(out, field, value);
-    } else if (find(message->descriptor->name, field->name, key)) {
+    if (key != NULL && find(message->descriptor->name, field->name, key)) {
         buf_addstr(out, "{key: ");
         add_escaped(out, key);
         buf_addstr(out, " value: \"***\"}");

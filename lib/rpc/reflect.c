@@ -52,7 +52,7 @@ const ProtobufCMessage *reflect_message(const void *value)
 {
     const ProtobufCMessage *message;
 
-    memcpy(&message, value, sizeof(message));
+    memcpy(&message, value, sizeof(void *));
     return message;
 }
 

@@ -89,7 +89,8 @@ static int copy_config(struct rpc_server *server, const struct rpc_server_config
     for (size_t i = 0; i < config->pool_count; i++) {
         r = add_pool(server, &config->pools[i]);
         if (r < 0) {
-            return error_set(err, r, "thread pool '%s': %s", config->pools[i].name, strerror(-r));
+            return error_set(err, r, "thread pool '%s': %s", config->pools[i].name,
+                             strerrordesc_np(-r));
         }
     }
     r = add_pool(server, &(struct rpc_pool){.name = "default"});
@@ -234,7 +235,7 @@ static int bind_unix(struct rpc_server *server, const char *address, struct erro
 
     if (r < 0) {
         return error_set(err, r, "cannot listen on %s: %s", address,
-                         r == -EADDRINUSE ? "another process does" : strerror(-r));
+                         r == -EADDRINUSE ? "another process does" : strerrordesc_np(-r));
     }
     plain = grpc_insecure_server_credentials_create();
     /* Of the whole process: a file that another thread creates meanwhile is only more private. */
@@ -336,7 +337,7 @@ int rpc_server_start(struct rpc_server *server, struct error *err)
     while (server->poller_count < RPC_POLLERS) {
         r = pthread_create(&server->pollers[server->poller_count], NULL, poll_events, server);
         if (r != 0 && server->poller_count == 0) {
-            return error_set(err, -r, "cannot start a thread: %s", strerror(r));
+            return error_set(err, -r, "cannot start a thread: %s", strerrordesc_np(r));
         }
         if (r != 0) {
             break; /* one poller serves as well, only slower */

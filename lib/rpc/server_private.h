@@ -120,7 +120,7 @@ void call_accept(struct rpc_server *server);
 /* A batch or an accept has completed. From a poller thread. */
 void call_complete(struct call_tag *tag, bool ok);
 /* The pools' job: run the handler. */
-void call_run(void *call, void *server);
+void call_run(void *job, void *server);
 
 const struct binding *server_find(const struct rpc_server *server, const char *path, size_t len);
 /* Entering and leaving the live calls: out of the list, freed, and only then not counted any more,

@@ -73,7 +73,7 @@ int tls_files_load(struct tls_files *files, struct tls_texts *ret, struct error 
         }
         if (r < 0) {
             r = error_set(err, r, "cannot read the TLS %s file '%s': %s", file_kind[i],
-                          files->path[i], strerror(-r));
+                          files->path[i], strerrordesc_np(-r));
         }
     }
     if (r == 0) {

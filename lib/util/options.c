@@ -33,8 +33,6 @@ struct parse {
     struct error *err;
 };
 
-extern char **environ;
-
 static void list_done(struct option_list *list)
 {
     for (size_t i = 0; i < list->count; i++) {
@@ -215,9 +213,10 @@ static void variable_of(const char *name, char ret[NAME_MAX_])
     size_t i;
 
     for (i = 0; name[i] != '\0' && i + 1 < NAME_MAX_; i++) {
-        bool lower = name[i] >= 'a' && name[i] <= 'z';
-
-        ret[i] = name[i] == '-' ? '_' : lower ? (char)(name[i] - 'a' + 'A') : name[i];
+        ret[i] = name[i] == '-' ? '_' : name[i];
+        if (name[i] >= 'a' && name[i] <= 'z') {
+            ret[i] -= 'a' - 'A';
+        }
     }
     ret[i] = '\0';
 }
@@ -303,7 +302,7 @@ static int from_file(struct parse *p)
     r = file_read(p->config_path, &text);
     if (r < 0) {
         return error_set(p->err, r, "cannot read the configuration file '%s': %s", p->config_path,
-                         strerror(-r));
+                         strerrordesc_np(-r));
     }
     json = cJSON_ParseWithOpts(buf_str(&text), NULL, true);
     if (!cJSON_IsObject(json)) {

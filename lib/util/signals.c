@@ -56,7 +56,7 @@ static void stop_or_die(struct signals *signals, int number)
         log_warn("second signal: not waiting for the drain", NULL);
         _exit(128 + number);
     }
-    log_info("stopping", "signal", strsignal(number), NULL);
+    log_info("stopping", "signal", sigdescr_np(number), NULL);
     signals_stop(signals);
     if (signals->config.stop != NULL) {
         signals->config.stop(signals->config.context);

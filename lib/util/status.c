@@ -47,7 +47,7 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
             status->config.health != NULL ? status->config.health(status->config.context, body) : 0;
 
         if (buf_len(body) == 0) {
-            buf_addstr(body, r == 0 ? "ok" : strerror(-r));
+            buf_addf(body, "%s", r == 0 ? "ok" : strerrordesc_np(-r));
         }
         buf_addstr(body, "\n");
         return r == 0 ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
@@ -60,7 +60,8 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
     return MHD_HTTP_NOT_FOUND;
 }
 
-/* libmicrohttpd's callback has eight. NOLINTNEXTLINE(readability-function-size) */
+/* libmicrohttpd prescribes it.
+ * NOLINTNEXTLINE(readability-function-size,readability-non-const-parameter) */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_size, void **state)
@@ -85,6 +86,15 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     return answer(connection, code, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
+/* Hand a descriptor on from a variable that would close it. */
+static int give(int *fd)
+{
+    int given = *fd;
+
+    *fd = -1;
+    return given;
+}
+
 static int listen_unix(struct status *status, const char *path, int *ret, struct error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -100,14 +110,13 @@ static int listen_unix(struct status *status, const char *path, int *ret, struct
         bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
         listen(fd, BACKLOG) < 0) {
         return error_set(err, -errno, "status address: cannot listen on '%s': %s", path,
-                         strerror(errno));
+                         strerrordesc_np(errno));
     }
     status->path = strdup(path);
     if (status->path == NULL) {
         return -ENOMEM;
     }
-    *ret = fd;
-    fd = -1;
+    *ret = give(&fd);
     return 0;
 }
 
@@ -163,15 +172,14 @@ static int listen_tcp(struct status *status, const char *text, int *ret, struct 
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
         bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
         r = error_set(err, -errno, "status address: cannot listen on '%s': %s", text,
-                      strerror(errno));
+                      strerrordesc_np(errno));
     }
     freeaddrinfo(found);
     if (r < 0) {
         return r;
     }
     status->port = port_of(fd);
-    *ret = fd;
-    fd = -1;
+    *ret = give(&fd);
     return 0;
 }
 

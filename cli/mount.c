@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mount.c - skyvolctl mount: a volume of skyvol-meta, mounted by skyvol-mount.
+ *
+ * The keys that AttachVolume gives go into a sealed memfd that skyvol-mount inherits and reads as a
+ * credentials file: they stand in no argument, variable or file.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cli/command.h"
+#include "cli/meta.h"
+#include "mount/message.h"
+#include "rpc/client.h"
+#include "util/cleanup.h"
+
+enum { TEXT_MAX = 16384, ENVIRONMENT_MAX = 1024 };
+
+struct options {
+    struct meta_options meta;
+    struct option_list mount_options;
+    bool foreground;
+    bool readonly;
+    char *program;
+};
+
+static void wipe(char *text)
+{
+    if (text != NULL) {
+        OPENSSL_cleanse(text, strlen(text));
+    }
+}
+
+static void reply_done(Skyvol__Meta__V1__AttachVolumeResponse *reply)
+{
+    if (reply != NULL && reply->credentials != NULL && reply->credentials->secret_key[0] != '\0') {
+        wipe(reply->credentials->secret_key);
+    }
+    rpc_message_free(reply);
+}
+
+/* The credentials file, as a descriptor that survives exec; -1 in *ret when there are no keys. */
+static int seal_keys(const Skyvol__Meta__V1__Credentials *keys, int *ret)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
+    int fd = -1;
+    int r;
+
+    if (keys == NULL || keys->access_key[0] == '\0') {
+        *ret = -1;
+        return 0;
+    }
+    buf_addf(&text, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
+             keys->access_key, keys->secret_key);
+    if (keys->session_token[0] != '\0') {
+        buf_addf(&text, "aws_session_token = %s\n", keys->session_token);
+    }
+    r = buf_error(&text);
+    r = r < 0 ? r : message_seal("credentials", buf_str(&text), buf_len(&text), &fd);
+    if (text.data != NULL) {
+        OPENSSL_cleanse(text.data, text.len);
+    }
+    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
+        r = -errno;
+    }
+    if (r == 0) {
+        *ret = fd;
+    }
+    return r;
+}
+
+/* Our environment without AWS's keys, and with where they are now; `file` is room for that. */
+static int make_environment(int keys, char file[64], char *ret[ENVIRONMENT_MAX])
+{
+    static char profile[] = "AWS_PROFILE=default";
+    size_t n = 0;
+
+    for (char **e = environ; *e != NULL; e++) {
+        if (strncmp(*e, "AWS_", 4) == 0) {
+            continue;
+        }
+        if (n + 3 >= ENVIRONMENT_MAX) {
+            return -E2BIG;
+        }
+        ret[n++] = *e;
+    }
+    (void)snprintf(file, 64, "AWS_SHARED_CREDENTIALS_FILE=/proc/self/fd/%d", keys);
+    if (keys >= 0) {
+        ret[n++] = profile;
+        ret[n++] = file;
+    }
+    ret[n] = NULL;
+    return 0;
+}
+
+/* What follows -o: the store's, then the user's. */
+static void add_options(struct buf *out, const struct options *o,
+                        const Skyvol__Meta__V1__Store *store)
+{
+    buf_addf(out, "path_style=%s", store->virtual_host_style ? "false" : "true");
+    if (store->endpoint[0] != '\0') {
+        buf_addf(out, ",endpoint=%s", store->endpoint);
+    }
+    if (store->s3_region[0] != '\0') {
+        buf_addf(out, ",region=%s", store->s3_region);
+    }
+    if (o->readonly) {
+        buf_addstr(out, ",ro");
+    }
+    for (size_t i = 0; i < o->mount_options.count; i++) {
+        buf_addf(out, ",%s", o->mount_options.items[i]);
+    }
+}
+
+/* "s3://" or "dir:///root" and the volume's bucket and prefix. */
+static void add_location(struct buf *out, const Skyvol__Meta__V1__AttachVolumeResponse *reply)
+{
+    const char *base = reply->store->location[0] != '\0' ? reply->store->location : "s3://";
+    size_t len = strlen(base);
+
+    buf_addf(out, "%s%s%s", base, len > 0 && base[len - 1] == '/' ? "" : "/",
+             reply->volume->bucket);
+    if (reply->volume->prefix[0] != '\0') {
+        buf_addf(out, "/%s", reply->volume->prefix);
+    }
+}
+
+/* skyvol-mount beside us, unless another is named. */
+static int find_program(const struct options *o, char ret[PATH_MAX], struct error *err)
+{
+    ssize_t n;
+    char *slash;
+
+    if (o->program != NULL) {
+        (void)snprintf(ret, PATH_MAX, "%s", o->program);
+        return 0;
+    }
+    n = readlink("/proc/self/exe", ret, PATH_MAX - 32);
+    if (n < 0) {
+        return error_set(err, -errno, "cannot find skyvol-mount: name it by --program");
+    }
+    ret[n] = '\0';
+    slash = strrchr(ret, '/');
+    (void)snprintf(slash + 1, 32, "skyvol-mount");
+    return 0;
+}
+
+static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolumeResponse *reply,
+                   struct error *err)
+{
+    CLEANUP(buf_done) struct buf options = BUF_INIT(TEXT_MAX);
+    CLEANUP(buf_done) struct buf location = BUF_INIT(TEXT_MAX);
+    AUTOCLOSE int keys = -1;
+    char program[PATH_MAX];
+    char size[24];
+    char *argv[9];
+    char *environment[ENVIRONMENT_MAX];
+    char file[64];
+    int r;
+
+    if (reply->volume == NULL || reply->store == NULL) {
+        return error_set(err, -EBADMSG, "skyvol-meta answered without volume or store");
+    }
+    add_location(&location, reply);
+    add_options(&options, o, reply->store);
+    (void)snprintf(size, sizeof(size), "%llu", (unsigned long long)reply->volume->size_bytes);
+    r = find_program(o, program, err);
+    r = r < 0 ? r : buf_error(&location) < 0 ? buf_error(&location) : buf_error(&options);
+    r = r < 0 ? r : seal_keys(reply->credentials, &keys);
+    r = r < 0 ? r : make_environment(keys, file, environment);
+    if (r < 0) {
+        return r;
+    }
+    argv[0] = program;
+    argv[1] = location.data;
+    argv[2] = o->meta.words.items[1];
+    argv[3] = (char[]){"-o"};
+    argv[4] = options.data;
+    argv[5] = (char[]){"--size"};
+    argv[6] = size;
+    argv[7] = o->foreground ? (char[]){"-f"} : NULL;
+    argv[8] = NULL;
+    (void)execve(program, argv, environment);
+    return error_set(err, -errno, "cannot run '%s': %s", program, strerrordesc_np(errno));
+}
+
+static int attach(const struct options *o, Skyvol__Meta__V1__AttachVolumeResponse **ret,
+                  struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
+    struct call call = {.address = o->meta.address,
+                        .options = &o->meta.call,
+                        .service = &skyvol__meta__v1__volumes__descriptor,
+                        .method = "AttachVolume"};
+    Skyvol__Meta__V1__AttachVolumeRequest in = SKYVOL__META__V1__ATTACH_VOLUME_REQUEST__INIT;
+    AUTOFREE char *id = NULL;
+    ProtobufCMessage *reply = NULL;
+    char host[256] = "";
+    int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
+
+    if (r < 0) {
+        return r;
+    }
+    id = strdup(meta_text(volume, "id"));
+    if (id == NULL || gethostname(host, sizeof(host) - 1) < 0) {
+        return -ENOMEM;
+    }
+    in.id = id;
+    in.node = host;
+    in.read_only = o->readonly;
+    r = call_message(&call, &in.base, &reply, err);
+    if (r == 0) {
+        *ret = (void *)reply;
+    }
+    return r;
+}
+
+static int run_mount(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {
+        META_OPTIONS(struct options, meta),
+        {.name = "option",
+         .letter = 'o',
+         .type = OPTION_LIST,
+         .offset = offsetof(struct options, mount_options),
+         .value = "OPTION,...",
+         .help = "mount options, as skyvol-mount --help lists them"},
+        OPTION(struct options, readonly, OPTION_BOOL, "readonly", NULL, NULL, "mount it read-only"),
+        {.name = "foreground",
+         .letter = 'f',
+         .type = OPTION_BOOL,
+         .offset = offsetof(struct options, foreground),
+         .help = "stay in the foreground"},
+        OPTION(struct options, program, OPTION_STRING, "program", "FILE", NULL,
+               "skyvol-mount, if it is not beside skyvolctl")};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "mount",
+                     "Mount a volume of skyvol-meta by skyvol-mount. Unmount with fusermount3 -u.",
+                     "ID-OR-NAME MOUNTPOINT", 2, 2);
+    Skyvol__Meta__V1__AttachVolumeResponse *reply = NULL;
+    struct options o = {0};
+    struct error err = ERROR_INIT;
+    int r = options_parse(&program, argc, argv, &o, &err);
+
+    if (r != 0) {
+        return options_exit(&program, r, &err);
+    }
+    r = attach(&o, &reply, &err);
+    r = r < 0 ? r : execute(&o, reply, &err); /* returns on failure only */
+    reply_done(reply);
+    options_done(&program, &o);
+    return command_fail(&err, r);
+}
+
+const struct command command_mount = {
+    .name = "mount", .summary = "mount a volume here", .run = run_mount};
