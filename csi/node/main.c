@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* skyvol-node: CSI Identity and Node services; mounts by skyvol-holder. */
+#include <errno.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "csi/node/keep.h"
+#include "csi/node/node.h"
+#include "csi/serve.h"
+
+struct config {
+    struct csi_serve_config serve;
+    struct option_list allow;
+    char *node_id, *holder, *state, *mounts;
+};
+
+static const struct option_spec specs[] = {
+    CSI_SERVE_OPTIONS(struct config, serve),
+    OPTION(struct config, node_id, OPTION_STRING, "node-id", "NAME", NULL,
+           "name of this node (default: the host's)"),
+    OPTION(struct config, holder, OPTION_STRING, "holder", "PATH", HOLDER_SOCKET_DEFAULT,
+           "socket of skyvol-holder"),
+    OPTION(struct config, state, OPTION_STRING, "state-dir", "PATH", "/var/lib/skyvol/node",
+           "directory of the volumes' records; survives restarts"),
+    OPTION(struct config, mounts, OPTION_STRING, "mounts-dir", "PATH",
+           "/var/lib/kubelet/plugins/csi.skyvol.io/mounts",
+           "where mounts of inline volumes are; the same path for the holder"),
+    OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
+           "endpoints that volumes may name: URLs, hosts, *.domain (default: all that are public)"),
+};
+
+static const struct options_program program = {
+    .name = "skyvol-node",
+    .summary = "CSI node plugin: mounts volumes on this node by skyvol-holder",
+    .environment = "SKYVOL_NODE_",
+    .options = specs,
+    .count = sizeof(specs) / sizeof(specs[0]),
+};
+
+static int add(struct rpc_server *server, const struct csi_meta *meta, void *context,
+               struct error *err)
+{
+    struct node *node = context;
+    struct keep *keep = NULL;
+    int r;
+
+    node->meta = *meta;
+    r = node_add(server, node, err);
+    return r < 0 ? r : keep_new(node, &keep);
+}
+
+static void drained(void *context)
+{
+    struct node *node = context;
+
+    keep_free(node->keep);
+}
+
+static int make_dir(const char *path, struct error *err)
+{
+    return mkdir(path, 0700) == 0 || errno == EEXIST
+               ? 0
+               : error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+}
+
+/* Duplicates of every mount's descriptors are kept. */
+static void raise_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static int run(struct config *config, struct error *err)
+{
+    static const struct rpc_pool pools[] = {
+        {.name = NODE_POOL_UNPUBLISH}, {.name = NODE_POOL_UNSTAGE}, {.name = NODE_POOL_STATS}};
+    char host[256] = "";
+    struct node node = {
+        .id = config->node_id,
+        .socket = config->holder,
+        .state_dir = config->state,
+        .mounts_dir = config->mounts,
+        .policy = {.endpoints = config->allow.items, .endpoint_count = config->allow.count},
+    };
+    struct csi_serve_hooks hooks = {.add = add,
+                                    .drained = drained,
+                                    .context = &node,
+                                    .pools = pools,
+                                    .pool_count = sizeof(pools) / sizeof(pools[0])};
+    int r;
+
+    if (node.id == NULL) {
+        if (gethostname(host, sizeof(host) - 1) < 0) {
+            return error_set(err, -errno, "cannot tell the host's name: set --node-id");
+        }
+        node.id = host;
+    }
+    mutex_init(&node.lock);
+    LIST_INIT(&node.busy);
+    raise_limit();
+    r = make_dir(config->state, err);
+    r = r < 0 ? r : make_dir(config->mounts, err);
+    r = r < 0 ? r : csi_serve(&config->serve, &hooks, err);
+    mutex_done(&node.lock);
+    return r;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config = {0};
+    struct error err = ERROR_INIT;
+    int r = options_parse(&program, argc, argv, &config, &err);
+
+    if (r == 0) {
+        r = run(&config, &err);
+        options_done(&program, &config);
+    }
+    return r != 0 ? options_exit(&program, r, &err) : 0;
+}
