@@ -42,7 +42,7 @@ static int hash_key(struct plan *plan)
     char hash[RECORD_HASH_SIZE];
     int r;
 
-    buf_addf(&text, "%s\n%s", plan->wish, input->own_identity && identity != NULL ? identity : "");
+    buf_addf(&text, "%s\n%s", plan->wish, identity != NULL ? identity : "");
     r = buf_error(&text);
     r = r < 0 ? r : record_hash(buf_str(&text), buf_len(&text), hash);
     (void)snprintf(plan->key, sizeof(plan->key), "v%.40s", hash);
