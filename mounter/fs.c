@@ -444,14 +444,13 @@ int fs_op_data(struct op *op, const void *data, size_t len)
     return finish(op, pending_reply_buf(op->pending, data, len));
 }
 
-int fs_op_applied(struct op *op)
+int fs_op_applied(struct fs *fs, struct op *op)
 {
-    return state_applied(op->fs->state, op->unique, op->reply, op->reply_len);
+    return state_applied(fs->state, op->unique, op->reply, op->reply_len);
 }
 
-void fs_op_entry(struct op *op, struct node *node)
+void fs_op_entry(struct fs *fs, struct op *op, struct node *node)
 {
-    struct fs *fs = op->fs;
     struct inode_rec *rec = fs_rec(fs, node);
     struct fuse_entry_out out = {
         .nodeid = node->ino,

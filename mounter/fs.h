@@ -199,9 +199,9 @@ void fs_op_start(struct op *op, void (*run)(struct op *op));
 int fs_op_end(struct op *op);
 int fs_op_fail(struct op *op, int error); /* negative errno */
 /* In a transaction: record op->reply as this operation's answer. */
-int fs_op_applied(struct op *op) REQUIRES(&op->fs->lock);
+int fs_op_applied(struct fs *fs, struct op *op) REQUIRES(&fs->lock);
 /* Fill op->reply with an entry for the node; counts the lookup in the caller's transaction. */
-void fs_op_entry(struct op *op, struct node *node) REQUIRES(&op->fs->lock);
+void fs_op_entry(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock);
 /* Answer with bytes of any length instead of op->reply. */
 int fs_op_data(struct op *op, const void *data, size_t len);
 

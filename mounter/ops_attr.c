@@ -15,9 +15,8 @@ static const int64_t ns_per_s = 1000000000;
 /* What df shows where no size was set: 1 PiB, as a round number nobody takes for a limit. */
 static const uint64_t size_unlimited = UINT64_C(1) << 50;
 
-static void fill_attr(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+static void fill_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct fuse_attr_out out = {
         .attr_valid = fs->options.attr_timeout_ms / 1000,
         .attr_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
@@ -42,7 +41,7 @@ static void getattr_run(struct op *op)
         ret = 0; /* an open file keeps the attributes of its version */
     }
     if (ret == 0) {
-        fill_attr(op, node);
+        fill_attr(fs, op, node);
     }
     mutex_unlock(&fs->lock);
     if (ret != 0) {
@@ -71,7 +70,7 @@ void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
                              (fs_rec(fs, node)->flags &
                               (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0);
     if (known) {
-        fill_attr(op, node);
+        fill_attr(fs, op, node);
     }
     mutex_unlock(&fs->lock);
     if (known) {
@@ -90,9 +89,8 @@ static int64_t time_of(const struct timespec *ts, bool now)
 }
 
 /* The new values in the record, in one transaction; dirty unless it is a directory. */
-static void apply_attr(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct inode_rec *rec = fs_rec(fs, node);
     int set = op->to_set;
 
@@ -297,14 +295,14 @@ static void setattr_run(struct op *op)
     if (ret == 0) {
         mutex_lock(&fs->lock);
         node = fs_node(fs, op->ino);
-        apply_attr(op, node);
+        apply_attr(fs, op, node);
         mutex_unlock(&fs->lock);
         ret = store_attr(fs, (uint32_t)op->ino);
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
     if (ret == 0 && node != NULL) {
-        fill_attr(op, node);
+        fill_attr(fs, op, node);
     }
     mutex_unlock(&fs->lock);
     if (ret != 0) {
@@ -408,9 +406,8 @@ void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     reply_sized(req, ret, &names, size);
 }
 
-static int change_xattr(struct op *op) REQUIRES(&op->fs->lock)
+static int change_xattr(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct node *node = fs_node(fs, op->ino);
     CLEANUP(buf_done) struct buf old = BUF_INIT(STATE_TEXT_MAX);
     CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
@@ -451,7 +448,7 @@ static void xattr_run(struct op *op)
     int ret;
 
     mutex_lock(&fs->lock);
-    ret = change_xattr(op);
+    ret = change_xattr(fs, op);
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? store_attr(fs, (uint32_t)op->ino) : ret;
     (void)fs_op_fail(op, ret);

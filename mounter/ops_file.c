@@ -14,9 +14,8 @@ enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRI
 /* ---- open ---- */
 
 /* One transaction for the count, the truncation and the answer. */
-static int open_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct inode_rec *rec = fs_rec(fs, node);
     bool same = strcmp(node->opened_etag, rec->etag) == 0 && rec->etag[0] != '\0';
     bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
@@ -43,7 +42,7 @@ static int open_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
         STATE_SET(fs->state, rec->ctime_ns, now);
         fs_mark_dirty(fs, node);
     }
-    ret = fs_op_applied(op);
+    ret = fs_op_applied(fs, op);
     if (ret != 0) {
         state_abort(fs->state);
         return ret;
@@ -96,7 +95,7 @@ static void open_run(struct op *op)
     }
     if (ret == 0) {
         size_after = fs_rec(fs, node)->size;
-        ret = open_commit(op, node);
+        ret = open_commit(fs, op, node);
     }
     mutex_unlock(&fs->lock);
     if (ret != 0) {
@@ -226,9 +225,8 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 
 /* ---- write ---- */
 
-static int write_locked(struct op *op) REQUIRES(&op->fs->lock)
+static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct node *node = fs_node(fs, op->ino);
     struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
     struct fuse_write_out out = {.size = (uint32_t)op->size};
@@ -256,7 +254,7 @@ static int write_locked(struct op *op) REQUIRES(&op->fs->lock)
     STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
     STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
     fs_mark_dirty(fs, node);
-    ret = fs_op_applied(op);
+    ret = fs_op_applied(fs, op);
     state_commit(fs->state);
     publish_stream(fs, node);
     return ret;
@@ -327,7 +325,7 @@ static void write_run(struct op *op)
 
     do {
         mutex_lock(&fs->lock);
-        ret = write_locked(op);
+        ret = write_locked(fs, op);
         if (ret == -EAGAIN) {
             struct node *node = fs_node(fs, op->ino);
 
@@ -372,7 +370,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     op->size = size;
     op->offset = (uint64_t)off;
     mutex_lock(&fs->lock);
-    ret = write_locked(op);
+    ret = write_locked(fs, op);
     mutex_unlock(&fs->lock);
     if (ret == -EAGAIN || ret == -EDEADLK) {
         fs_op_start(op, write_run);
@@ -500,7 +498,7 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
         state_begin(fs->state);
         STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
-        (void)!fs_op_applied(op);
+        (void)!fs_op_applied(fs, op);
         state_commit(fs->state);
         if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
             state_text_get(fs->state, rec->hidden, &key);

@@ -43,13 +43,13 @@ static void reply_entry(struct op *op, uint64_t ino, bool opened)
 }
 
 /* With the lock: count, record, and leave the answer in op->reply. */
-static int entry_of(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+static int entry_of(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
     int ret;
 
     state_begin(op->fs->state);
-    fs_op_entry(op, node);
-    ret = fs_op_applied(op);
+    fs_op_entry(fs, op, node);
+    ret = fs_op_applied(fs, op);
     if (ret != 0) {
         state_abort(op->fs->state);
         return ret;
@@ -58,6 +58,8 @@ static int entry_of(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
     return 0;
 }
 
+/* What it returns with depends on what it found: the checker cannot follow that. */
+LOCK_UNCHECKED
 int name_find(struct op *op, struct node **ret, bool *ret_locked)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
@@ -104,19 +106,21 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
     return r == 0 && *ret == NULL ? -ENOENT : r;
 }
 
-static void lookup_run(struct op *op)
+static LOCK_UNCHECKED
+void lookup_run(struct op *op) /* as name_find() */
 {
+    struct fs *fs = op->fs;
     struct node *node = NULL;
     bool locked;
     uint64_t ino = 0;
     int ret = name_find(op, &node, &locked);
 
     if (ret == 0) {
-        ret = entry_of(op, node);
+        ret = entry_of(fs, op, node);
         ino = node->ino;
     }
     if (locked) {
-        mutex_unlock(&op->fs->lock);
+        mutex_unlock(&fs->lock);
     }
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
@@ -149,7 +153,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
         const struct inode_rec *rec = fs_rec(fs, node);
 
         known = (rec->flags & (INODE_NEW | INODE_DIRTY)) != 0 || fs_now_ms() < node->valid_until_ms;
-        known = known && entry_of(op, node) == 0;
+        known = known && entry_of(fs, op, node) == 0;
         ino = node->ino;
     }
     mutex_unlock(&fs->lock);
@@ -221,7 +225,8 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 /* ---- making ---- */
 
 /* -EEXIST: there is something; 0: there is nothing. Where it is, *ret is the node (unlocked). */
-static int check_absent(struct op *op)
+static LOCK_UNCHECKED
+int check_absent(struct op *op)
 {
     struct node *node = NULL;
     bool locked;
@@ -233,10 +238,9 @@ static int check_absent(struct op *op)
     return ret == 0 ? -EEXIST : ret == -ENOENT ? 0 : ret;
 }
 
-static int make_inode(struct op *op, uint32_t flags, const char *target, struct node **ret)
-    REQUIRES(&op->fs->lock)
+static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *target,
+                      struct node **ret) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     int64_t now = fs_now_ns();
     const struct fs_new_inode what = {
         .parent = (uint32_t)op->ino,
@@ -320,7 +324,7 @@ static void make_object_run(struct op *op)
     if (ret == -EEXIST && again && node != NULL) {
         ret = 0; /* made before the crash */
     } else if (ret == 0) {
-        ret = make_inode(op, INODE_NEW | INODE_DIRTY, op->name2, &node);
+        ret = make_inode(fs, op, INODE_NEW | INODE_DIRTY, op->name2, &node);
     }
     if (ret == 0) {
         ino = node->ino;
@@ -331,7 +335,7 @@ static void make_object_run(struct op *op)
     mutex_lock(&fs->lock);
     if (ino != 0) {
         node->users--;
-        ret = ret == 0 ? entry_of(op, node) : ret;
+        ret = ret == 0 ? entry_of(fs, op, node) : ret;
     }
     mutex_unlock(&fs->lock);
     if (ret != 0) {
@@ -451,10 +455,10 @@ static void mkdir_run(struct op *op)
     if (ret == 0) {
         mutex_lock(&fs->lock);
         node = fs_child(fs, (uint32_t)op->ino, op->name);
-        ret = node == NULL ? make_inode(op, INODE_MARKER, NULL, &node) : 0;
+        ret = node == NULL ? make_inode(fs, op, INODE_MARKER, NULL, &node) : 0;
         if (ret == 0) {
             node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
-            ret = entry_of(op, node);
+            ret = entry_of(fs, op, node);
             ino = node->ino;
         }
         mutex_unlock(&fs->lock);
@@ -486,17 +490,16 @@ static void add_open_out(struct op *op)
 }
 
 /* One transaction for inode, lookup, open count and answer. */
-static int create_commit(struct op *op, struct node *node) REQUIRES(&op->fs->lock)
+static int create_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct inode_rec *rec = fs_rec(fs, node);
     int ret;
 
     state_begin(fs->state);
-    fs_op_entry(op, node);
+    fs_op_entry(fs, op, node);
     add_open_out(op);
     STATE_SET(fs->state, rec->opens, rec->opens + 1);
-    ret = fs_op_applied(op);
+    ret = fs_op_applied(fs, op);
     if (ret != 0) {
         state_abort(fs->state);
         return ret;
@@ -506,7 +509,8 @@ static int create_commit(struct op *op, struct node *node) REQUIRES(&op->fs->loc
     return 0;
 }
 
-static void create_run(struct op *op)
+static LOCK_UNCHECKED
+void create_run(struct op *op)
 {
     struct fs *fs = op->fs;
     struct node *node = NULL;
@@ -523,9 +527,9 @@ static void create_run(struct op *op)
         ret = -EISDIR;
     } else if (ret == -ENOENT) {
         node = NULL;
-        ret = make_inode(op, INODE_NEW | INODE_DIRTY, NULL, &node);
+        ret = make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node);
     }
-    ret = ret == 0 ? create_commit(op, node) : ret;
+    ret = ret == 0 ? create_commit(fs, op, node) : ret;
     if (ret == 0) {
         ino = node->ino;
     }

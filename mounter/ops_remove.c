@@ -58,9 +58,8 @@ static int delete_object(struct fs *fs, const char *key)
 }
 
 /* The name goes; the inode lives as long as somebody has it open. */
-static int forget_name(struct op *op) REQUIRES(&op->fs->lock)
+static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
     struct node *dir = fs_node(fs, op->ino);
     int64_t now = fs_now_ns();
@@ -77,7 +76,7 @@ static int forget_name(struct op *op) REQUIRES(&op->fs->lock)
         STATE_SET(fs->state, fs_rec(fs, dir)->mtime_ns, now);
         STATE_SET(fs->state, fs_rec(fs, dir)->ctime_ns, now);
     }
-    ret = fs_op_applied(op);
+    ret = fs_op_applied(fs, op);
     state_commit(fs->state);
     if (node != NULL) {
         fs_node_unname(fs, node);
@@ -131,7 +130,8 @@ static int abandon_upload(struct fs *fs, uint32_t ino, const char *key)
     return 0;
 }
 
-static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+static LOCK_UNCHECKED
+int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
 {
     struct fs *fs = op->fs;
     struct node *node;
@@ -178,7 +178,7 @@ static void unlink_run(struct op *op)
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret = forget_name(op);
+        ret = forget_name(fs, op);
         mutex_unlock(&fs->lock);
     }
     (void)fs_op_fail(op, ret);
@@ -213,7 +213,8 @@ static int rmdir_check(struct op *op, const char *key)
     return ret;
 }
 
-static void rmdir_run(struct op *op)
+static LOCK_UNCHECKED
+void rmdir_run(struct op *op)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
@@ -240,7 +241,7 @@ static void rmdir_run(struct op *op)
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret = forget_name(op);
+        ret = forget_name(fs, op);
         mutex_unlock(&fs->lock);
     }
     (void)fs_op_fail(op, ret);

@@ -83,9 +83,8 @@ static void job_done(struct job *job)
     free(job->target);
 }
 
-static int job_begin(struct job *job) REQUIRES(&job->fs->lock)
+static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
 {
-    struct fs *fs = job->fs;
     const struct inode_rec *rec = fs_rec(fs, job->node);
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(buf_done) struct buf target = BUF_INIT(STATE_TEXT_MAX);
@@ -370,9 +369,8 @@ static int put_parts(struct job *job)
 
 /* ---- the end ---- */
 
-static void published(struct job *job) REQUIRES(&job->fs->lock)
+static void published(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
 {
-    struct fs *fs = job->fs;
     struct node *node = job->node;
     struct inode_rec *rec = fs_rec(fs, node);
     uint64_t valid = job->size < node->truncated_to ? job->size : node->truncated_to;
@@ -526,7 +524,7 @@ static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
         return -EIO;
     }
     job.node->publishing = true;
-    ret = job_begin(&job);
+    ret = job_begin(fs, &job);
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? run(&job) : ret;
     mutex_lock(&fs->lock);
@@ -534,7 +532,7 @@ static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
         *ret_again = true; /* on another base */
         ret = 0;
     } else if (ret == 0) {
-        published(&job);
+        published(fs, &job);
         *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
     }
     job.node->publishing = false;
@@ -677,7 +675,7 @@ static void run_stream_start(void *arg)
 
     mutex_lock(&fs->lock);
     job.node = fs_node(fs, later->ino);
-    ret = job_begin(&job);
+    ret = job_begin(fs, &job);
     job.node->meta_changed = true; /* this was no publication */
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? upload_start(fs, job.node, job.key, &job.meta, &upload) : ret;

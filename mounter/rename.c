@@ -477,11 +477,11 @@ static int end_move(struct move *m)
             if (m->etag[0] != '\0') {
                 state_set(fs->state, rec->etag, m->etag, sizeof(rec->etag));
             }
-            ret = fs_op_applied(op);
+            ret = fs_op_applied(fs, op);
             state_text_release(fs->state, old);
         }
     } else {
-        ret = fs_op_applied(op);
+        ret = fs_op_applied(fs, op);
     }
     state_commit(fs->state);
     if (node != NULL && cell != 0) {

@@ -119,7 +119,7 @@ static bool done_before_locked(const struct pending *p, uint64_t unique, struct 
     return false;
 }
 
-static uint64_t find_locked(const char *name) REQUIRES(&fs.lock)
+static uint64_t find_locked(const char *name)
 {
     for (uint64_t i = 2; i < NODES; i++) {
         if (strcmp(fs.state->nodes[i].name, name) == 0) {
