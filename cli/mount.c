@@ -253,7 +253,9 @@ static int run_mount(int argc, char *const *argv)
         return options_exit(&program, r, &err);
     }
     r = attach(&o, &reply, &err);
-    r = r < 0 ? r : execute(&o, reply, &err); /* returns on failure only */
+    if (r == 0 && reply != NULL) {
+        r = execute(&o, reply, &err); /* returns on failure only */
+    }
     reply_done(reply);
     options_done(&program, &o);
     return command_fail(&err, r);

@@ -213,9 +213,11 @@ static void variable_of(const char *name, char ret[NAME_MAX_])
     size_t i;
 
     for (i = 0; name[i] != '\0' && i + 1 < NAME_MAX_; i++) {
-        ret[i] = name[i] == '-' ? '_' : name[i];
-        if (name[i] >= 'a' && name[i] <= 'z') {
-            ret[i] -= 'a' - 'A';
+        ret[i] = name[i];
+        if (name[i] == '-') {
+            ret[i] = '_';
+        } else if (name[i] >= 'a' && name[i] <= 'z') {
+            ret[i] = (char)(name[i] & ~0x20);
         }
     }
     ret[i] = '\0';

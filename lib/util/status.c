@@ -60,11 +60,11 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
     return MHD_HTTP_NOT_FOUND;
 }
 
-/* libmicrohttpd prescribes it.
- * NOLINTNEXTLINE(readability-function-size,readability-non-const-parameter) */
+/* libmicrohttpd prescribes it. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url,
                               const char *method, const char *version, const char *upload,
-                              size_t *upload_size, void **state)
+                              size_t *upload_size, /* NOLINT(readability-non-const-parameter): */
+                              void **state)        /* prescribed too */
 {
     CLEANUP(buf_done) struct buf body = BUF_INIT(BODY_MAX);
     unsigned code;

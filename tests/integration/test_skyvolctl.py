@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvolctl as an operator uses it: certificates, stores, volumes, a mount, CSI calls by hand."""
+import json
+import os
+import stat
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT, free_port, listening, mounts_below, program, tool, wait_until
+
+SECRET = "s3cr3t-never-shown"
+
+
+def ctl(*words, stdin="", ok=True, **kwargs):
+    done = subprocess.run([program("skyvolctl"), *map(str, words)], input=stdin, text=True,
+                          capture_output=True, check=False, timeout=60, **kwargs)
+    assert SECRET not in done.stdout + done.stderr
+    assert (done.returncode == 0) == ok, done.stdout + done.stderr
+    return done.stdout if ok else done.stderr
+
+
+@pytest.fixture
+def certs(workdir):
+    directory = workdir / "certs"
+    ctl("certs", "init", directory)
+    ctl("certs", "issue", directory, "meta", "--host", "127.0.0.1", "--host", "localhost")
+    ctl("certs", "issue", directory, "operator")
+    return directory
+
+
+@pytest.fixture
+def meta(workdir, processes):
+    """skyvol-meta on a unix socket; gives the flag that names it."""
+    address = f"unix:{workdir}/meta.sock"
+    process = processes.start([program("skyvol-meta"), "--listen", address, "--database",
+                               workdir / "meta.db", "--seal-key-file", workdir / "seal.keys"])
+    wait_until((workdir / "meta.sock").exists, 15, "socket of skyvol-meta", process)
+    flag = f"--meta={address}"
+    ctl("store", "add", flag, "default", f"dir://{workdir}/store", "--credentials-file", "-",
+        stdin=json.dumps({"accessKey": "AK", "secretKey": SECRET}))
+    return flag
+
+
+def test_certificates_are_private_verified_and_never_overwritten(certs):
+    for name in ("ca.key", "ca.crt", "meta.key", "meta.crt"):
+        assert stat.S_IMODE(os.stat(certs / name).st_mode) == 0o600
+    subprocess.run(["openssl", "verify", "-CAfile", certs / "ca.crt", certs / "meta.crt"],
+                   check=True, capture_output=True)
+    before = (certs / "meta.crt").read_bytes()
+    assert "not overwritten" in ctl("certs", "issue", certs, "meta", ok=False)
+    assert "not overwritten" in ctl("certs", "init", certs, ok=False)
+    assert (certs / "meta.crt").read_bytes() == before
+    ctl("certs", "renew", certs, "meta")
+    assert (certs / "meta.crt").read_bytes() != before
+    shown = json.loads(ctl("certs", "show", certs, "meta", "--json"))
+    assert shown["commonName"] == "meta" and shown["names"] == ["127.0.0.1", "localhost"]
+    assert "cannot be the name" in ctl("certs", "issue", certs, "../x", ok=False)
+
+
+def test_both_sides_show_certificates_which_reload_without_restart(workdir, processes, certs):
+    port = free_port()
+    process = processes.start(
+        [program("skyvol-meta"), "--listen", f"127.0.0.1:{port}", "--database", workdir / "db",
+         "--seal-key-file", workdir / "seal", "--tls-ca-file", certs / "ca.crt", "--tls-cert-file",
+         certs / "meta.crt", "--tls-key-file", certs / "meta.key"], "meta")
+    wait_until(lambda: listening(port), 15, "port of skyvol-meta", process)
+    where = ["--meta", f"127.0.0.1:{port}"]
+    mine = ["--ca", certs / "ca.crt", "--cert", certs / "operator.crt", "--key",
+            certs / "operator.key"]
+    ctl("store", "list", *where, *mine)
+    assert "UNAVAILABLE" in ctl("store", "list", *where, ok=False)
+    assert "needs all of" in ctl("store", "list", *where, *mine[:2], ok=False)
+
+    other = workdir / "other"
+    ctl("certs", "init", other)
+    ctl("certs", "issue", other, "operator")
+    stranger = ["--ca", certs / "ca.crt", "--cert", other / "operator.crt", "--key",
+                other / "operator.key"]
+    assert "UNAVAILABLE" in ctl("store", "list", *where, *stranger, ok=False)
+
+    grpcurl = [tool("grpcurl"), "-max-time", "20", "-import-path", ROOT / "proto", "-proto",
+               "skyvol/meta/v1/meta.proto", "-cacert", certs / "ca.crt", "-d", "{}"]
+    call = [f"127.0.0.1:{port}", "skyvol.meta.v1.Stores/ListStores"]
+    subprocess.run([*grpcurl, "-cert", certs / "operator.crt", "-key", certs / "operator.key",
+                    *call], check=True, capture_output=True, timeout=30)
+    assert subprocess.run([*grpcurl, *call], check=False, capture_output=True,
+                          timeout=30).returncode != 0
+
+    # The server serves the renewed certificate to the next connection.
+    def serial():
+        done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}"], input=b"",
+                              capture_output=True, check=False, timeout=20).stdout
+        return subprocess.run(["openssl", "x509", "-noout", "-serial"], input=done, check=True,
+                              capture_output=True).stdout
+    before = serial()
+    ctl("certs", "renew", certs, "meta")
+    ctl("certs", "renew", certs, "operator")
+    wait_until(lambda: serial() != before, 10, "new certificate")
+    ctl("store", "list", *where, *mine)
+    assert process.poll() is None
+
+
+def test_a_volume_lives_and_dies_by_command(meta, workdir):
+    stores = json.loads(ctl("store", "list", meta, "--json"))["stores"]
+    assert stores[0]["name"] == "default" and stores[0]["hasCredentials"] is True
+    assert "dir://" in ctl("store", "show", meta, "default")
+    made = json.loads(ctl("volume", "create", meta, "mine", "--size", "1GiB", "--json"))["volume"]
+    again = json.loads(ctl("volume", "create", meta, "mine", "--size", "1GiB", "--json"))["volume"]
+    assert made["id"] == again["id"] and made["sizeBytes"] == str(1 << 30)
+    table = ctl("volume", "list", meta).splitlines()
+    assert table[0].split()[:3] == ["ID", "NAME", "STATE"] and "1.0 GiB" in table[1]
+    assert json.loads(ctl("volume", "show", meta, made["id"], "--json"))["volume"]["name"] == "mine"
+    assert "FAILED_PRECONDITION" in ctl("store", "delete", meta, "default", ok=False)
+    ctl("backup", meta, workdir / "copy.db")
+    assert (workdir / "copy.db").stat().st_size > 0
+    assert json.loads(ctl("rebuild", meta, "default"))["volumesFound"] == 1
+    ctl("volume", "delete", meta, "mine")
+    assert ctl("volume", "list", meta).strip() == ""
+    assert "NOT_FOUND" in ctl("volume", "show", meta, "mine", ok=False)
+    ctl("store", "delete", meta, "default")
+
+
+def test_a_volume_is_mounted_by_command(meta, workdir):
+    ctl("volume", "create", meta, "mine", "--size", "1GiB")
+    point = workdir / "mnt"
+    point.mkdir()
+    ctl("mount", meta, "mine", point)
+    wait_until(lambda: str(point) in mounts_below(workdir), 15, "mount")
+    (point / "hello").write_text("world")
+    assert (point / "hello").read_text() == "world"
+    subprocess.run(["umount", point], check=True, timeout=60)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and subprocess.run(
+            ["pgrep", "-f", str(point)], check=False, capture_output=True).returncode == 0:
+        time.sleep(0.1)
+    ctl("volume", "delete", meta, "mine")
+
+
+def test_any_csi_call_can_be_made_by_hand(meta, workdir, processes):
+    socket = workdir / "csi.sock"
+    process = processes.start([program("skyvol-controller"), "--endpoint", f"unix:{socket}",
+                               meta], "controller")
+    wait_until(socket.exists, 15, "socket of skyvol-controller", process)
+    info = json.loads(ctl("csi", "info", socket))
+    assert info == json.loads(ctl("csi", "call", socket, "Identity.GetPluginInfo", "{}"))
+    volume = json.loads(ctl("csi", "create", socket, "pvc-1", "--size=1GiB", "--secrets-file", "-",
+                            stdin=json.dumps({"note": SECRET})))["volume"]
+    assert volume["volumeId"] in ctl("csi", "list", socket)
+    refused = ctl("csi", "call", socket, "DeleteVolume",
+                  json.dumps({"volumeId": volume["volumeId"], "secrets": {"a": "b"}}), ok=False)
+    assert "--secrets-file" in refused
+    assert "INVALID_ARGUMENT" in ctl("csi", "call", socket, "CreateVolume", "{}", ok=False)
+    for _ in range(50):
+        done = subprocess.run([program("skyvolctl"), "csi", "delete", str(socket),
+                               volume["volumeId"]], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            break
+        assert "ABORTED" in done.stderr
+        time.sleep(0.2)
+    assert volume["volumeId"] not in ctl("csi", "list", socket)
+    assert "Node.NodeStageVolume" in ctl("csi", "services")
