@@ -120,6 +120,12 @@ conformance-objstore: $(BUILD)/tests/conformance/objstore_s3 ## the object store
 # The initialisers of protoc-c cast const away where we use them: clang would warn of each.
 QUIET_CASTS := sed -i 's/(char \*)protobuf_c_empty_string/(char *)(uintptr_t)protobuf_c_empty_string/g'
 
+csi-sanity: all ## csi-sanity without skip flags, on the embedded store and MinIO (as root)
+	$(Q)BUILD=$(BUILD) tests/conformance/run_csi_sanity
+
+leak-loop: all ## stage, publish, unpublish, unstage CYCLES (10000) times; count what is left (as root)
+	$(Q)BUILD=$(BUILD) tests/conformance/run_leak_loop $(CYCLES)
+
 $(BUILD)/proto/google/%.pb-c.c:
 	$(Q)mkdir -p $(BUILD)/proto && protoc-c --proto_path=/usr/include --c_out=$(BUILD)/proto /usr/include/google/$*.proto
 	$(Q)$(QUIET_CASTS) $(BUILD)/proto/google/$*.pb-c.h
@@ -151,7 +157,7 @@ $(BUILD)/%.o: %.c | $(PROTO_C)
 
 # The gates. Each compiles or reads every source once; objects that are up to date are not looked at again.
 OBJECTS := $(filter-out $(BUILD)/tests/%,$(ALL_SRC:%.c=$(BUILD)/%.o)) $(if $(NO_CMOCKA),,$(TEST_SRC:%.c=$(BUILD)/%.o))
-.PHONY: fuzz conformance-objstore objects clang check demo test-distributions
+.PHONY: fuzz csi-sanity leak-loop conformance-objstore objects clang check demo test-distributions
 
 objects: $(OBJECTS)
 
