@@ -33,8 +33,11 @@ static bool bucket_possible(const char *bucket, size_t len)
         if (!isalnum((unsigned char)bucket[i]) && strchr("-._", bucket[i]) == NULL) {
             return false;
         }
+        if (i > 0 && bucket[i] == '.' && bucket[i - 1] == '.') {
+            return false;
+        }
     }
-    return memmem(bucket, len, "..", 2) == NULL;
+    return true;
 }
 
 /* One part of a prefix: not empty, not "." or "..", no control characters, not ours. */

@@ -14,6 +14,7 @@
 #include "cli/meta.h"
 #include "rpc/server.h"
 #include "util/file.h"
+#include "util/mutex.h"
 
 struct fixture {
     char dir[64];
@@ -28,6 +29,16 @@ struct fixture {
     int pages;
 };
 
+/* Handlers write to the fixture in other threads; an answered call orders that, but only through
+ * the socket, where ThreadSanitizer does not look. */
+static struct mutex seen;
+
+static void settle(void)
+{
+    mutex_lock(&seen);
+    mutex_unlock(&seen);
+}
+
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err UNUSED)
 {
@@ -35,10 +46,12 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     const Skyvol__Meta__V1__AddStoreRequest *in = (const void *)request;
     Skyvol__Meta__V1__AddStoreResponse *out = (void *)reply;
 
+    mutex_lock(&seen);
     (void)snprintf(f->key, sizeof(f->key), "%s", in->idempotency_key);
     if (in->credentials != NULL) {
         (void)snprintf(f->secret, sizeof(f->secret), "%s", in->credentials->secret_key);
     }
+    mutex_unlock(&seen);
     out->store = in->store;
     return 0;
 }
@@ -50,7 +63,9 @@ static int create_volume(struct rpc_call *call, const ProtobufCMessage *request,
     const Skyvol__Meta__V1__CreateVolumeRequest *in = (const void *)request;
     Skyvol__Meta__V1__CreateVolumeResponse *out = (void *)reply;
 
+    mutex_lock(&seen);
     f->size = in->required_bytes;
+    mutex_unlock(&seen);
     out->volume = rpc_call_message(call, &skyvol__meta__v1__volume__descriptor);
     out->volume->id = rpc_call_strdup(call, "v-1");
     out->volume->name = in->name;
@@ -79,10 +94,13 @@ static int delete_volume(struct rpc_call *call, const ProtobufCMessage *request,
 {
     struct fixture *f = rpc_call_context(call);
     const Skyvol__Meta__V1__DeleteVolumeRequest *in = (const void *)request;
+    int n;
 
     assert_string_equal(in->id, "v-1");
-    f->deletes++;
-    return f->deletes < 3 ? error_set(err, -EAGAIN, "5 of 9 objects deleted") : 0;
+    mutex_lock(&seen);
+    n = ++f->deletes;
+    mutex_unlock(&seen);
+    return n < 3 ? error_set(err, -EAGAIN, "5 of 9 objects deleted") : 0;
 }
 
 static int list_volumes(struct rpc_call *call, const ProtobufCMessage *request,
@@ -91,12 +109,15 @@ static int list_volumes(struct rpc_call *call, const ProtobufCMessage *request,
     struct fixture *f = rpc_call_context(call);
     const Skyvol__Meta__V1__ListVolumesRequest *in = (const void *)request;
     Skyvol__Meta__V1__ListVolumesResponse *out = (void *)reply;
+    int n;
 
-    f->pages++;
+    mutex_lock(&seen);
+    n = ++f->pages;
+    mutex_unlock(&seen);
     out->n_volumes = 1;
     out->volumes = rpc_call_alloc(call, sizeof(*out->volumes));
     out->volumes[0] = rpc_call_message(call, &skyvol__meta__v1__volume__descriptor);
-    out->volumes[0]->id = rpc_call_printf(call, "v-%d", f->pages);
+    out->volumes[0]->id = rpc_call_printf(call, "v-%d", n);
     if (in->token[0] == '\0') {
         out->next_token = rpc_call_strdup(call, "more");
     }
@@ -173,6 +194,7 @@ static int run(const char *const *words)
     }
     argv[argc] = NULL;
     status = command_run(&top, "x", argc, argv);
+    settle();
     for (int i = 0; i < argc; i++) {
         free(argv[i]);
     }
@@ -217,7 +239,9 @@ static void deleting_asks_again_until_the_volume_is_gone(void **state)
 
     assert_int_equal(RUN("volume", "delete", f->meta, "mine"), EXIT_DONE);
     assert_int_equal(f->deletes, 3);
+    mutex_lock(&seen);
     f->deletes = 0;
+    mutex_unlock(&seen);
     assert_int_equal(RUN("volume", "delete", f->meta, "v-1", "--wait=0"), EXIT_FAILED);
     assert_int_equal(f->deletes, 1);
 }
@@ -241,6 +265,7 @@ int main(void)
         TEST(what_the_server_has_not_yet_is_told),
     };
 
+    mutex_init(&seen);
     if (meta_secrets_init() < 0) {
         return 1;
     }
