@@ -49,6 +49,14 @@ static void call_unref(struct rpc_call *call)
     }
 }
 
+/* Undo the taking of a reference by one who has another: never the last. */
+static void call_put_back(struct rpc_call *call)
+{
+    mutex_lock(&call->lock);
+    call->refs--;
+    mutex_unlock(&call->lock);
+}
+
 void call_accept(struct rpc_server *server)
 {
     struct rpc_call *call;
@@ -91,7 +99,7 @@ static int start(struct rpc_call *call, const grpc_op *ops, size_t count, enum c
     CORE_GIVE(&call->tags[event]);
     CORE_GIVE(call);
     if (grpc_call_start_batch(call->handle, ops, count, &call->tags[event], NULL) != GRPC_CALL_OK) {
-        call_unref(call);
+        call_put_back(call);
         return -EIO;
     }
     return 0;
@@ -144,7 +152,7 @@ static void to_pool(struct rpc_call *call)
     mutex_unlock(&call->lock);
     if (pool_submit(call->binding->pool, call) < 0) {
         refuse(call, RPC_RESOURCE_EXHAUSTED, "too many calls wait for a thread: try again later");
-        call_unref(call);
+        call_put_back(call);
     }
 }
 

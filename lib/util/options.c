@@ -44,8 +44,8 @@ static void list_done(struct option_list *list)
 
 static int list_add(struct option_list *list, const char *text, size_t len)
 {
+    AUTOFREE char *copy = strndup(text, len);
     char **items;
-    char *copy;
 
     if (list->count == ITEMS_MAX) {
         return -E2BIG;
@@ -55,12 +55,11 @@ static int list_add(struct option_list *list, const char *text, size_t len)
         return -ENOMEM;
     }
     list->items = items;
-    copy = strndup(text, len);
+    items[list->count] = NULL;
     if (copy == NULL) {
-        items[list->count] = NULL;
         return -ENOMEM;
     }
-    items[list->count++] = copy;
+    items[list->count++] = TAKE(copy);
     items[list->count] = NULL;
     return 0;
 }

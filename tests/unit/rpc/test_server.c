@@ -4,12 +4,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "rpc/client.h"
 #include "rpc/server.h"
@@ -342,6 +346,51 @@ static void a_cancelled_stream_ends_its_handler(void **state)
     rpc_cancel_free(c.cancel);
 }
 
+/* The other process of the next test: read an endless stream until killed. */
+static int read_for_ever(const char *address)
+{
+    Test__V1__CountRequest in = TEST__V1__COUNT_REQUEST__INIT;
+    struct rpc_request request = request_of("Count", &in.base);
+    struct error err = ERROR_INIT;
+    struct rpc_client *client;
+    struct rpc_stream *stream;
+    ProtobufCMessage *message;
+
+    in.count = -1;
+    in.pause_ms = 1;
+    request.timeout_ms = UINT64_MAX;
+    if (rpc_client_new(&(struct rpc_client_config){.target = address}, &client, &err) < 0 ||
+        rpc_stream_open(client, &request, &stream, &err) < 0) {
+        return 1;
+    }
+    while (rpc_stream_recv(stream, 60000, &message, &err) == 1) {
+        rpc_message_free(message);
+    }
+    return 1;
+}
+
+static void a_killed_client_ends_its_handler(void **state)
+{
+    struct fixture *f = *state;
+    char self[] = "/proc/self/exe";
+    char *argv[] = {self, f->address, NULL};
+    char *environment[] = {NULL};
+    int status;
+    pid_t pid;
+
+    assert_int_equal(posix_spawn(&pid, self, NULL, NULL, argv, environment), 0);
+    for (int i = 0; i < 20000 && atomic_load(&f->streams_running) == 0; i++) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(atomic_load(&f->streams_running), 1);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    for (int i = 0; i < 5000 && atomic_load(&f->streams_ended) == 0; i++) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(atomic_load(&f->streams_ended), 1);
+}
+
 static void a_server_stream_comes_whole_and_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -549,7 +598,7 @@ static void a_wrong_method_table_is_refused(void **state)
     assert_int_equal(rpc_server_add(f->server, &service, &err), -EEXIST);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -558,6 +607,7 @@ int main(void)
         TEST(errors_come_with_code_and_clean_text),
         TEST(a_deadline_ends_the_call_on_both_sides),
         TEST(a_cancelled_stream_ends_its_handler),
+        TEST(a_killed_client_ends_its_handler),
         TEST(a_server_stream_comes_whole_and_in_order),
         TEST(a_receive_that_timed_out_can_be_tried_again),
         TEST(a_client_stream_is_summed_up),
@@ -568,5 +618,8 @@ int main(void)
         TEST(a_wrong_method_table_is_refused),
     };
 
+    if (argc > 1) {
+        return read_for_ever(argv[1]);
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
