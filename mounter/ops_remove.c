@@ -99,7 +99,8 @@ static int settle(struct fs *fs, struct node *node, bool *ret_stored) REQUIRES(&
         cond_wait_ms(&fs->changed, &fs->lock, 1000);
     }
     node->users--;
-    *ret_stored = (fs_rec(fs, node)->flags & INODE_NEW) == 0;
+    /* What an unsettled publication has sent may be there, too. */
+    *ret_stored = (fs_rec(fs, node)->flags & INODE_NEW) == 0 || fs_rec(fs, node)->attempt != 0;
     return node->publishing || node->streaming > 0 ? -ETIMEDOUT : 0;
 }
 
@@ -135,12 +136,15 @@ int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_
 {
     struct fs *fs = op->fs;
     struct node *node;
-    bool locked;
+    bool locked = false;
     bool again;
     int ret = op_intend(op, &again);
 
     ret = ret == 0 ? name_find(op, &node, &locked) : ret;
     if (ret != 0) {
+        if (locked) {
+            mutex_unlock(&fs->lock);
+        }
         if (ret == -ENOENT && again) {
             *ret_stored = false;
             return 0; /* done before the crash */

@@ -411,6 +411,19 @@ static int begin_move(struct move *m)
     return ret;
 }
 
+/* Of the copy that was made before the crash. */
+static int learn_etag(struct move *m)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = buf_str(&m->to)};
+    int ret = volume_call(m->op->fs->volume, &head, &answer);
+
+    if (ret == 0) {
+        (void)snprintf(m->etag, sizeof(m->etag), "%s", answer.result.info.etag);
+    }
+    return ret;
+}
+
 static int move_store(struct move *m)
 {
     struct fs *fs = m->op->fs;
@@ -432,7 +445,7 @@ static int move_store(struct move *m)
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? remote_copy(fs, &what, m->etag) : ret;
     if (ret == -ENOENT && m->again) {
-        return 0; /* copied and removed before the crash */
+        return learn_etag(m); /* copied and removed before the crash */
     }
     return ret == 0 ? delete_key(fs, buf_str(&m->from)) : ret;
 }

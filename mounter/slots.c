@@ -25,8 +25,9 @@
  *                                   ^                                          |
  *                                   +---- release ---- answered (0, unlisted) <+
  *
- * A large slot is hot while its pages are present. Free hot slots stand before free cold ones, so
- * that the few slots that readers need are used again and again and the rest holds no memory.
+ * A large slot is hot while its pages are present in this process. Free hot slots stand before free
+ * cold ones, so that the few slots that readers need are used again and again and the rest holds no
+ * memory.
  */
 enum {
     HEADER_SIZE = 4096,
@@ -58,6 +59,7 @@ struct slots {
     int *free_large GUARDED_BY(lock); /* cold ones first, the hot ones on top */
     unsigned free_large_count GUARDED_BY(lock);
     unsigned free_hot_count GUARDED_BY(lock);
+    bool *warmed; /* of each slot: its pages are in this process's page table; its owner's to see */
 };
 
 unsigned slots_count(const struct slots *slots)
@@ -172,7 +174,8 @@ int slots_new(struct keep *keep, unsigned small, unsigned large, struct slots **
     slots->hot_max = slots->large < 8 ? slots->large : 8;
     slots->free_small = calloc(slots->small, sizeof(int));
     slots->free_large = calloc(slots->large, sizeof(int));
-    if (slots->free_small == NULL || slots->free_large == NULL) {
+    slots->warmed = calloc(slots_count(slots), sizeof(bool));
+    if (slots->free_small == NULL || slots->free_large == NULL || slots->warmed == NULL) {
         return -ENOMEM;
     }
     list_free_slots(slots);
@@ -188,6 +191,7 @@ void slots_free(struct slots *slots)
     }
     free(slots->free_small);
     free(slots->free_large);
+    free(slots->warmed);
     cond_done(&slots->freed);
     mutex_done(&slots->lock);
     free(slots);
@@ -236,6 +240,7 @@ int slots_take(struct slots *slots, uint64_t timeout_ms, int *ret)
     }
     if (!hot) {
         warm(slots, index);
+        slots->warmed[index] = true;
     }
     *ret = index;
     return 0;
@@ -246,7 +251,8 @@ static void release_large(struct slots *slots, int index)
     bool hot;
 
     mutex_lock(&slots->lock);
-    hot = slots->free_hot_count < slots->hot_max;
+    /* One that a predecessor has filled is in the memory, but not in our page table. */
+    hot = slots->free_hot_count < slots->hot_max && slots->warmed[index];
     if (hot) {
         slots->free_large[slots->free_large_count++] = index;
         slots->free_hot_count++;
@@ -256,6 +262,7 @@ static void release_large(struct slots *slots, int index)
     if (hot) {
         return;
     }
+    slots->warmed[index] = false;
     if (keep_punch(&slots->region, offset_of(slots, index), SLOT_LARGE_SIZE) < 0) {
         log_debug("request slot keeps its pages", NULL);
     }

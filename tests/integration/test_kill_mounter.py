@@ -63,6 +63,15 @@ def mount(workdir, processes):
         subprocess.run(["umount", "-l", point], check=False, timeout=20)
 
 
+def what_went_wrong(fio_log, holder_log):
+    lines = [line for line in fio_log.read_text().splitlines()
+             if "fio:" in line or "verify" in line or "err=" in line]
+    routine = ("mounter ended", "mounter replaced", "swept")
+    lines += [line for line in holder_log.read_text().splitlines()
+              if not any(word in line for word in routine)]
+    return "\n".join(lines[:20] + ["..."] + lines[-20:])
+
+
 FIO = ["--rw=randrw", "--bsrange=4k-256k", "--size=24m", "--numjobs=4", "--verify=crc32c",
        "--verify_fatal=1", "--group_reporting"]
 
@@ -77,13 +86,14 @@ def test_fifty_kills_under_fio_verify(mount, workdir, resend, sync):
         with open(log, "ab") as out:
             fio = subprocess.Popen([tool("fio"), "--name=v", f"--directory={one.target}", *FIO,
                                     "--verify_backlog=64", "--fsync=64", "--end_fsync=1"],
-                                   stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+                                   stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+                                   cwd=workdir)  # fio leaves files where it is
         runs += 1
         while fio.poll() is None and len(pauses) < 50:
             time.sleep(random.uniform(0.05, 0.3))
             pause = one.kill()
             pauses += [pause] if pause is not None else []
-        assert fio.wait(120) == 0, log.read_text()[-3000:]
+        assert fio.wait(120) == 0, what_went_wrong(log, one.log)
     pauses.sort()
     print(f"resend={resend} sync={sync}: 50 kills in {runs} runs of fio; kill to next answer: "
           f"median {pauses[25] * 1000:.0f} ms, worst {pauses[-1] * 1000:.0f} ms")
