@@ -27,11 +27,17 @@ static int hash_wish(const struct plan_input *input, struct plan *plan)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
 
-    buf_addf(&text, "%s\n%s\n", input->volume_id,
-             plan->source.managed ? "managed" : plan->source.location);
-    mount_options_json(&plan->source.options, &text);
+    buf_addf(&text, "%s\n%s\n%s", input->volume_id,
+             plan->source.managed ? "managed" : plan->source.location, plan->source.wish);
     return buf_error(&text) < 0 ? buf_error(&text)
                                 : record_hash(buf_str(&text), buf_len(&text), plan->wish);
+}
+
+static void add_option(struct buf *text, const struct plan *plan, const char *name)
+{
+    const char *value = mount_options_get(&plan->source.options, name);
+
+    buf_addf(text, "\n%s", value != NULL ? value : "");
 }
 
 /* The key adds the identity: two pods with keys of their own do not share a mount. */
@@ -43,9 +49,13 @@ static int hash_key(struct plan *plan)
     int r;
 
     buf_addf(&text, "%s\n%s", plan->wish, identity != NULL ? identity : "");
+    add_option(&text, plan, "endpoint");
+    add_option(&text, plan, "region");
     r = buf_error(&text);
     r = r < 0 ? r : record_hash(buf_str(&text), buf_len(&text), hash);
-    (void)snprintf(plan->key, sizeof(plan->key), "v%.40s", hash);
+    if (r == 0) {
+        (void)snprintf(plan->key, sizeof(plan->key), "v%.40s", hash);
+    }
     return r;
 }
 

@@ -10,13 +10,14 @@
 
 #include "util/cleanup.h"
 
-enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WORD_MAX = 63 };
+enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WORD_MAX = 63, WISH_MAX = 1 << 20 };
 
 void csi_source_done(struct csi_source *source)
 {
     free(source->bucket);
     free(source->prefix);
     free(source->location);
+    free(source->wish);
     mount_options_done(&source->options);
     mount_credentials_done(&source->credentials);
     *source = (struct csi_source)CSI_SOURCE_INIT;
@@ -411,6 +412,14 @@ static int take_flags(struct parse *p)
     return r;
 }
 
+static int take_wish(struct parse *p)
+{
+    CLEANUP(buf_done) struct buf json = BUF_INIT(WISH_MAX);
+
+    mount_options_json(&p->source->options, &json);
+    return buf_detach(&json, &p->source->wish, NULL);
+}
+
 static bool is_true(const struct csi_map *map, const char *key)
 {
     const char *value = csi_map_get(map, key);
@@ -434,8 +443,9 @@ int csi_source_parse(const struct csi_policy *policy, const struct csi_source_in
 
         r = take_attribute(&p, entry->key, entry->value);
     }
-    r = r < 0 ? r : take_secrets(&p);
     r = r < 0 ? r : take_flags(&p);
+    r = r < 0 ? r : take_wish(&p);
+    r = r < 0 ? r : take_secrets(&p);
     if (r == 0 && !source.managed) {
         r = take_location(&p);
     }

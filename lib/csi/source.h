@@ -55,6 +55,8 @@ struct csi_source {
     char *location; /* s3://bucket/prefix; NULL for a managed volume */
     bool managed;
     bool ephemeral; /* an inline volume: all its words are a user's */
+    char *wish; /* the options as JSON, without what the Secret says: Stage and Publish may be given
+                   different ones, or none */
     struct mount_options options;
     struct mount_credentials credentials;
 };

@@ -1,0 +1,334 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Controller and node plugin by CSI calls, with holder, mounter and metaserver behind them.
+
+The rules that real incidents have taught other drivers are tests here: what may be unmounted, what
+may be removed, what a restart must remember, and that nothing waits for a stalled store.
+"""
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import time
+
+import pytest
+from conftest import ROOT, mounts_below, program, tool, wait_until
+
+RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
+                                 "SINGLE_NODE_SINGLE_WRITER", "SINGLE_NODE_MULTI_WRITER",
+                                 "MULTI_NODE_READER_ONLY")
+
+
+class Refused(Exception):
+    pass
+
+
+def capability(mode=RWX, **mount):
+    return {"mount": mount, "accessMode": {"mode": mode}}
+
+
+class Csi:
+    """One node, a metaserver with the embedded store, and the calls."""
+
+    def __init__(self, workdir, processes):
+        self.dir, self.processes = workdir, processes
+        self.count = 0
+        for name in ("state", "mounts", "pods"):
+            (workdir / name).mkdir()
+        self.holder = self.start_holder()
+        self.meta = processes.start(
+            [program("skyvol-meta"), "--listen", f"unix:{workdir}/meta.sock", "--database",
+             workdir / "meta.db", "--seal-key-file", workdir / "seal.keys"])
+        self.controller = processes.start(
+            [program("skyvol-controller"), "--endpoint", f"unix://{workdir}/controller.sock",
+             "--meta", f"unix:{workdir}/meta.sock"])
+        self.node = self.start_node()
+        for name in ("meta", "controller", "holder"):
+            wait_until((workdir / f"{name}.sock").exists, what=f"{name}.sock")
+        subprocess.run(
+            [tool("grpcurl"), "-plaintext", "-unix", "-import-path", ROOT / "proto", "-proto",
+             "skyvol/meta/v1/meta.proto", "-d",
+             json.dumps({"store": {"name": "default", "location": f"dir://{workdir}/store"}}),
+             workdir / "meta.sock", "skyvol.meta.v1.Stores/AddStore"], check=True,
+            capture_output=True)
+
+    def start_holder(self):
+        return self.processes.start([program("skyvol-holder"), "--socket",
+                                     self.dir / "holder.sock"])
+
+    def start_node(self, *options):
+        self.count += 1
+        node = self.processes.start(
+            [program("skyvol-node"), "--endpoint", f"unix://{self.dir}/node.sock", "--holder",
+             self.dir / "holder.sock", "--meta", f"unix:{self.dir}/meta.sock", "--state-dir",
+             self.dir / "state", "--mounts-dir", self.dir / "mounts", "--node-id", "node-1",
+             "--log-level", "debug", *options], f"node{self.count}")
+        wait_until(lambda: "msg=ready" in node.log.read_text(), what="node plugin", process=node)
+        return node
+
+    def run(self, socket, method, message):
+        done = subprocess.run([program("skyvolctl"), "csi", "call", "--request", "-",
+                               self.dir / socket, method], input=json.dumps(message), text=True,
+                              capture_output=True, check=False, timeout=90)
+        if done.returncode:
+            raise Refused(done.stderr)
+        return json.loads(done.stdout or "{}")
+
+    def call(self, method, **message):
+        return self.run("controller.sock" if method.startswith("Controller.") else "node.sock",
+                        method, message)
+
+    def create(self, name="claim", **more):
+        return self.call("Controller.CreateVolume", name=name, volumeCapabilities=[capability()],
+                         **more)["volume"]
+
+    def target(self, pod):
+        return str(self.dir / "pods" / pod)
+
+
+@pytest.fixture
+def csi(workdir, processes):
+    return Csi(workdir, processes)
+
+
+class Volume:
+    """One volume on the node, with the words that stage and publish repeat."""
+
+    def __init__(self, csi, volume_id, context, mode=RWX, **stage):
+        self.csi, self.stage_more = csi, stage
+        self.wish = {"volumeId": volume_id, "volumeContext": context,
+                     "stagingTargetPath": str(csi.dir / "staging"),
+                     "volumeCapability": capability(mode)}
+
+    def stage(self, **more):
+        return self.csi.call("Node.NodeStageVolume", **{**self.wish, **self.stage_more, **more})
+
+    def publish(self, pod="pod", **more):
+        self.csi.call("Node.NodePublishVolume",
+                      **{**self.wish, "targetPath": self.csi.target(pod), **more})
+        return pathlib.Path(self.csi.target(pod))
+
+    def unpublish(self, pod="pod"):
+        self.csi.call("Node.NodeUnpublishVolume", volumeId=self.wish["volumeId"],
+                      targetPath=self.csi.target(pod))
+
+    def unstage(self):
+        self.csi.call("Node.NodeUnstageVolume", volumeId=self.wish["volumeId"],
+                      stagingTargetPath=self.wish["stagingTargetPath"])
+
+    def stats(self, pod="pod"):
+        return self.csi.call("Node.NodeGetVolumeStats", volumeId=self.wish["volumeId"],
+                             volumePath=self.csi.target(pod))
+
+
+@pytest.fixture
+def volume(csi):
+    made = csi.create(capacityRange={"requiredBytes": 1 << 30})
+    return Volume(csi, made["volumeId"], made["volumeContext"])
+
+
+@pytest.fixture
+def bucket(minio):
+    minio.client().create_bucket(Bucket="team-data")
+    return minio
+
+
+def keys(endpoint):
+    return {"accessKeyID": endpoint.access_key, "secretAccessKey": endpoint.secret_key,
+            "endpoint": endpoint.url}
+
+
+def test_a_claim_becomes_files_and_leaves_nothing_behind(csi, volume):
+    volume.stage()
+    here = volume.publish()
+    (here / "a").write_text("hello")
+    assert (volume.publish("other") / "a").read_text() == "hello"
+    usage = volume.stats()
+    assert {u["unit"] for u in usage["usage"]} >= {"BYTES"}
+    assert not usage["volumeCondition"].get("abnormal", False)
+    for pod in ("pod", "other"):
+        volume.unpublish(pod)
+        volume.unpublish(pod)
+        assert not os.path.lexists(csi.target(pod))
+    volume.unstage()
+    volume.unstage()
+    volume.stage()
+    assert (volume.publish() / "a").read_text() == "hello"
+    volume.unpublish()
+    volume.unstage()
+    assert os.listdir(csi.dir / "state") == [] and mounts_below(csi.dir) == []
+
+    def gone():
+        try:
+            csi.call("Controller.DeleteVolume", volumeId=volume.wish["volumeId"])
+        except Refused as why:
+            assert "ABORTED" in str(why).upper()
+            return False
+        return True
+    wait_until(gone, what="deletion")
+    csi.call("Controller.DeleteVolume", volumeId=volume.wish["volumeId"])
+
+
+def test_the_same_bytes_are_in_the_bucket(csi, bucket):
+    v = Volume(csi, "team-data/exp", {"region": "us-east-1"}, secrets=keys(bucket))
+    v.stage()
+    (v.publish() / "x").write_bytes(b"1234")
+    got = bucket.client().get_object(Bucket="team-data", Key="exp/x")["Body"].read()
+    assert got == b"1234"
+    v.unpublish()
+    v.unstage()
+
+
+def test_inline_volumes_need_no_stage_and_go_with_their_pod(csi, bucket):
+    csi.processes.stop(csi.node)
+    csi.node = csi.start_node("--allow-endpoints", bucket.url)
+    v = Volume(csi, "csi-0123", {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"},
+               mode=RWO)
+    del v.wish["stagingTargetPath"]
+    (v.publish(secrets=keys(bucket)) / "x").write_text("inline")
+    v.unpublish()
+    assert bucket.client().get_object(Bucket="team-data", Key="x")["Body"].read() == b"inline"
+    wait_until(lambda: not mounts_below(csi.dir) and not os.listdir(csi.dir / "state"),
+               what="the end of the unused mount")
+
+
+def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket):
+    v = Volume(csi, "csi-0123", {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"})
+    for url in (bucket.url, "http://169.254.169.254/latest", "http://[::1]:80"):
+        with pytest.raises(Refused, match="link-local"):
+            v.publish(secrets={**keys(bucket), "endpoint": url})
+    v.wish["volumeContext"]["options"] = "cache=/etc"
+    with pytest.raises(Refused, match="operator"):
+        v.publish()
+    assert mounts_below(csi.dir) == [] and os.listdir(csi.dir / "state") == []
+
+
+def test_publish_by_the_table_of_the_specification(volume):
+    volume.wish["volumeCapability"] = capability(RWOP)
+    volume.stage()
+    volume.publish()
+    volume.publish()
+    with pytest.raises(Refused, match="other options"):
+        volume.publish(readonly=True)
+    with pytest.raises(Refused, match="one place"):
+        volume.publish("other")
+    with pytest.raises(Refused, match="still published"):
+        volume.unstage()
+    with pytest.raises(Refused, match="staged already"):
+        volume.stage(volumeCapability=capability(RWX, mountFlags=["uid=7"]))
+
+
+def test_readonly_is_obeyed_for_one_pod_only(volume):
+    volume.stage()
+    (volume.publish() / "a").write_text("x")
+    reader = volume.publish("reader", readonly=True)
+    assert (reader / "a").read_text() == "x"
+    with pytest.raises(OSError, match="Read-only"):
+        (reader / "b").write_text("y")
+    (volume.publish() / "b").write_text("y")
+
+
+def test_a_restarted_plugin_remembers_without_memory(csi, volume):
+    volume.stage()
+    here = volume.publish()
+    with open(here / "open", "w", encoding="utf-8") as file:
+        csi.node.send_signal(signal.SIGKILL)
+        csi.node.wait(10)
+        csi.node = csi.start_node()
+        file.write("still open")
+    assert (here / "open").read_text() == "still open"
+    volume.stage()
+    volume.publish()
+    assert mounts_below(csi.dir).count(str(here)) == 1
+    volume.unpublish()
+    volume.unstage()
+    assert mounts_below(csi.dir) == []
+
+
+def test_republish_hands_on_keys_and_touches_no_mount(csi, bucket):
+    v = Volume(csi, "team-data", {}, secrets=keys(bucket))
+    v.stage()
+    here = v.publish()
+    before = [line for line in open("/proc/self/mountinfo", encoding="utf-8")
+              if str(here) in line]
+    v.publish(secrets={**keys(bucket), "sessionToken": ""})
+    assert before == [line for line in open("/proc/self/mountinfo", encoding="utf-8")
+                      if str(here) in line]
+
+
+def test_nothing_but_our_own_mounts_is_unmounted_and_no_file_is_ever_removed(csi, volume):
+    volume.stage()
+    target = pathlib.Path(csi.target("pod"))
+    target.mkdir()
+    (target / "precious").write_text("kept")
+    with pytest.raises(Refused, match="left as it is"):
+        volume.unpublish()
+    assert (target / "precious").read_text() == "kept"
+    (target / "precious").unlink()
+    subprocess.run(["mount", "-t", "tmpfs", "other", target], check=True)
+    with pytest.raises(Refused, match="something else"):
+        volume.publish()
+    with pytest.raises(Refused, match="something else"):
+        volume.unpublish()
+    assert mounts_below(target) == [str(target)]
+    subprocess.run(["umount", target], check=True)
+    target.rmdir()
+    target.write_text("a file")
+    with pytest.raises(Refused, match="no directory"):
+        volume.publish()
+    with pytest.raises(Refused, match="left as it is"):
+        volume.unpublish()
+
+
+def test_a_stalled_store_stops_neither_unpublish_nor_stats(csi, bucket, minio):
+    v = Volume(csi, "team-data", {}, secrets=keys(bucket))
+    v.stage()
+    v.publish()
+    server = next(p for p in csi.processes.running if "minio" in str(p.args[0]))
+    server.send_signal(signal.SIGSTOP)
+    try:
+        for step in (v.stats, lambda: csi.run("node.sock", "Identity.Probe", {}), v.unpublish):
+            start = time.monotonic()
+            step()
+            assert time.monotonic() - start < 2
+    finally:
+        server.send_signal(signal.SIGCONT)
+    v.unstage()
+
+
+def test_no_secret_is_in_a_log_or_record(csi, bucket):
+    v = Volume(csi, "team-data", {"csi.storage.k8s.io/serviceAccount.tokens": "t0ken-xyz"},
+               secrets=keys(bucket))
+    v.stage()
+    v.publish()
+    files = [*csi.dir.glob("*.log"), *(csi.dir / "state").iterdir()]
+    assert len(files) > 3
+    for file in files:
+        if file.name != "minio.log":
+            text = file.read_text(errors="replace")
+            assert bucket.secret_key not in text and "t0ken-xyz" not in text, file
+    assert "NodeStageVolume" in csi.node.log.read_text()
+
+
+def test_what_is_not_there_yet_says_so(csi):
+    for method in ("CreateSnapshot", "ControllerModifyVolume", "GetSnapshot", "ListSnapshots"):
+        with pytest.raises(Refused, match="(?i)unimplemented"):
+            csi.call(f"Controller.{method}")
+    with pytest.raises(Refused, match="(?i)unimplemented"):
+        csi.call("Node.NodeExpandVolume", volumeId="v", volumePath="/x")
+    with pytest.raises(Refused, match="block volumes"):
+        csi.call("Controller.CreateVolume", name="b", volumeCapabilities=[
+            {"block": {}, "accessMode": {"mode": RWO}}])
+    with pytest.raises(Refused, match="mirror"):
+        csi.create("p", parameters={"mirror": "yes"})
+
+
+def test_without_a_metaserver_static_volumes_work_and_claims_say_why_not(csi, bucket, volume):
+    csi.processes.stop(csi.meta)
+    with pytest.raises(Refused, match="(?i)unavailable"):
+        csi.create("late")
+    v = Volume(csi, "team-data", {}, secrets=keys(bucket))
+    v.stage()
+    v.publish()
+    v.unpublish()
+    v.unstage()
