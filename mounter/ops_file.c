@@ -88,7 +88,9 @@ static void open_run(struct op *op)
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
-    ret = ret == 0 && node == NULL ? -ESTALE : ret;
+    if (ret == 0 && (node == NULL || (fs_rec(fs, node)->flags & INODE_DETACHED) != 0)) {
+        ret = -ESTALE; /* the name is another's by now: the kernel looks it up again */
+    }
     if (ret == 0 && (op->flags & O_ACCMODE) != O_RDONLY &&
         (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
         ret = -EIO;

@@ -484,6 +484,7 @@ static int end_move(struct move *m)
         if (ret == 0) {
             uint32_t old = rec->name;
 
+            STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DETACHED);
             STATE_SET(fs->state, rec->parent, (uint32_t)op->ino2);
             STATE_SET(fs->state, rec->name, cell);
             STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
@@ -523,7 +524,16 @@ static int run_move(struct move *m)
     mutex_lock(&fs->lock);
     m->again = state_intended(fs->state, op->unique);
     mutex_unlock(&fs->lock);
-    ret = resolve(fs, (uint32_t)op->ino, op->name, &m->ino);
+    if (m->again) {
+        struct node *node;
+
+        /* The store may have it under the new name already: what is asked there says too little. */
+        mutex_lock(&fs->lock);
+        node = fs_child(fs, (uint32_t)op->ino, op->name);
+        m->ino = node != NULL ? node->ino : 0;
+        mutex_unlock(&fs->lock);
+    }
+    ret = m->ino != 0 ? 0 : resolve(fs, (uint32_t)op->ino, op->name, &m->ino);
     ret = ret == 0 ? resolve(fs, (uint32_t)op->ino2, op->name2, &m->target) : ret;
     if (ret == 0 && m->ino != 0 && m->ino == m->target) {
         return 0;
