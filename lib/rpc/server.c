@@ -250,6 +250,12 @@ static int bind_unix(struct rpc_server *server, const char *address, struct erro
     return 0;
 }
 
+static bool is_loopback(const char *address)
+{
+    return strncmp(address, "127.", 4) == 0 || strncmp(address, "localhost:", 10) == 0 ||
+           strncmp(address, "[::1]:", 6) == 0;
+}
+
 static int bind_tcp(struct rpc_server *server, size_t index, struct error *err)
 {
     grpc_server_credentials *credentials;
@@ -257,6 +263,12 @@ static int bind_tcp(struct rpc_server *server, size_t index, struct error *err)
     int port;
     int r;
 
+    if (!server->has_tls && !is_loopback(server->listen[index])) {
+        return error_set(err, -EACCES,
+                         "plain TCP on %s would serve everybody: give TLS files, or listen on "
+                         "127.0.0.1 or a unix socket",
+                         server->listen[index]);
+    }
     if (server->has_tls) {
         r = tls_files_load(&server->tls, &texts, err); /* for its error text: gRPC has none */
         tls_texts_done(&texts);

@@ -85,7 +85,8 @@ int rpc_server_new(const struct rpc_server_config *config, struct rpc_server **r
 int rpc_server_add(struct rpc_server *server, const struct rpc_service *service, struct error *err)
     __attribute__((warn_unused_result));
 
-/* Bind and serve. -EADDRINUSE: somebody listens there; -EACCES, -EINVAL (address, certificates). */
+/* Bind and serve. -EADDRINUSE: somebody listens there; -EINVAL (address, certificates); -EACCES
+ * (no right to the socket's place, or plain TCP beyond loopback). */
 int rpc_server_start(struct rpc_server *server, struct error *err)
     __attribute__((warn_unused_result));
 

@@ -582,6 +582,25 @@ static void tcp_on_a_free_port_serves_as_well(void **state)
     rpc_server_free(other.server);
 }
 
+static void plain_tcp_beyond_this_machine_is_refused(void **state UNUSED)
+{
+    static const char *const addresses[] = {"0.0.0.0:0", "[::]:0", "example.org:0"};
+
+    for (int i = 0; i < 3; i++) {
+        struct rpc_server *server = NULL;
+        struct error err = ERROR_INIT;
+
+        assert_int_equal(
+            rpc_server_new(
+                &(struct rpc_server_config){.listen = (const char *const[]){addresses[i], NULL}},
+                &server, &err),
+            0);
+        assert_int_equal(rpc_server_start(server, &err), -EACCES);
+        assert_non_null(strstr(err.text, "plain TCP"));
+        rpc_server_free(server);
+    }
+}
+
 static void a_wrong_method_table_is_refused(void **state)
 {
     static const struct rpc_method none[] = {{.name = "NoSuch", .unary = say}};
@@ -615,6 +634,7 @@ int main(int argc, char **argv)
         TEST(a_drain_lets_calls_finish_and_ends_endless_streams),
         TEST(sixty_four_callers_at_once_are_all_served),
         TEST(tcp_on_a_free_port_serves_as_well),
+        TEST(plain_tcp_beyond_this_machine_is_refused),
         TEST(a_wrong_method_table_is_refused),
     };
 
