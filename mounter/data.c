@@ -216,7 +216,8 @@ static bool lay_over(void *arg, uint64_t from, uint64_t to, const char *data)
     return true;
 }
 
-void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
+void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer,
+                  size_t len) /* NOLINT: written by lay_over() */
 {
     struct overlay o = {buffer, offset};
 

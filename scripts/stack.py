@@ -127,7 +127,8 @@ class Stack:
         self.commands["holder"] = [BIN / "skyvol-holder", "--socket", d / "holder.sock"]
         self.commands["node"] = [BIN / "skyvol-node", "--endpoint", f"unix:{d}/node.sock",
                                  "--node-id", "demo-node", "--holder", d / "holder.sock",
-                                 "--state-dir", d / "node", "--meta", self.meta]
+                                 "--state-dir", d / "node", "--mounts-dir", d / "mounts",
+                                 "--meta", self.meta]
         for name in ("controller", "holder", "node"):
             self.spawn(name)
             self.wait(lambda n=name: (d / f"{n}.sock").exists(), f"socket of the {name}", name)

@@ -355,7 +355,7 @@ enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
     if (dir_open_object(worker, job, r->source_bucket, r->source_key, &source, &from) != 0) {
         return JOB_DONE;
     }
-    next = check_source(job, &source, &ok);
+    (void)check_source(job, &source, &ok);
     if (!ok || copy_range(r, job, source.info.size, &range) == JOB_DONE) {
         return JOB_DONE;
     }
