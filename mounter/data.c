@@ -216,8 +216,8 @@ static bool lay_over(void *arg, uint64_t from, uint64_t to, const char *data)
     return true;
 }
 
-void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer,
-                  size_t len) /* NOLINT: written by lay_over() */
+/* NOLINTNEXTLINE(readability-non-const-parameter): lay_over() writes there */
+void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
 {
     struct overlay o = {buffer, offset};
 
