@@ -229,15 +229,6 @@ int message_take_fd(struct message *m, unsigned index)
 
 /* Sockets */
 
-/* Hand a descriptor on that AUTOCLOSE would close. */
-static int release(int *fd)
-{
-    int taken = *fd;
-
-    *fd = -1;
-    return taken;
-}
-
 static int address_of(const char *path, struct sockaddr_un *ret)
 {
     memset(ret, 0, sizeof(*ret));
@@ -284,7 +275,7 @@ int message_listen(const char *path, int *ret)
     if (r < 0) {
         return r;
     }
-    *ret = release(&fd);
+    *ret = take_fd(&fd);
     return 0;
 }
 
@@ -300,7 +291,7 @@ int message_connect(const char *path, int *ret)
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
         return -errno;
     }
-    *ret = release(&fd);
+    *ret = take_fd(&fd);
     return 0;
 }
 
@@ -338,6 +329,6 @@ int message_seal(const char *name, const void *bytes, size_t len, int *ret)
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0) {
         return -errno;
     }
-    *ret = release(&fd);
+    *ret = take_fd(&fd);
     return 0;
 }

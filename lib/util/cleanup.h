@@ -53,4 +53,13 @@ static inline void cleanup_close(const int *fd)
 }
 #define AUTOCLOSE CLEANUP(cleanup_close)
 
+/* Return the descriptor in `*fd` and set it to -1: TAKE() for AUTOCLOSE. */
+static inline int take_fd(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
 #endif

@@ -86,15 +86,6 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     return answer(connection, code, "text/plain; version=0.0.4; charset=utf-8", &body);
 }
 
-/* Hand a descriptor on from a variable that would close it. */
-static int give(int *fd)
-{
-    int given = *fd;
-
-    *fd = -1;
-    return given;
-}
-
 static int listen_unix(struct status *status, const char *path, int *ret, struct error *err)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -116,7 +107,7 @@ static int listen_unix(struct status *status, const char *path, int *ret, struct
     if (status->path == NULL) {
         return -ENOMEM;
     }
-    *ret = give(&fd);
+    *ret = take_fd(&fd);
     return 0;
 }
 
@@ -179,7 +170,7 @@ static int listen_tcp(struct status *status, const char *text, int *ret, struct 
         return r;
     }
     status->port = port_of(fd);
-    *ret = give(&fd);
+    *ret = take_fd(&fd);
     return 0;
 }
 
