@@ -29,15 +29,15 @@ Csi__V1__Volume *controller_volume(struct rpc_call *call, const Skyvol__Meta__V1
 {
     static const char *const handed_on[] = {"options", "mountOptions", "mounter"};
     enum { HANDED_ON = sizeof(handed_on) / sizeof(handed_on[0]), OWN = 4 };
-    struct csi_map parameters = CSI_MAP(volume, parameters);
+    struct csi_map parameters = {.count = 0};
     Csi__V1__Volume *out = rpc_call_message(call, &csi__v1__volume__descriptor);
-    bool good = out != NULL;
+    bool good = out != NULL && volume != NULL;
 
     if (good) {
+        parameters = CSI_MAP(volume, parameters);
         out->capacity_bytes = (int64_t)volume->size_bytes;
         out->volume_id = rpc_call_strdup(call, volume->id);
-        out->volume_context =
-            rpc_call_alloc(call, (OWN + HANDED_ON) * sizeof(*out->volume_context));
+        out->volume_context = rpc_call_alloc(call, (OWN + HANDED_ON) * sizeof(void *));
         good = out->volume_id != NULL && out->volume_context != NULL;
     }
     good = good && add_context(call, out, CSI_MANAGED_KEY, "true") &&
@@ -53,7 +53,7 @@ Csi__V1__Volume *controller_volume(struct rpc_call *call, const Skyvol__Meta__V1
 static int list_fill(struct rpc_call *call, const Skyvol__Meta__V1__ListVolumesResponse *answer,
                      Csi__V1__ListVolumesResponse *out)
 {
-    out->entries = rpc_call_alloc(call, (answer->n_volumes + 1) * sizeof(*out->entries));
+    out->entries = rpc_call_alloc(call, (answer->n_volumes + 1) * sizeof(void *));
     out->next_token = rpc_call_strdup(call, answer->next_token);
     if (out->entries == NULL || out->next_token == NULL) {
         return -ENOMEM;
@@ -108,8 +108,8 @@ int controller_get(struct rpc_call *call, const ProtobufCMessage *request, Proto
     if (r == 0) {
         r = csi_meta_volume(&controller->meta, call, in->volume_id, &answer);
     }
-    if (r < 0) {
-        return r;
+    if (r < 0 || answer == NULL) {
+        return r < 0 ? r : -EPROTO;
     }
     out->volume = controller_volume(call, answer->volume);
     out->status =

@@ -33,7 +33,7 @@ static int check_parameters(struct rpc_call *call, const Csi__V1__CreateVolumeRe
 {
     struct controller *controller = rpc_call_context(call);
     Csi__V1__CreateVolumeRequest__ParametersEntry **left =
-        rpc_call_alloc(call, (in->n_parameters + 1) * sizeof(*left));
+        rpc_call_alloc(call, (in->n_parameters + 1) * sizeof(void *));
     struct csi_source_input input = {
         .volume_id = "derived", .secrets = CSI_MAP(in, secrets), .context = {.entries = left}};
 
@@ -111,7 +111,7 @@ static int store_of_secret(struct rpc_call *call, const struct csi_source *sourc
 static int copy_parameters(struct rpc_call *call, const Csi__V1__CreateVolumeRequest *in,
                            Skyvol__Meta__V1__CreateVolumeRequest *ask)
 {
-    ask->parameters = rpc_call_alloc(call, (in->n_parameters + 1) * sizeof(*ask->parameters));
+    ask->parameters = rpc_call_alloc(call, (in->n_parameters + 1) * sizeof(void *));
     if (ask->parameters == NULL) {
         return -ENOMEM;
     }
@@ -200,8 +200,8 @@ int controller_create(struct rpc_call *call, const ProtobufCMessage *request,
     if (r == 0) {
         r = csi_meta_call(&controller->meta, call, VOLUMES, "CreateVolume", &ask.base, &answer);
     }
-    if (r < 0) {
-        return r;
+    if (r < 0 || answer == NULL) {
+        return r < 0 ? r : -EPROTO;
     }
     out->volume = controller_volume(call, answer->volume);
     return out->volume != NULL ? 0 : -ENOMEM;
@@ -244,15 +244,15 @@ int controller_expand(struct rpc_call *call, const ProtobufCMessage *request,
         r = csi_capability_check(in->volume_capability, err);
     }
     r = r < 0 ? r : csi_capacity(in->capacity_range, 0, &bytes, err);
-    if (r < 0) {
+    if (r < 0 || in->capacity_range == NULL) {
         return r;
     }
     ask.id = in->volume_id;
     ask.required_bytes = (uint64_t)in->capacity_range->required_bytes;
     ask.limit_bytes = (uint64_t)in->capacity_range->limit_bytes;
     r = csi_meta_call(&controller->meta, call, VOLUMES, "ExpandVolume", &ask.base, &answer);
-    if (r < 0) {
-        return r;
+    if (r < 0 || answer == NULL) {
+        return r < 0 ? r : -EPROTO;
     }
     out->capacity_bytes =
         answer->volume != NULL ? (int64_t)answer->volume->size_bytes : (int64_t)bytes;

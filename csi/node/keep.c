@@ -202,6 +202,7 @@ static void sweep(struct node *node)
     DIR *dir = opendir(node->state_dir);
     const struct dirent *entry;
 
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): safe in glibc, one thread per DIR */
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         size_t len = strlen(entry->d_name);
 

@@ -62,7 +62,7 @@ static int make_dir(const char *path, struct error *err)
 {
     return mkdir(path, 0700) == 0 || errno == EEXIST
                ? 0
-               : error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+               : error_set(err, -errno, "cannot make %s: %s", path, strerrordesc_np(errno));
 }
 
 /* Duplicates of every mount's descriptors are kept. */

@@ -118,7 +118,7 @@ int mounts_clear(const char *path, struct error *err)
         }
         if (r < 0) {
             return error_set(err, r == -ETIMEDOUT ? -EALREADY : r, "cannot unmount %s: %s", path,
-                             strerror(-r));
+                             strerrordesc_np(-r));
         }
     }
     return r == -ENOENT ? 0 : r;

@@ -58,7 +58,7 @@ static int get_capabilities(struct rpc_call *call, const ProtobufCMessage *reque
 
     (void)request;
     (void)err;
-    out->capabilities = rpc_call_alloc(call, COUNT * sizeof(*out->capabilities));
+    out->capabilities = rpc_call_alloc(call, COUNT * sizeof(void *));
     if (out->capabilities == NULL) {
         return -ENOMEM;
     }

@@ -96,7 +96,7 @@ static int make_target(struct publish *p)
                    : error_set(p->err, -EBUSY, "target_path %s is there and no directory", target);
     }
     return error_set(p->err, errno == ENOENT ? -EIO : -errno, "cannot make %s: %s", target,
-                     strerror(errno));
+                     strerrordesc_np(errno));
 }
 
 /* Where the mount of this plan is or shall be: staged, or below mounts_dir. */
@@ -120,7 +120,7 @@ static int place(struct publish *p, char **ret)
         return -ENOMEM;
     }
     if (mkdir(at, 0700) < 0 && errno != EEXIST) {
-        int r = error_set(p->err, -errno, "cannot make %s: %s", at, strerror(errno));
+        int r = error_set(p->err, -errno, "cannot make %s: %s", at, strerrordesc_np(errno));
 
         free(at);
         return r;
@@ -149,7 +149,7 @@ static int bind_target(struct publish *p, const char *at)
             keep_wake(p->node->keep); /* the record names a target that is not there: harmless */
         }
         return error_set(p->err, r, "cannot bind %s to %s: %s", at, p->in->target_path,
-                         strerror(-r));
+                         strerrordesc_np(-r));
     }
     return 0;
 }

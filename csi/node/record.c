@@ -162,7 +162,7 @@ static int load(const char *path, struct record *ret, struct error *err)
     }
     if (r < 0 && r != -ENOENT) {
         return error_set(err, r, "record %s: %s", path,
-                         r == -EBADMSG ? "damaged, or of another version" : strerror(-r));
+                         r == -EBADMSG ? "damaged, or of another version" : strerrordesc_np(-r));
     }
     return r;
 }
@@ -246,17 +246,17 @@ int record_save(const char *dir, const struct record *record, struct error *err)
     AUTOFREE char *text = NULL;
     int r = path_of(dir, record->volume, &path);
 
-    if (r < 0) {
-        return r;
+    if (r < 0 || path == NULL) {
+        return r < 0 ? r : -ENOMEM;
     }
     if (record->staging == NULL && record->mount_count == 0 && record->target_count == 0) {
         return unlink(path) == 0 || errno == ENOENT
                    ? 0
-                   : error_set(err, -errno, "record %s: %s", path, strerror(errno));
+                   : error_set(err, -errno, "record %s: %s", path, strerrordesc_np(errno));
     }
     text = print(record);
     r = text != NULL ? file_replace(path, text, strlen(text), 0600) : -ENOMEM;
-    return r < 0 ? error_set(err, r, "record %s: %s", path, strerror(-r)) : 0;
+    return r < 0 ? error_set(err, r, "record %s: %s", path, strerrordesc_np(-r)) : 0;
 }
 
 /* ---- Lists ---- */

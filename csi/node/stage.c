@@ -43,7 +43,8 @@ static int stage_locked(struct node *node, struct rpc_call *call,
                       in->volume_id);
     }
     if (r == 0 && mkdir(in->staging_target_path, 0750) < 0 && errno != EEXIST) {
-        r = error_set(err, -errno, "cannot make %s: %s", in->staging_target_path, strerror(errno));
+        r = error_set(err, -errno, "cannot make %s: %s", in->staging_target_path,
+                      strerrordesc_np(errno));
     }
     if (r == 0 && is_complete(plan)) {
         r = mounts_ensure(node, call, &record, plan, in->staging_target_path, err);

@@ -58,7 +58,7 @@ static void judge(struct node *node, const char *key, int statfs_result,
     } else if (statfs_result == -ETIMEDOUT || statfs_result == -EBUSY) {
         text = "the mount does not answer: its store may be stalled";
     } else if (statfs_result < 0) {
-        text = strerror(-statfs_result);
+        text = strerrordesc_np(-statfs_result);
     } else {
         ret->abnormal = false;
     }
@@ -87,7 +87,7 @@ int node_stats(struct rpc_call *call, const ProtobufCMessage *request, ProtobufC
     if (answer < 0) { /* what is known without it */
         s = (struct statvfs){.f_frsize = 1, .f_blocks = record.size_bytes};
     }
-    out->usage = rpc_call_alloc(call, 2 * sizeof(*out->usage));
+    out->usage = rpc_call_alloc(call, 2 * sizeof(void *));
     out->volume_condition = rpc_call_message(call, &csi__v1__volume_condition__descriptor);
     if (out->usage == NULL || out->volume_condition == NULL) {
         return -ENOMEM;

@@ -47,7 +47,7 @@ static int get_plugin_capabilities(struct rpc_call *call, const ProtobufCMessage
 
     (void)request;
     (void)err;
-    out->capabilities = rpc_call_alloc(call, sizeof(*out->capabilities));
+    out->capabilities = rpc_call_alloc(call, sizeof(void *));
     if (one == NULL || service == NULL || out->capabilities == NULL) {
         return -ENOMEM;
     }

@@ -40,7 +40,7 @@ int csi_meta_call(const struct csi_meta *meta, struct rpc_call *call,
     if (r < 0) {
         return fail(call, code, &err, r);
     }
-    memcpy(ret, &reply, sizeof(reply));
+    memcpy(ret, &reply, sizeof(void *));
     return 0;
 }
 
@@ -58,8 +58,8 @@ int csi_meta_volume(const struct csi_meta *meta, struct rpc_call *call, const ch
     }
     r = csi_meta_call(meta, call, &skyvol__meta__v1__volumes__descriptor, "GetVolume", &in.base,
                       &out);
-    if (r < 0) {
-        return r;
+    if (r < 0 || out == NULL) {
+        return r < 0 ? r : -EPROTO;
     }
     state =
         out->volume != NULL ? out->volume->state : SKYVOL__META__V1__VOLUME_STATE__VOLUME_DELETING;
