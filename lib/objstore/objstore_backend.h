@@ -4,7 +4,7 @@
  *
  * A backend embeds `struct objstore`, points it to a constant table, and gets back to its own
  * structure with container_of(). objstore.c has checked the arguments before submit() is called.
- * A wrapper (retry, faults, metrics) owns an inner store and passes requests on: it submits a
+ * A wrapper (retry, faults) owns an inner store and passes requests on: it submits a
  * request of its own, copied from the caller's, so that request->store_private is never shared.
  */
 #ifndef OBJSTORE_OBJSTORE_BACKEND_H

@@ -3,7 +3,7 @@
  * open.h - from the words of an operator or a Secret to an open volume.
  *
  * The one place where a location such as "s3://bucket/prefix", "dir:///srv/store/bucket/prefix" or
- * "mem://bucket", an endpoint, a region and credentials become a store with its retry, metrics and
+ * "mem://bucket", an endpoint, a region and credentials become a store with its retry and
  * fault-injection wrappers, and then a volume.
  */
 #ifndef VOLUME_OPEN_H
