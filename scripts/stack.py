@@ -20,6 +20,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import tempfile
 import time
@@ -76,7 +77,7 @@ class Stack:
         with open(self.directory / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
                 [str(a) for a in self.commands[name]], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, start_new_session=name == "holder")
+                stdin=subprocess.DEVNULL)
         return self.processes[name]
 
     def wait(self, condition, what, name=None, seconds=20):
@@ -96,6 +97,10 @@ class Stack:
         if done.returncode != 0:
             raise StackError(f"skyvolctl {' '.join(map(str, arguments[:3]))}: {done.stderr.strip()}")
         return done.stdout
+
+    @property
+    def has_s3(self):
+        return (BIN / "skyvol-s3").exists()
 
     def start_s3(self):
         keys = self.directory / "keys.json"
@@ -119,7 +124,8 @@ class Stack:
         self.ctl("store", "add", "default", f"dir://{self.store}", "--meta", address)
 
     def start(self):
-        self.start_s3()
+        if self.has_s3:
+            self.start_s3()
         self.start_meta()
         d = self.directory
         self.commands["controller"] = [BIN / "skyvol-controller", "--endpoint",
@@ -142,17 +148,15 @@ class Stack:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def end(self, name):
+        if name == "holder":  # none of its mounters may outlive the stack
+            for pid in self.mounters():
+                os.kill(pid, signal.SIGKILL)
         process = self.processes.pop(name)
         if process.poll() is None:
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
-                pass
-        if name == "holder":  # its mounters are in its session: none may outlive the stack
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
                 pass
         if process.poll() is None:
             process.kill()
@@ -164,18 +168,23 @@ class Stack:
         self.processes[name].wait(10)
 
     def mounters(self):
-        """Process ids of the mounters of this stack's holder."""
-        found = []
+        """Process ids of the mounters of this stack's holder: its descendants of that name."""
+        parents, names = {}, {}
         for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                line = (entry / "cmdline").read_bytes().split(b"\0")
-                session = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[3])
-            except OSError:
-                continue
-            if line[0].endswith(b"skyvol-mount") and session == self.processes["holder"].pid:
-                found.append(int(entry.name))
+            if entry.name.isdigit():
+                try:
+                    fields = (entry / "stat").read_text()
+                except OSError:
+                    continue
+                names[int(entry.name)] = fields[fields.index("(") + 1:fields.rindex(")")]
+                parents[int(entry.name)] = int(fields.rsplit(")", 1)[1].split()[1])
+        found = []
+        for pid, name in names.items():
+            above = pid
+            while above in parents and above != self.processes["holder"].pid:
+                above = parents[above]
+            if name == "skyvol-mount" and above == self.processes["holder"].pid:
+                found.append(pid)
         return found
 
     def explain(self, out):
@@ -234,6 +243,15 @@ class Stack:
         left = mounts_below(self.directory)
         if left:
             raise StackError(f"still mounted: {left}")
+
+    def store_content(self):
+        """How many buckets and objects the embedded store has; a data file too many is an error."""
+        with sqlite3.connect(self.store / "index.sqlite") as index:
+            counts = tuple(index.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                           for table in ("bucket", "object"))
+        self.wait(lambda: counts[1] > 0 or not [p for p in (self.store / "data").rglob("*")
+                                                if p.is_file()], "removal of all data files")
+        return counts
 
     # ---- S3 ----
 

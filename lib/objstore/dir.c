@@ -155,8 +155,9 @@ static void apply_change(struct dir_index *index, struct job *job)
     job->commit_status = ret;
 }
 
-/* Files that are garbage since an earlier transaction: all that opened them hold them open. */
-static void collect_garbage(struct dir_store *store)
+/* Files that are garbage since an earlier transaction: all that opened them hold them open.
+ * True when there may be more. */
+static bool collect_garbage(struct dir_store *store)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
     struct dir_index *index = store->commit_index;
@@ -166,7 +167,7 @@ static void collect_garbage(struct dir_store *store)
 
     if (dir_index_garbage(index, GARBAGE_MAX, &arena, &files, &count) != 0 || count == 0 ||
         dir_index_begin(index) != 0) {
-        return; /* it stays in the table: another time */
+        return false; /* it stays in the table: another time */
     }
     ret = 0;
     for (size_t i = 0; i < count && ret == 0; i++) {
@@ -176,6 +177,7 @@ static void collect_garbage(struct dir_store *store)
     if (dir_index_commit(index) != 0) {
         dir_index_rollback(index);
     }
+    return count == GARBAGE_MAX && ret == 0;
 }
 
 static void commit_batch(struct dir_store *store, struct job_list *batch)
@@ -256,8 +258,7 @@ static void *committer_main(void *arg)
         }
         if (dirty) {
             mutex_unlock(&store->lock);
-            collect_garbage(store);
-            dirty = false;
+            dirty = collect_garbage(store);
             mutex_lock(&store->lock);
             continue;
         }
