@@ -49,6 +49,13 @@ ALL_SRC := $(LIB_SRC) $(PROG_SRC) $(TEST_SRC) $(TEST_LIB_SRC)
 ALL_HDR := $(wildcard lib/*/*.h $(DIRS:%=%/*.h) tests/unit/*.h tests/unit/*/*.h)
 FORMATTED = $(wildcard lib/*/*.[ch] $(foreach d,$(DIRS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/*/*.[ch] tests/*/*/*.[ch])
 LIB := $(BUILD)/lib.a
+
+# skyvol-s3 is a module of the distribution's nginx; its headers are configured once as nginx was.
+NGX_SRC ?= /usr/share/nginx/src
+NGX_DIR := build/nginx
+NGX_MODULE_SRC := $(wildcard s3proxy/module/*.c)
+NGX_MODULE := $(if $(wildcard $(NGX_SRC)/conf_flags),$(if $(NGX_MODULE_SRC),$(BUILD)/lib/ngx_http_skyvol_module.so))
+NGX_CFLAGS := $(foreach d,src/core src/event src/event/modules src/os/unix src/http src/http/modules src/http/v2 objs,-isystem $(NGX_DIR)/$(d))
 TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
@@ -57,7 +64,7 @@ REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 .SECONDARY:
 .PHONY: all help deps unit asan tsan gates threadsafety analyze tidy format format-check layers banned limits clean install
 
-all: $(BINARIES) ## build every program into build/bin
+all: $(BINARIES) $(NGX_MODULE) ## build every program into build/bin, the nginx module into build/lib
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -89,6 +96,19 @@ $(foreach p,$(PROGRAMS),$(eval $(call program_rules,$(call program_name,$(p)),$(
 
 $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$(filter-out $(LIB),$^)) $(LIB) -lcmocka $(PKG_LIBS)
+
+$(NGX_DIR)/objs/ngx_auto_config.h:
+	$(Q)mkdir -p $(NGX_DIR) && cp -rsf $(NGX_SRC)/. $(NGX_DIR)/ && cd $(NGX_DIR) && \
+	    bash -c '. ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}"' >configure.log 2>&1
+
+$(NGX_MODULE_SRC:%.c=$(BUILD)/%.o): $(BUILD)/%.o: %.c | $(NGX_DIR)/objs/ngx_auto_config.h $(PROTO_C)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CFLAGS) $(NGX_CFLAGS) -c -o $@ $<
+
+$(BUILD)/lib/ngx_http_skyvol_module.so: $(NGX_MODULE_SRC:%.c=$(BUILD)/%.o) $(BUILD)/s3proxy.a $(LIB)
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -shared -pthread -Wl,-z,relro,-z,now -Wl,--exclude-libs,ALL -o $@ $^ -lcurl -lsqlite3 -lcjson -lexpat \
+	    -lisal -lcrypto -lm
 
 # Fuzz targets: with libFuzzer (make fuzz), and over their corpus among the unit tests.
 FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c lib/mount/*.c) lib/csi/source.c
@@ -200,6 +220,7 @@ format-check: ## fail where `make format` would change something
 install: all ## install programs under DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+	$(if $(NGX_MODULE),install -D -m 0644 $(NGX_MODULE) $(DESTDIR)$(PREFIX)/lib/ngx_http_skyvol_module.so)
 
 test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.04 roots (as root)
 	$(Q)scripts/test-distributions.sh
@@ -213,4 +234,4 @@ demo: ## install what is missing, build, and run Skyvol end to end in a temporar
 clean: ## remove what was built
 	rm -rf build
 
--include $(ALL_SRC:%.c=$(BUILD)/%.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/fuzz/*.c)) $(CONFORMANCE_SRC:%.c=$(BUILD)/%.d)
+-include $(ALL_SRC:%.c=$(BUILD)/%.d) $(NGX_MODULE_SRC:%.c=$(BUILD)/%.d) $(patsubst %.c,$(BUILD)/%.d,$(wildcard tests/fuzz/*.c)) $(CONFORMANCE_SRC:%.c=$(BUILD)/%.d)

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a call: authentication, the body, the operation, the reply. */
+#include "s3proxy/call.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/clock.h"
+
+enum {
+    ARENA_MAX = 8 * 1024 * 1024,
+    HEADERS_MAX = 64 * 1024,
+    REPLY_MAX = 16 * 1024 * 1024,
+    DEADLINE_MS = 6 * 3600 * 1000
+};
+
+int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
+             struct call **ret)
+{
+    struct call *call = calloc(1, sizeof(*call));
+
+    if (call == NULL) {
+        return -ENOMEM;
+    }
+    call->server = server;
+    call->wake = wake;
+    call->owner = owner;
+    call->arena = (struct arena)ARENA_INIT(ARENA_MAX);
+    call->body = (struct buf)BUF_INIT(S3_XML_BODY_MAX);
+    call->reply.headers = (struct buf)BUF_INIT(HEADERS_MAX);
+    call->reply.body = (struct buf)BUF_INIT(REPLY_MAX);
+    call->reply.mtime_s = -1;
+    random_id(call->request_id);
+    pipe_init(&call->pipe);
+    mutex_init(&call->lock);
+    *ret = call;
+    return 0;
+}
+
+void call_free(struct call *call)
+{
+    pipe_done(&call->pipe);
+    mutex_done(&call->lock);
+    s3_chunked_free(call->chunked);
+    s3_checksum_done(&call->sha);
+    s3_xml_doc_free(call->doc);
+    buf_done(&call->body);
+    buf_done(&call->reply.headers);
+    buf_done(&call->reply.body);
+    explicit_bzero(&call->key, sizeof(call->key));
+    arena_done(&call->arena);
+    free(call);
+}
+
+static int message_copy(struct call *call)
+{
+    const struct s3_message *m = &call->message;
+    struct s3_header *headers = arena_array(&call->arena, m->header_count + 1, sizeof(*headers));
+    struct slice *parts[] = {&call->message.method, &call->message.path, &call->message.query};
+
+    for (size_t i = 0; headers != NULL && i < m->header_count; i++) {
+        const struct s3_header *h = &m->headers[i];
+
+        headers[i].name =
+            (struct slice){arena_strndup(&call->arena, h->name.data, h->name.len), h->name.len};
+        headers[i].value =
+            (struct slice){arena_strndup(&call->arena, h->value.data, h->value.len), h->value.len};
+        if (headers[i].name.data == NULL || headers[i].value.data == NULL) {
+            return -ENOMEM;
+        }
+    }
+    call->message.headers = headers;
+    for (size_t i = 0; i < 3; i++) {
+        parts[i]->data =
+            arena_strndup(&call->arena, parts[i]->len > 0 ? parts[i]->data : "", parts[i]->len);
+        if (parts[i]->data == NULL) {
+            return -ENOMEM;
+        }
+    }
+    call->query = call->message.query;
+    return headers != NULL ? 0 : -ENOMEM;
+}
+
+static int authenticate(struct call *call, struct s3_fault *fault)
+{
+    struct s3_auth_rules rules = {
+        .now_s = clock_realtime_ns(clock_real()) / 1000000000,
+        .region = call->server->region,
+    };
+    const struct credential *credential;
+    int ret;
+
+    call->auth = arena_alloc(&call->arena, sizeof(*call->auth));
+    if (call->auth == NULL) {
+        return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+    }
+    ret = s3_auth_parse(&call->message, &rules, call->auth, fault);
+    if (ret != 0) {
+        return ret;
+    }
+    if (call->auth->kind == S3_AUTH_NONE) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "anonymous requests are not allowed");
+    }
+    credential = credentials_find(call->server->credentials, call->auth->access_key);
+    if (credential == NULL) {
+        return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "%s", "");
+    }
+    call->read_only = credential->read_only;
+    call->internal = credential->internal;
+    ret = s3_key_cache_get(call->server->keys, credential->access_key, credential->secret_key,
+                           call->auth, &call->key);
+    if (ret != 0) {
+        return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+    }
+    return s3_auth_verify(&call->message, call->auth, &call->key, fault);
+}
+
+static int body_chunked(struct call *call, struct s3_fault *fault)
+{
+    const struct s3_auth *auth = call->auth;
+    const char *decoded = call_header(call, "x-amz-decoded-content-length");
+    struct s3_chunk_chain chain;
+    struct s3_chunked_config config = {
+        .payload = auth->payload,
+        .chain = auth->payload == S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER ? NULL : &chain,
+        .trailer = s3_message_header(&call->message, "x-amz-trailer"),
+    };
+    char *end;
+    int ret;
+
+    if (decoded == NULL || decoded[0] < '0' || decoded[0] > '9') {
+        return s3_fault_set(fault, S3_MISSING_CONTENT_LENGTH, "%s", "");
+    }
+    errno = 0;
+    config.decoded_len = strtoull(decoded, &end, 10);
+    if (*end != '\0' || errno != 0) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad x-amz-decoded-content-length");
+    }
+    call->body_size = config.decoded_len;
+    ret = s3_chunk_chain_init(&chain, &call->key, auth->timestamp, auth->region, auth->signature);
+    if (ret != 0) {
+        return s3_fault_set(fault, S3_INTERNAL_ERROR, "cannot check the body");
+    }
+    ret = s3_chunked_new(&config, &call->chunked, fault);
+    explicit_bzero(&chain, sizeof(chain));
+    return ret;
+}
+
+static int body_prepare(struct call *call, struct s3_fault *fault)
+{
+    int ret = 0;
+
+    call->body_size = call->wire_size;
+    if (call->auth->payload >= S3_PAYLOAD_STREAMING) {
+        ret = body_chunked(call, fault);
+    } else if (call->auth->payload == S3_PAYLOAD_SHA256) {
+        ret = s3_checksum_init(&call->sha, S3_CHECKSUM_SHA256);
+    }
+    if (ret != 0) {
+        return ret;
+    }
+    if (call->body_kind == CALL_BODY_PIPE) {
+        if (call->body_size == UINT64_MAX) {
+            return s3_fault_set(fault, S3_MISSING_CONTENT_LENGTH, "%s", "");
+        }
+        call->op.source.size = call->body_size;
+        if (call->body_size <= PIPE_SIZE) {
+            call->body_kind = CALL_BODY_MEMORY;
+        }
+    }
+    return 0;
+}
+
+void call_begin(struct call *call)
+{
+    struct s3_fault *fault = &call->fault;
+    struct slice host;
+    int ret = message_copy(call);
+
+    call->head = slice_eq_str(call->message.method, "HEAD");
+    host = s3_host_bucket(s3_message_header(&call->message, "host"), call->server->suffixes);
+    ret = ret == 0 ? authenticate(call, fault) : ret;
+    ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
+    ret = ret == 0 ? call_route(call, fault) : ret;
+    if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
+        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
+    }
+    if (ret == 0 && call->target.key[0] != '\0' && call_hidden(call, call->target.key)) {
+        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
+    }
+    ret = ret == 0 ? body_prepare(call, fault) : ret;
+    if (ret != 0) {
+        reply_fault(call);
+    }
+}
+
+static void call_done(struct objstore_request *op, const struct objstore_result *result)
+{
+    struct call *call = op->arg;
+
+    if (result->status < 0 && !call->head_ready) {
+        if (call->fault.code == S3_OK) {
+            (void)s3_fault_set(&call->fault,
+                               result->s3_code != 0
+                                   ? (enum s3_code)result->s3_code
+                                   : s3_code_from_errno(result->status, op->key == NULL),
+                               "%s", "");
+        }
+        reply_fault(call);
+    } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
+        call->format(call, result);
+    }
+    pipe_end(&call->pipe, result->status);
+    mutex_lock(&call->lock);
+    call->running = false;
+    call->head_ready |= !call->again;
+    mutex_unlock(&call->lock);
+    call->wake(call);
+}
+
+static void submit(struct call *call)
+{
+    call->op.arg = call;
+    call->op.done = call_done;
+    call->op.timeout_ms = DEADLINE_MS;
+    mutex_lock(&call->lock);
+    call->running = true;
+    mutex_unlock(&call->lock);
+    objstore_submit(call->server->store, &call->op);
+}
+
+void call_continue(struct call *call)
+{
+    bool again;
+
+    mutex_lock(&call->lock);
+    again = call->again && !call->running;
+    call->again = again ? false : call->again;
+    mutex_unlock(&call->lock);
+    if (again) {
+        call->pipe.end = 1;
+        submit(call);
+    }
+}
+
+static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
+{
+    struct call *call = op->arg;
+    ssize_t n = pipe_read(&call->pipe, buffer, cap, true);
+
+    if (n > 0 && pipe_wake_writer(&call->pipe)) {
+        call->wake(call);
+    }
+    return n;
+}
+
+void call_fail(struct call *call, enum s3_code code, const char *text)
+{
+    bool running;
+
+    mutex_lock(&call->lock);
+    running = call->running;
+    mutex_unlock(&call->lock);
+    if (call->fault.code == S3_OK) {
+        (void)s3_fault_set(&call->fault, code, "%s", text);
+    }
+    if (running) {
+        pipe_end(&call->pipe, -EBADMSG);
+        objstore_resume(call->server->store, &call->op);
+    } else if (!call_head_ready(call)) {
+        reply_fault(call);
+    }
+}
+
+/* Put decoded bytes where they belong: bytes taken, or negative after a failure. */
+static ssize_t keep(struct call *call, const void *bytes, size_t len)
+{
+    ssize_t n = (ssize_t)len;
+
+    if (call->body_kind == CALL_BODY_PIPE) {
+        if (!call->streaming) {
+            call->streaming = true;
+            call->op.source.read = read_pipe;
+            submit(call);
+        }
+        n = pipe_write(&call->pipe, bytes, len);
+        if (n > 0 && pipe_wake_reader(&call->pipe)) {
+            objstore_resume(call->server->store, &call->op);
+        }
+    } else {
+        buf_add(&call->body, bytes, len);
+        n = buf_error(&call->body) != 0 ? -EFBIG : n;
+    }
+    if (n < 0) {
+        call_fail(call, n == -EFBIG ? S3_MAX_MESSAGE_LENGTH_EXCEEDED : S3_INTERNAL_ERROR, "");
+    }
+    return n;
+}
+
+static size_t pipe_room(struct call *call)
+{
+    size_t room;
+
+    if (call->body_kind != CALL_BODY_PIPE) {
+        return SIZE_MAX;
+    }
+    mutex_lock(&call->pipe.lock);
+    room = PIPE_SIZE - call->pipe.len;
+    call->pipe.writer_waits = room == 0;
+    mutex_unlock(&call->pipe.lock);
+    return room;
+}
+
+size_t call_feed(struct call *call, const void *bytes, size_t len)
+{
+    const char *data = bytes;
+    size_t room = pipe_room(call), used = len;
+    struct slice decoded;
+
+    if (call->fault.code != S3_OK) {
+        return len; /* failed: the rest is thrown away */
+    }
+    len = len < room ? len : room; /* what is decoded is never longer */
+    used = len;
+    call->body_seen += len;
+    if (call->chunked == NULL) {
+        if (call->auth->payload == S3_PAYLOAD_SHA256) {
+            s3_checksum_add(&call->sha, data, len);
+        }
+        if (len > 0) {
+            (void)keep(call, data, len);
+        }
+        return used;
+    }
+    while (len > 0 && call->fault.code == S3_OK) {
+        struct s3_fault fault = S3_FAULT_INIT;
+        size_t eaten = 0;
+
+        if (s3_chunked_decode(call->chunked, data, len, &eaten, &decoded, &fault) != 0) {
+            call_fail(call, fault.code, s3_fault_text(&fault));
+            break;
+        }
+        if (decoded.len > 0) {
+            (void)keep(call, decoded.data, decoded.len);
+        }
+        data += eaten;
+        len -= eaten;
+    }
+    return used;
+}
+
+static int body_check(struct call *call, struct s3_fault *fault)
+{
+    char hex[2 * S3_CHECKSUM_MAX + 1];
+
+    if (call->chunked != NULL) {
+        return s3_chunked_finish(call->chunked, fault);
+    }
+    if (call->wire_size != UINT64_MAX && call->body_seen != call->wire_size) {
+        return s3_fault_set(fault, S3_INCOMPLETE_BODY, "%s", "");
+    }
+    if (call->auth->payload == S3_PAYLOAD_SHA256) {
+        s3_checksum_hex(&call->sha, hex);
+        if (!s3_checksum_same(slice_of(hex), slice_of(call->auth->payload_hash))) {
+            return s3_fault_set(fault, S3_XAMZ_CONTENT_SHA256_MISMATCH, "%s", "");
+        }
+    }
+    return 0;
+}
+
+void call_feed_end(struct call *call)
+{
+    struct s3_fault fault = S3_FAULT_INIT;
+    int ret;
+
+    if (call->fault.code != S3_OK) {
+        return;
+    }
+    ret = body_check(call, &fault);
+    if (ret == 0 && !call->streaming && call->parse != NULL) {
+        ret = call->parse(call, &fault);
+    }
+    if (ret != 0) {
+        call_fail(call, fault.code, fault.text);
+        return;
+    }
+    if (call->streaming) {
+        pipe_end(&call->pipe, 0);
+        objstore_resume(call->server->store, &call->op);
+        return;
+    }
+    if (call->op.op == OBJSTORE_PUT || call->op.op == OBJSTORE_UPLOAD_PART) {
+        call->op.source.data = buf_str(&call->body);
+    }
+    submit(call);
+}
+
+bool call_head_ready(struct call *call)
+{
+    bool ready;
+
+    mutex_lock(&call->lock);
+    ready = call->head_ready;
+    mutex_unlock(&call->lock);
+    return ready;
+}
+
+bool call_idle(struct call *call)
+{
+    bool idle;
+
+    mutex_lock(&call->lock);
+    idle = !call->running;
+    mutex_unlock(&call->lock);
+    return idle;
+}
+
+void call_cancel(struct call *call)
+{
+    if (!call_idle(call)) {
+        objstore_cancel(call->server->store, &call->op);
+    }
+}
+
+bool call_streams(const struct call *call)
+{
+    return call->op.op == OBJSTORE_GET && call->fault.code == S3_OK && !call->head;
+}
+
+ssize_t call_output(struct call *call, void *buffer, size_t cap)
+{
+    ssize_t n = pipe_read(&call->pipe, buffer, cap, false);
+
+    if (n > 0 && pipe_wake_writer(&call->pipe)) {
+        objstore_resume(call->server->store, &call->op);
+    }
+    return n;
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Operations on the service and on a bucket: listings, batch delete. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "s3/xml.h"
+#include "s3proxy/call.h"
+
+#define OWNER "skyvol"
+
+static void format_buckets(struct call *call, const struct objstore_result *result)
+{
+    s3_xml_buckets_begin(&call->reply.body, OWNER, OWNER);
+    for (size_t i = 0; i < result->count; i++) {
+        s3_xml_buckets_entry(&call->reply.body, result->buckets[i].name,
+                             result->buckets[i].created_ns);
+    }
+    s3_xml_buckets_end(&call->reply.body, NULL, NULL);
+    reply_xml(&call->reply);
+}
+
+static void format_created(struct call *call, const struct objstore_result *result)
+{
+    char location[S3_BUCKET_MAX + 2];
+
+    (void)result;
+    (void)snprintf(location, sizeof(location), "/%s", call->target.bucket);
+    reply_header(&call->reply, "Location", location);
+    call->reply.status = 200;
+}
+
+static void format_location(struct call *call, const struct objstore_result *result)
+{
+    (void)result;
+    s3_xml_location(&call->reply.body, call->server->region);
+    reply_xml(&call->reply);
+}
+
+static void format_versioning(struct call *call, const struct objstore_result *result)
+{
+    (void)result;
+    buf_addstr(&call->reply.body,
+               "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<VersioningConfiguration "
+               "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>");
+    reply_xml(&call->reply);
+}
+
+static void format_bucket_head(struct call *call, const struct objstore_result *result)
+{
+    (void)result;
+    reply_header(&call->reply, "x-amz-bucket-region", call->server->region);
+    call->reply.status = 200;
+    call->reply.content_type = "application/xml";
+}
+
+/* ---- listings ---- */
+
+static void list_entry(struct call *call, const struct objstore_entry *e)
+{
+    const struct s3_xml_key key = {
+        .key = e->key,
+        .size = e->info.size,
+        .etag = e->info.etag,
+        .mtime_ns = e->info.mtime_ns,
+        .checksum = (enum s3_checksum_kind)e->info.checksum.kind,
+    };
+
+    if (e->prefix) {
+        s3_xml_list_prefix(&call->reply.body, &call->list, e->key);
+    } else {
+        s3_xml_list_key(&call->reply.body, &call->list, &key);
+    }
+}
+
+static void format_list(struct call *call, const struct objstore_result *result)
+{
+    struct s3_xml_list *list = &call->list;
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < result->count; i++) {
+        count += call_hidden(call, result->entries[i].key) ? 0 : 1;
+    }
+    list->truncated = result->truncated && list->max_keys > 0;
+    list->key_count = count;
+    if (list->kind == S3_XML_LIST_V2) {
+        list->next_token = list->truncated ? result->next_token : NULL;
+    } else if (list->truncated && result->count > 0) {
+        list->next_marker = result->entries[result->count - 1].key;
+    }
+    s3_xml_list_begin(&call->reply.body, list);
+    for (size_t i = 0; i < result->count && list->max_keys > 0; i++) {
+        if (!call_hidden(call, result->entries[i].key)) {
+            list_entry(call, &result->entries[i]);
+        }
+    }
+    s3_xml_list_end(&call->reply.body, list);
+    reply_xml(&call->reply);
+}
+
+/* A marker that is a common prefix stands for all keys below it. */
+static const char *after_marker(struct call *call, const char *marker)
+{
+    const char *delimiter = call->list.delimiter;
+    size_t len = strlen(marker), d = delimiter != NULL ? strlen(delimiter) : 0;
+    char *beyond;
+
+    if (d == 0 || len < d || strcmp(marker + len - d, delimiter) != 0 ||
+        len + 5 > OBJSTORE_KEY_MAX) {
+        return marker;
+    }
+    beyond = arena_alloc(&call->arena, len + 5);
+    if (beyond != NULL) {
+        memcpy(beyond, marker, len);
+        memcpy(beyond + len, "\xf4\x8f\xbf\xbf", 5); /* the last character there is */
+    }
+    return beyond;
+}
+
+static int encoding(struct call *call, bool *ret, struct s3_fault *fault)
+{
+    const char *text = call_query(call, "encoding-type");
+
+    *ret = text != NULL && strcmp(text, "url") == 0;
+    return text == NULL || *ret ? 0
+                                : s3_fault_set(fault, S3_INVALID_ARGUMENT, "encoding-type is url");
+}
+
+static int route_list(struct call *call, struct s3_fault *fault)
+{
+    struct s3_xml_list *list = &call->list;
+    const char *kind = call_query(call, "list-type");
+    const char *owner = call_query(call, "fetch-owner");
+    bool v2 = kind != NULL && strcmp(kind, "2") == 0;
+    int ret = encoding(call, &list->encode_url, fault);
+
+    ret = ret == 0 ? call_number(call, "max-keys", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
+                                 &list->max_keys, fault)
+                   : ret;
+    list->kind = v2 ? S3_XML_LIST_V2 : S3_XML_LIST_V1;
+    list->bucket = call->target.bucket;
+    list->prefix = call_query(call, "prefix");
+    list->prefix = list->prefix != NULL ? list->prefix : "";
+    list->delimiter = call_query(call, "delimiter");
+    if (v2) {
+        list->start_after = call_query(call, "start-after");
+        list->token = call_query(call, "continuation-token");
+        call->op.start_after = list->start_after;
+        call->op.token = list->token;
+    } else {
+        list->marker = call_query(call, "marker");
+        list->marker = list->marker != NULL ? list->marker : "";
+        call->op.start_after = list->marker[0] != '\0' ? after_marker(call, list->marker) : NULL;
+    }
+    if (!v2 || (owner != NULL && strcmp(owner, "true") == 0)) {
+        list->owner_id = list->owner_name = OWNER;
+    }
+    call->op.op = OBJSTORE_LIST;
+    call->op.key = list->prefix;
+    call->op.delimiter = list->delimiter;
+    call->op.max_entries = list->max_keys > 0 ? list->max_keys : 1;
+    call->format = format_list;
+    return ret;
+}
+
+static void format_uploads(struct call *call, const struct objstore_result *result)
+{
+    struct s3_xml_uploads list = {
+        .bucket = call->target.bucket,
+        .prefix = call->op.key,
+        .key_marker = call->op.marker != NULL ? call->op.marker : "",
+        .upload_id_marker = call->op.marker2 != NULL ? call->op.marker2 : "",
+        .next_key_marker = result->truncated ? result->next_marker : NULL,
+        .next_upload_id_marker = result->truncated ? result->next_marker2 : NULL,
+        .max_entries = call->op.max_entries,
+        .truncated = result->truncated,
+        .encode_url = call->encode_url,
+        .owner_id = OWNER,
+        .owner_name = OWNER,
+    };
+
+    s3_xml_uploads_begin(&call->reply.body, &list);
+    for (size_t i = 0; i < result->count; i++) {
+        if (!call_hidden(call, result->uploads[i].key)) {
+            s3_xml_uploads_entry(&call->reply.body, &list, result->uploads[i].key,
+                                 result->uploads[i].upload_id, result->uploads[i].started_ns);
+        }
+    }
+    s3_xml_uploads_end(&call->reply.body, &list);
+    reply_xml(&call->reply);
+}
+
+static int route_uploads(struct call *call, struct s3_fault *fault)
+{
+    int ret = encoding(call, &call->encode_url, fault);
+    const char *prefix = call_query(call, "prefix");
+
+    if (call_query(call, "delimiter") != NULL) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "uploads are not listed by delimiter");
+    }
+    call->op.op = OBJSTORE_UPLOAD_LIST;
+    call->op.key = prefix != NULL ? prefix : "";
+    call->op.marker = call_query(call, "key-marker");
+    call->op.marker2 = call_query(call, "upload-id-marker");
+    call->format = format_uploads;
+    return ret == 0 ? call_number(call, "max-uploads", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
+                                  &call->op.max_entries, fault)
+                    : ret;
+}
+
+/* ---- batch delete ---- */
+
+static void format_batch(struct call *call, const struct objstore_result *result)
+{
+    struct buf *out = &call->reply.body;
+
+    (void)result;
+    s3_xml_delete_result_begin(out);
+    for (size_t i = 0; i < call->op.victims_count; i++) {
+        const struct objstore_victim *v = &call->op.victims[i];
+
+        if (v->error != 0 && v->error != -ENOENT) {
+            enum s3_code code = s3_code_from_errno(v->error, false);
+
+            s3_xml_delete_error(out, v->key, v->version_id, code, s3_code_message(code));
+        } else if (!call->doc->quiet) {
+            s3_xml_deleted(out, v->key, v->version_id);
+        }
+    }
+    s3_xml_delete_result_end(out);
+    reply_xml(&call->reply);
+}
+
+int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
+{
+    int ret = s3_xml_parse(buf_str(&call->body), buf_len(&call->body), &call->doc, fault);
+
+    if (ret == 0 && call->doc->root != root) {
+        ret = s3_fault_set(fault, S3_MALFORMED_XML, "another document was expected");
+    }
+    return ret;
+}
+
+static int parse_batch(struct call *call, struct s3_fault *fault)
+{
+    struct objstore_victim *victims;
+    int ret = call_xml(call, S3_XML_DELETE, fault);
+
+    if (ret != 0) {
+        return ret;
+    }
+    if (call->doc->count < 1 || call->doc->count > OBJSTORE_BATCH_MAX) {
+        return s3_fault_set(fault, S3_MALFORMED_XML, "1 to 1000 keys in one request");
+    }
+    victims = arena_array(&call->arena, call->doc->count, sizeof(*victims));
+    if (victims == NULL) {
+        return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+    }
+    for (size_t i = 0; i < call->doc->count; i++) {
+        const struct s3_xml_item *item = &call->doc->items[i];
+
+        if (call_hidden(call, item->key)) {
+            return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
+        }
+        victims[i].key = item->key;
+        victims[i].version_id = item->version_id[0] != '\0' ? item->version_id : NULL;
+    }
+    call->op.victims = victims;
+    call->op.victims_count = call->doc->count;
+    return 0;
+}
+
+/* ---- routes ---- */
+
+static int parse_create(struct call *call, struct s3_fault *fault)
+{
+    int ret = buf_len(&call->body) > 0 ? call_xml(call, S3_XML_CREATE_BUCKET, fault) : 0;
+
+    if (ret == 0 && call->doc != NULL && call->doc->location[0] != '\0' &&
+        strcmp(call->doc->location, call->server->region) != 0) {
+        ret = s3_fault_set(fault, S3_ILLEGAL_LOCATION_CONSTRAINT, "the region here is %s",
+                           call->server->region);
+    }
+    return ret;
+}
+
+static int route_bucket_get(struct call *call, struct s3_fault *fault)
+{
+    call->op.op = OBJSTORE_BUCKET_HEAD;
+    if (call->head) {
+        call->format = format_bucket_head;
+        return 0;
+    }
+    if (call_has(call, "location")) {
+        call->format = format_location;
+        return 0;
+    }
+    if (call_has(call, "versioning")) {
+        call->format = format_versioning;
+        return 0;
+    }
+    return call_has(call, "uploads") ? route_uploads(call, fault) : route_list(call, fault);
+}
+
+int call_route_bucket(struct call *call, struct s3_fault *fault)
+{
+    struct slice method = call->message.method;
+    bool get = call->head || slice_eq_str(method, "GET");
+
+    if (call->op.bucket == NULL) {
+        call->op.op = OBJSTORE_BUCKET_LIST;
+        call->format = format_buckets;
+        return get ? 0 : s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+    }
+    if (get) {
+        return route_bucket_get(call, fault);
+    }
+    call->body_kind = CALL_BODY_MEMORY;
+    if (slice_eq_str(method, "POST") && call_has(call, "delete")) {
+        call->op.op = OBJSTORE_DELETE_BATCH;
+        call->parse = parse_batch;
+        call->format = format_batch;
+        return 0;
+    }
+    if (call_has(call, "versioning") || slice_eq_str(method, "POST")) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s", "");
+    }
+    if (slice_eq_str(method, "PUT")) {
+        call->op.op = OBJSTORE_BUCKET_CREATE;
+        call->parse = parse_create;
+        call->format = format_created;
+        return s3_bucket_valid(slice_of(call->target.bucket))
+                   ? 0
+                   : s3_fault_set(fault, S3_INVALID_BUCKET_NAME, "%s", "");
+    }
+    if (slice_eq_str(method, "DELETE")) {
+        call->op.op = OBJSTORE_BUCKET_DELETE;
+        call->format = format_deleted;
+        return 0;
+    }
+    return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+}

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which operation a request is, and those on one object. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "s3/xml.h"
+#include "s3proxy/call.h"
+#include "util/encode.h"
+
+enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3 };
+
+/* What nobody can do with this store; asking for it must not look like success. */
+static const char *const unsupported[] = {
+    "accelerate",
+    "acl",
+    "analytics",
+    "attributes",
+    "cors",
+    "encryption",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "logging",
+    "metrics",
+    "notification",
+    "object-lock",
+    "ownershipControls",
+    "policy",
+    "policyStatus",
+    "publicAccessBlock",
+    "replication",
+    "requestPayment",
+    "restore",
+    "retention",
+    "select",
+    "tagging",
+    "torrent",
+    "versions",
+    "website",
+};
+
+const char *call_query(struct call *call, const char *name)
+{
+    struct buf value = BUF_INIT(VALUE_MAX);
+    const char *ret = NULL;
+
+    if (s3_query_get(call->query, name, &value) == 1) {
+        ret = arena_strndup(&call->arena, buf_str(&value), buf_len(&value));
+    }
+    buf_done(&value);
+    return ret;
+}
+
+bool call_has(struct call *call, const char *name)
+{
+    return s3_query_get(call->query, name, NULL) == 1;
+}
+
+int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t max, uint32_t *ret,
+                struct s3_fault *fault)
+{
+    const char *text = call_query(call, name);
+    char *end;
+    unsigned long n;
+
+    *ret = fallback;
+    if (text == NULL || text[0] == '\0') {
+        return 0;
+    }
+    errno = 0;
+    n = strtoul(text, &end, 10);
+    if (*end != '\0' || errno != 0 || text[0] == '-' || n > INT32_MAX) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is not a number in range", name);
+    }
+    *ret = n < max ? (uint32_t)n : max;
+    return 0;
+}
+
+const char *call_header(struct call *call, const char *name)
+{
+    struct slice value = s3_message_header(&call->message, name);
+
+    return value.data != NULL ? arena_strndup(&call->arena, value.data, value.len) : NULL;
+}
+
+bool call_hidden(const struct call *call, const char *key)
+{
+    return !call->internal && strncmp(key, ".skyvol/", 8) == 0;
+}
+
+/* ---- headers of a write ---- */
+
+static int user_meta(struct call *call, struct s3_fault *fault)
+{
+    struct objstore_pair *user = arena_array(&call->arena, OBJSTORE_META_MAX, sizeof(*user));
+    size_t count = 0, bytes = 0;
+
+    for (size_t i = 0; user != NULL && i < call->message.header_count; i++) {
+        const struct s3_header *h = &call->message.headers[i];
+        char *name;
+
+        if (h->name.len <= 11 || strncasecmp(h->name.data, "x-amz-meta-", 11) != 0) {
+            continue;
+        }
+        bytes += h->name.len - 11 + h->value.len;
+        name = arena_strndup(&call->arena, h->name.data + 11, h->name.len - 11);
+        if (count == OBJSTORE_META_MAX || bytes > META_BYTES_MAX || name == NULL) {
+            return s3_fault_set(fault, S3_METADATA_TOO_LARGE, "%s", "");
+        }
+        for (char *c = name; *c != '\0'; c++) {
+            *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 'a' - 'A') : *c;
+        }
+        user[count++] = (struct objstore_pair){name, h->value.data};
+    }
+    call->meta.user = user;
+    call->meta.user_count = count;
+    return user != NULL ? 0 : s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+}
+
+static int put_checksum(struct call *call, struct s3_fault *fault)
+{
+    struct objstore_checksum *sum = &call->op.checksum;
+    struct slice trailer = s3_message_header(&call->message, "x-amz-trailer");
+    struct slice asked = s3_message_header(&call->message, "x-amz-checksum-algorithm");
+    enum s3_checksum_kind kind = S3_CHECKSUM_NONE;
+
+    for (enum s3_checksum_kind k = S3_CHECKSUM_CRC32; k <= S3_CHECKSUM_SHA256; k++) {
+        struct slice value = s3_message_header(&call->message, s3_checksum_header(k));
+
+        if (value.data == NULL) {
+            continue;
+        }
+        if (kind != S3_CHECKSUM_NONE || !s3_checksum_valid(k, value)) {
+            return s3_fault_set(fault, S3_INVALID_REQUEST, "bad %s", s3_checksum_header(k));
+        }
+        kind = k;
+        (void)snprintf(sum->value, sizeof(sum->value), "%.*s", (int)value.len, value.data);
+    }
+    if (kind == S3_CHECKSUM_NONE && trailer.data != NULL) {
+        kind = s3_checksum_from_header(trailer);
+    } else if (kind == S3_CHECKSUM_NONE && asked.data != NULL) {
+        kind = s3_checksum_from_name(asked);
+    }
+    sum->kind = (enum objstore_checksum_kind)kind;
+    sum->composite = false;
+    return 0;
+}
+
+static int write_conditions(struct call *call, struct s3_fault *fault)
+{
+    static const char *const names[] = {"if-match", "if-none-match"};
+    const char **const into[] = {&call->op.if_match, &call->op.if_none_match};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct slice value = s3_message_header(&call->message, names[i]), etag;
+
+        if (value.data == NULL) {
+            continue;
+        }
+        if (s3_etag_single(value, &etag) != 0) {
+            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad %s", names[i]);
+        }
+        *into[i] = arena_strndup(&call->arena, etag.data, etag.len);
+    }
+    return 0;
+}
+
+int call_put_headers(struct call *call, struct s3_fault *fault)
+{
+    const char *encoding = call_header(call, "content-encoding");
+    const char *md5 = call_header(call, "content-md5");
+    unsigned char digest[16];
+    size_t len;
+    int ret;
+
+    if (s3_message_header(&call->message, "x-amz-server-side-encryption-customer-algorithm").data !=
+            NULL ||
+        s3_message_header(&call->message, "x-amz-tagging").data != NULL) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s", "");
+    }
+    if (encoding != NULL && strncmp(encoding, "aws-chunked", 11) == 0) {
+        encoding += encoding[11] == ',' ? 12 : 11;
+    }
+    call->meta = (struct objstore_meta){
+        .content_type = call_header(call, "content-type"),
+        .content_encoding = encoding != NULL && encoding[0] != '\0' ? encoding : NULL,
+        .content_language = call_header(call, "content-language"),
+        .content_disposition = call_header(call, "content-disposition"),
+        .cache_control = call_header(call, "cache-control"),
+        .expires = call_header(call, "expires"),
+    };
+    call->op.meta = &call->meta;
+    call->op.content_md5 = md5;
+    if (md5 != NULL && (decode_base64(slice_of(md5), digest, sizeof(digest), &len) != 0 ||
+                        len != sizeof(digest))) {
+        return s3_fault_set(fault, S3_INVALID_DIGEST, "%s", "");
+    }
+    ret = user_meta(call, fault);
+    ret = ret == 0 ? put_checksum(call, fault) : ret;
+    return ret == 0 ? write_conditions(call, fault) : ret;
+}
+
+int call_copy_headers(struct call *call, struct s3_fault *fault)
+{
+    struct s3_copy_source *source = arena_alloc(&call->arena, sizeof(*source));
+    const char *directive = call_header(call, "x-amz-metadata-directive");
+    struct slice match = s3_message_header(&call->message, "x-amz-copy-source-if-match"), etag;
+    int ret = source != NULL ? 0 : s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+
+    ret = ret == 0 ? s3_copy_source_parse(s3_message_header(&call->message, "x-amz-copy-source"),
+                                          source, fault)
+                   : ret;
+    if (ret != 0) {
+        return ret;
+    }
+    if (call_hidden(call, source->target.key)) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
+    }
+    if (match.data != NULL && s3_etag_single(match, &etag) == 0) {
+        call->op.source_if_match = arena_strndup(&call->arena, etag.data, etag.len);
+    }
+    match = s3_message_header(&call->message, "x-amz-copy-source-if-none-match");
+    if (match.data != NULL && s3_etag_single(match, &etag) == 0) {
+        call->op.source_if_none_match = arena_strndup(&call->arena, etag.data, etag.len);
+    }
+    call->op.source_bucket = source->target.bucket;
+    call->op.source_key = source->target.key;
+    call->op.source_version_id = source->version_id[0] != '\0' ? source->version_id : NULL;
+    call->op.replace_meta = directive != NULL && strcasecmp(directive, "REPLACE") == 0;
+    return 0;
+}
+
+/* ---- replies ---- */
+
+static void checksum_header(struct reply *reply, const struct objstore_checksum *sum)
+{
+    if (sum->kind != OBJSTORE_CHECKSUM_NONE && sum->value[0] != '\0') {
+        reply_header(reply, s3_checksum_header((enum s3_checksum_kind)sum->kind), sum->value);
+        reply_header(reply, "x-amz-checksum-type", sum->composite ? "COMPOSITE" : "FULL_OBJECT");
+    }
+}
+
+static void object_headers(struct call *call, const struct objstore_info *info,
+                           struct objstore_range range)
+{
+    struct reply *reply = &call->reply;
+    const struct objstore_meta *m = &info->meta;
+    char text[256];
+    const char *type = call_query(call, "response-content-type");
+    const char *disposition = call_query(call, "response-content-disposition");
+
+    reply_etag(reply, info->etag);
+    reply->mtime_s = info->mtime_ns / 1000000000;
+    reply->content_type = type != NULL              ? type
+                          : m->content_type != NULL ? arena_strdup(&call->arena, m->content_type)
+                                                    : "binary/octet-stream";
+    reply_header(reply, "Content-Encoding", m->content_encoding);
+    reply_header(reply, "Content-Language", m->content_language);
+    reply_header(reply, "Content-Disposition",
+                 disposition != NULL ? disposition : m->content_disposition);
+    reply_header(reply, "Cache-Control", m->cache_control);
+    reply_header(reply, "Expires", m->expires);
+    reply_header(reply, "Accept-Ranges", "bytes");
+    for (size_t i = 0; i < m->user_count; i++) {
+        (void)snprintf(text, sizeof(text), "x-amz-meta-%s", m->user[i].name);
+        reply_header(reply, text, m->user[i].value);
+    }
+    reply->status = 200;
+    reply->length = range.len;
+    if (call->range.kind != S3_RANGE_NONE) {
+        reply->status = 206;
+        (void)snprintf(text, sizeof(text), "bytes %llu-%llu/%llu", (unsigned long long)range.offset,
+                       (unsigned long long)(range.offset + range.len - 1),
+                       (unsigned long long)info->size);
+        reply_header(reply, "Content-Range", text);
+    } else if (call->checksum_wanted) {
+        checksum_header(reply, &info->checksum);
+    }
+}
+
+/* The conditions of a read, which only the store's answer decides. */
+static enum s3_code read_conditions(struct call *call, const struct objstore_info *info)
+{
+    enum s3_code code =
+        s3_conditions_check(&call->conditions, info->etag, info->mtime_ns / 1000000000, true);
+
+    if (code != S3_OK) {
+        (void)s3_fault_set(&call->fault, code, "%s", "");
+        if (code == S3_NOT_MODIFIED) {
+            reply_etag(&call->reply, info->etag);
+            call->reply.mtime_s = info->mtime_ns / 1000000000;
+        }
+    }
+    return code;
+}
+
+static int get_info(struct objstore_request *op, const struct objstore_info *info,
+                    struct objstore_range range)
+{
+    struct call *call = op->arg;
+
+    if (read_conditions(call, info) != S3_OK) {
+        return -ECANCELED;
+    }
+    object_headers(call, info, range);
+    mutex_lock(&call->lock);
+    call->head_ready = true;
+    mutex_unlock(&call->lock);
+    call->wake(call);
+    return 0;
+}
+
+static int get_write(struct objstore_request *op, const void *bytes, size_t len)
+{
+    struct call *call = op->arg;
+    int ret = pipe_write_all(&call->pipe, bytes, len);
+
+    if (ret == 0) {
+        call->wake(call);
+    }
+    return ret;
+}
+
+/* A HEAD, or the first step of a GET whose range counts from the end. */
+static void format_head(struct call *call, const struct objstore_result *result)
+{
+    const struct objstore_info *info = &result->info;
+    struct objstore_range range = {0, info->size};
+
+    if (read_conditions(call, info) != S3_OK) {
+        reply_fault(call);
+        return;
+    }
+    if (s3_range_resolve(&call->range, info->size, &range.offset, &range.len) != 0) {
+        (void)s3_fault_set(&call->fault, S3_INVALID_RANGE, "%s", "");
+        reply_fault(call);
+        return;
+    }
+    if (call->head) {
+        object_headers(call, info, range);
+        return;
+    }
+    call->op.op = OBJSTORE_GET;
+    call->op.range = range;
+    call->op.if_match = arena_strdup(&call->arena, info->etag);
+    call->again = true;
+}
+
+static void format_put(struct call *call, const struct objstore_result *result)
+{
+    call->reply.status = 200;
+    reply_etag(&call->reply, result->info.etag);
+    checksum_header(&call->reply, &result->info.checksum);
+}
+
+static void format_copy(struct call *call, const struct objstore_result *result)
+{
+    s3_xml_copy_result(&call->reply.body, call->op.op == OBJSTORE_UPLOAD_PART_COPY,
+                       result->info.etag, result->info.mtime_ns,
+                       (enum s3_checksum_kind)result->info.checksum.kind,
+                       result->info.checksum.value);
+    reply_xml(&call->reply);
+}
+
+/* ---- routes ---- */
+
+static int route_read(struct call *call)
+{
+    struct slice mode = s3_message_header(&call->message, "x-amz-checksum-mode");
+
+    call->conditions = (struct s3_conditions){
+        .if_match = s3_message_header(&call->message, "if-match"),
+        .if_none_match = s3_message_header(&call->message, "if-none-match"),
+        .if_modified_since = s3_message_header(&call->message, "if-modified-since"),
+        .if_unmodified_since = s3_message_header(&call->message, "if-unmodified-since"),
+    };
+    call->range = s3_range_parse(s3_message_header(&call->message, "range"));
+    call->checksum_wanted = mode.len == 7 && strncasecmp(mode.data, "ENABLED", 7) == 0;
+    call->format = format_head;
+    call->op.sink.info = get_info;
+    call->op.sink.write = get_write;
+    call->op.op = OBJSTORE_HEAD;
+    if (!call->head && call->range.kind != S3_RANGE_SUFFIX) {
+        call->op.op = OBJSTORE_GET;
+        if (call->range.kind == S3_RANGE_FROM) {
+            call->op.range.offset = call->range.first;
+            call->op.range.len = call->range.last == UINT64_MAX
+                                     ? OBJSTORE_TO_END
+                                     : call->range.last - call->range.first + 1;
+        }
+    }
+    return 0;
+}
+
+static int route_put(struct call *call, struct s3_fault *fault)
+{
+    bool part = call_has(call, "uploadId");
+    bool copy = s3_message_header(&call->message, "x-amz-copy-source").data != NULL;
+    int ret;
+
+    if (copy) {
+        struct slice range = s3_message_header(&call->message, "x-amz-copy-source-range");
+        uint64_t first, last;
+
+        call->op.op = part ? OBJSTORE_UPLOAD_PART_COPY : OBJSTORE_COPY;
+        call->format = format_copy;
+        if (part && range.data != NULL) {
+            if (s3_copy_range_parse(range, &first, &last) != 0) {
+                return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad x-amz-copy-source-range");
+            }
+            call->op.range = (struct objstore_range){first, last - first + 1};
+        }
+        ret = call_copy_headers(call, fault);
+    } else {
+        call->op.op = part ? OBJSTORE_UPLOAD_PART : OBJSTORE_PUT;
+        call->body_kind = CALL_BODY_PIPE;
+        call->format = format_put;
+        ret = 0;
+    }
+    ret = ret == 0 ? call_put_headers(call, fault) : ret;
+    if (ret == 0 && part) {
+        call->op.upload_id = call_query(call, "uploadId");
+        ret = call_number(call, "partNumber", 0, UINT32_MAX, &call->op.part_number, fault);
+        if (ret == 0 && (call->op.part_number < 1 || call->op.part_number > OBJSTORE_PARTS_MAX)) {
+            ret = s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
+        }
+    }
+    if (ret == 0 && copy && !part && !call->op.replace_meta &&
+        strcmp(call->op.source_bucket, call->op.bucket) == 0 &&
+        strcmp(call->op.source_key, call->op.key) == 0) {
+        ret =
+            s3_fault_set(fault, S3_INVALID_REQUEST, "a copy onto itself must change the metadata");
+    }
+    return ret;
+}
+
+static int route_object(struct call *call, struct s3_fault *fault)
+{
+    struct slice method = call->message.method;
+
+    call->op.key = call->target.key;
+    call->op.version_id = call_query(call, "versionId");
+    if (call_has(call, "uploads") || (call_has(call, "uploadId") && !slice_eq_str(method, "PUT"))) {
+        return call_route_upload(call, fault);
+    }
+    if (call->head || slice_eq_str(method, "GET")) {
+        return route_read(call);
+    }
+    if (slice_eq_str(method, "PUT")) {
+        return route_put(call, fault);
+    }
+    if (slice_eq_str(method, "DELETE")) {
+        call->op.op = OBJSTORE_DELETE;
+        call->format = format_deleted;
+        return write_conditions(call, fault);
+    }
+    return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+}
+
+int call_route(struct call *call, struct s3_fault *fault)
+{
+    for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
+        if (call_has(call, unsupported[i])) {
+            return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s is not implemented", unsupported[i]);
+        }
+    }
+    if (call->target.bucket[0] == '\0') {
+        call->op.bucket = NULL;
+        return call_route_bucket(call, fault);
+    }
+    call->op.bucket = call->target.bucket;
+    return call->target.key[0] == '\0' ? call_route_bucket(call, fault) : route_object(call, fault);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Multipart uploads, but for the parts themselves, which come like objects. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3/xml.h"
+#include "s3proxy/call.h"
+
+static void format_upload(struct call *call, const struct objstore_result *result)
+{
+    s3_xml_upload_created(&call->reply.body, call->op.bucket, call->op.key, result->upload_id);
+    reply_xml(&call->reply);
+}
+
+static void format_completed(struct call *call, const struct objstore_result *result)
+{
+    const struct s3_xml_completed completed = {
+        .location = arena_strndup(&call->arena, call->message.path.data, call->message.path.len),
+        .bucket = call->op.bucket,
+        .key = call->op.key,
+        .etag = result->info.etag,
+        .checksum_kind = (enum s3_checksum_kind)result->info.checksum.kind,
+        .checksum = result->info.checksum.value,
+        .composite = result->info.checksum.composite,
+    };
+
+    s3_xml_completed(&call->reply.body, &completed);
+    reply_xml(&call->reply);
+}
+
+static void format_parts(struct call *call, const struct objstore_result *result)
+{
+    struct s3_xml_uploads list = {
+        .bucket = call->op.bucket,
+        .key = call->op.key,
+        .upload_id = call->op.upload_id,
+        .max_entries = call->op.max_entries,
+        .truncated = result->truncated,
+        .owner_id = "skyvol",
+        .owner_name = "skyvol",
+    };
+
+    list.part_marker = call->op.marker != NULL ? (uint32_t)strtoul(call->op.marker, NULL, 10) : 0;
+    if (result->truncated && result->next_marker != NULL) {
+        list.next_part_marker = (uint32_t)strtoul(result->next_marker, NULL, 10);
+    }
+    s3_xml_parts_begin(&call->reply.body, &list);
+    for (size_t i = 0; i < result->count; i++) {
+        const struct objstore_part *p = &result->parts[i];
+        const struct s3_xml_part part = {
+            .number = p->number,
+            .etag = p->etag,
+            .size = p->size,
+            .mtime_ns = p->mtime_ns,
+            .checksum_kind = (enum s3_checksum_kind)p->checksum.kind,
+            .checksum = p->checksum.value,
+        };
+
+        s3_xml_parts_entry(&call->reply.body, &part);
+    }
+    s3_xml_parts_end(&call->reply.body);
+    reply_xml(&call->reply);
+}
+
+static int parse_complete(struct call *call, struct s3_fault *fault)
+{
+    struct objstore_part *parts;
+    int ret = call_xml(call, S3_XML_COMPLETE, fault);
+
+    if (ret != 0) {
+        return ret;
+    }
+    parts = arena_array(&call->arena, call->doc->count + 1, sizeof(*parts));
+    if (parts == NULL || call->doc->count == 0) {
+        return s3_fault_set(fault, S3_MALFORMED_XML, "no parts");
+    }
+    for (size_t i = 0; i < call->doc->count; i++) {
+        const struct s3_xml_item *item = &call->doc->items[i];
+
+        if (item->number < 1 || item->number > OBJSTORE_PARTS_MAX ||
+            (i > 0 && item->number <= parts[i - 1].number)) {
+            return s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
+        }
+        parts[i].number = item->number;
+        parts[i].checksum.kind = (enum objstore_checksum_kind)item->checksum_kind;
+        (void)snprintf(parts[i].etag, sizeof(parts[i].etag), "%s", item->etag);
+        (void)snprintf(parts[i].checksum.value, sizeof(parts[i].checksum.value), "%s",
+                       item->checksum);
+    }
+    call->op.parts = parts;
+    call->op.parts_count = call->doc->count;
+    return 0;
+}
+
+static int create_checksum(struct call *call)
+{
+    struct slice type = s3_message_header(&call->message, "x-amz-checksum-type");
+
+    call->op.checksum.value[0] = '\0';
+    call->op.checksum.composite =
+        slice_eq_str(type, "COMPOSITE") ||
+        (type.data == NULL && call->op.checksum.kind != OBJSTORE_CHECKSUM_CRC64NVME &&
+         call->op.checksum.kind != OBJSTORE_CHECKSUM_NONE);
+    return 0;
+}
+
+int call_route_upload(struct call *call, struct s3_fault *fault)
+{
+    struct slice method = call->message.method;
+    int ret;
+
+    if (call_has(call, "uploads")) {
+        if (!slice_eq_str(method, "POST")) {
+            return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+        }
+        call->op.op = OBJSTORE_UPLOAD_CREATE;
+        call->format = format_upload;
+        ret = call_put_headers(call, fault);
+        return ret == 0 ? create_checksum(call) : ret;
+    }
+    call->op.upload_id = call_query(call, "uploadId");
+    if (slice_eq_str(method, "POST")) {
+        call->op.op = OBJSTORE_UPLOAD_COMPLETE;
+        call->body_kind = CALL_BODY_MEMORY;
+        call->parse = parse_complete;
+        call->format = format_completed;
+        ret = call_put_headers(call, fault);
+        call->op.content_md5 = NULL; /* it is of the XML */
+        return ret;
+    }
+    if (slice_eq_str(method, "DELETE")) {
+        call->op.op = OBJSTORE_UPLOAD_ABORT;
+        call->format = format_deleted;
+        return 0;
+    }
+    if (!slice_eq_str(method, "GET")) {
+        return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+    }
+    call->op.op = OBJSTORE_UPLOAD_LIST_PARTS;
+    call->op.marker = call_query(call, "part-number-marker");
+    call->format = format_parts;
+    return call_number(call, "max-parts", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
+                       &call->op.max_entries, fault);
+}

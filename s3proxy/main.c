@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* skyvol-s3: the S3 endpoint. Writes nginx's configuration and becomes nginx. */
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "s3proxy/credentials.h"
+#include "s3proxy/nginx_conf.h"
+#include "util/file.h"
+
+static const struct option_spec options[] = {
+    OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
+           "host:port to serve S3 on"),
+    {.name = "dir",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct proxy_config, dir),
+     .value = "ROOT",
+     .help = "the store's directory; made if absent",
+     .required = true},
+    {.name = "credentials",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct proxy_config, credentials),
+     .value = "FILE",
+     .help = "JSON with the access keys, mode 0600; read again when it changes",
+     .required = true},
+    OPTION(struct proxy_config, tls_cert, OPTION_STRING, "tls-cert-file", "FILE", NULL,
+           "our certificate with its chain: serves https"),
+    OPTION(struct proxy_config, tls_key, OPTION_STRING, "tls-key-file", "FILE", NULL,
+           "its private key"),
+    {.name = "workers",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct proxy_config, workers),
+     .value = "N",
+     .fallback = "2",
+     .help = "worker processes",
+     .min = 1,
+     .max = 256},
+    OPTION(struct proxy_config, run_dir, OPTION_STRING, "run-dir", "DIR", "/run/skyvol-s3",
+           "for nginx.conf and temporary files; made with mode 0700"),
+    OPTION(struct proxy_config, module, OPTION_STRING, "module", "FILE", NULL,
+           "ngx_http_skyvol_module.so; default: ../lib beside this program"),
+    OPTION(struct proxy_config, region, OPTION_STRING, "region", "NAME", "us-east-1",
+           "the region that requests must be signed for"),
+    OPTION(struct proxy_config, host_suffix, OPTION_LIST, "host-suffix", "DOMAIN", NULL,
+           "answer for BUCKET.DOMAIN too"),
+    OPTION(struct proxy_config, nginx, OPTION_STRING, "nginx", "FILE", "/usr/sbin/nginx",
+           "the nginx to run"),
+};
+
+static const struct options_program program = {
+    .name = "skyvol-s3",
+    .summary = "Skyvol's S3 endpoint over a directory",
+    .environment = "SKYVOL_S3_",
+    .options = options,
+    .count = sizeof(options) / sizeof(options[0]),
+    .epilogue = "SIGQUIT drains, SIGTERM ends at once, SIGHUP reloads "
+                "certificates.",
+};
+
+static int absolute(char **path, const char *name, struct error *err)
+{
+    char *real = *path != NULL ? realpath(*path, NULL) : NULL;
+
+    if (*path == NULL) {
+        return 0;
+    }
+    if (real == NULL) {
+        return error_set(err, -errno, "--%s %s: %s", name, *path, strerror(errno));
+    }
+    free(*path);
+    *path = real;
+    return 0;
+}
+
+static int find_module(struct proxy_config *config, struct error *err)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char *slash;
+
+    if (config->module != NULL) {
+        return absolute(&config->module, "module", err);
+    }
+    if (n < 0) {
+        return -errno;
+    }
+    self[n] = '\0';
+    slash = strrchr(self, '/');
+    *slash = '\0';
+    if (asprintf(&config->module, "%s/../lib/ngx_http_skyvol_module.so", self) < 0) {
+        config->module = NULL;
+        return -ENOMEM;
+    }
+    return absolute(&config->module, "module", err);
+}
+
+static int private_dir(const char *path, struct error *err)
+{
+    struct stat st;
+
+    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
+        return error_set(err, -errno, "--run-dir %s: %s", path, strerror(errno));
+    }
+    if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_mode & 077) != 0) {
+        return error_set(err, -EPERM, "--run-dir %s: must be a directory of ours with mode 0700",
+                         path);
+    }
+    return 0;
+}
+
+static int prepare(struct proxy_config *config, struct error *err)
+{
+    struct credentials *credentials = NULL;
+    int ret;
+
+    if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
+        return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");
+    }
+    ret = credentials_new(config->credentials, &credentials, err);
+    credentials_free(credentials);
+    if (ret == 0 && mkdir(config->dir, 0700) < 0 && errno != EEXIST) {
+        ret = error_set(err, -errno, "--dir %s: %s", config->dir, strerror(errno));
+    }
+    ret = ret == 0 ? private_dir(config->run_dir, err) : ret;
+    ret = ret == 0 ? absolute(&config->dir, "dir", err) : ret;
+    ret = ret == 0 ? absolute(&config->run_dir, "run-dir", err) : ret;
+    ret = ret == 0 ? absolute(&config->credentials, "credentials", err) : ret;
+    ret = ret == 0 ? absolute(&config->tls_cert, "tls-cert-file", err) : ret;
+    ret = ret == 0 ? absolute(&config->tls_key, "tls-key-file", err) : ret;
+    return ret == 0 ? find_module(config, err) : ret;
+}
+
+/* Returns only on failure. */
+static int become_nginx(const struct proxy_config *config, struct error *err)
+{
+    struct buf text = BUF_INIT(64 * 1024);
+    const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
+    char path[PATH_MAX];
+    int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
+
+    (void)snprintf(path, sizeof(path), "%s/nginx.conf", config->run_dir);
+    if (ret == 0) {
+        ret = file_replace(path, buf_str(&text), buf_len(&text), 0600);
+        ret = ret != 0 ? error_set(err, ret, "%s: %s", path, strerror(-ret)) : 0;
+    }
+    buf_done(&text);
+    if (ret != 0) {
+        return ret;
+    }
+    (void)execl(config->nginx, "nginx", "-p", config->run_dir, "-e", "stderr", "-c", path,
+                (char *)NULL);
+    return error_set(err, -errno, "cannot run %s: %s", config->nginx, strerror(errno));
+}
+
+int main(int argc, char **argv)
+{
+    struct proxy_config config = {0};
+    struct error err = ERROR_INIT;
+    int ret = options_parse(&program, argc, argv, &config, &err);
+
+    if (ret != 0) {
+        return options_exit(&program, ret, &err);
+    }
+    ret = prepare(&config, &err);
+    ret = ret == 0 ? become_nginx(&config, &err) : ret;
+    (void)fprintf(stderr, "skyvol-s3: %s\n", error_text(&err, ret));
+    options_done(&program, &config);
+    return 1;
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The module as nginx sees it: directives, the store of each worker, the event loop's bell. */
+#include "s3proxy/module/ngx_http_skyvol.h"
+
+#include <sys/eventfd.h>
+
+#include "objstore/dir.h"
+
+enum { KEY_SLOTS = 256, SUFFIXES_MAX = 16 };
+
+typedef struct {
+    ngx_str_t dir;
+    ngx_str_t credentials;
+    ngx_str_t region;
+    ngx_array_t *suffixes;
+} skyvol_main_conf_t;
+
+struct skyvol_worker skyvol_worker = {.loop.event_fd = -1};
+static const char *suffixes[SUFFIXES_MAX + 1];
+
+static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+
+#define MAIN_STRING(name_, member)                                                                 \
+    {                                                                                              \
+        ngx_string(name_), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,             \
+            NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, member), NULL                  \
+    }
+
+static ngx_command_t commands[] = {
+    MAIN_STRING("skyvol_dir", dir),
+    MAIN_STRING("skyvol_credentials", credentials),
+    MAIN_STRING("skyvol_region", region),
+    {ngx_string("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
+     ngx_conf_set_str_array_slot, NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes),
+     NULL},
+    {ngx_string("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
+    ngx_null_command,
+};
+
+static void *create_main_conf(ngx_conf_t *cf)
+{
+    skyvol_main_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
+
+    if (conf != NULL) {
+        conf->suffixes = NGX_CONF_UNSET_PTR;
+    }
+    return conf;
+}
+
+static ngx_http_module_t context = {
+    .create_main_conf = create_main_conf,
+};
+
+static ngx_int_t init_process(ngx_cycle_t *cycle);
+static void exit_process(ngx_cycle_t *cycle);
+
+ngx_module_t ngx_http_skyvol_module = {
+    NGX_MODULE_V1, &context, commands, NGX_HTTP_MODULE, NULL, NULL,
+    init_process,  NULL,     NULL,     exit_process,    NULL, NGX_MODULE_V1_PADDING,
+};
+
+/* What nginx's loader reads beside the module: kept here, as objs/ngx_*_modules.c would be. */
+extern ngx_module_t *ngx_modules[];
+extern char *ngx_module_names[];
+extern char *ngx_module_order[];
+static char name[] = "ngx_http_skyvol_module";
+ngx_module_t *ngx_modules[] = {&ngx_http_skyvol_module, NULL};
+char *ngx_module_names[] = {name, NULL};
+char *ngx_module_order[] = {NULL};
+
+static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf)
+{
+    ngx_http_core_loc_conf_t *location =
+        ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
+
+    (void)command;
+    (void)conf;
+    location->handler = skyvol_handler;
+    return NGX_CONF_OK;
+}
+
+static void bell(ngx_event_t *event)
+{
+    struct skyvol_loop *loop = &skyvol_worker.loop;
+    struct skyvol_request *first;
+    eventfd_t count;
+
+    (void)event;
+    (void)eventfd_read(loop->event_fd, &count);
+    mutex_lock(&loop->lock);
+    first = loop->first;
+    loop->first = NULL;
+    mutex_unlock(&loop->lock);
+    while (first != NULL) {
+        struct skyvol_request *next;
+
+        mutex_lock(&loop->lock);
+        next = first->next;
+        first->queued = false;
+        mutex_unlock(&loop->lock);
+        skyvol_progress(first);
+        first = next;
+    }
+}
+
+static ngx_int_t listen_to_bell(ngx_cycle_t *cycle)
+{
+    struct skyvol_loop *loop = &skyvol_worker.loop;
+    ngx_connection_t *connection;
+
+    mutex_init(&loop->lock);
+    loop->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (loop->event_fd < 0) {
+        return NGX_ERROR;
+    }
+    connection = ngx_get_connection(loop->event_fd, cycle->log);
+    if (connection == NULL) {
+        return NGX_ERROR;
+    }
+    connection->read->handler = bell;
+    connection->read->log = cycle->log;
+    connection->read->channel = 1; /* so that an exiting worker does not wait for it */
+    return ngx_add_event(connection->read, NGX_READ_EVENT, 0);
+}
+
+static void take_suffixes(const skyvol_main_conf_t *conf)
+{
+    const ngx_str_t *items;
+
+    if (conf->suffixes == NGX_CONF_UNSET_PTR || conf->suffixes == NULL) {
+        return;
+    }
+    items = conf->suffixes->elts;
+    for (size_t i = 0; i < conf->suffixes->nelts && i < SUFFIXES_MAX; i++) {
+        suffixes[i] = (const char *)items[i].data;
+    }
+    skyvol_worker.server.suffixes = suffixes;
+}
+
+static ngx_int_t init_process(ngx_cycle_t *cycle)
+{
+    skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
+    struct call_server *server = &skyvol_worker.server;
+    struct objstore_dir_config config = {0};
+    struct error err = ERROR_INIT;
+    int ret;
+
+    if (conf == NULL || conf->dir.len == 0) {
+        return NGX_OK;
+    }
+    config.root = (const char *)conf->dir.data;
+    server->region = (const char *)conf->region.data;
+    take_suffixes(conf);
+    ret = objstore_dir_new(&config, &server->store, &err);
+    ret = ret == 0
+              ? credentials_new((const char *)conf->credentials.data, &server->credentials, &err)
+              : ret;
+    ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
+    if (ret != 0) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
+        return NGX_ERROR;
+    }
+    return listen_to_bell(cycle);
+}
+
+static void exit_process(ngx_cycle_t *cycle)
+{
+    struct call_server *server = &skyvol_worker.server;
+
+    (void)cycle;
+    objstore_free(server->store);
+    credentials_free(server->credentials);
+    s3_key_cache_free(server->keys);
+}

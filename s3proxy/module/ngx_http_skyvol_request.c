@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One HTTP request: nginx's side of a call. Everything here runs in the event loop, but wake(). */
+#include <sys/eventfd.h>
+
+#include "s3proxy/module/ngx_http_skyvol.h"
+
+enum { OUT_SIZE = 256 * 1024 };
+
+static void wake(struct call *call)
+{
+    struct skyvol_request *request = call->owner;
+    struct skyvol_loop *loop = &skyvol_worker.loop;
+    bool ring;
+
+    mutex_lock(&loop->lock);
+    ring = !request->queued;
+    if (ring) {
+        request->queued = true;
+        request->next = loop->first;
+        loop->first = request;
+        (void)eventfd_write(loop->event_fd, 1); /* under the lock: then `request` may go */
+    }
+    mutex_unlock(&loop->lock);
+}
+
+static bool free_if_idle(struct skyvol_request *request)
+{
+    bool queued;
+
+    if (request->http != NULL || !call_idle(request->call)) {
+        return false;
+    }
+    mutex_lock(&skyvol_worker.loop.lock);
+    queued = request->queued;
+    mutex_unlock(&skyvol_worker.loop.lock);
+    if (queued) {
+        return false;
+    }
+    call_free(request->call);
+    ngx_free(request->room);
+    ngx_free(request);
+    return true;
+}
+
+/* The pool of the HTTP request ends: the client has its reply, or has gone. */
+static void http_gone(void *data)
+{
+    struct skyvol_request *request = data;
+
+    request->http = NULL;
+    if (!call_idle(request->call)) {
+        call_cancel(request->call);
+    }
+    /* Where the operation goes on, its done() wakes the loop, which frees the request. */
+    (void)free_if_idle(request);
+}
+
+/* ---- the reply ---- */
+
+static ngx_int_t add_header(ngx_http_request_t *http, const char *name, const char *value)
+{
+    ngx_table_elt_t *header = ngx_list_push(&http->headers_out.headers);
+    size_t name_len = strlen(name), value_len = strlen(value);
+    u_char *copy = ngx_pnalloc(http->pool, name_len + value_len + 2);
+
+    if (header == NULL || copy == NULL) {
+        return NGX_ERROR;
+    }
+    *header = (ngx_table_elt_t){.hash = 1};
+    header->key.data = copy;
+    header->key.len = name_len;
+    header->value.data = copy + name_len + 1;
+    header->value.len = value_len;
+    memcpy(copy, name, name_len + 1);
+    memcpy(copy + name_len + 1, value, value_len + 1);
+    return NGX_OK;
+}
+
+static ngx_int_t send_head(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    const struct reply *reply = &request->call->reply;
+    const char *at = reply->headers.data, *end = at != NULL ? at + reply->headers.len : NULL;
+    ngx_int_t rc = add_header(http, "x-amz-request-id", request->call->request_id);
+
+    while (rc == NGX_OK && at < end) {
+        const char *value = at + strlen(at) + 1;
+
+        rc = add_header(http, at, value);
+        at = value + strlen(value) + 1;
+    }
+    http->disable_not_modified = 1;
+    http->headers_out.status = (ngx_uint_t)reply->status;
+    http->headers_out.content_length_n = (off_t)reply->length;
+    http->headers_out.last_modified_time = (time_t)reply->mtime_s;
+    if (reply->status == 204 || reply->status == 304) {
+        http->headers_out.content_length_n = -1;
+        http->header_only = 1;
+    }
+    if (reply->content_type != NULL) {
+        size_t len = strlen(reply->content_type);
+        u_char *copy = ngx_pnalloc(http->pool, len + 1);
+
+        if (copy == NULL) {
+            return NGX_ERROR;
+        }
+        memcpy(copy, reply->content_type, len + 1);
+        http->headers_out.content_type.data = copy;
+        http->headers_out.content_type.len = len;
+        http->headers_out.content_type_len = len;
+    }
+    request->head_sent = true;
+    return rc == NGX_OK ? ngx_http_send_header(http) : rc;
+}
+
+/* A body in memory, or none. */
+static void send_whole(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    const struct buf *body = &request->call->reply.body;
+    size_t len = http->header_only || request->call->head ? 0 : buf_len(body);
+    ngx_int_t rc = send_head(request);
+    ngx_buf_t *b;
+    ngx_chain_t *link;
+
+    request->output_ended = true;
+    if (rc == NGX_ERROR || rc > NGX_OK || http->header_only || request->call->head) {
+        ngx_http_finalize_request(http, rc);
+        return;
+    }
+    b = ngx_create_temp_buf(http->pool, len + 1);
+    link = ngx_alloc_chain_link(http->pool);
+    if (b == NULL || link == NULL) {
+        ngx_http_finalize_request(http, NGX_ERROR);
+        return;
+    }
+    b->last = ngx_cpymem(b->pos, buf_str(body), len);
+    b->last_buf = 1;
+    b->temporary = len > 0;
+    link->buf = b;
+    link->next = NULL;
+    ngx_http_finalize_request(http, ngx_http_output_filter(http, link));
+}
+
+static void write_ready(ngx_http_request_t *http);
+
+static void wait_to_write(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_http_core_loc_conf_t *conf = ngx_http_get_module_loc_conf(http, ngx_http_core_module);
+    ngx_event_t *event = http->connection->write;
+
+    request->waits_to_write = true;
+    http->write_event_handler = write_ready;
+    ngx_add_timer(event, conf->send_timeout);
+    if (ngx_handle_write_event(event, conf->send_lowat) != NGX_OK) {
+        ngx_http_finalize_request(http, NGX_ERROR);
+    }
+}
+
+/* True while there is more to do at once; the request may be gone after false. */
+static bool send_some(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_buf_t *b = &request->out_buf;
+    ssize_t n;
+    ngx_int_t rc;
+
+    if (request->room == NULL) {
+        request->room = ngx_alloc(OUT_SIZE, http->connection->log);
+        if (request->room == NULL) {
+            ngx_http_finalize_request(http, NGX_ERROR);
+            return false;
+        }
+    }
+    n = call_output(request->call, request->room, OUT_SIZE);
+    if (n == -EAGAIN) {
+        return false;
+    }
+    if (n < 0) { /* the head promised more: only a broken connection tells the client */
+        http->keepalive = 0;
+        ngx_http_finalize_request(http, NGX_ERROR);
+        return false;
+    }
+    *b = (ngx_buf_t){.pos = request->room, .last = request->room + n, .start = request->room};
+    b->end = request->room + OUT_SIZE;
+    b->temporary = n > 0;
+    b->flush = 1;
+    b->last_buf = n == 0;
+    request->out = (ngx_chain_t){.buf = b};
+    rc = ngx_http_output_filter(http, &request->out);
+    if (n == 0 || rc == NGX_ERROR) {
+        request->output_ended = true;
+        ngx_http_finalize_request(http, rc);
+        return false;
+    }
+    if (rc == NGX_AGAIN) {
+        wait_to_write(request);
+        return false;
+    }
+    return true;
+}
+
+static void send_stream(struct skyvol_request *request)
+{
+    if (!request->head_sent) {
+        ngx_int_t rc = send_head(request);
+
+        if (rc == NGX_ERROR || rc > NGX_OK) {
+            ngx_http_finalize_request(request->http, rc);
+            return;
+        }
+        request->http->read_event_handler = ngx_http_test_reading;
+    }
+    while (!request->waits_to_write && send_some(request)) {
+    }
+}
+
+static void write_ready(ngx_http_request_t *http)
+{
+    struct skyvol_request *request = ngx_http_get_module_ctx(http, ngx_http_skyvol_module);
+    ngx_int_t rc;
+
+    if (http->connection->write->timedout) {
+        http->connection->timedout = 1;
+        ngx_http_finalize_request(http, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
+    if (!request->waits_to_write) {
+        return;
+    }
+    rc = ngx_http_output_filter(http, NULL);
+    if (rc == NGX_ERROR) {
+        ngx_http_finalize_request(http, NGX_ERROR);
+        return;
+    }
+    if (rc == NGX_AGAIN) {
+        wait_to_write(request);
+        return;
+    }
+    if (http->connection->write->timer_set) {
+        ngx_del_timer(http->connection->write);
+    }
+    request->waits_to_write = false;
+    send_stream(request);
+}
+
+/* ---- the body ---- */
+
+/* False: the pipe is full. */
+static bool feed(struct skyvol_request *request)
+{
+    while (request->body != NULL) {
+        ngx_buf_t *b = request->body->buf;
+        ngx_chain_t *link = request->body;
+
+        while (b->pos < b->last) {
+            size_t n = call_feed(request->call, b->pos, (size_t)(b->last - b->pos));
+
+            if (n == 0) {
+                return false;
+            }
+            b->pos += n;
+        }
+        request->body = link->next;
+        ngx_free_chain(request->http->pool, link);
+    }
+    return true;
+}
+
+static void take_body(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_event_t *event = http->connection->read;
+
+    while (!request->body_ended && !call_head_ready(request->call)) {
+        ngx_int_t rc;
+
+        if (!feed(request)) {
+            if (event->timer_set) {
+                ngx_del_timer(event); /* it is the store that is slow */
+            }
+            return;
+        }
+        if (!http->reading_body) {
+            request->body_ended = true;
+            call_feed_end(request->call);
+            http->read_event_handler = ngx_http_test_reading;
+            return;
+        }
+        rc = ngx_http_read_unbuffered_request_body(http);
+        if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+            request->body_ended = true;
+            call_fail(request->call,
+                      rc == NGX_HTTP_REQUEST_TIME_OUT ? S3_REQUEST_TIMEOUT : S3_INCOMPLETE_BODY,
+                      "");
+            if (!call_head_ready(request->call)) {
+                ngx_http_finalize_request(http, rc);
+            }
+            return;
+        }
+        request->body = http->request_body->bufs;
+        http->request_body->bufs = NULL;
+        if (request->body == NULL && rc == NGX_AGAIN) {
+            return;
+        }
+    }
+}
+
+/* Goes on with what can be done now; the request may be gone afterwards. */
+static void go_on(struct skyvol_request *request)
+{
+    struct call *call = request->call;
+
+    call_continue(call);
+    if (!request->body_ended) {
+        ngx_http_request_t *http = request->http;
+
+        http->main->count++; /* a failure in there must not free what is looked at below */
+        take_body(request);
+        if (request->http != NULL && call_head_ready(call) && !request->output_ended) {
+            request->body_ended = true;
+        }
+        http->main->count--;
+    }
+    if (request->output_ended || !call_head_ready(call)) {
+        return;
+    }
+    if (call_streams(call)) {
+        send_stream(request);
+    } else if (call_idle(call)) {
+        send_whole(request);
+    }
+}
+
+void skyvol_progress(struct skyvol_request *request)
+{
+    ngx_connection_t *connection;
+
+    if (request->http == NULL) {
+        (void)free_if_idle(request);
+        return;
+    }
+    connection = request->http->connection;
+    go_on(request);
+    ngx_http_run_posted_requests(connection);
+}
+
+static void body_event(ngx_http_request_t *http)
+{
+    go_on(ngx_http_get_module_ctx(http, ngx_http_skyvol_module));
+}
+
+static void body_begins(ngx_http_request_t *http)
+{
+    struct skyvol_request *request = ngx_http_get_module_ctx(http, ngx_http_skyvol_module);
+
+    if (http->request_body != NULL) {
+        request->body = http->request_body->bufs;
+        http->request_body->bufs = NULL;
+    }
+    http->read_event_handler = body_event;
+    go_on(request);
+}
+
+/* ---- the head ---- */
+
+static ngx_int_t message_fill(ngx_http_request_t *http, struct s3_message *message)
+{
+    const ngx_str_t *uri = &http->unparsed_uri;
+    const char *path = (const char *)uri->data, *mark = memchr(path, '?', uri->len);
+    size_t len = mark != NULL ? (size_t)(mark - path) : uri->len, count = 0;
+    struct s3_header *headers;
+
+    message->method = (struct slice){(const char *)http->method_name.data, http->method_name.len};
+    message->path = (struct slice){path, len};
+    if (mark != NULL) {
+        message->query = (struct slice){mark + 1, uri->len - len - 1};
+    }
+    for (ngx_list_part_t *p = &http->headers_in.headers.part; p != NULL; p = p->next) {
+        count += p->nelts;
+    }
+    headers = ngx_pcalloc(http->pool, (count + 1) * sizeof(*headers));
+    if (headers == NULL) {
+        return NGX_ERROR;
+    }
+    message->headers = headers;
+    message->header_count = count;
+    for (ngx_list_part_t *p = &http->headers_in.headers.part; p != NULL; p = p->next) {
+        const ngx_table_elt_t *elements = p->elts;
+
+        for (size_t i = 0; i < p->nelts; i++, headers++) {
+            headers->name = (struct slice){(const char *)elements[i].key.data, elements[i].key.len};
+            headers->value =
+                (struct slice){(const char *)elements[i].value.data, elements[i].value.len};
+        }
+    }
+    return NGX_OK;
+}
+
+static struct skyvol_request *request_new(ngx_http_request_t *http)
+{
+    struct skyvol_request *request = ngx_calloc(sizeof(*request), http->connection->log);
+    ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(http->pool, 0);
+
+    if (request == NULL || cleanup == NULL ||
+        call_new(&skyvol_worker.server, wake, request, &request->call) != 0) {
+        ngx_free(request);
+        return NULL;
+    }
+    request->http = http;
+    cleanup->handler = http_gone;
+    cleanup->data = request;
+    ngx_http_set_ctx(http, request, ngx_http_skyvol_module);
+    return request;
+}
+
+ngx_int_t skyvol_handler(ngx_http_request_t *http)
+{
+    struct skyvol_request *request = request_new(http);
+    off_t length = http->headers_in.content_length_n;
+    ngx_int_t rc;
+
+    if (request == NULL || message_fill(http, &request->call->message) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    request->call->wire_size = http->headers_in.chunked ? UINT64_MAX
+                               : length > 0             ? (uint64_t)length
+                                                        : 0;
+    call_begin(request->call);
+    if (call_head_ready(request->call)) {
+        request->body_ended = true;
+        rc = ngx_http_discard_request_body(http);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+        http->main->count++;
+        go_on(request);
+        return NGX_DONE;
+    }
+    if (length <= 0 && !http->headers_in.chunked) {
+        request->body_ended = true;
+        http->main->count++;
+        http->read_event_handler = ngx_http_test_reading;
+        call_feed_end(request->call);
+        go_on(request);
+        return NGX_DONE;
+    }
+    http->request_body_no_buffering = 1;
+    rc = ngx_http_read_client_request_body(http, body_begins);
+    return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "s3proxy/nginx_conf.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+static int check(const char *name, const char *value, struct error *err)
+{
+    for (const char *c = value; c != NULL && *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || strchr("\"\\$'{};", *c) != NULL) {
+            return error_set(err, -EINVAL,
+                             "--%s: no quotes, '$', ';', braces or control characters", name);
+        }
+    }
+    return 0;
+}
+
+static int check_all(const struct proxy_config *c, struct error *err)
+{
+    int ret = check("listen", c->listen, err);
+
+    ret = ret == 0 ? check("dir", c->dir, err) : ret;
+    ret = ret == 0 ? check("credentials", c->credentials, err) : ret;
+    ret = ret == 0 ? check("tls-cert-file", c->tls_cert, err) : ret;
+    ret = ret == 0 ? check("tls-key-file", c->tls_key, err) : ret;
+    ret = ret == 0 ? check("run-dir", c->run_dir, err) : ret;
+    ret = ret == 0 ? check("module", c->module, err) : ret;
+    ret = ret == 0 ? check("region", c->region, err) : ret;
+    for (size_t i = 0; ret == 0 && i < c->host_suffix.count; i++) {
+        ret = check("host-suffix", c->host_suffix.items[i], err);
+    }
+    return ret;
+}
+
+static void write_http(const struct proxy_config *c, struct buf *out)
+{
+    static const char *const temporary[] = {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"};
+
+    for (size_t i = 0; i < sizeof(temporary) / sizeof(temporary[0]); i++) {
+        buf_addf(out, "  %s_temp_path \"%s/%s\";\n", temporary[i], c->run_dir, temporary[i]);
+    }
+    /* $uri has no query string: that of a presigned URL is a secret. */
+    buf_addstr(out, "  log_format json escape=json '{\"time\":\"$time_iso8601\","
+                    "\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"path\":\"$uri\","
+                    "\"status\":$status,\"received\":$request_length,\"sent\":$bytes_sent,"
+                    "\"seconds\":$request_time,\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
+                    "  access_log /dev/stdout json;\n"
+                    "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
+                    "  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
+                    "  client_body_buffer_size 256k;\n  client_header_timeout 60s;\n"
+                    "  client_body_timeout 60s;\n  send_timeout 60s;\n"
+                    "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
+                    "  ignore_invalid_headers off;\n  merge_slashes off;\n");
+    buf_addf(out, "  skyvol_dir \"%s\";\n  skyvol_credentials \"%s\";\n  skyvol_region \"%s\";\n",
+             c->dir, c->credentials, c->region);
+    for (size_t i = 0; i < c->host_suffix.count; i++) {
+        buf_addf(out, "  skyvol_host_suffix \"%s\";\n", c->host_suffix.items[i]);
+    }
+}
+
+int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf *out,
+                     struct error *err)
+{
+    bool tls = c->tls_cert != NULL;
+    int ret = check_all(c, err);
+
+    if (ret != 0) {
+        return ret;
+    }
+    buf_addf(out,
+             "load_module \"%s\";\ndaemon off;\nmaster_process on;\nworker_processes %llu;\n"
+             "pid \"%s/nginx.pid\";\nerror_log stderr warn;\nworker_shutdown_timeout 30s;\n",
+             c->module, (unsigned long long)c->workers, c->run_dir);
+    if (user != NULL) {
+        buf_addf(out, "user %s;\n", user);
+    }
+    buf_addstr(out, "events {\n  worker_connections 4096;\n}\nhttp {\n");
+    write_http(c, out);
+    buf_addf(out, "  server {\n    listen %s%s;\n", c->listen, tls ? " ssl" : "");
+    if (tls) {
+        buf_addf(out,
+                 "    ssl_certificate \"%s\";\n    ssl_certificate_key \"%s\";\n"
+                 "    ssl_protocols TLSv1.2 TLSv1.3;\n",
+                 c->tls_cert, c->tls_key);
+    }
+    buf_addstr(out, "    location / {\n      skyvol_s3;\n    }\n  }\n}\n");
+    return buf_error(out);
+}

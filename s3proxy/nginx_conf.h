@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* nginx_conf.h - the nginx configuration that skyvol-s3 runs. No state. */
+#ifndef S3PROXY_NGINX_CONF_H
+#define S3PROXY_NGINX_CONF_H
+
+#include <stdint.h>
+
+#include "util/buf.h"
+#include "util/error.h"
+#include "util/options.h"
+
+struct proxy_config {
+    char *listen;
+    char *dir;
+    char *credentials;
+    char *tls_cert, *tls_key;
+    uint64_t workers;
+    char *run_dir;
+    char *module;
+    char *region;
+    struct option_list host_suffix;
+    char *nginx;
+};
+
+/* Append the configuration. -EINVAL: a value that cannot stand in one (quotes, control bytes). */
+int nginx_conf_write(const struct proxy_config *config, const char *user, struct buf *out,
+                     struct error *err) __attribute__((warn_unused_result));
+
+#endif

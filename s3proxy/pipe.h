@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pipe.h - a bounded queue of bytes between a store's thread and the event loop.
+ *
+ * The last byte is held back until pipe_end(): what reads cannot be finished before the writer has
+ * said that all was right. Any thread; one that writes and one that reads.
+ */
+#ifndef S3PROXY_PIPE_H
+#define S3PROXY_PIPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "util/mutex.h"
+
+enum { PIPE_SIZE = 1024 * 1024 };
+
+struct pipe {
+    struct mutex lock; /* of all below; a leaf */
+    char *bytes;       /* PIPE_SIZE, allocated at the first write */
+    size_t start, len;
+    int end; /* 1: open; 0: ended well; negative errno value */
+    bool writer_waits, reader_waits;
+};
+
+void pipe_init(struct pipe *pipe);
+void pipe_done(struct pipe *pipe);
+
+/* Put in as much as there is room for: bytes taken, 0 when full, or -ENOMEM. */
+ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len);
+/* As pipe_write(), but all or nothing: 0, -EAGAIN or -ENOMEM. */
+int pipe_write_all(struct pipe *pipe, const void *bytes, size_t len)
+    __attribute__((warn_unused_result));
+/* Bytes, 0 at the end, -EAGAIN when there is none now, or what pipe_end() was given. `hold`: keep
+ * the last byte back while the pipe is open. */
+ssize_t pipe_read(struct pipe *pipe, void *buffer, size_t cap, bool hold);
+/* 0 for all written, or a negative errno value; the first call counts. */
+void pipe_end(struct pipe *pipe, int error);
+/* True once after the other side was refused: it wants to be woken. */
+bool pipe_wake_writer(struct pipe *pipe);
+bool pipe_wake_reader(struct pipe *pipe);
+
+#endif

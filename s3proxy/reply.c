@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Replies that several operations share. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "s3/xml.h"
+#include "s3proxy/call.h"
+
+void reply_header(struct reply *reply, const char *name, const char *value)
+{
+    if (value != NULL) {
+        buf_add(&reply->headers, name, strlen(name) + 1);
+        buf_add(&reply->headers, value, strlen(value) + 1);
+    }
+}
+
+void reply_etag(struct reply *reply, const char *etag)
+{
+    char quoted[OBJSTORE_ETAG_MAX + 2];
+
+    (void)snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
+    reply_header(reply, "ETag", quoted);
+}
+
+void reply_xml(struct reply *reply)
+{
+    reply->status = 200;
+    reply->content_type = "application/xml";
+    reply->length = buf_len(&reply->body);
+}
+
+void reply_fault(struct call *call)
+{
+    struct reply *reply = &call->reply;
+    enum s3_code code = call->fault.code != S3_OK ? call->fault.code : S3_INTERNAL_ERROR;
+    struct s3_xml_error error = {
+        .code = code,
+        .message = call->fault.text,
+        .request_id = call->request_id,
+        .bucket = call->target.bucket[0] != '\0' ? call->target.bucket : NULL,
+        .key = call->target.key[0] != '\0' ? call->target.key : NULL,
+        .region = code == S3_AUTHORIZATION_HEADER_MALFORMED ? call->server->region : NULL,
+    };
+
+    call->fault.code = code;
+    buf_reset(&reply->body);
+    if (code != S3_NOT_MODIFIED && !call->head) {
+        buf_reset(&reply->headers);
+        s3_xml_error(&reply->body, &error);
+    }
+    reply_xml(reply);
+    reply->status = s3_code_status(code);
+    if (code == S3_NOT_MODIFIED) {
+        reply->content_type = NULL;
+    }
+    mutex_lock(&call->lock);
+    call->head_ready = !call->running;
+    mutex_unlock(&call->lock);
+}
+
+void format_empty(struct call *call, const struct objstore_result *result)
+{
+    (void)result;
+    call->reply.status = 200;
+}
+
+void format_deleted(struct call *call, const struct objstore_result *result)
+{
+    (void)result;
+    call->reply.status = 204;
+}
