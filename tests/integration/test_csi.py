@@ -332,3 +332,32 @@ def test_without_a_metaserver_static_volumes_work_and_claims_say_why_not(csi, bu
     v.publish()
     v.unpublish()
     v.unstage()
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def test_duplicates_of_the_plugin_revive_a_mount_whose_holder_and_mounter_died(csi, volume):
+    volume.stage()
+    here = volume.publish()
+    wait_until(lambda: any("skyvol" in os.readlink(f) or "fuse" in os.readlink(f) for f in
+                           pathlib.Path("/proc", str(csi.node.pid), "fd").iterdir()),
+               what="duplicates in the node plugin")
+    # A process of its own: a child forked here would flush the file at its exec, and wait.
+    writer = subprocess.Popen(["sh", "-c", "exec 3>\"$0\"; printf before >&3; echo; read x; "
+                               "printf after >&3", here / "open"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)
+    assert writer.stdout.readline() == b"\n"
+    supervisors = children(csi.holder.pid)
+    mounters = [pid for supervisor in supervisors for pid in children(supervisor)]
+    for pid in (csi.holder.pid, *supervisors, *mounters):
+        os.kill(pid, signal.SIGKILL)
+    csi.holder.wait(10)
+    csi.holder = csi.start_holder()
+    writer.communicate(b"go\n", timeout=30)
+    assert writer.returncode == 0
+    assert (here / "open").read_text() == "beforeafter"
+    volume.unpublish()
+    volume.unstage()
