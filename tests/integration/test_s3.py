@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvol-s3 as S3's clients see it: boto3, the AWS CLI, s3cmd and rclone."""
+import datetime
+import hashlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+import boto3
+import botocore.exceptions
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from conftest import free_port, listening, program, tool, wait_until
+
+ACCESS, SECRET = "test", "test-secret"
+MIB = 1024 * 1024
+
+
+class Endpoint:
+    def __init__(self, processes, directory, tls=None):
+        self.directory, self.port, self.tls = directory, free_port(), tls
+        self.credentials = directory / "credentials.json"
+        self.write_keys([{"access_key": ACCESS, "secret_key": SECRET},
+                         {"access_key": "reader", "secret_key": SECRET, "read_only": True},
+                         {"access_key": "inner", "secret_key": SECRET, "internal": True}])
+        extra = ["--tls-cert-file", tls[0], "--tls-key-file", tls[1]] if tls else []
+        self.process = processes.start(
+            [program("skyvol-s3"), "--listen", f"127.0.0.1:{self.port}", "--dir",
+             directory / "store", "--credentials", self.credentials, "--run-dir",
+             directory / "run", *extra])
+        wait_until(lambda: listening(self.port), what="S3 endpoint", process=self.process)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
+    def write_keys(self, keys):
+        fresh = self.directory / "credentials.new"
+        fresh.write_text(json.dumps({"keys": keys}))
+        fresh.chmod(0o600)
+        fresh.rename(self.credentials)
+
+    def client(self, access=ACCESS, secret=SECRET, **config):
+        return boto3.client(
+            "s3", endpoint_url=self.url, aws_access_key_id=access, aws_secret_access_key=secret,
+            region_name="us-east-1", verify=str(self.tls[0]) if self.tls else None,
+            config=Config(signature_version="s3v4", retries={"max_attempts": 1}, connect_timeout=10, read_timeout=30,
+                          s3={"addressing_style": "path"}, **config))
+
+
+def make_certificate(directory):
+    cert, key = directory / "cert.pem", directory / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+                    "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.fixture(params=["http", "https"])
+def endpoint(request, processes, workdir):
+    yield Endpoint(processes, workdir, make_certificate(workdir) if request.param == "https"
+                   else None)
+
+
+@pytest.fixture
+def plain(processes, workdir):
+    yield Endpoint(processes, workdir)
+
+
+@pytest.fixture
+def s3(plain):
+    client = plain.client()
+    client.create_bucket(Bucket="bucket")
+    return client
+
+
+def code_of(call, *args, **kwargs):
+    with pytest.raises(botocore.exceptions.ClientError) as caught:
+        call(*args, **kwargs)
+    error = caught.value.response
+    return error["Error"]["Code"], error["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def keys(client, **kwargs):
+    return [o["Key"] for o in client.list_objects_v2(Bucket="bucket", **kwargs).get("Contents", [])]
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, MIB, MIB + 1, 9 * MIB + 17])
+def test_an_object_comes_back_as_it_was_put(endpoint, size):
+    s3 = endpoint.client()
+    s3.create_bucket(Bucket="bucket")
+    body = random.Random(size).randbytes(size)
+    put = s3.put_object(Bucket="bucket", Key="a//b/../ü", Body=body, ContentType="x/y",
+                        Metadata={"colour": "blue"})
+    got = s3.get_object(Bucket="bucket", Key="a//b/../ü")
+    assert got["Body"].read() == body
+    assert got["ETag"] == put["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+    assert got["Metadata"] == {"colour": "blue"} and got["ContentType"] == "x/y"
+    head = s3.head_object(Bucket="bucket", Key="a//b/../ü")
+    assert head["ContentLength"] == size and len(head["ResponseMetadata"]["RequestId"]) == 32
+    s3.delete_object(Bucket="bucket", Key="a//b/../ü")
+    assert code_of(s3.get_object, Bucket="bucket", Key="a//b/../ü") == ("NoSuchKey", 404)
+
+
+def test_ranges(s3):
+    body = random.Random(1).randbytes(3 * MIB)
+    s3.put_object(Bucket="bucket", Key="k", Body=body)
+    for text, want in (("bytes=0-0", body[:1]), ("bytes=100-", body[100:]),
+                       ("bytes=-7", body[-7:]), ("bytes=5-99999999", body[5:])):
+        got = s3.get_object(Bucket="bucket", Key="k", Range=text)
+        assert got["Body"].read() == want and got["ResponseMetadata"]["HTTPStatusCode"] == 206
+    assert code_of(s3.get_object, Bucket="bucket", Key="k",
+                   Range=f"bytes={3 * MIB}-") == ("InvalidRange", 416)
+
+
+def test_conditions(s3):
+    etag = s3.put_object(Bucket="bucket", Key="k", Body=b"1", IfNoneMatch="*")["ETag"]
+    assert code_of(s3.put_object, Bucket="bucket", Key="k", Body=b"2",
+                   IfNoneMatch="*") == ("PreconditionFailed", 412)
+    assert code_of(s3.get_object, Bucket="bucket", Key="k",
+                   IfMatch='"other"') == ("PreconditionFailed", 412)
+    assert code_of(s3.get_object, Bucket="bucket", Key="k", IfNoneMatch=etag)[1] == 304
+    tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    assert code_of(s3.head_object, Bucket="bucket", Key="k", IfModifiedSince=tomorrow)[1] == 304
+    assert s3.get_object(Bucket="bucket", Key="k", IfMatch=etag)["Body"].read() == b"1"
+    assert code_of(s3.put_object, Bucket="bucket", Key="k", Body=b"2",
+                   IfMatch='"other"') == ("PreconditionFailed", 412)
+
+
+def test_listings_page_and_group(s3):
+    names = [f"d{i}/f{j}" for i in range(3) for j in range(4)] + ["top"]
+    for name in names:
+        s3.put_object(Bucket="bucket", Key=name, Body=b"")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="bucket",
+                                                         PaginationConfig={"PageSize": 5})
+    assert [o["Key"] for p in pages for o in p["Contents"]] == names
+    for operation in ("list_objects", "list_objects_v2"):
+        found = []
+        for page in s3.get_paginator(operation).paginate(Bucket="bucket", Delimiter="/",
+                                                         PaginationConfig={"PageSize": 1}):
+            found += [p["Prefix"] for p in page.get("CommonPrefixes", [])]
+            found += [o["Key"] for o in page.get("Contents", [])]
+        assert found == ["d0/", "d1/", "d2/", "top"], operation
+    assert keys(s3, Prefix="d1/") == names[4:8]
+    assert code_of(s3.list_objects_v2, Bucket="absent") == ("NoSuchBucket", 404)
+
+
+def test_buckets(s3):
+    assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["bucket"]
+    assert s3.get_bucket_location(Bucket="bucket")["LocationConstraint"] is None
+    s3.head_bucket(Bucket="bucket")
+    assert code_of(s3.head_bucket, Bucket="absent")[1] == 404
+    s3.put_object(Bucket="bucket", Key="k", Body=b"")
+    assert code_of(s3.delete_bucket, Bucket="bucket") == ("BucketNotEmpty", 409)
+    deleted = s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "k"}, {"Key": "no"}]})
+    assert sorted(d["Key"] for d in deleted["Deleted"]) == ["k", "no"]
+    s3.delete_bucket(Bucket="bucket")
+    assert s3.list_buckets()["Buckets"] == []
+
+
+def test_copy(s3):
+    s3.put_object(Bucket="bucket", Key="from", Body=b"bytes", Metadata={"a": "b"})
+    s3.copy_object(Bucket="bucket", Key="to", CopySource={"Bucket": "bucket", "Key": "from"})
+    got = s3.get_object(Bucket="bucket", Key="to")
+    assert got["Body"].read() == b"bytes" and got["Metadata"] == {"a": "b"}
+    s3.copy_object(Bucket="bucket", Key="to", CopySource="bucket/to", MetadataDirective="REPLACE",
+                   Metadata={"c": "d"})
+    assert s3.head_object(Bucket="bucket", Key="to")["Metadata"] == {"c": "d"}
+    assert code_of(s3.copy_object, Bucket="bucket", Key="to",
+                   CopySource="bucket/absent") == ("NoSuchKey", 404)
+
+
+def test_multipart_upload(s3):
+    first, last = random.Random(2).randbytes(5 * MIB), b"end"
+    s3.put_object(Bucket="bucket", Key="source", Body=first)
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="k")["UploadId"]
+    where = {"Bucket": "bucket", "Key": "k", "UploadId": upload}
+    parts = [{"PartNumber": 1, "ETag": s3.upload_part(PartNumber=1, Body=first, **where)["ETag"]},
+             {"PartNumber": 2, "ETag": s3.upload_part_copy(
+                 PartNumber=2, CopySource="bucket/source", CopySourceRange=f"bytes=0-{5 * MIB - 1}",
+                 **where)["CopyPartResult"]["ETag"]},
+             {"PartNumber": 3, "ETag": s3.upload_part(PartNumber=3, Body=last, **where)["ETag"]}]
+    assert [p["PartNumber"] for p in s3.list_parts(**where)["Parts"]] == [1, 2, 3]
+    assert [u["Key"] for u in s3.list_multipart_uploads(Bucket="bucket")["Uploads"]] == ["k"]
+    assert code_of(s3.head_object, Bucket="bucket", Key="k")[1] == 404
+    s3.complete_multipart_upload(MultipartUpload={"Parts": parts}, **where)
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == first + first + last
+    other = s3.create_multipart_upload(Bucket="bucket", Key="z")["UploadId"]
+    s3.abort_multipart_upload(Bucket="bucket", Key="z", UploadId=other)
+    assert code_of(s3.list_parts, Bucket="bucket", Key="z", UploadId=other) == ("NoSuchUpload", 404)
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "SHA1", "SHA256", "CRC64NVME"])
+def test_checksums_are_kept_and_checked(s3, algorithm):
+    name = f"Checksum{algorithm}"
+    try:
+        put = s3.put_object(Bucket="bucket", Key="k", Body=b"some bytes", ChecksumAlgorithm=algorithm)
+    except botocore.exceptions.MissingDependencyException:
+        pytest.skip(f"this boto3 cannot do {algorithm}")
+    head = s3.head_object(Bucket="bucket", Key="k", ChecksumMode="ENABLED")
+    assert put[name] == head[name]
+    code = code_of(s3.put_object, Bucket="bucket", Key="bad", Body=b"others", **{name: put[name]})
+    assert code[1] == 400 and keys(s3) == ["k"]
+
+
+def test_presigned_urls(s3):
+    url = s3.generate_presigned_url("put_object", {"Bucket": "bucket", "Key": "k"}, ExpiresIn=60)
+    request = urllib.request.Request(url, data=b"by url", method="PUT")
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        assert reply.status == 200
+    url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "k"}, ExpiresIn=60)
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        assert reply.read() == b"by url"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url.replace("X-Amz-Expires=60", "X-Amz-Expires=600"), timeout=20)
+    assert caught.value.code == 403
+
+
+def test_who_may_do_what(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    assert code_of(plain.client(secret="wrong").get_object, Bucket="bucket",
+                   Key="k") == ("SignatureDoesNotMatch", 403)
+    assert code_of(plain.client(access="nobody").put_object, Bucket="bucket", Key="k2",
+                   Body=b"2") == ("InvalidAccessKeyId", 403)
+    reader = plain.client(access="reader")
+    assert reader.get_object(Bucket="bucket", Key="k")["Body"].read() == b"1"
+    assert code_of(reader.put_object, Bucket="bucket", Key="k2", Body=b"2") == ("AccessDenied", 403)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{plain.url}/bucket/k", timeout=20)
+    assert caught.value.code == 403
+    assert keys(s3) == ["k"]
+
+
+def test_skyvols_own_keys_are_hidden(plain, s3):
+    inner = plain.client(access="inner")
+    inner.put_object(Bucket="bucket", Key=".skyvol/volume.json", Body=b"{}")
+    s3.put_object(Bucket="bucket", Key="seen", Body=b"")
+    assert keys(inner) == [".skyvol/volume.json", "seen"]
+    assert keys(s3) == ["seen"]
+    assert "CommonPrefixes" not in s3.list_objects_v2(Bucket="bucket", Delimiter="/")
+    for call in (s3.delete_object, s3.get_object):
+        assert code_of(call, Bucket="bucket", Key=".skyvol/volume.json") == ("AccessDenied", 403)
+    assert code_of(s3.put_object, Bucket="bucket", Key=".skyvol/x",
+                   Body=b"") == ("AccessDenied", 403)
+
+
+def test_a_changed_credentials_file_is_read_again(plain, s3):
+    plain.write_keys([{"access_key": ACCESS, "secret_key": "rotated"}])
+
+    def old_fails():
+        try:
+            s3.list_buckets()
+        except botocore.exceptions.ClientError:
+            return True
+        return False
+    # every worker has to have looked
+    wait_until(lambda: all(old_fails() for _ in range(8)), what="the new secret")
+    plain.client(secret="rotated").list_buckets()
+
+
+@pytest.mark.parametrize("size", [1000, 4 * MIB])
+def test_a_body_that_is_not_what_was_signed_leaves_no_object(plain, s3, size):
+    url = plain.client().meta.endpoint_url
+    body = random.Random(3).randbytes(size)
+    request = AWSRequest("PUT", f"{url}/bucket/k", data=body)
+    S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", "us-east-1").add_auth(request)
+    connection = http.client.HTTPConnection("127.0.0.1", plain.port, timeout=20)
+    connection.request("PUT", "/bucket/k", body[:-1] + bytes([body[-1] ^ 1]),
+                       dict(request.headers))
+    reply = connection.getresponse()
+    assert reply.status == 400 and b"XAmzContentSHA256Mismatch" in reply.read()
+    assert keys(s3) == []
+
+
+def test_a_client_that_goes_away_leaves_no_object(plain, s3):
+    request = AWSRequest("PUT", f"{plain.url}/bucket/k")
+    S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", "us-east-1").add_auth(request)
+    for sent in (1000, 2 * MIB):
+        with socket.create_connection(("127.0.0.1", plain.port), 10) as raw:
+            lines = [f"PUT /bucket/k HTTP/1.1\r\nHost: 127.0.0.1:{plain.port}",
+                     f"Content-Length: {8 * MIB}"]
+            lines += [f"{k}: {v}" for k, v in request.headers.items() if k.lower() != "host"]
+            raw.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + bytes(sent))
+    s3.put_object(Bucket="bucket", Key="big", Body=bytes(20 * MIB))
+    url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "big"})
+    for _ in range(5):
+        urllib.request.urlopen(url, timeout=20).close()
+    assert keys(s3) == ["big"]
+    assert plain.process.poll() is None
+    assert "exited on signal" not in plain.process.log.read_text()
+
+
+def test_what_is_not_there_says_so(s3):
+    assert code_of(s3.get_bucket_lifecycle_configuration, Bucket="bucket") == ("NotImplemented", 501)
+    assert code_of(s3.get_object_tagging, Bucket="bucket", Key="k") == ("NotImplemented", 501)
+
+
+def test_logs_hold_no_query_and_sigquit_ends_it(plain, s3):
+    url = s3.generate_presigned_url("list_objects_v2", {"Bucket": "bucket"})
+    urllib.request.urlopen(url, timeout=20).close()
+    plain.process.send_signal(signal.SIGQUIT)
+    assert plain.process.wait(20) == 0
+    text = plain.process.log.read_text()
+    assert '"path":"/bucket"' in text and "X-Amz" not in text and SECRET not in text
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("client", ["aws", "s3cmd", "rclone"])
+def test_command_line_clients(endpoint, workdir, client):
+    path = tool(client)
+    files = {"small": 1000, "large": 20 * MIB}
+    environment = os.environ | {"HOME": str(workdir), "AWS_ACCESS_KEY_ID": ACCESS,
+                                "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+    environment.pop("AWS_CA_BUNDLE", None)  # rclone cannot start with it
+    ca = str(endpoint.tls[0]) if endpoint.tls else None
+    if client == "aws":
+        base = [path, "--endpoint-url", endpoint.url, *(["--ca-bundle", ca] if ca else []), "s3"]
+        make, put, get = ["mb"], ["cp", "--no-progress"], ["cp", "--no-progress"]
+        remove, listing, scheme = ["rm"], ["ls"], "s3://"
+    elif client == "s3cmd":
+        (workdir / "s3cfg").write_text(
+            f"[default]\naccess_key = {ACCESS}\nsecret_key = {SECRET}\n"
+            f"host_base = 127.0.0.1:{endpoint.port}\nhost_bucket = 127.0.0.1:{endpoint.port}\n"
+            f"use_https = {bool(ca)}\n" + (f"ca_certs_file = {ca}\n" if ca else ""))
+        base = [path, "-c", str(workdir / "s3cfg"), "--no-progress"]
+        make, put, get = ["mb"], ["put"], ["get", "--force"]
+        remove, listing, scheme = ["del"], ["ls"], "s3://"
+    else:
+        environment |= {"RCLONE_CONFIG_X_TYPE": "s3", "RCLONE_CONFIG_X_PROVIDER": "Other",
+                        "RCLONE_CONFIG_X_ENV_AUTH": "true",
+                        "RCLONE_CONFIG_X_ENDPOINT": endpoint.url}
+        base = [path, "--s3-upload-cutoff", "5M", "--s3-chunk-size", "5M",
+                *(["--ca-cert", ca] if ca else [])]
+        make, put, get = ["mkdir"], ["copyto"], ["copyto"]
+        remove, listing, scheme = ["deletefile"], ["ls"], "x:"
+
+    def run(*argv):
+        done = subprocess.run([*base, *map(str, argv)], env=environment, timeout=120, check=False,
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    run(*make, f"{scheme}clients")
+    for name, size in files.items():
+        (workdir / name).write_bytes(random.Random(size).randbytes(size))
+        run(*put, workdir / name, f"{scheme}clients/{name}")
+        run(*get, f"{scheme}clients/{name}", workdir / "back")
+        assert sha256(workdir / "back") == sha256(workdir / name)
+    assert all(name in run(*listing, f"{scheme}clients/") for name in files)
+    for name in files:
+        run(*remove, f"{scheme}clients/{name}")
+    assert not any(name in run(*listing, f"{scheme}clients/") for name in files)
