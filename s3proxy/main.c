@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* skyvol-s3: the S3 endpoint. Writes nginx's configuration and becomes nginx. */
+/* skyvol-s3: the S3 endpoint. Writes nginx's configuration and runs nginx. */
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "s3proxy/credentials.h"
@@ -58,7 +62,7 @@ static const struct options_program program = {
     .environment = "SKYVOL_S3_",
     .options = options,
     .count = sizeof(options) / sizeof(options[0]),
-    .epilogue = "SIGQUIT drains, SIGTERM ends at once, SIGHUP reloads "
+    .epilogue = "SIGTERM drains for at most 30 s, a second one ends at once; SIGHUP reloads "
                 "certificates.",
 };
 
@@ -136,8 +140,59 @@ static int prepare(struct proxy_config *config, struct error *err)
     return ret == 0 ? find_module(config, err) : ret;
 }
 
-/* Returns only on failure. */
-static int become_nginx(const struct proxy_config *config, struct error *err)
+/* Hand signals on until nginx has ended: its exit status. SIGTERM means to drain, which nginx calls
+ * SIGQUIT; a second one ends it at once. */
+static int supervise(pid_t child, const sigset_t *signals)
+{
+    bool draining = false;
+    int status, number;
+
+    for (;;) {
+        if (sigwait(signals, &number) != 0) {
+            continue;
+        }
+        if (number == SIGCHLD) {
+            if (waitpid(child, &status, WNOHANG) == child) {
+                return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+            }
+        } else if (number == SIGHUP) {
+            (void)kill(child, SIGHUP);
+        } else {
+            (void)kill(child, draining ? SIGTERM : SIGQUIT);
+            draining = true;
+        }
+    }
+}
+
+/* nginx's exit status, or negative. */
+static int run_nginx(const struct proxy_config *config, const char *path, struct error *err)
+{
+    static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD};
+    sigset_t signals, before;
+    pid_t child;
+
+    (void)sigemptyset(&signals);
+    for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++) {
+        (void)sigaddset(&signals, handled[i]);
+    }
+    (void)sigprocmask(SIG_BLOCK, &signals, &before);
+    child = fork();
+    if (child < 0) {
+        return error_set(err, -errno, "cannot start a process: %s", strerror(errno));
+    }
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* a killed parent leaves no server behind */
+        (void)sigprocmask(SIG_SETMASK, &before, NULL);
+        (void)execl(config->nginx, "nginx", "-p", config->run_dir, "-e", "stderr", "-c", path,
+                    (char *)NULL);
+        (void)fprintf(stderr, "skyvol-s3: cannot run %s: %s\n", config->nginx, strerror(errno));
+        _exit(127);
+    }
+    return supervise(child, &signals);
+}
+
+/* nginx's exit status, or negative. */
+static int serve(const struct proxy_config *config, struct error *err)
 {
     struct buf text = BUF_INIT(64 * 1024);
     const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
@@ -153,9 +208,7 @@ static int become_nginx(const struct proxy_config *config, struct error *err)
     if (ret != 0) {
         return ret;
     }
-    (void)execl(config->nginx, "nginx", "-p", config->run_dir, "-e", "stderr", "-c", path,
-                (char *)NULL);
-    return error_set(err, -errno, "cannot run %s: %s", config->nginx, strerror(errno));
+    return run_nginx(config, path, err);
 }
 
 int main(int argc, char **argv)
@@ -168,8 +221,10 @@ int main(int argc, char **argv)
         return options_exit(&program, ret, &err);
     }
     ret = prepare(&config, &err);
-    ret = ret == 0 ? become_nginx(&config, &err) : ret;
-    (void)fprintf(stderr, "skyvol-s3: %s\n", error_text(&err, ret));
+    ret = ret == 0 ? serve(&config, &err) : ret;
+    if (ret < 0) {
+        (void)fprintf(stderr, "skyvol-s3: %s\n", error_text(&err, ret));
+    }
     options_done(&program, &config);
-    return 1;
+    return ret < 0 ? 1 : ret;
 }

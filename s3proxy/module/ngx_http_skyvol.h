@@ -23,6 +23,8 @@ struct skyvol_loop {
 struct skyvol_worker {
     struct call_server server;
     struct skyvol_loop loop;
+    size_t live;            /* requests that exist */
+    ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
 };
 extern struct skyvol_worker skyvol_worker;
 

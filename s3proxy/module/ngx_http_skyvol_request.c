@@ -4,7 +4,7 @@
 
 #include "s3proxy/module/ngx_http_skyvol.h"
 
-enum { OUT_SIZE = 256 * 1024 };
+enum { OUT_SIZE = 256 * 1024, KEEP_ALIVE_MS = 200 };
 
 static void wake(struct call *call)
 {
@@ -36,6 +36,7 @@ static bool free_if_idle(struct skyvol_request *request)
     if (queued) {
         return false;
     }
+    skyvol_worker.live--;
     call_free(request->call);
     ngx_free(request->room);
     ngx_free(request);
@@ -398,6 +399,25 @@ static ngx_int_t message_fill(ngx_http_request_t *http, struct s3_message *messa
     return NGX_OK;
 }
 
+static void keep_alive(ngx_event_t *event)
+{
+    if (skyvol_worker.live > 0) {
+        ngx_add_timer(event, KEEP_ALIVE_MS);
+    }
+}
+
+static void count_request(void)
+{
+    ngx_event_t *event = &skyvol_worker.keep_alive;
+
+    skyvol_worker.live++;
+    event->handler = keep_alive;
+    event->log = ngx_cycle->log;
+    if (!event->timer_set) {
+        ngx_add_timer(event, KEEP_ALIVE_MS);
+    }
+}
+
 static struct skyvol_request *request_new(ngx_http_request_t *http)
 {
     struct skyvol_request *request = ngx_calloc(sizeof(*request), http->connection->log);
@@ -408,6 +428,7 @@ static struct skyvol_request *request_new(ngx_http_request_t *http)
         ngx_free(request);
         return NULL;
     }
+    count_request();
     request->http = http;
     cleanup->handler = http_gone;
     cleanup->data = request;

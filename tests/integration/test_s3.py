@@ -302,10 +302,10 @@ def test_what_is_not_there_says_so(s3):
     assert code_of(s3.get_object_tagging, Bucket="bucket", Key="k") == ("NotImplemented", 501)
 
 
-def test_logs_hold_no_query_and_sigquit_ends_it(plain, s3):
+def test_logs_hold_no_query_and_sigterm_ends_it(plain, s3):
     url = s3.generate_presigned_url("list_objects_v2", {"Bucket": "bucket"})
     urllib.request.urlopen(url, timeout=20).close()
-    plain.process.send_signal(signal.SIGQUIT)
+    plain.process.send_signal(signal.SIGTERM)
     assert plain.process.wait(20) == 0
     text = plain.process.log.read_text()
     assert '"path":"/bucket"' in text and "X-Amz" not in text and SECRET not in text
@@ -359,3 +359,15 @@ def test_command_line_clients(endpoint, workdir, client):
     for name in files:
         run(*remove, f"{scheme}clients/{name}")
     assert not any(name in run(*listing, f"{scheme}clients/") for name in files)
+
+
+def test_a_transfer_under_way_outlives_sigterm(plain, s3):
+    body = bytes(16 * MIB)
+    s3.put_object(Bucket="bucket", Key="big", Body=body)
+    url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "big"})
+    with urllib.request.urlopen(url, timeout=20) as reply:
+        first = reply.read(1000)
+        plain.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listening(plain.port), what="end of listening")
+        assert first + reply.read() == body
+    assert plain.process.wait(20) == 0
