@@ -111,8 +111,8 @@ static const char *after_marker(struct call *call, const char *marker)
     }
     beyond = arena_alloc(&call->arena, len + 5);
     if (beyond != NULL) {
-        memcpy(beyond, marker, len);
-        memcpy(beyond + len, "\xf4\x8f\xbf\xbf", 5); /* the last character there is */
+        /* the last character there is */
+        (void)snprintf(beyond, len + 5, "%s\xf4\x8f\xbf\xbf", marker);
     }
     return beyond;
 }

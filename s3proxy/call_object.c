@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which operation a request is, and those on one object. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,7 +113,7 @@ static int user_meta(struct call *call, struct s3_fault *fault)
             return s3_fault_set(fault, S3_METADATA_TOO_LARGE, "%s", "");
         }
         for (char *c = name; *c != '\0'; c++) {
-            *c = *c >= 'A' && *c <= 'Z' ? (char)(*c + 'a' - 'A') : *c;
+            *c = (char)tolower((unsigned char)*c);
         }
         user[count++] = (struct objstore_pair){name, h->value.data};
     }
