@@ -25,7 +25,7 @@ import (
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// podOf gives the pod template of the kinds that have one.
+// podOf gives the pod template of the kinds that have one, with the volumes that claim templates add.
 func podOf(object runtime.Object) (string, *corev1.PodTemplateSpec) {
 	switch o := object.(type) {
 	case *appsv1.Deployment:
@@ -33,6 +33,10 @@ func podOf(object runtime.Object) (string, *corev1.PodTemplateSpec) {
 	case *appsv1.DaemonSet:
 		return o.Name, &o.Spec.Template
 	case *appsv1.StatefulSet:
+		for _, claim := range o.Spec.VolumeClaimTemplates {
+			volume := corev1.Volume{Name: claim.Name}
+			o.Spec.Template.Spec.Volumes = append(o.Spec.Template.Spec.Volumes, volume)
+		}
 		return o.Name, &o.Spec.Template
 	}
 	return "", nil
