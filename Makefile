@@ -228,6 +228,13 @@ test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.
 check: ## install what is missing, build, run unit, integration and conformance tests
 	$(Q)scripts/check.sh
 
+.PHONY: integration integration-full
+integration: all ## the integration tests but the long ones
+	$(Q)$(PYTEST) -q -m 'not full' tests/integration
+
+integration-full: all ## the long integration tests: crash loops
+	$(Q)$(PYTEST) -q -m full tests/integration
+
 demo: ## install what is missing, build, and run Skyvol end to end in a temporary directory
 	$(Q)scripts/demo.sh
 
