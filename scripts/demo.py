@@ -145,7 +145,7 @@ def run(stack, screen, source):
     target = stack.publish(volume)
     screen.ok(f"mounted at {target}")
 
-    files = tree_files(source)
+    files = tree_files(source)[:stack.limit]
     screen.step(f"copy {source}")
     begun = time.monotonic()
     size = copy_tree(source, f"{target}/tree", files, screen.bar)
@@ -187,10 +187,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", default="/usr/include", help="tree to copy (default: %(default)s)")
+    parser.add_argument("--files", type=int, default=4000,
+                        help="copy so many of the tree's files (default: %(default)s)")
     parser.add_argument("--keep", action="store_true", help="keep the directory with logs and data")
     options = parser.parse_args()
     screen = Screen()
     stack = Stack(keep=options.keep)
+    stack.limit = options.files
     try:
         run(stack, screen, options.source)
         screen.step("stop everything")

@@ -108,7 +108,7 @@ test)
     if [ ! -x build/venv/bin/pytest ]; then
         # The system's Python, so that a clone does not depend on a user's own interpreters.
         /usr/bin/python3 -m venv build/venv &&
-            build/venv/bin/pip install -q pytest pytest-timeout boto3 cryptography ||
+            build/venv/bin/pip install -q pytest pytest-timeout 'boto3[crt]' cryptography ||
             left+=("the integration tests (pip could not install pytest and boto3)")
     fi
     if [ "${#left[@]}" -gt 0 ]; then
