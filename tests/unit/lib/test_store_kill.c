@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -245,6 +246,9 @@ static int run_child(void (*child)(const char *), const char *root, unsigned kil
     }
     (void)close(ends[1]);
     if (kill_ms > 0) {
+        struct pollfd acked = {.fd = ends[0], .events = POLLIN};
+
+        (void)poll(&acked, 1, 20000); /* however slow the machine: something has been written */
         (void)nanosleep(&pause, NULL);
         (void)kill(pid, SIGKILL);
     }
