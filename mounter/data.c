@@ -274,13 +274,17 @@ int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t l
     struct block_ref *ref;
     struct block_ref *next;
 
-    (void)fs;
     HASH_ITER(hh, node->blocks, ref, next)
     {
+        const struct block_rec *rec = state_block(fs->state, ref->block);
         uint64_t start = ref->index * STATE_BLOCK_SIZE;
 
         if (start + STATE_BLOCK_SIZE <= offset || start >= offset + len) {
             continue;
+        }
+        if (start + rec->extents[0].from < offset ||
+            start + rec->extents[rec->count - 1].to > offset + len) {
+            continue; /* it has bytes beyond the range, written since the range was chosen */
         }
         if (ret->count == ret->cap) {
             size_t cap = ret->cap == 0 ? 64 : 2 * ret->cap;

@@ -13,6 +13,7 @@
 enum { TASKS_MAX = 128, TICK_MS = 1000, DIRTY_AGE_S = 30 };
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
+static const uint64_t fnv_start = UINT64_C(14695981039346656037);
 
 int64_t fs_now_ns(void)
 {
@@ -28,6 +29,67 @@ struct node *fs_node(struct fs *fs, uint64_t ino)
 {
     return ino < fs->nodes_len && state_inode(fs->state, ino) != NULL ? fs->nodes[ino] : NULL;
 }
+
+/* ---- which answers of the store are too old ---- */
+
+static uint64_t hash_bytes(uint64_t hash, const void *data, size_t len)
+{
+    const unsigned char *bytes = data;
+
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211); /* FNV-1a */
+    }
+    return hash;
+}
+
+static uint64_t hash_name(uint32_t parent, const char *name)
+{
+    return hash_bytes(hash_bytes(fnv_start, &parent, sizeof(parent)), name, strlen(name));
+}
+
+uint64_t fs_asked(struct fs *fs)
+{
+    uint64_t now;
+
+    mutex_lock(&fs->lock);
+    now = fs->clock;
+    mutex_unlock(&fs->lock);
+    return now;
+}
+
+void fs_touch(struct fs *fs, struct node *node)
+{
+    node->changed = ++fs->clock;
+}
+
+static void note_gone(struct fs *fs, uint64_t name, uint64_t when) REQUIRES(&fs->lock)
+{
+    fs->gone[fs->gone_next++ % FS_GONE] = (struct gone){name, when};
+}
+
+void fs_gone(struct fs *fs, uint32_t parent, const char *name)
+{
+    note_gone(fs, hash_name(parent, name), ++fs->clock);
+}
+
+bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
+{
+    return asked < fs->moved || asked < node->changed;
+}
+
+bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+{
+    uint64_t hash = hash_name(parent, name);
+
+    for (size_t i = 0; i < FS_GONE; i++) {
+        if (asked < fs->gone[i].when && fs->gone[i].name == hash) {
+            return true;
+        }
+    }
+    return asked < fs->moved;
+}
+
+/* ---- nodes ---- */
 
 static char *make_name_key(uint32_t parent, const char *name, size_t *ret_len)
 {
@@ -135,6 +197,9 @@ void fs_node_unname(struct fs *fs, struct node *node)
 
         HASH_DEL(fs->names, node);
         node->named = false;
+        if (node->changed != 0) { /* what was asked before is as old without the node */
+            note_gone(fs, hash_name(parent, node->name_key + sizeof(parent)), node->changed);
+        }
         drop_child(fs, parent);
     }
 }
@@ -146,9 +211,14 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
     /* The record has its new parent already: the old one is in the key. */
     if (node->named) {
         memcpy(&from, node->name_key, sizeof(from));
+        fs_gone(fs, from, node->name_key + sizeof(from));
         HASH_DEL(fs->names, node);
         node->named = false;
         drop_child(fs, from);
+    }
+    fs_touch(fs, node);
+    if (S_ISDIR(fs_rec(fs, node)->mode)) {
+        fs->moved = fs->clock; /* and with it the keys of all that is below */
     }
     return add_name(fs, node, parent, name);
 }
@@ -285,7 +355,6 @@ int fs_data_key(struct fs *fs, const struct node *node, struct buf *out)
 static uint64_t stable_number(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    uint64_t hash = UINT64_C(14695981039346656037);
 
     if (node->ino == STATE_ROOT) {
         return STATE_ROOT;
@@ -293,10 +362,7 @@ static uint64_t stable_number(struct fs *fs, const struct node *node) REQUIRES(&
     if (fs_key(fs, node->ino, &key) != 0) {
         return (uint64_t)node->ino | (UINT64_C(1) << 62);
     }
-    for (size_t i = 0; i < buf_len(&key); i++) {
-        hash = (hash ^ (unsigned char)buf_str(&key)[i]) * UINT64_C(1099511628211);
-    }
-    return hash | 2;
+    return hash_bytes(fnv_start, buf_str(&key), buf_len(&key)) | 2;
 }
 
 void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)

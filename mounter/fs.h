@@ -37,6 +37,7 @@
 #include "util/mutex.h"
 #include "volume/volume.h"
 
+enum { FS_GONE = 512 }; /* more than requests can be in flight */
 enum sync_mode { SYNC_CLOSE, SYNC_FSYNC };
 
 struct fs_options {
@@ -71,6 +72,7 @@ struct node {
     bool meta_changed;     /* since the publication under way took its copy */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
+    uint64_t changed; /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
     struct listing *listing;           /* of a directory, or NULL */
     uint32_t streaming;                /* parts being uploaded while the file is written */
@@ -79,6 +81,13 @@ struct node {
     char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
     size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */
+};
+
+/* A name that went, or whose node was released: what the store said before is not to be believed.
+ */
+struct gone {
+    uint64_t name; /* hash of parent and name */
+    uint64_t when; /* fs->clock */
 };
 
 struct fs {
@@ -94,6 +103,10 @@ struct fs {
     struct node **nodes; /* by inode number */
     uint32_t nodes_len;
     struct node *names;
+    uint64_t clock; /* of changes made here: tells which of the store's answers are older */
+    uint64_t moved; /* clock of the last change to keys of many nodes */
+    struct gone gone[FS_GONE];
+    uint32_t gone_next;
     struct chunk *chunks; /* reader.c */
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
@@ -165,6 +178,18 @@ void fs_attr(struct fs *fs, const struct node *node, struct attr *ret, struct ar
     REQUIRES(&fs->lock);
 /* New times and such, in the caller's transaction. */
 void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/*
+ * The store is asked without the lock, so its answer may be older than what has been done here
+ * since. Who asks takes fs_asked() first; who changes an object or a name calls fs_touch(),
+ * fs_gone().
+ */
+uint64_t fs_asked(struct fs *fs);
+void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+void fs_gone(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+/* An answer to a question of then is too old: of a node, or of a name without one. */
+bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) REQUIRES(&fs->lock);
+bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+    REQUIRES(&fs->lock);
 int64_t fs_now_ns(void);
 uint64_t fs_now_ms(void);
 
@@ -208,6 +233,7 @@ int fs_op_data(struct op *op, const void *data, size_t len);
 /* ---- remote.c ---- */
 
 struct remote {
+    uint64_t asked; /* fs_asked() before the store was asked; UINT64_MAX: believe it anyway */
     bool exists, is_dir, marker;
     struct objstore_info info; /* of the object: file or marker */
     struct attr attr;
@@ -221,7 +247,9 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
 /* What a HEAD's result says; reads a symbolic link's target if need be. Waits. */
 int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
                      struct remote *ret) __attribute__((warn_unused_result));
-/* Make the inode of parent/name what the remote says. *ret is NULL when there is none (any more).
+/*
+ * Make the inode of parent/name what the remote says. *ret is NULL when there is none (any more).
+ * -EAGAIN: the name went or its key changed since the store was asked: ask again.
  */
 int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                  struct node **ret) REQUIRES(&fs->lock);
@@ -254,7 +282,10 @@ void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffe
 bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
     REQUIRES(&fs->lock);
 bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len) REQUIRES(&fs->lock);
-/* Give back, in a transaction, the blocks of the range whose seq is still as told by `seqs`. */
+/*
+ * Which blocks have all their dirty bytes in the range, and their seq: these data_clean() gives
+ * back, in transactions, if nothing has been written to them since.
+ */
 struct data_seqs {
     struct block_seq {
         uint64_t index;

@@ -445,6 +445,7 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
     struct buf keys[PREFETCH];
     struct objstore_request requests[PREFETCH];
     struct objstore_answer answers[PREFETCH];
+    uint64_t asked = fs_asked(fs);
     size_t count = choose(fs, dir, name, names);
     int ret;
 
@@ -465,6 +466,7 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
         struct node *node;
 
         if (ret == 0 && remote_interpret(fs, buf_str(&keys[i]), &answers[i].result, &remote) == 0) {
+            remote.asked = asked;
             mutex_lock(&fs->lock);
             if (remote.exists && fs_node(fs, dir) != NULL) {
                 (void)remote_merge(fs, dir, names[i], &remote, &node);

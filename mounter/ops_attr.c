@@ -188,6 +188,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
             STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
         }
         state_commit(fs->state);
+        fs_touch(fs, node);
         memcpy(node->opened_etag, fresh, sizeof(fresh));
         node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     }
@@ -231,6 +232,7 @@ static int put_dir_attr(struct fs *fs, uint32_t ino)
         STATE_SET(fs->state, rec->flags, rec->flags | INODE_MARKER);
         state_set(fs->state, rec->etag, answer.result.info.etag, sizeof(rec->etag));
         state_commit(fs->state);
+        fs_touch(fs, node);
         node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     }
     mutex_unlock(&fs->lock);

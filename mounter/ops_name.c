@@ -10,7 +10,7 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { META_TIMEOUT_MS = 50000 };
+enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8 };
 
 /* Undo a lookup count that the kernel never learned of. */
 static void uncount(struct fs *fs, uint64_t ino, bool opened)
@@ -58,9 +58,9 @@ static int entry_of(struct fs *fs, struct op *op, struct node *node) REQUIRES(&f
     return 0;
 }
 
-/* What it returns with depends on what it found: the checker cannot follow that. */
-LOCK_UNCHECKED
-int name_find(struct op *op, struct node **ret, bool *ret_locked)
+/* -EAGAIN: the answer was older than what has been done here since. */
+static LOCK_UNCHECKED
+int find_once(struct op *op, bool believe, struct node **ret, bool *ret_locked)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
@@ -99,11 +99,27 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
     if (r != 0) {
         return r;
     }
+    remote.asked = believe ? UINT64_MAX : remote.asked;
     mutex_lock(&fs->lock);
     *ret_locked = true;
     r = remote_merge(fs, (uint32_t)op->ino, op->name, &remote, ret);
     remote_done(&remote);
     return r == 0 && *ret == NULL ? -ENOENT : r;
+}
+
+/* What it returns with depends on what it found: the checker cannot follow that. */
+LOCK_UNCHECKED
+int name_find(struct op *op, struct node **ret, bool *ret_locked)
+{
+    int r = find_once(op, false, ret, ret_locked);
+
+    for (int tries = 1; r == -EAGAIN && tries <= ASK_TRIES; tries++) {
+        if (*ret_locked) {
+            mutex_unlock(&op->fs->lock);
+        }
+        r = find_once(op, tries == ASK_TRIES, ret, ret_locked);
+    }
+    return r;
 }
 
 static LOCK_UNCHECKED
@@ -253,6 +269,7 @@ static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *
                  .mtime_ns = now,
                  .ctime_ns = now,
                  .atime_ns = now},
+        .size = target != NULL ? strlen(target) : 0,
         .target = target,
     };
     struct node *dir = fs_node(fs, op->ino);
@@ -271,6 +288,9 @@ static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *
         STATE_SET(fs->state, up->ctime_ns, now);
         state_commit(fs->state);
         r = fs_node_add(fs, ino, op->name, ret);
+        if (r == 0) {
+            fs_touch(fs, *ret); /* whoever was told that it is absent was told before */
+        }
         listing_drop(dir);
     } else {
         state_abort(fs->state);

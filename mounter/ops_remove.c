@@ -79,8 +79,11 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     ret = fs_op_applied(fs, op);
     state_commit(fs->state);
     if (node != NULL) {
+        fs_touch(fs, node);
         fs_node_unname(fs, node);
         fs_node_put(fs, node);
+    } else {
+        fs_gone(fs, (uint32_t)op->ino, op->name);
     }
     dir = fs_node(fs, op->ino);
     if (dir != NULL) {

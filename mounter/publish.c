@@ -93,7 +93,7 @@ static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
     if (ret != 0) {
         return ret;
     }
-    job->size = S_ISREG(rec->mode) ? rec->size : 0;
+    job->size = rec->size;
     job->base_valid = rec->base_valid < job->size ? rec->base_valid : job->size;
     job->is_new = (rec->flags & INODE_NEW) != 0;
     job->upload = rec->upload;
@@ -392,6 +392,7 @@ static void published(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
         STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
         state_commit(fs->state);
     }
+    fs_touch(fs, node);
     node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag)); /* our own pages are right */
 }

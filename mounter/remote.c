@@ -103,6 +103,7 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
     AUTOFREE char *dir_key = NULL;
     struct objstore_answer answers[2] = {OBJSTORE_ANSWER_INIT, OBJSTORE_ANSWER_INIT};
     struct objstore_request requests[2];
+    uint64_t asked = fs_asked(fs);
     int r;
 
     memset(ret, 0, sizeof(*ret));
@@ -129,6 +130,7 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
         remote_done(ret);
         memset(ret, 0, sizeof(*ret));
     }
+    ret->asked = asked;
     return r;
 }
 
@@ -180,6 +182,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     }
     state_text_release(fs->state, rec->xattr);
     state_commit(fs->state);
+    node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
     node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
 }
 
@@ -230,9 +233,13 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     bool same_type;
 
     *ret = NULL;
-    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || node->publishing)) {
+    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || node->publishing ||
+                        fs_outdated(fs, node, remote->asked))) {
         *ret = node; /* what is here is newer; who is right is decided when it is published */
         return 0;
+    }
+    if (node == NULL && fs_name_outdated(fs, parent, name, remote->asked)) {
+        return -EAGAIN;
     }
     if (!remote->exists) {
         if (node != NULL) {
@@ -262,11 +269,13 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     struct remote remote;
     struct node *node;
     const struct inode_rec *rec;
+    uint64_t asked;
     int ret;
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, ino);
     rec = node != NULL ? fs_rec(fs, node) : NULL;
+    asked = fs->clock;
     if (rec == NULL || ino == STATE_ROOT ||
         (rec->flags & (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
         (S_ISDIR(rec->mode) && (rec->flags & INODE_MARKER) == 0) ||
@@ -282,11 +291,13 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
         (void)volume_call(fs->volume, &head, &answer);
         ret = remote_interpret(fs, buf_str(&key), &answer.result, &remote);
         remote.marker = ret == 0 && remote.is_dir;
+        remote.asked = asked;
     }
     mutex_lock(&fs->lock);
     node->users--;
     rec = fs_rec(fs, node);
-    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !node->publishing) {
+    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !node->publishing &&
+        !fs_outdated(fs, node, asked)) {
         if (!remote.exists) {
             ret = S_ISDIR(rec->mode) ? 0 : -ENOENT;
         } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&

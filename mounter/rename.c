@@ -14,7 +14,13 @@
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
-enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, AT_ONCE = 16, COPY_PARTS = 8 };
+enum {
+    COPY_TIMEOUT_MS = 300000,
+    META_TIMEOUT_MS = 50000,
+    AT_ONCE = 16,
+    COPY_PARTS = 8,
+    ASK_TRIES = 8
+};
 static const uint64_t copy_part = 512 << 20;
 
 static int call(struct fs *fs, bool internal, struct objstore_request *request,
@@ -337,7 +343,8 @@ struct move {
     char etag[STATE_ETAG_SIZE];
 };
 
-static int resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *ret)
+static int resolve_once(struct fs *fs, uint32_t parent, const char *name, bool believe,
+                        uint32_t *ret)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct remote remote;
@@ -359,11 +366,22 @@ static int resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *r
     if (r != 0) {
         return r;
     }
+    remote.asked = believe ? UINT64_MAX : remote.asked;
     mutex_lock(&fs->lock);
     r = remote_merge(fs, parent, name, &remote, &node);
     *ret = r == 0 && node != NULL ? node->ino : 0;
     mutex_unlock(&fs->lock);
     remote_done(&remote);
+    return r;
+}
+
+static int resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *ret)
+{
+    int r = -EAGAIN;
+
+    for (int tries = 0; r == -EAGAIN && tries <= ASK_TRIES; tries++) {
+        r = resolve_once(fs, parent, name, tries == ASK_TRIES, ret);
+    }
     return r;
 }
 
@@ -454,6 +472,7 @@ static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)
 {
     struct inode_rec *rec = fs_rec(fs, target);
 
+    fs_touch(fs, target);
     fs_node_unname(fs, target);
     state_begin(fs->state);
     STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);

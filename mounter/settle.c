@@ -116,6 +116,7 @@ static void adopt(struct fs *fs, struct node *node, const struct objstore_info *
     publish_settled(fs, rec);
     state_commit(fs->state);
     publish_upload_forget(fs, node);
+    fs_touch(fs, node);
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
 }
 

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What programs see of a mount when several use one file at a time, or the store answers late."""
+import os
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import free_port, program, wait_until
+
+SECONDS = 5
+
+
+class LateAnswers:
+    """In front of an S3 store: it is asked at once, but what it says of objects is told late.
+
+    Between the two much can happen to the object, as it can on a real network.
+    """
+
+    def __init__(self, port, upstream, delay):
+        self.upstream, self.delay = upstream, delay
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=256)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(client,), daemon=True).start()
+
+    @staticmethod
+    def head(sock, rest):
+        while b"\r\n\r\n" not in rest:
+            data = sock.recv(65536)
+            if not data:
+                raise ConnectionError
+            rest += data
+        text, _, rest = rest.partition(b"\r\n\r\n")
+        lines = [line for line in text.split(b"\r\n") if not line.lower().startswith(b"expect:")]
+        fields = dict(line.lower().split(b":", 1) for line in lines[1:])
+        return lines, {k: v.strip() for k, v in fields.items()}, rest
+
+    @staticmethod
+    def body(sock, fields, rest):
+        if fields.get(b"transfer-encoding") == b"chunked":
+            while not rest.endswith(b"0\r\n\r\n"):
+                rest += sock.recv(65536)
+            return rest, b""
+        length = int(fields.get(b"content-length", 0))
+        while len(rest) < length:
+            rest += sock.recv(65536)
+        return rest[:length], rest[length:]
+
+    def serve(self, client):
+        asked = told = b""
+        with client, socket.create_connection(("127.0.0.1", self.upstream)) as store:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            try:
+                while True:
+                    lines, fields, asked = self.head(client, asked)
+                    if b"expect" in fields:
+                        client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+                    data, asked = self.body(client, fields, asked)
+                    store.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + data)
+                    reply, fields, told = self.head(store, told)
+                    is_head = lines[0].startswith(b"HEAD")
+                    if not is_head and reply[0].split()[1] not in (b"204", b"304"):
+                        data, told = self.body(store, fields, told)
+                    else:
+                        data = b""
+                    if is_head or b"list-type" in lines[0]:
+                        time.sleep(self.delay)
+                    client.sendall(b"\r\n".join(reply) + b"\r\n\r\n" + data)
+            except OSError:
+                return
+
+
+@pytest.fixture(params=["memory", "late answers"])
+def target(request, workdir, processes):
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse")
+    point = workdir / "mnt"
+    point.mkdir()
+    env = dict(os.environ)
+    argv = [program("skyvol-mount"), "mem://bucket", point, "-f"]
+    proxy = None
+    if request.param == "late answers":
+        minio = request.getfixturevalue("minio")
+        minio.client().create_bucket(Bucket="bucket")
+        port = free_port()
+        proxy = LateAnswers(port, int(minio.url.rsplit(":", 1)[1]), 0.03)
+        env.update(AWS_ACCESS_KEY_ID=minio.access_key, AWS_SECRET_ACCESS_KEY=minio.secret_key)
+        argv = [program("skyvol-mount"), "s3://bucket", point, "-f", "-o",
+                f"endpoint=http://127.0.0.1:{port},region={minio.region}"]
+    process = processes.start(argv, env=env)
+    wait_until(lambda: os.path.ismount(point), what="mount", process=process)
+    yield pathlib.Path(point)
+    subprocess.run(["umount", point], check=False, timeout=60)
+    if proxy is not None:
+        proxy.listener.close()
+
+
+def together(*functions):
+    """Run them at a time until SECONDS are over; their errors."""
+    errors = []
+    end = time.monotonic() + SECONDS
+
+    def run(function):
+        try:
+            while time.monotonic() < end:
+                function()
+        except (OSError, AssertionError) as error:
+            errors.append(repr(error))
+
+    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return errors
+
+
+def test_what_several_append_to_one_file_is_all_there(target):
+    """Each line is acknowledged by fsync or close; publications overlap with other writes."""
+    path = target / "log"
+    counts = [0, 0]
+    kept = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+
+    def keeps_it_open():
+        os.write(kept, b"k%08d\n" % counts[0])
+        os.fsync(kept)
+        counts[0] += 1
+        time.sleep(0.01)
+
+    def opens_it_again():
+        with open(path, "ab", buffering=0) as file:
+            file.write(b"a%08d\n" % counts[1])
+        counts[1] += 1
+
+    def reads():
+        acknowledged = sum(counts) * 10
+        assert len(path.read_bytes()) >= acknowledged
+
+    errors = together(keeps_it_open, opens_it_again, reads, reads)
+    os.close(kept)
+    assert errors == []
+    lines = path.read_bytes().splitlines()
+    assert min(counts) > 10
+    assert [line for line in lines if line.startswith(b"k")] == [b"k%08d" % i
+                                                                 for i in range(counts[0])]
+    assert [line for line in lines if line.startswith(b"a")] == [b"a%08d" % i
+                                                                 for i in range(counts[1])]
+    assert os.listdir(target) == ["log"], "nobody else wrote: no conflict copies"
+
+
+def test_names_come_and_go_for_all_at_once(target):
+    """A late answer neither takes away what was just made nor brings back what was just removed."""
+    count = [0]
+
+    def makes_and_removes():
+        name = target / f"n{count[0] % 3}"
+        name.mkdir()
+        assert name.is_dir()
+        (name / "file").write_text("x")
+        os.rename(name / "file", name / "moved")
+        assert not (name / "file").exists()
+        assert (name / "moved").read_text() == "x"
+        (name / "moved").unlink()
+        name.rmdir()
+        assert not name.exists()
+        count[0] += 1
+
+    def looks():
+        for number in range(3):
+            for path in (f"n{number}", f"n{number}/file", f"n{number}/moved"):
+                (target / path).exists()
+
+    assert together(makes_and_removes, looks, looks) == []
+    assert count[0] > 3
+    assert os.listdir(target) == []
+
+
+def test_a_new_symbolic_link_has_its_length_at_once(target):
+    link = target / "link"
+    link.symlink_to("where/it/leads")
+    before = os.lstat(link)
+    time.sleep(1.2)  # until the store is asked again
+    assert before.st_size == os.lstat(link).st_size == len("where/it/leads")
+    assert os.readlink(link) == "where/it/leads"
