@@ -32,6 +32,10 @@ static const char *const migrations[DB_VERSION] = {
     " deleted INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
     "CREATE INDEX volume_store ON volume(store);"
     "CREATE INDEX volume_state ON volume(state, id);",
+    "ALTER TABLE volume ADD COLUMN verified INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE volume ADD COLUMN error INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE volume ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE volume ADD COLUMN retry_ns INTEGER NOT NULL DEFAULT 0;",
 };
 
 static int errno_of(int code)
@@ -327,7 +331,7 @@ int db_store_delete(struct db *db, const char *name)
 
 #define VOLUME_COLUMNS                                                                             \
     "id, name, store, bucket, prefix, size_bytes, state, adopted, own_bucket, adopt_asked,"        \
-    " parameters, created_ns, deleted, message"
+    " parameters, created_ns, deleted, message, verified, error, attempts, retry_ns"
 
 static int read_volume(sqlite3_stmt *s, struct arena *arena, struct db_volume *ret)
 {
@@ -346,6 +350,10 @@ static int read_volume(sqlite3_stmt *s, struct arena *arena, struct db_volume *r
         .created_ns = sqlite3_column_int64(s, 11),
         .deleted = (uint64_t)sqlite3_column_int64(s, 12),
         .message = column(s, 13, arena),
+        .verified = sqlite3_column_int(s, 14) != 0,
+        .error = sqlite3_column_int(s, 15),
+        .attempts = (uint32_t)sqlite3_column_int64(s, 16),
+        .retry_ns = sqlite3_column_int64(s, 17),
     };
     return ret->id == NULL || ret->parameters == NULL || ret->message == NULL ? -ENOMEM : 0;
 }
@@ -357,7 +365,7 @@ int db_volume_add(struct db *db, const struct db_volume *v)
 
     mutex_lock(&db->lock);
     s = prepare(db, "INSERT INTO volume(" VOLUME_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8,"
-                    " ?9, ?10, ?11, ?12, 0, '')");
+                    " ?9, ?10, ?11, ?12, 0, '', 0, 0, 0, 0)");
     if (s != NULL) {
         text(s, 1, v->id);
         text(s, 2, v->name);
@@ -410,8 +418,7 @@ int db_volume_by_name(struct db *db, const char *name, struct arena *arena, stru
                       ret);
 }
 
-static int update(struct db *db, const char *sql, const char *id, int64_t number,
-                  const char *message)
+static int update(struct db *db, const char *sql, const char *id, int64_t number)
 {
     sqlite3_stmt *s;
     int ret = -EIO;
@@ -423,9 +430,6 @@ static int update(struct db *db, const char *sql, const char *id, int64_t number
         if (sqlite3_bind_parameter_count(s) >= 2) {
             (void)sqlite3_bind_int64(s, 2, number);
         }
-        if (sqlite3_bind_parameter_count(s) >= 3) {
-            text(s, 3, message);
-        }
         ret = finish(db, s, true);
     }
     mutex_unlock(&db->lock);
@@ -435,29 +439,56 @@ static int update(struct db *db, const char *sql, const char *id, int64_t number
 int db_volume_ready(struct db *db, const char *id, bool adopted)
 {
     return update(db, "UPDATE volume SET state = 2, adopted = ?2 WHERE id = ?1 AND state = 1", id,
-                  adopted, NULL);
+                  adopted);
 }
 
 int db_volume_tombstone(struct db *db, const char *id)
 {
-    return update(db, "UPDATE volume SET state = 3 WHERE id = ?1", id, 0, NULL);
+    return update(db, "UPDATE volume SET state = 3, retry_ns = 0 WHERE id = ?1", id, 0);
 }
 
-int db_volume_progress(struct db *db, const char *id, uint64_t deleted, const char *message)
+int db_volume_verified(struct db *db, const char *id)
 {
-    return update(db, "UPDATE volume SET deleted = ?2, message = ?3 WHERE id = ?1", id,
-                  (int64_t)deleted, message);
+    return update(db, "UPDATE volume SET verified = 1 WHERE id = ?1", id, 0);
+}
+
+int db_volume_progress(struct db *db, const char *id, uint64_t deleted)
+{
+    return update(db,
+                  "UPDATE volume SET deleted = ?2, message = '', error = 0, attempts = 0"
+                  " WHERE id = ?1",
+                  id, (int64_t)deleted);
+}
+
+int db_volume_failed(struct db *db, const char *id, int error, int64_t retry_ns,
+                     const char *message)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "UPDATE volume SET error = ?2, retry_ns = ?3, message = ?4,"
+                    " attempts = attempts + 1 WHERE id = ?1");
+    if (s != NULL) {
+        text(s, 1, id);
+        (void)sqlite3_bind_int(s, 2, error);
+        (void)sqlite3_bind_int64(s, 3, retry_ns);
+        text(s, 4, message);
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
 }
 
 int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
 {
     return update(db, "UPDATE volume SET size_bytes = ?2 WHERE id = ?1 AND state = 2", id,
-                  (int64_t)size_bytes, NULL);
+                  (int64_t)size_bytes);
 }
 
 int db_volume_remove(struct db *db, const char *id)
 {
-    return update(db, "DELETE FROM volume WHERE id = ?1", id, 0, NULL);
+    return update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
 }
 
 int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)
@@ -474,10 +505,13 @@ int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)
     }
     mutex_lock(&db->lock);
     s = prepare(db, "SELECT " VOLUME_COLUMNS " FROM volume WHERE id > ?1 AND"
-                    " CASE ?2 WHEN 0 THEN state != 1 ELSE state = ?2 END ORDER BY id");
+                    " CASE ?2 WHEN 0 THEN state != 1 ELSE state = ?2 END AND"
+                    " (?3 = 0 OR retry_ns <= ?3) AND (?4 = 0 OR created_ns < ?4) ORDER BY id");
     if (s != NULL) {
         text(s, 1, page->after);
         (void)sqlite3_bind_int(s, 2, (int)page->state);
+        (void)sqlite3_bind_int64(s, 3, page->due_ns);
+        (void)sqlite3_bind_int64(s, 4, page->before_ns);
     }
     while (r == 0 && s != NULL && (code = sqlite3_step(s)) == SQLITE_ROW) {
         if (page->count == page->max) {

@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 1, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 2, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -57,6 +57,10 @@ struct db_volume {
     int64_t created_ns;
     uint64_t deleted; /* objects, so far */
     const char *message;
+    bool verified;     /* its deletion has seen its marker: what lies there was ours */
+    int error;         /* of the deletion's last try: 0 or a negative errno value */
+    uint32_t attempts; /* of a deletion, that failed one after the other */
+    int64_t retry_ns;  /* the next is due then */
 };
 
 /* -EEXIST: there is one of that id or name. */
@@ -69,9 +73,15 @@ int db_volume_by_name(struct db *db, const char *name, struct arena *arena, stru
 /* READY and adopted are set from the argument. -ENOENT: the row has gone, or is another state's. */
 int db_volume_ready(struct db *db, const char *id, bool adopted)
     __attribute__((warn_unused_result));
+/* Delete it from now on, and with the next try at once. */
 int db_volume_tombstone(struct db *db, const char *id) __attribute__((warn_unused_result));
-int db_volume_progress(struct db *db, const char *id, uint64_t deleted, const char *message)
+int db_volume_verified(struct db *db, const char *id) __attribute__((warn_unused_result));
+/* Its deletion got on. */
+int db_volume_progress(struct db *db, const char *id, uint64_t deleted)
     __attribute__((warn_unused_result));
+/* Its deletion did not: why, and when to try again. */
+int db_volume_failed(struct db *db, const char *id, int error, int64_t retry_ns,
+                     const char *message) __attribute__((warn_unused_result));
 int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
     __attribute__((warn_unused_result));
 int db_volume_remove(struct db *db, const char *id) __attribute__((warn_unused_result));
@@ -80,6 +90,8 @@ struct db_page {
     const char *after; /* id; NULL or "": from the start */
     uint32_t max;
     enum db_state state; /* 0: all but those being created */
+    int64_t due_ns;      /* with DB_DELETING: only what is due then; 0: all */
+    int64_t before_ns;   /* only what was created before; 0: all */
     struct db_volume *volumes;
     size_t count;
     bool more;

@@ -19,6 +19,7 @@ struct config {
     char *key_file;
     char *cluster;
     char *status;
+    uint64_t create_timeout_ms;
     char *ca_file, *cert_file, *tls_key_file;
 };
 
@@ -33,6 +34,8 @@ static const struct option_spec options[] = {
            "database"),
     OPTION(struct config, cluster, OPTION_STRING, "cluster", "NAME", "default",
            "who we are among several, for the markers in buckets"),
+    OPTION(struct config, create_timeout_ms, OPTION_DURATION_MS, "create-timeout", "TIME", "10m",
+           "undo a creation that was cut off and that nobody has come back for after this"),
     OPTION(struct config, status, OPTION_STRING, "status", "ADDRESS", NULL,
            "serve /healthz and /metrics here, as 127.0.0.1:9101"),
     OPTION(struct config, ca_file, OPTION_STRING, "tls-ca-file", "FILE", NULL,
@@ -123,6 +126,7 @@ int main(int argc, char **argv)
         return options_exit(&program, ret, &err);
     }
     meta.cluster = config.cluster;
+    meta.create_timeout_ms = config.create_timeout_ms;
     ret = redact();
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;

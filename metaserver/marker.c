@@ -110,3 +110,16 @@ int marker_read(struct objstore *store, const char *bucket, const char *prefix, 
     r = parse(buf_str(&answer.body), ret);
     return r != 0 ? error_set(err, r, "the marker in bucket %s is not one of ours", bucket) : 0;
 }
+
+int marker_check(struct meta *meta, struct objstore *store, const struct db_volume *v,
+                 struct marker *ret, struct error *err)
+{
+    int r = marker_read(store, v->bucket, v->prefix, ret, err);
+
+    if (r == 0 &&
+        (strcmp(ret->volume_id, v->id) != 0 || strcmp(ret->cluster, meta->cluster) != 0)) {
+        r = error_set(err, -EPERM, "bucket %s prefix \"%s\" belongs to volume %s of cluster %s",
+                      v->bucket, v->prefix, ret->volume_id, ret->cluster);
+    }
+    return r;
+}

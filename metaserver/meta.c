@@ -5,12 +5,17 @@
 
 int meta_start(struct meta *meta, struct error *err)
 {
-    int ret;
+    int ret = 0;
 
     mutex_init(&meta->lock);
     cond_init(&meta->changed);
-    ret = -pthread_create(&meta->reaper, NULL, reaper_main, meta);
-    meta->has_reaper = ret == 0;
+    while (ret == 0 && meta->reaper_count < META_REAPERS) {
+        ret = -pthread_create(&meta->reapers[meta->reaper_count], NULL, reaper_main, meta);
+        meta->reaper_count += ret == 0;
+    }
+    if (ret != 0) {
+        meta_stop(meta);
+    }
     return ret != 0 ? error_set(err, ret, "cannot start a thread") : 0;
 }
 
@@ -20,8 +25,8 @@ void meta_stop(struct meta *meta)
     meta->ending = true;
     cond_broadcast(&meta->changed);
     mutex_unlock(&meta->lock);
-    if (meta->has_reaper) {
-        (void)pthread_join(meta->reaper, NULL);
+    while (meta->reaper_count > 0) {
+        (void)pthread_join(meta->reapers[--meta->reaper_count], NULL);
     }
     for (int i = 0; i < META_STORES_MAX; i++) {
         objstore_free(meta->stores[i].store);

@@ -16,6 +16,7 @@
 #define METASERVER_META_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "metaserver/db.h"
 #include "metaserver/seal.h"
@@ -24,7 +25,7 @@
 #include "skyvol/meta/v1/meta.pb-c.h"
 #include "util/mutex.h"
 
-enum { META_STORES_MAX = 64, META_BUSY_MAX = 256 };
+enum { META_STORES_MAX = 64, META_BUSY_MAX = 256, META_REAPERS = 4 };
 
 struct open_store {
     char name[64];
@@ -41,9 +42,10 @@ struct meta {
     struct cond changed; /* something to reap, something reaped, or the end */
     struct open_store stores[META_STORES_MAX];
     char *busy[META_BUSY_MAX]; /* names and ids that an operation works on */
-    bool ending;
-    pthread_t reaper;
-    bool has_reaper;
+    atomic_bool ending;
+    uint64_t create_timeout_ms; /* a creation that nobody came back for is undone after it */
+    pthread_t reapers[META_REAPERS];
+    int reaper_count;
 };
 
 int meta_start(struct meta *meta, struct error *err) __attribute__((warn_unused_result));
@@ -85,9 +87,13 @@ struct marker {
 /* Written only if there is none. -EEXIST: there is one; read it to see whose. */
 int marker_write(struct meta *meta, struct objstore *store, const struct db_volume *volume,
                  struct error *err) __attribute__((warn_unused_result));
-/* -ENOENT: none (or no bucket); -EBADMSG: not one of ours. */
+/* -ENOENT: none (or no bucket); -EBADMSG: not one of Skyvol's. */
 int marker_read(struct objstore *store, const char *bucket, const char *prefix, struct marker *ret,
                 struct error *err) __attribute__((warn_unused_result));
+/* Of this very volume of this very cluster. -ENOENT as above; -EPERM: somebody else's. Whoever
+ * deletes asks this first: nothing but the marker says that what lies there is ours. */
+int marker_check(struct meta *meta, struct objstore *store, const struct db_volume *volume,
+                 struct marker *ret, struct error *err) __attribute__((warn_unused_result));
 
 /* ---- volumes.c ---- */
 extern const struct rpc_method meta_volume_methods[7];
@@ -97,7 +103,11 @@ void volume_bucket_of(const char *id, char ret[64]);
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);
+/* Turn creations that were left unfinished into deletions. */
+void reaper_sweep(struct meta *meta);
 void reaper_wake(struct meta *meta);
+/* One try to delete it; what holds it up is noted in its row. */
+void reaper_volume(struct meta *meta, const struct db_volume *volume);
 
 /* ---- admin.c ---- */
 extern const struct rpc_method meta_admin_methods[2];

@@ -143,34 +143,36 @@ static int check_empty(struct objstore *store, const struct db_volume *v, struct
     return 0;
 }
 
+/* *ret_adopted: something lay there before us. Goes on with what a try before this one, or a
+ * database before this one, has claimed for the same volume. */
 static int claim(struct meta *meta, struct objstore *store, const struct db_volume *v,
                  bool *ret_adopted, struct error *err)
 {
-    struct db_volume adopting = *v;
+    struct db_volume mine = *v;
     struct marker marker;
     int ret = make_bucket(store, v->bucket, err);
 
-    *ret_adopted = false;
-    ret = ret == 0 ? check_empty(store, v, err) : ret;
-    if (ret == -ENOTEMPTY && v->adopt_asked) {
-        *ret_adopted = true;
-        adopting.adopted = true;
-        err->code = 0;
-        ret = 0;
-    }
-    ret = ret == 0 ? marker_write(meta, store, &adopting, err) : ret;
-    if (ret != -EEXIST) {
-        return ret;
-    }
-    ret = marker_read(store, v->bucket, v->prefix, &marker, err);
-    if (ret == 0 && strcmp(marker.volume_id, v->id) != 0) {
-        return error_set(err, -EEXIST, "bucket %s prefix \"%s\" belongs to volume %s", v->bucket,
-                         v->prefix, marker.volume_id);
+    ret = ret == 0 ? marker_check(meta, store, v, &marker, err) : ret;
+    if (ret == 0 && marker.size_bytes != v->size_bytes) {
+        return error_set(err, -EEXIST, "volume %s exists in bucket %s with another size", v->id,
+                         v->bucket);
     }
     if (ret == 0) {
-        *ret_adopted = marker.adopted; /* ours, of a try before this one */
+        *ret_adopted = marker.adopted;
+        return 0;
     }
-    return ret;
+    if (ret == -EPERM || ret == -EBADMSG) {
+        return error_set(err, -EEXIST, "%s", err->text);
+    }
+    ret = ret == -ENOENT ? check_empty(store, v, err) : ret;
+    if (ret == -ENOTEMPTY && v->adopt_asked) {
+        mine.adopted = true;
+        ret = 0;
+    }
+    *ret_adopted = mine.adopted;
+    ret = ret == 0 ? marker_write(meta, store, &mine, err) : ret;
+    /* Somebody was as quick; who it was is seen by the next try. */
+    return ret == -EEXIST ? error_set(err, -EAGAIN, "bucket %s is being claimed", v->bucket) : ret;
 }
 
 static bool same_wishes(const struct db_volume *v, const struct db_volume *wish,
@@ -181,16 +183,22 @@ static bool same_wishes(const struct db_volume *v, const struct db_volume *wish,
            (in->limit_bytes == 0 || v->size_bytes <= in->limit_bytes);
 }
 
-/* What failed for good leaves no row; what may have made something stays, to be tried again. */
+/* What failed for good leaves no row, and no bucket that was made for it; what may have made
+ * something stays, to be tried again, or to be undone when nobody comes back (reaper_sweep). */
 static int give_up(struct meta *meta, const struct db_volume *v, int ret, struct error *err)
 {
-    if (ret == -ENOTEMPTY || ret == -EEXIST || ret == -EINVAL) {
+    if (ret == -ENOTEMPTY || ret == -EEXIST) {
         (void)!db_volume_remove(meta->db, v->id);
-        return error_set(err, ret == -ENOTEMPTY ? -EEXIST : ret, "%s", err->text);
+        return error_set(err, -EEXIST, "%s", error_text(err, ret));
     }
-    /* Never INTERNAL while a bucket may exist: the caller must come again, or delete. */
-    return ret == -EIO || ret == -EPROTO || ret == -EBADMSG
-               ? error_set(err, -EAGAIN, "%s", err->text)
+    if (ret == -EINVAL) {
+        (void)!db_volume_tombstone(meta->db, v->id);
+        return ret;
+    }
+    /* Never INTERNAL, or another final code, while a bucket may exist: the caller must come again,
+     * or delete. */
+    return ret == -EIO || ret == -EPROTO || ret == -EBADMSG || ret == -ENOENT
+               ? error_set(err, -EAGAIN, "%s", error_text(err, ret))
                : ret;
 }
 
@@ -200,7 +208,7 @@ static int create_locked(struct rpc_call *call, struct db_volume *wish,
     struct meta *meta = rpc_call_context(call);
     struct objstore *store = NULL;
     struct db_volume have;
-    bool adopted;
+    bool adopted = false;
     int ret = db_volume_by_name(meta->db, in->name, rpc_call_arena(call), &have);
 
     if (ret == 0) {
@@ -466,7 +474,7 @@ static int wait_gone(struct rpc_call *call, const char *id, struct error *err)
         cond_wait_ms(&meta->changed, &meta->lock, TICK_MS);
         mutex_unlock(&meta->lock);
     }
-    if (ret == 0 && strstr(v.message, "retained") != NULL) {
+    if (ret == 0 && (v.error == -EPERM || v.error == -ENOTEMPTY)) { /* time will not help */
         return rpc_call_fail(call, RPC_FAILED_PRECONDITION, "%s", v.message);
     }
     return error_set(err, -EAGAIN, "volume %s is being deleted: %llu objects so far%s%s", id,
@@ -490,7 +498,7 @@ static int delete_volume(struct rpc_call *call, const ProtobufCMessage *request,
         return error_set(err, ret, "another call for volume %s is under way", in->id);
     }
     ret = db_volume_get(meta->db, in->id, rpc_call_arena(call), &v);
-    if (ret == 0 && v.state != DB_DELETING) {
+    if (ret == 0) {
         ret = db_volume_tombstone(meta->db, in->id);
     } else if (ret == -ENOENT) {
         ret = delete_unknown(call, in->id, err);
