@@ -3,10 +3,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "csi/identity.h"
 
-int node_lock(struct node *node, struct node_busy *busy, const char *volume)
+static int try_lock(struct node *node, struct node_busy *busy, const char *volume)
 {
     struct node_busy *other;
     int r = 0;
@@ -22,6 +23,20 @@ int node_lock(struct node *node, struct node_busy *busy, const char *volume)
         LIST_INSERT_HEAD(&node->busy, busy, link);
     }
     mutex_unlock(&node->lock);
+    return r;
+}
+
+/* Our own sweep holds a volume for moments only: a call that meets it waits, and is not sent away.
+ */
+int node_lock(struct node *node, struct node_busy *busy, const char *volume)
+{
+    const struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
+    int r = try_lock(node, busy, volume);
+
+    for (int i = 0; i < 50 && r == -EALREADY; i++) {
+        (void)nanosleep(&step, NULL);
+        r = try_lock(node, busy, volume);
+    }
     return r;
 }
 
