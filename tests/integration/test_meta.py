@@ -167,6 +167,51 @@ def test_a_newer_database_is_refused_in_plain_words(meta):
     assert done.returncode == 1 and "schema 99" in done.stderr
 
 
+# The schema of version 1 as it was released: never to be edited.
+VERSION_1 = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE store(name TEXT PRIMARY KEY, location TEXT NOT NULL, endpoint TEXT NOT NULL,
+ s3_region TEXT NOT NULL, region TEXT NOT NULL, virtual_host INTEGER NOT NULL,
+ sealed BLOB, created_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE volume(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,
+ bucket TEXT NOT NULL, prefix TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+ state INTEGER NOT NULL, adopted INTEGER NOT NULL, own_bucket INTEGER NOT NULL,
+ adopt_asked INTEGER NOT NULL, parameters TEXT NOT NULL, created_ns INTEGER NOT NULL,
+ deleted INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;
+CREATE INDEX volume_store ON volume(store);
+CREATE INDEX volume_state ON volume(state, id);
+INSERT INTO meta VALUES('incarnation', 'born-in-1');
+INSERT INTO volume VALUES('v-old', 'old', 'default', 'b', '', 11, 2, 0, 1, 0, '{"k":"v"}', 5, 17, '');
+PRAGMA user_version=1; PRAGMA application_id=1397446989;
+"""
+
+
+def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_holds(meta):
+    meta.processes.stop(meta.process)
+    with sqlite3.connect(meta.dir / "old.db") as db:
+        db.executescript(VERSION_1)
+    for _ in range(2):  # migrated, then found as it is to be
+        meta.start("old.db")
+        volume = meta.call("Volumes/GetVolume", {"id": "v-old"})["volume"]
+        assert (volume["sizeBytes"], volume["parameters"]) == ("11", {"k": "v"})
+        meta.processes.stop(meta.process)
+    with sqlite3.connect(meta.dir / "old.db") as db:
+        assert db.execute("SELECT value FROM meta").fetchall() == [("born-in-1",)]
+        assert db.execute("PRAGMA user_version").fetchone()[0] > 1
+
+
+def test_another_programs_database_is_left_as_it_is(meta):
+    with sqlite3.connect(meta.dir / "other.db") as db:
+        db.executescript("CREATE TABLE theirs(x); PRAGMA user_version=1; PRAGMA application_id=5;")
+    done = subprocess.run([program("skyvol-meta"), "--listen", f"unix:{meta.dir}/x.sock",
+                           "--database", meta.dir / "other.db", "--seal-key-file",
+                           meta.dir / "seal.keys"], capture_output=True, text=True, check=False,
+                          timeout=20)
+    assert done.returncode == 1 and "not one of skyvol-meta's" in done.stderr
+    with sqlite3.connect(meta.dir / "other.db") as db:
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
 def crash_loop(meta, cycles):
     """Kill at a random moment of create and delete, each time; then finish what was begun."""
     for cycle in range(cycles):

@@ -1,83 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The database: its schema's history, its backups; credentials at rest. */
+/* Backups; credentials at rest. */
 #include "fixture.h"
 
-#include <sqlite3.h>
-
 #include "util/file.h"
-
-/* The schema of version 1, as it was released: never to be edited. */
-static const char version_1[] =
-    "CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE store(name TEXT PRIMARY KEY, location TEXT NOT NULL, endpoint TEXT NOT NULL,"
-    " s3_region TEXT NOT NULL, region TEXT NOT NULL, virtual_host INTEGER NOT NULL,"
-    " sealed BLOB, created_ns INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE volume(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,"
-    " bucket TEXT NOT NULL, prefix TEXT NOT NULL, size_bytes INTEGER NOT NULL,"
-    " state INTEGER NOT NULL, adopted INTEGER NOT NULL, own_bucket INTEGER NOT NULL,"
-    " adopt_asked INTEGER NOT NULL, parameters TEXT NOT NULL, created_ns INTEGER NOT NULL,"
-    " deleted INTEGER NOT NULL DEFAULT 0, message TEXT NOT NULL DEFAULT '') WITHOUT ROWID;"
-    "CREATE INDEX volume_store ON volume(store);"
-    "CREATE INDEX volume_state ON volume(state, id);"
-    "INSERT INTO meta VALUES('incarnation', 'born-in-1');"
-    "INSERT INTO store VALUES('default', 'mem://', '', '', 'lab', 0, NULL, 7);"
-    "INSERT INTO volume VALUES('v-old', 'old', 'default', 'b', '', 11, 3, 0, 1, 0, '{\"k\":\"v\"}',"
-    " 5, 17, 'store down');"
-    "PRAGMA user_version=1; PRAGMA application_id=1397446989;";
-
-static void a_database_of_version_1_is_brought_up_to_date_with_all_it_holds(void **state)
-{
-    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
-    struct fixture *f = *state;
-    struct error err = ERROR_INIT;
-    struct db_volume v;
-    struct db_store store;
-    sqlite3 *raw = NULL;
-
-    db_close(f->meta.db);
-    f->meta.db = NULL;
-    assert_int_equal(unlink(f->database), 0);
-    assert_int_equal(sqlite3_open(f->database, &raw), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(raw, version_1, NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_close(raw), SQLITE_OK);
-    for (int again = 0; again < 2; again++) {
-        assert_int_equal(db_open(f->database, &f->meta.db, &err), 0);
-        assert_string_equal(db_incarnation(f->meta.db), "born-in-1");
-        assert_int_equal(db_store_get(f->meta.db, "default", &arena, &store), 0);
-        assert_string_equal(store.region, "lab");
-        assert_int_equal(db_volume_get(f->meta.db, "v-old", &arena, &v), 0);
-        assert_int_equal(v.state, DB_DELETING);
-        assert_int_equal(v.size_bytes, 11);
-        assert_int_equal(v.deleted, 17);
-        assert_string_equal(v.parameters, "{\"k\":\"v\"}");
-        assert_string_equal(v.message, "store down");
-        assert_false(v.verified);
-        if (again == 0) {
-            db_close(f->meta.db);
-        }
-    }
-}
-
-static void another_programs_database_is_left_as_it_is(void **state)
-{
-    struct fixture *f = *state;
-    struct error err = ERROR_INIT;
-    struct db *db = NULL;
-    char path[160];
-    sqlite3 *raw = NULL;
-
-    (void)snprintf(path, sizeof(path), "%s/other.db", f->dir);
-    assert_int_equal(sqlite3_open(path, &raw), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(raw,
-                                  "CREATE TABLE theirs(x); PRAGMA user_version=1;"
-                                  "PRAGMA application_id=5",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    assert_int_equal(sqlite3_close(raw), SQLITE_OK);
-    assert_int_equal(db_open(path, &db, &err), -EUCLEAN);
-    assert_null(db);
-    assert_int_equal(unlink(path), 0);
-}
 
 static void a_backup_is_a_database_of_its_own_and_overwrites_nothing(void **state)
 {
@@ -188,8 +113,6 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        T(a_database_of_version_1_is_brought_up_to_date_with_all_it_holds),
-        T(another_programs_database_is_left_as_it_is),
         T(a_backup_is_a_database_of_its_own_and_overwrites_nothing),
         T(what_an_old_key_sealed_opens_until_the_key_is_taken_away),
         T(no_byte_of_what_is_sealed_can_be_changed_nor_the_whole_moved),
