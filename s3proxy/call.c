@@ -216,8 +216,8 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     mutex_lock(&call->lock);
     call->running = false;
     call->head_ready |= !call->again;
+    call->wake(call); /* under the lock: an idle call may be freed as soon as it is open */
     mutex_unlock(&call->lock);
-    call->wake(call);
 }
 
 static void submit(struct call *call)
