@@ -269,6 +269,24 @@ static bool feed(struct skyvol_request *request)
     return true;
 }
 
+/* Where the client is still there it gets a reply, once the operation under way has given up. */
+static void body_broken(struct skyvol_request *request, ngx_int_t rc)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_connection_t *connection = http->connection;
+
+    request->body_ended = true;
+    http->keepalive = 0; /* nobody knows where the next request would begin */
+    call_fail(request->call,
+              rc == NGX_HTTP_REQUEST_TIME_OUT ? S3_REQUEST_TIMEOUT : S3_INCOMPLETE_BODY, "");
+    if (connection->error || connection->timedout) {
+        request->output_ended = true;
+        ngx_http_finalize_request(http, rc);
+        return;
+    }
+    http->read_event_handler = ngx_http_test_reading;
+}
+
 static void take_body(struct skyvol_request *request)
 {
     ngx_http_request_t *http = request->http;
@@ -291,13 +309,7 @@ static void take_body(struct skyvol_request *request)
         }
         rc = ngx_http_read_unbuffered_request_body(http);
         if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
-            request->body_ended = true;
-            call_fail(request->call,
-                      rc == NGX_HTTP_REQUEST_TIME_OUT ? S3_REQUEST_TIMEOUT : S3_INCOMPLETE_BODY,
-                      "");
-            if (!call_head_ready(request->call)) {
-                ngx_http_finalize_request(http, rc);
-            }
+            body_broken(request, rc);
             return;
         }
         request->body = http->request_body->bufs;
@@ -451,6 +463,10 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
     call_begin(request->call);
     if (call_head_ready(request->call)) {
         request->body_ended = true;
+        if (http->headers_in.expect != NULL) {
+            http->expect_tested = 1; /* refused before a byte of the body was asked for, */
+            http->keepalive = 0;     /* and so it may or may not come */
+        }
         rc = ngx_http_discard_request_body(http);
         if (rc != NGX_OK) {
             return rc;
