@@ -137,6 +137,9 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
 const char *call_header(struct call *call, const char *name);
 bool call_hidden(const struct call *call, const char *key);
 
+/* NotImplemented where a header asks for what would be left undone. */
+int call_refuse_headers(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
 /* Read the headers of a PUT, UPLOAD_CREATE or part into op. */
 int call_put_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 int call_copy_headers(struct call *call, struct s3_fault *fault)

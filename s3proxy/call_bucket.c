@@ -231,9 +231,40 @@ static void format_batch(struct call *call, const struct objstore_result *result
     reply_xml(&call->reply);
 }
 
+/* What the client says of its XML. The checksum headers of a completion are the object's. */
+static int check_digests(struct call *call, struct s3_fault *fault)
+{
+    char text[S3_CHECKSUM_TEXT_SIZE];
+
+    for (enum s3_checksum_kind k = S3_CHECKSUM_CRC32; k <= S3_CHECKSUM_MD5; k++) {
+        bool md5 = k == S3_CHECKSUM_MD5;
+        struct slice value =
+            s3_message_header(&call->message, md5 ? "content-md5" : s3_checksum_header(k));
+
+        if (value.data == NULL || (!md5 && call->op.op == OBJSTORE_UPLOAD_COMPLETE)) {
+            continue;
+        }
+        if (!s3_checksum_valid(k, value)) {
+            return s3_fault_set(fault, md5 ? S3_INVALID_DIGEST : S3_INVALID_REQUEST, "%s", "");
+        }
+        if (s3_checksum_base64_of(k, buf_str(&call->body), buf_len(&call->body), text) != 0) {
+            return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+        }
+        if (!s3_checksum_same(value, slice_of(text))) {
+            return s3_fault_set(fault, S3_BAD_DIGEST, "%s", "");
+        }
+    }
+    return 0;
+}
+
 int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
 {
-    int ret = s3_xml_parse(buf_str(&call->body), buf_len(&call->body), &call->doc, fault);
+    int ret = check_digests(call, fault);
+
+    if (ret != 0) {
+        return ret;
+    }
+    ret = s3_xml_parse(buf_str(&call->body), buf_len(&call->body), &call->doc, fault);
 
     if (ret == 0 && call->doc->root != root) {
         ret = s3_fault_set(fault, S3_MALFORMED_XML, "another document was expected");
@@ -330,7 +361,7 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
         call->parse = parse_create;
         call->format = format_created;
         return s3_bucket_valid(slice_of(call->target.bucket))
-                   ? 0
+                   ? call_refuse_headers(call, fault)
                    : s3_fault_set(fault, S3_INVALID_BUCKET_NAME, "%s", "");
     }
     if (slice_eq_str(method, "DELETE")) {

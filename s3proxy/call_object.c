@@ -44,6 +44,19 @@ static const char *const unsupported[] = {
     "website",
 };
 
+/* Beginnings of headers that promise what this store does not do. */
+static const char *const promises[] = {
+    "x-amz-bucket-object-lock-enabled",
+    "x-amz-copy-source-if-modified-since",
+    "x-amz-copy-source-if-unmodified-since",
+    "x-amz-copy-source-server-side-encryption",
+    "x-amz-object-lock-",
+    "x-amz-server-side-encryption",
+    "x-amz-tagging",
+    "x-amz-website-redirect-location",
+    "x-amz-write-offset-bytes",
+};
+
 const char *call_query(struct call *call, const char *name)
 {
     struct buf value = BUF_INIT(VALUE_MAX);
@@ -122,6 +135,26 @@ static int user_meta(struct call *call, struct s3_fault *fault)
     return user != NULL ? 0 : s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
 }
 
+/* One that we would have to take unseen, while the client believes that it is checked. */
+static bool unknown_checksum(const struct call *call)
+{
+    static const char prefix[] = "x-amz-checksum-", algorithm[] = "x-amz-checksum-algorithm",
+                      type[] = "x-amz-checksum-type";
+
+    for (size_t i = 0; i < call->message.header_count; i++) {
+        struct slice name = call->message.headers[i].name;
+
+        if (name.len >= sizeof(prefix) && strncasecmp(name.data, prefix, sizeof(prefix) - 1) == 0 &&
+            s3_checksum_from_header(name) == S3_CHECKSUM_NONE &&
+            (name.len != sizeof(algorithm) - 1 ||
+             strncasecmp(name.data, algorithm, name.len) != 0) &&
+            (name.len != sizeof(type) - 1 || strncasecmp(name.data, type, name.len) != 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int put_checksum(struct call *call, struct s3_fault *fault)
 {
     struct objstore_checksum *sum = &call->op.checksum;
@@ -129,13 +162,17 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
     struct slice asked = s3_message_header(&call->message, "x-amz-checksum-algorithm");
     enum s3_checksum_kind kind = S3_CHECKSUM_NONE;
 
+    if (unknown_checksum(call)) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "this kind of checksum is not implemented");
+    }
+
     for (enum s3_checksum_kind k = S3_CHECKSUM_CRC32; k <= S3_CHECKSUM_SHA256; k++) {
         struct slice value = s3_message_header(&call->message, s3_checksum_header(k));
 
         if (value.data == NULL) {
             continue;
         }
-        if (kind != S3_CHECKSUM_NONE || !s3_checksum_valid(k, value)) {
+        if (kind != S3_CHECKSUM_NONE || trailer.data != NULL || !s3_checksum_valid(k, value)) {
             return s3_fault_set(fault, S3_INVALID_REQUEST, "bad %s", s3_checksum_header(k));
         }
         kind = k;
@@ -170,6 +207,31 @@ static int write_conditions(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+/* Some SDKs say of each promise that they do not want it. */
+static bool switched_off(struct slice value)
+{
+    return (value.len == 5 && strncasecmp(value.data, "false", 5) == 0) ||
+           (value.len == 3 && strncasecmp(value.data, "off", 3) == 0);
+}
+
+int call_refuse_headers(struct call *call, struct s3_fault *fault)
+{
+    for (size_t i = 0; i < call->message.header_count; i++) {
+        struct slice name = call->message.headers[i].name;
+
+        for (size_t k = 0; k < sizeof(promises) / sizeof(promises[0]); k++) {
+            size_t len = strlen(promises[k]);
+
+            if (name.len >= len && strncasecmp(name.data, promises[k], len) == 0 &&
+                !switched_off(call->message.headers[i].value)) {
+                return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented",
+                                    (int)name.len, name.data);
+            }
+        }
+    }
+    return 0;
+}
+
 int call_put_headers(struct call *call, struct s3_fault *fault)
 {
     const char *encoding = call_header(call, "content-encoding");
@@ -178,10 +240,9 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
     size_t len;
     int ret;
 
-    if (s3_message_header(&call->message, "x-amz-server-side-encryption-customer-algorithm").data !=
-            NULL ||
-        s3_message_header(&call->message, "x-amz-tagging").data != NULL) {
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s", "");
+    ret = call_refuse_headers(call, fault);
+    if (ret != 0) {
+        return ret;
     }
     if (encoding != NULL && strncmp(encoding, "aws-chunked", 11) == 0) {
         encoding += encoding[11] == ',' ? 12 : 11;
@@ -245,6 +306,15 @@ static void checksum_header(struct reply *reply, const struct objstore_checksum 
     }
 }
 
+/* The header that is stored, unless the query asks for another value. */
+static void override_header(struct call *call, const char *parameter, const char *name,
+                            const char *stored)
+{
+    const char *asked = call_query(call, parameter);
+
+    reply_header(&call->reply, name, asked != NULL ? asked : stored);
+}
+
 static void object_headers(struct call *call, const struct objstore_info *info,
                            struct objstore_range range)
 {
@@ -252,19 +322,18 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     const struct objstore_meta *m = &info->meta;
     char text[256];
     const char *type = call_query(call, "response-content-type");
-    const char *disposition = call_query(call, "response-content-disposition");
 
     reply_etag(reply, info->etag);
     reply->mtime_s = info->mtime_ns / 1000000000;
     reply->content_type = type != NULL              ? type
                           : m->content_type != NULL ? arena_strdup(&call->arena, m->content_type)
                                                     : "binary/octet-stream";
-    reply_header(reply, "Content-Encoding", m->content_encoding);
-    reply_header(reply, "Content-Language", m->content_language);
-    reply_header(reply, "Content-Disposition",
-                 disposition != NULL ? disposition : m->content_disposition);
-    reply_header(reply, "Cache-Control", m->cache_control);
-    reply_header(reply, "Expires", m->expires);
+    override_header(call, "response-content-encoding", "Content-Encoding", m->content_encoding);
+    override_header(call, "response-content-language", "Content-Language", m->content_language);
+    override_header(call, "response-content-disposition", "Content-Disposition",
+                    m->content_disposition);
+    override_header(call, "response-cache-control", "Cache-Control", m->cache_control);
+    override_header(call, "response-expires", "Expires", m->expires);
     reply_header(reply, "Accept-Ranges", "bytes");
     for (size_t i = 0; i < m->user_count; i++) {
         (void)snprintf(text, sizeof(text), "x-amz-meta-%s", m->user[i].name);
@@ -449,7 +518,9 @@ static int route_object(struct call *call, struct s3_fault *fault)
         return call_route_upload(call, fault);
     }
     if (call->head || slice_eq_str(method, "GET")) {
-        return route_read(call);
+        return call_has(call, "partNumber")
+                   ? s3_fault_set(fault, S3_NOT_IMPLEMENTED, "reading by part is not implemented")
+                   : route_read(call);
     }
     if (slice_eq_str(method, "PUT")) {
         return route_put(call, fault);
