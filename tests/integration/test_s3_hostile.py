@@ -1,0 +1,298 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvol-s3 against requests that are wrong, broken off or meant to deceive, byte by byte."""
+import base64
+import signal
+import socket
+import threading
+import zlib
+
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from conftest import wait_until
+from test_s3 import ACCESS, MIB, SECRET, code_of, keys, plain, s3  # noqa: F401
+
+STREAM = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+PATH = "/bucket/k"
+
+
+def crc32(data):
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+class Signer(S3SigV4Auth):
+    """Signs a request whose body is none of botocore's business."""
+
+    def __init__(self, payload, access, secret):
+        super().__init__(Credentials(access, secret), "s3", "us-east-1")
+        self.payload_text = payload
+
+    def payload(self, request):
+        return self.payload_text
+
+    def _modify_request_before_signing(self, request):
+        super()._modify_request_before_signing(request)
+        del request.headers["X-Amz-Content-SHA256"]
+        request.headers["X-Amz-Content-SHA256"] = self.payload_text
+
+
+def signed(endpoint, method="PUT", path=PATH, headers=(), payload="UNSIGNED-PAYLOAD",
+           access=ACCESS, secret=SECRET):
+    """The head's lines without the request line and the framing."""
+    request = AWSRequest(method, endpoint.url + path, headers=dict(headers) | {
+        "X-Amz-Content-SHA256": payload})
+    Signer(payload, access, secret).add_auth(request)
+    lines = [f"{k}: {v}" for k, v in request.headers.items() if k.lower() != "host"]
+    return [f"Host: 127.0.0.1:{endpoint.port}", *lines]
+
+
+def talk(endpoint, lines, body=b"", line=f"PUT {PATH} HTTP/1.1", end="\r\n", seconds=15):
+    """All that comes back until the server closes, or until one reply is whole."""
+    out = b""
+    with socket.create_connection(("127.0.0.1", endpoint.port), 10) as raw:
+        raw.settimeout(seconds)
+        raw.sendall((end.join([line, *lines]) + end + end).encode("latin-1") + body)
+        while not whole(out):
+            data = raw.recv(65536)
+            if not data:
+                break
+            out += data
+    return out
+
+
+def whole(reply):
+    head, end, body = reply.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 100"):
+        return whole(body)
+    length = [int(h.split(b":")[1]) for h in head.split(b"\r\n")
+              if h.lower().startswith(b"content-length:")]
+    return bool(end) and bool(length) and len(body) >= length[0]
+
+
+def status(reply):
+    assert reply.startswith(b"HTTP/1.1 "), reply[:200]
+    return int(reply[9:12])
+
+
+def nothing_left(endpoint, client):
+    assert keys(client) == []
+    assert client.list_multipart_uploads(Bucket="bucket").get("Uploads", []) == []
+    store = endpoint.directory / "store"
+    wait_until(lambda: not [p for d in ("data", "tmp") for p in (store / d).rglob("*")
+                            if p.is_file() and p.suffix != ".lock"], what="files of refused bodies to go")
+
+
+TRAILED = b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:" + crc32(b"hello").encode() + b"\r\n\r\n"
+BAD_STREAMS = {
+    "bytes that the trailer does not cover": (TRAILED.replace(b"hello", b"hellp"), 5, 400),
+    "no last chunk": (b"5\r\nhello\r\n", 5, 400),
+    "no trailer": (b"5\r\nhello\r\n0\r\n\r\n", 5, 400),
+    "another trailer": (TRAILED.replace(b"crc32:", b"sha1:"), 5, 400),
+    "one byte less than announced": (TRAILED, 6, 400),
+    "one byte more than announced": (TRAILED, 4, 400),
+    "a chunk length beyond 64 bits": (b"fffffffffffffffff" + TRAILED[1:], 5, 400),
+    "a negative chunk length": (b"-" + TRAILED, 5, 400),
+    "bytes after the end": (TRAILED + b"more", 5, 400),
+}
+
+
+def stream_head(endpoint, size, **kwargs):
+    return signed(endpoint, payload=STREAM, headers={
+        "x-amz-decoded-content-length": str(size), "x-amz-trailer": "x-amz-checksum-crc32",
+        "Content-Encoding": "aws-chunked"}, **kwargs)
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("what", [None, *BAD_STREAMS])
+def test_a_streamed_body_is_kept_only_if_its_trailer_fits(plain, s3, what, chunked):
+    body, size, want = BAD_STREAMS[what] if what else (TRAILED, 5, 200)
+    lines = stream_head(plain, size) + ["Connection: close"]
+    if chunked:
+        framed = b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n"
+        reply = talk(plain, lines + ["Transfer-Encoding: chunked"], framed)
+    else:
+        reply = talk(plain, lines + [f"Content-Length: {len(body)}"], body)
+    assert status(reply) == want, reply
+    if want == 200:
+        assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"hello"
+        assert "ContentEncoding" not in s3.head_object(Bucket="bucket", Key="k")
+    else:
+        nothing_left(plain, s3)
+
+
+@pytest.mark.parametrize("who", [{"secret": "wrong"}, {"access": "nobody"}, {"access": "reader"}])
+def test_a_streamed_body_of_a_stranger_is_refused(plain, s3, who):
+    reply = talk(plain, stream_head(plain, 5, **who) + [f"Content-Length: {len(TRAILED)}"], TRAILED)
+    assert status(reply) == 403
+    nothing_left(plain, s3)
+
+
+CHUNK = b"100000\r\n" + bytes(MIB) + b"\r\n"
+
+
+@pytest.mark.parametrize("body, chunked", [
+    (3 * CHUNK + b"zz\r\n" + bytes(100000), False),
+    (b"%x\r\n" % (3 * len(CHUNK)) + 3 * CHUNK + b"\r\nZZ\r\n" + bytes(100000), True),
+    (b"%x\r\n" % (3 * len(CHUNK)) + 3 * CHUNK + b"\r\n0\r\n\r\n", True),
+], ids=["bad aws-chunked framing", "bad HTTP framing", "HTTP ends too early"])
+def test_a_body_that_breaks_while_it_is_written_gets_an_answer(plain, s3, body, chunked):
+    lines = stream_head(plain, 8 * MIB)
+    lines.append("Transfer-Encoding: chunked" if chunked else f"Content-Length: {9 * MIB}")
+    reply = talk(plain, lines, body)
+    assert status(reply) == 400 and reply.count(b"HTTP/1.1 ") == 1 and b"<Code>" in reply
+    nothing_left(plain, s3)
+    assert "header already sent" not in plain.process.log.read_text()
+
+
+def test_a_stranger_is_not_asked_to_send_the_body(plain, s3):
+    lines = ["Content-Length: 5", "Expect: 100-continue"]
+    reply = talk(plain, signed(plain, secret="wrong") + lines)
+    assert status(reply) == 403 and b"100 Continue" not in reply
+    assert b"connection: close" in reply.lower()
+    reply = talk(plain, signed(plain) + lines, b"hello")
+    assert reply.startswith(b"HTTP/1.1 100 ") and b"HTTP/1.1 200 " in reply
+    assert keys(s3) == ["k"]
+
+
+@pytest.mark.parametrize("extra", ["x-amz-meta-a: b", "x-amz-acl: public-read",
+                                   "x-amz-copy-source: /bucket/other"])
+def test_headers_added_on_the_way_are_refused(plain, s3, extra):
+    lines = signed(plain) + ["Content-Length: 5", "Connection: close", extra]
+    assert status(talk(plain, lines, b"hello")) == 403
+    nothing_left(plain, s3)
+
+
+@pytest.mark.parametrize("path", [PATH + "2", PATH + "?x=1", "/other/k"])
+def test_a_signature_serves_no_other_target(plain, s3, path):
+    lines = signed(plain) + ["Content-Length: 5", "Connection: close"]
+    assert status(talk(plain, lines, b"hello", line=f"PUT {path} HTTP/1.1")) == 403
+    nothing_left(plain, s3)
+
+
+def test_a_name_in_the_query_is_no_signature(plain, s3):
+    lines = [h for h in stream_head(plain, 5) if not h.startswith("Authorization")]
+    date = next(h for h in lines if h.startswith("X-Amz-Date")).split(": ")[1]
+    name = f"X-Amz-Credential={ACCESS}%2F{date[:8]}%2Fus-east-1%2Fs3%2Faws4_request"
+    zero = (f"&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={date}&X-Amz-Expires=60"
+            f"&X-Amz-SignedHeaders=host&X-Amz-Signature={'0' * 64}")
+    for query in (name, name + zero):
+        reply = talk(plain, lines + [f"Content-Length: {len(TRAILED)}", "Connection: close"],
+                     TRAILED, line=f"PUT {PATH}?{query} HTTP/1.1")
+        assert status(reply) in (400, 403)
+    nothing_left(plain, s3)
+
+
+SMUGGLING = {
+    "length and chunked": ["Content-Length: 5", "Transfer-Encoding: chunked"],
+    "two lengths": ["Content-Length: 5", "Content-Length: 6"],
+    "a signed length": ["Content-Length: +5"],
+    "an unknown coding": ["Transfer-Encoding: xchunked"],
+    "a space before the colon": ["Transfer-Encoding : chunked"],
+    "two hosts": ["Host: other", "Content-Length: 5"],
+    "a folded line": ["X-A: b", " c", "Content-Length: 5"],
+    "a zero byte": ["X-A: b\0c", "Content-Length: 5"],
+    "a header of 70 kB": ["X-A: " + "a" * 70000, "Content-Length: 5"],
+    "chunked twice": ["Transfer-Encoding: chunked, chunked"],
+}
+
+
+@pytest.mark.parametrize("what", SMUGGLING)
+def test_ambiguous_framing_is_refused(plain, s3, what):
+    body = b"0\r\n\r\n" if "hunked" in str(SMUGGLING[what]) else b"hello"
+    assert status(talk(plain, signed(plain) + SMUGGLING[what], body)) in (400, 501)
+    nothing_left(plain, s3)
+
+
+def test_requests_of_no_host_or_an_old_version_are_refused(plain, s3):
+    lines = signed(plain)
+    assert status(talk(plain, lines[1:] + ["Content-Length: 5"], b"hello")) == 400
+    assert status(talk(plain, lines + ["Transfer-Encoding: chunked"], b"5\r\nhello\r\n0\r\n\r\n",
+                       line=f"PUT {PATH} HTTP/1.0")) == 400
+    nothing_left(plain, s3)
+
+
+def test_bare_line_feeds_frame_the_same_request(plain, s3):
+    reply = talk(plain, signed(plain) + ["Content-Length: 5", "Connection: close"],
+                 b"helloGET / HTTP/1.1\n\n", end="\n")
+    assert status(reply) == 200 and reply.count(b"HTTP/1.1 ") == 1
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"hello"
+
+
+@pytest.mark.parametrize("header", [("Content-MD5", base64.b64encode(bytes(16)).decode()),
+                                    ("x-amz-checksum-crc32", crc32(b"other"))])
+def test_a_batch_delete_that_was_damaged_deletes_nothing(plain, s3, header):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    body = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    lines = signed(plain, "POST", "/bucket?delete", [header])
+    reply = talk(plain, lines + [f"Content-Length: {len(body)}"], body,
+                 line="POST /bucket?delete HTTP/1.1")
+    assert status(reply) == 400 and b"<Code>BadDigest</Code>" in reply
+    assert keys(s3) == ["k"]
+
+
+@pytest.mark.parametrize("header", [
+    ("x-amz-server-side-encryption", "aws:kms"), ("x-amz-object-lock-legal-hold", "ON"),
+    ("x-amz-tagging", "a=b"), ("x-amz-checksum-sha512", "AAAA"),
+    ("x-amz-write-offset-bytes", "5")])
+def test_a_promise_that_cannot_be_kept_is_not_given(plain, s3, header):
+    reply = talk(plain, signed(plain, headers=[header]) + ["Content-Length: 5"], b"hello")
+    assert status(reply) == 501 and b"<Code>NotImplemented</Code>" in reply
+    nothing_left(plain, s3)
+
+
+def test_a_promise_that_is_not_wanted_does_no_harm(s3):
+    s3.create_bucket(Bucket="second", ObjectLockEnabledForBucket=False)
+    s3.put_object(Bucket="second", Key="k", Body=b"1", ObjectLockLegalHoldStatus="OFF")
+
+
+def test_reading_by_part_says_that_it_is_not_there(s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    assert code_of(s3.get_object, Bucket="bucket", Key="k", PartNumber=1) == ("NotImplemented", 501)
+
+
+def test_a_query_may_ask_for_other_reply_headers(s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1", CacheControl="no-store")
+    got = s3.get_object(Bucket="bucket", Key="k", ResponseCacheControl="no-cache",
+                        ResponseContentLanguage="de", ResponseContentType="a/b")
+    assert (got["CacheControl"], got["ContentLanguage"], got["ContentType"]) == (
+        "no-cache", "de", "a/b")
+    assert s3.head_object(Bucket="bucket", Key="k")["CacheControl"] == "no-store"
+
+
+def test_one_of_64_writers_wins_a_key(plain, s3):
+    client = plain.client(max_pool_connections=64)
+    for turn in range(5):
+        winners, others = [], []
+
+        def write(i, key=f"key-{turn}", winners=winners, others=others):
+            try:
+                client.put_object(Bucket="bucket", Key=key, Body=b"%d" % i, IfNoneMatch="*")
+                winners.append(i)
+            except ClientError as error:
+                others.append(error.response["Error"]["Code"])
+        threads = [threading.Thread(target=write, args=(i,)) for i in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(winners) == 1 and len(others) == 63
+        assert set(others) <= {"PreconditionFailed", "ConditionalRequestConflict"}
+        got = s3.get_object(Bucket="bucket", Key=f"key-{turn}")["Body"].read()
+        assert got == b"%d" % winners[0]
+
+
+def test_an_upload_goes_on_across_a_reload(plain, s3):
+    lines = signed(plain) + [f"Content-Length: {4 * MIB}", "Connection: close"]
+    head = "\r\n".join([f"PUT {PATH} HTTP/1.1", *lines]) + "\r\n\r\n"
+    body = bytes(range(256)) * (4 * MIB // 256)
+    with socket.create_connection(("127.0.0.1", plain.port), 10) as raw:
+        raw.settimeout(20)
+        raw.sendall(head.encode() + body[:2 * MIB])
+        plain.process.send_signal(signal.SIGHUP)
+        s3.list_buckets()
+        raw.sendall(body[2 * MIB:])
+        assert status(raw.recv(65536)) == 200
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == body
