@@ -156,7 +156,7 @@ $(BUILD)/proto/%.pb-c.c: proto/%.proto
 
 # The fields that no log may show, from the marks in the .proto files.
 SECRET_FIELDS := $(BUILD)/proto/secret_fields.h
-$(SECRET_FIELDS): $(PROTOS) scripts/secret_fields.py
+$(SECRET_FIELDS): $(PROTOS) scripts/secret_fields.py scripts/descriptors.py
 	$(Q)mkdir -p $(@D) && protoc --proto_path=proto --proto_path=/usr/include --descriptor_set_out=$(@D)/secret_fields.ds $(PROTOS)
 	$(Q)python3 scripts/secret_fields.py $(@D)/secret_fields.ds >$@
 $(BUILD)/lib/csi/secrets.o $(BUILD)/tidy/lib/csi/secrets.ok: $(SECRET_FIELDS)

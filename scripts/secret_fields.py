@@ -3,46 +3,14 @@
 """Turn the secret marks of our .proto files into a C table: secret_fields.py SET > secret_fields.h
 
 SET is what `protoc --descriptor_set_out` writes. protobuf-c drops custom options, so the marks are
-read from the descriptors here; their wire format needs no library. A field is secret when its
-options hold extension 1059 (csi_secret) with value true.
+read from the descriptors here. A field is secret when its options hold extension 1059 (csi_secret)
+with value true.
 """
 import sys
 
+from descriptors import fields, first
+
 CSI_SECRET = 1059
-
-
-def varint(data, at):
-    value = shift = 0
-    while True:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-
-
-def fields(data):
-    """(number, value) of each field of an encoded message."""
-    at = 0
-    while at < len(data):
-        key, at = varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = varint(data, at)
-        elif kind == 2:
-            size, at = varint(data, at)
-            value, at = data[at:at + size], at + size
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-            value, at = data[at:at + size], at + size
-        else:
-            raise ValueError(f"wire type {kind}")
-        yield key >> 3, value
-
-
-def first(data, number, default=b""):
-    return next((value for n, value in fields(data) if n == number), default)
 
 
 def secrets(message, scope):
