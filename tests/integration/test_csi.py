@@ -311,9 +311,21 @@ def test_no_secret_is_in_a_log_or_record(csi, bucket):
 
 
 def test_what_is_not_there_yet_says_so(csi):
-    for method in ("CreateSnapshot", "ControllerModifyVolume", "GetSnapshot", "ListSnapshots"):
+    later = [f"Controller.{method}" for method in (
+        "ControllerPublishVolume", "ControllerUnpublishVolume", "CreateSnapshot", "DeleteSnapshot",
+        "ListSnapshots", "GetSnapshot", "ControllerModifyVolume")]
+    later += [f"GroupController.{method}" for method in (
+        "GroupControllerGetCapabilities", "CreateVolumeGroupSnapshot", "DeleteVolumeGroupSnapshot",
+        "GetVolumeGroupSnapshot")]
+    for method in later:
         with pytest.raises(Refused, match="(?i)unimplemented"):
-            csi.call(f"Controller.{method}")
+            csi.run("controller.sock", method, {})
+    for method in ("GetMetadataAllocated", "GetMetadataDelta"):  # these answer by streams
+        done = subprocess.run(
+            [tool("grpcurl"), "-plaintext", "-unix", "-import-path", ROOT / "proto", "-proto",
+             "csi.proto", csi.dir / "controller.sock", f"csi.v1.SnapshotMetadata/{method}"],
+            check=False, capture_output=True, text=True, timeout=30)
+        assert "Unimplemented" in done.stderr
     with pytest.raises(Refused, match="(?i)unimplemented"):
         csi.call("Node.NodeExpandVolume", volumeId="v", volumePath="/x")
     with pytest.raises(Refused, match="block volumes"):
