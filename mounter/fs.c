@@ -10,7 +10,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-enum { TASKS_MAX = 128, TICK_MS = 1000, DIRTY_AGE_S = 30 };
+enum { TASKS_MAX = 128, STREAMS_MAX = 8, TICK_MS = 1000, DIRTY_AGE_S = 30 };
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
 static const uint64_t fnv_start = UINT64_C(14695981039346656037);
@@ -221,6 +221,22 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
         fs->moved = fs->clock; /* and with it the keys of all that is below */
     }
     return add_name(fs, node, parent, name);
+}
+
+bool fs_is_below(struct fs *fs, uint32_t ino, uint32_t dir)
+{
+    for (int depth = 0; depth < 1024; depth++) {
+        const struct inode_rec *rec = state_inode(fs->state, ino);
+
+        if (ino == dir) {
+            return true;
+        }
+        if (ino == STATE_ROOT || rec == NULL) {
+            return false;
+        }
+        ino = rec->parent;
+    }
+    return false;
 }
 
 void fs_node_put(struct fs *fs, struct node *node)
@@ -565,6 +581,7 @@ static void *flusher_main(void *arg)
     mutex_lock(&fs->lock);
     while (!fs->ending) {
         cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+        claim_expire(fs);
         if (!fs->ending && ++ticks % 5 == 0) {
             mutex_unlock(&fs->lock);
             publish_old(fs);
@@ -597,7 +614,9 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
         state_text_get(fs->state, rec->name, &name);
         ret = add_name(fs, fs->nodes[ino], rec->parent, buf_str(&name));
     }
-    return ret == 0 ? data_adopt(fs) : ret;
+    ret = ret == 0 ? data_adopt(fs) : ret;
+    claim_adopt(fs);
+    return ret;
 }
 
 static void set_up_root(struct fs *fs) REQUIRES(&fs->lock)
@@ -638,6 +657,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     }
     r = state_new(&state, &fs->state, err);
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
+    r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
     if (r == 0) {
         mutex_lock(&fs->lock);
         if (!state_adopted(fs->state)) {
@@ -672,6 +692,7 @@ void fs_free(struct fs *fs)
         (void)pthread_join(fs->flusher, NULL);
     }
     tasks_free(fs->tasks);
+    tasks_free(fs->streams);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
     reader_done(fs);

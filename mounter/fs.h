@@ -9,6 +9,7 @@
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
  *   settle.c      publications whose end was not seen
+ *   claim.c       who may change the object of a node now
  *   rename.c      moving files and directories
  *   listing.c     directories
  *   ops_name.c, ops_file.c, ops_attr.c    the FUSE handlers
@@ -68,7 +69,9 @@ struct node {
     uint32_t users;    /* operations that need it to stay */
     uint32_t children; /* nodes with this as parent */
     bool named;
-    bool publishing;       /* one at a time */
+    bool publishing;       /* one at a time; also while its key changes or goes: see claim.c */
+    uint32_t wanted;       /* operations that wait for that to end, to claim it */
+    uint64_t held_for;     /* the request of a predecessor's that had claimed it; or 0 */
     bool meta_changed;     /* since the publication under way took its copy */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
@@ -96,6 +99,7 @@ struct fs {
     struct objstore_caps caps;
     struct state *state;
     struct tasks *tasks;
+    struct tasks *streams; /* parts sent ahead: tasks wait for these, so they are not behind them */
     struct session *session; /* for notifications; set after session_new() */
 
     struct mutex lock;
@@ -110,7 +114,8 @@ struct fs {
     struct chunk *chunks; /* reader.c */
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
-    uint64_t remote_bytes; /* used by the volume, as far as known: for statfs */
+    uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
+    uint64_t remote_bytes;     /* used by the volume, as far as known: for statfs */
     bool ending;
     pthread_t flusher;
     bool has_flusher;
@@ -161,6 +166,8 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
 void fs_node_unname(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char *name)
     REQUIRES(&fs->lock);
+/* `ino` is `dir` or lies below it. */
+bool fs_is_below(struct fs *fs, uint32_t ino, uint32_t dir) REQUIRES(&fs->lock);
 /* Give the inode back if nobody needs it. Outside a transaction. */
 void fs_node_put(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 
@@ -336,6 +343,29 @@ uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
 int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
+
+/* ---- claim.c ---- */
+/*
+ * Whoever changes the object under a node's key claims the node (node->publishing), so that nobody
+ * publishes to a key that is being moved or removed. A directory's claim is one of all below.
+ */
+bool claim_held(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* It is claimed, parts of it are being sent, or somebody waits to claim it. */
+bool claim_blocked(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* Wait until it is not; then *ret may be published. -ESTALE: no such inode; -ETIMEDOUT. */
+int claim_wait(struct fs *fs, uint32_t ino, struct node **ret) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/*
+ * Claims one or two (0: none) at once, when nobody else has them; `unique`: for which request. Not
+ * by who has a claim. Names may have changed in the wait. -ESTALE: no such inode; -ETIMEDOUT.
+ */
+int claim(struct fs *fs, uint32_t ino, uint32_t other, uint64_t unique) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* Ends the claims and gives the nodes back if nobody needs them. */
+void claim_end(struct fs *fs, uint32_t ino, uint32_t other) REQUIRES(&fs->lock);
+/* At a takeover: claims for the requests that will come again. Later: the end of the others. */
+void claim_adopt(struct fs *fs) REQUIRES(&fs->lock);
+void claim_expire(struct fs *fs) REQUIRES(&fs->lock);
 
 /* ---- rename.c ---- */
 /* Copy an object, however large. *ret_etag. Waits. */

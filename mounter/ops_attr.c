@@ -152,8 +152,10 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     int ret;
 
     mutex_lock(&fs->lock);
-    while ((node = fs_node(fs, ino)) != NULL && node->publishing) {
-        cond_wait_ms(&fs->changed, &fs->lock, 1000);
+    ret = claim_wait(fs, ino, &node);
+    if (ret == -ETIMEDOUT) {
+        mutex_unlock(&fs->lock);
+        return ret;
     }
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||

@@ -10,7 +10,7 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8 };
+enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8, MOVE_WAIT_MS = 1000 };
 
 /* Undo a lookup count that the kernel never learned of. */
 static void uncount(struct fs *fs, uint64_t ino, bool opened)
@@ -115,6 +115,11 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
 
     for (int tries = 1; r == -EAGAIN && tries <= ASK_TRIES; tries++) {
         if (*ret_locked) {
+            const struct node *dir = fs_node(op->fs, op->ino);
+
+            if (dir != NULL && claim_held(op->fs, dir)) { /* it is being moved */
+                cond_wait_ms(&op->fs->changed, &op->fs->lock, MOVE_WAIT_MS);
+            }
             mutex_unlock(&op->fs->lock);
         }
         r = find_once(op, tries == ASK_TRIES, ret, ret_locked);
@@ -323,7 +328,7 @@ int op_intend(struct op *op, bool *ret_again)
     mutex_lock(&op->fs->lock);
     *ret_again = state_intended(op->fs->state, op->unique);
     state_begin(op->fs->state);
-    ret = state_intend(op->fs->state, op->unique);
+    ret = state_intend(op->fs->state, &(const struct state_intent){.unique = op->unique});
     state_commit(op->fs->state);
     mutex_unlock(&op->fs->lock);
     return ret;

@@ -92,19 +92,36 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     return ret;
 }
 
-/* Wait for a publication under way: its object would appear after we have deleted it. */
-static int settle(struct fs *fs, struct node *node, bool *ret_stored) REQUIRES(&fs->lock)
+/*
+ * Wait for a publication under way, and let none begin: its object would appear after we have
+ * deleted it. The caller ends the claim when this has returned 0.
+ */
+static int settle(struct fs *fs, const struct op *op, uint32_t ino, bool *ret_stored)
+    REQUIRES(&fs->lock)
 {
-    uint64_t until = fs_now_ms() + META_TIMEOUT_MS;
+    const struct state_intent intent = {op->unique, {ino}};
+    const struct inode_rec *rec;
+    const struct node *node;
+    int ret = claim(fs, ino, 0, op->unique);
 
-    node->users++;
-    while ((node->publishing || node->streaming > 0) && fs_now_ms() < until) {
-        cond_wait_ms(&fs->changed, &fs->lock, 1000);
+    if (ret != 0) {
+        return ret;
     }
-    node->users--;
+    node = fs_child(fs, (uint32_t)op->ino, op->name);
+    if (node == NULL || node->ino != ino) {
+        claim_end(fs, ino, 0);
+        return -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
+    }
+    rec = state_inode(fs->state, ino);
     /* What an unsettled publication has sent may be there, too. */
-    *ret_stored = (fs_rec(fs, node)->flags & INODE_NEW) == 0 || fs_rec(fs, node)->attempt != 0;
-    return node->publishing || node->streaming > 0 ? -ETIMEDOUT : 0;
+    *ret_stored = (rec->flags & INODE_NEW) == 0 || rec->attempt != 0;
+    state_begin(fs->state);
+    ret = state_intend(fs->state, &intent);
+    state_commit(fs->state);
+    if (ret != 0) {
+        claim_end(fs, ino, 0);
+    }
+    return ret;
 }
 
 static int abandon_upload(struct fs *fs, uint32_t ino, const char *key)
@@ -139,6 +156,7 @@ int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_
 {
     struct fs *fs = op->fs;
     struct node *node;
+    uint32_t ino;
     bool locked = false;
     bool again;
     int ret = op_intend(op, &again);
@@ -157,11 +175,9 @@ int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_
     if (!locked) {
         return -EIO;
     }
-    *ret_ino = node->ino;
-    if (S_ISDIR(fs_rec(fs, node)->mode)) {
-        ret = -EISDIR;
-    }
-    ret = ret == 0 ? settle(fs, node, ret_stored) : ret;
+    ino = node->ino;
+    ret = S_ISDIR(fs_rec(fs, node)->mode) ? -EISDIR : settle(fs, op, ino, ret_stored);
+    *ret_ino = ret == 0 ? ino : 0; /* claimed */
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, key) : ret;
     mutex_unlock(&fs->lock);
     return ret;
@@ -183,11 +199,10 @@ static void unlink_run(struct op *op)
         ret = ret == 0 ? keep_parent(op) : ret;
         ret = ret == 0 ? delete_object(fs, buf_str(&key)) : ret;
     }
-    if (ret == 0) {
-        mutex_lock(&fs->lock);
-        ret = forget_name(fs, op);
-        mutex_unlock(&fs->lock);
-    }
+    mutex_lock(&fs->lock);
+    ret = ret == 0 ? forget_name(fs, op) : ret;
+    claim_end(fs, ino, 0);
+    mutex_unlock(&fs->lock);
     (void)fs_op_fail(op, ret);
 }
 

@@ -26,7 +26,6 @@ enum {
     SMALL_PARTS = 2000, /* the first parts are of 8 MiB: 16 GB */
     CONFLICT_TRIES = 2,
     PUBLISH_TIMEOUT_MS = 300000,
-    WAIT_MS = 1000,
 };
 static const uint64_t small_part = 8 << 20;
 static const uint64_t large_part = 512 << 20;
@@ -511,9 +510,10 @@ static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
 
     *ret_again = false;
     mutex_lock(&fs->lock);
-    while ((job.node = fs_node(fs, ino)) != NULL &&
-           (job.node->publishing || job.node->streaming > 0)) {
-        cond_wait_ms(&fs->changed, &fs->lock, WAIT_MS);
+    ret = claim_wait(fs, ino, &job.node);
+    if (ret == -ETIMEDOUT) {
+        mutex_unlock(&fs->lock);
+        return ret;
     }
     rec = job.node != NULL ? fs_rec(fs, job.node) : NULL;
     if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 || (rec->flags & INODE_UNLINKED) != 0) {
@@ -706,7 +706,7 @@ void publish_stream(struct fs *fs, struct node *node)
     uint32_t part = 1;
     uint64_t offset;
 
-    if (rec->base_valid > 0 || rec->attempt != 0 || node->publishing || node->streaming > 0 ||
+    if (rec->base_valid > 0 || rec->attempt != 0 || claim_blocked(fs, node) ||
         (rec->flags & (INODE_LOST | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
         rec->size < 2 * small_part) {
         return;
@@ -725,26 +725,10 @@ void publish_stream(struct fs *fs, struct node *node)
     }
     *later = (struct later){.fs = fs, .ino = node->ino, .part = part, .upload = rec->upload};
     node->streaming++;
-    if (tasks_add(fs->tasks, rec->upload != 0 ? run_stream : run_stream_start, later) != 0) {
+    if (tasks_add(fs->streams, rec->upload != 0 ? run_stream : run_stream_start, later) != 0) {
         node->streaming--;
         free(later);
     }
-}
-
-static bool is_below(struct fs *fs, uint32_t ino, uint32_t dir) REQUIRES(&fs->lock)
-{
-    for (int depth = 0; depth < 1024; depth++) {
-        const struct inode_rec *rec = state_inode(fs->state, ino);
-
-        if (ino == dir) {
-            return true;
-        }
-        if (ino == STATE_ROOT || rec == NULL) {
-            return false;
-        }
-        ino = rec->parent;
-    }
-    return false;
 }
 
 /* Publish what is dirty and below `dir`. Returns the first error; *ret_left: how many stay dirty.
@@ -762,7 +746,7 @@ static int publish_each(struct fs *fs, uint32_t dir, uint64_t deadline_ms, size_
         mutex_lock(&fs->lock);
         rec = fs_node(fs, ino) != NULL ? state_inode(fs->state, ino) : NULL;
         dirty = rec != NULL && (rec->flags & INODE_DIRTY) != 0 &&
-                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0 && is_below(fs, ino, dir);
+                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0 && fs_is_below(fs, ino, dir);
         mutex_unlock(&fs->lock);
         if (!dirty) {
             continue;
@@ -776,9 +760,20 @@ static int publish_each(struct fs *fs, uint32_t dir, uint64_t deadline_ms, size_
 
 int publish_below(struct fs *fs, uint32_t dir)
 {
+    const struct node *node;
+    bool alone;
     size_t left;
+    int ret;
 
-    return publish_each(fs, dir, UINT64_MAX, &left);
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, dir);
+    alone = node != NULL && node->children == 0;
+    mutex_unlock(&fs->lock);
+    if (!alone) {
+        return publish_each(fs, dir, UINT64_MAX, &left);
+    }
+    ret = publish(fs, dir);
+    return ret == -ESTALE ? 0 : ret; /* kept beside */
 }
 
 int publish_all(struct fs *fs, uint64_t deadline_ms)

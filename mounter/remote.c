@@ -225,6 +225,14 @@ static int make_node(struct fs *fs, uint32_t parent, const char *name, const str
     return r;
 }
 
+/* The directory's keys are being changed: what is asked of them now says nothing. */
+static bool is_moved(struct fs *fs, uint32_t dir) REQUIRES(&fs->lock)
+{
+    const struct node *node = fs_node(fs, dir);
+
+    return node != NULL && claim_held(fs, node);
+}
+
 int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                  struct node **ret)
 {
@@ -233,12 +241,13 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     bool same_type;
 
     *ret = NULL;
-    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || node->publishing ||
+    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || claim_held(fs, node) ||
                         fs_outdated(fs, node, remote->asked))) {
         *ret = node; /* what is here is newer; who is right is decided when it is published */
         return 0;
     }
-    if (node == NULL && fs_name_outdated(fs, parent, name, remote->asked)) {
+    if (node == NULL && (fs_name_outdated(fs, parent, name, remote->asked) ||
+                         (is_moved(fs, parent) && remote->asked != UINT64_MAX))) {
         return -EAGAIN;
     }
     if (!remote->exists) {
@@ -296,7 +305,7 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     mutex_lock(&fs->lock);
     node->users--;
     rec = fs_rec(fs, node);
-    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !node->publishing &&
+    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !claim_held(fs, node) &&
         !fs_outdated(fs, node, asked)) {
         if (!remote.exists) {
             ret = S_ISDIR(rec->mode) ? 0 : -ENOENT;

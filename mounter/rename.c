@@ -337,7 +337,7 @@ static int relearn(struct fs *fs, uint32_t dir)
 struct move {
     struct op *op;
     uint32_t ino, target; /* target 0: nothing is there */
-    bool is_dir, target_is_dir, again;
+    bool is_dir, target_is_dir, again, claimed;
     struct buf from, to; /* keys, as they are in the store */
     uint64_t size;
     char etag[STATE_ETAG_SIZE];
@@ -401,19 +401,60 @@ static int check_move(struct move *m)
     return 0;
 }
 
+static void end_claim(struct move *m)
+{
+    struct fs *fs = m->op->fs;
+
+    if (m->claimed) {
+        mutex_lock(&fs->lock);
+        claim_end(fs, m->ino, m->target);
+        mutex_unlock(&fs->lock);
+        m->claimed = false;
+    }
+}
+
+/* Of the inode, or of one below it. */
+static bool has_upload(struct fs *fs, uint32_t ino, bool below) REQUIRES(&fs->lock)
+{
+    uint32_t from = below ? STATE_ROOT + 1 : ino;
+    uint32_t to = below ? state_inode_limit(fs->state) : ino + 1;
+
+    for (uint32_t i = from; i < to; i++) {
+        const struct inode_rec *rec = fs_node(fs, i) != NULL ? state_inode(fs->state, i) : NULL;
+
+        if (rec != NULL && rec->upload != 0 && (rec->flags & INODE_UNLINKED) == 0 &&
+            fs_is_below(fs, i, ino)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int begin_move(struct move *m)
 {
     struct op *op = m->op;
     struct fs *fs = op->fs;
+    const struct state_intent intent = {op->unique, {m->ino, m->target}};
     struct node *node;
     int ret;
 
     mutex_lock(&fs->lock);
+    ret = claim(fs, m->ino, m->target, op->unique);
+    if (ret != 0) {
+        mutex_unlock(&fs->lock);
+        return ret;
+    }
+    m->claimed = true;
     node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
+    if (node != NULL && fs_child(fs, (uint32_t)op->ino, op->name) != node) {
+        ret = -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
+    } else if (node != NULL && has_upload(fs, m->ino, node->children > 0)) {
+        ret = -EAGAIN; /* parts that were sent ahead are bound to the old key: publish first */
+    }
     m->is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     node = m->target != 0 ? fs_node(fs, m->target) : NULL;
     m->target_is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
-    ret = check_move(m);
+    ret = ret == 0 ? check_move(m) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &m->from) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino2, op->name2, &m->to) : ret;
     if (ret == 0 && m->is_dir) {
@@ -422,7 +463,7 @@ static int begin_move(struct move *m)
     }
     if (ret == 0) {
         state_begin(fs->state);
-        ret = state_intend(fs->state, op->unique);
+        ret = state_intend(fs->state, &intent);
         state_commit(fs->state);
     }
     mutex_unlock(&fs->lock);
@@ -534,6 +575,21 @@ static int end_move(struct move *m)
     return ret;
 }
 
+/* What is dirty has to be there to be copied; from the claim on, it waits for the new key. */
+static int settle_move(struct move *m)
+{
+    struct fs *fs = m->op->fs;
+    int ret = -EAGAIN;
+
+    for (int tries = 0; ret == -EAGAIN && tries < ASK_TRIES; tries++) {
+        end_claim(m);
+        /* A request that comes again has published before, and its claim may be held for it. */
+        ret = m->ino != 0 && !(m->again && tries == 0) ? publish_below(fs, m->ino) : 0;
+        ret = ret == 0 ? begin_move(m) : ret;
+    }
+    return ret == -EAGAIN ? -EBUSY : ret;
+}
+
 static int run_move(struct move *m)
 {
     struct op *op = m->op;
@@ -557,10 +613,7 @@ static int run_move(struct move *m)
     if (ret == 0 && m->ino != 0 && m->ino == m->target) {
         return 0;
     }
-    if (ret == 0 && m->ino != 0) {
-        ret = publish_below(fs, m->ino); /* what is dirty has to be there to be copied */
-    }
-    ret = ret == 0 ? begin_move(m) : ret;
+    ret = ret == 0 ? settle_move(m) : ret;
     ret = ret == 0 ? move_store(m) : ret;
     ret = ret == 0 ? end_move(m) : ret;
     if (ret == 0 && m->is_dir) {
@@ -577,6 +630,7 @@ void rename_run(struct op *op)
 
     (void)pending_set_deadline(op->pending, 600000); /* a directory may hold a million keys */
     ret = run_move(&m);
+    end_claim(&m);
     buf_done(&m.from);
     buf_done(&m.to);
     (void)fs_op_fail(op, ret);

@@ -14,8 +14,6 @@
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
-enum { WAIT_MS = 1000 };
-
 static const char token_name[] = "skyvol-put";
 
 /* The next publication's token, made when it is needed first, into the metadata. */
@@ -147,8 +145,10 @@ int publish_settle(struct fs *fs, uint32_t ino)
     int ret;
 
     mutex_lock(&fs->lock);
-    while ((node = fs_node(fs, ino)) != NULL && node->publishing) {
-        cond_wait_ms(&fs->changed, &fs->lock, WAIT_MS);
+    ret = claim_wait(fs, ino, &node);
+    if (ret == -ETIMEDOUT) {
+        mutex_unlock(&fs->lock);
+        return ret;
     }
     if (node == NULL || fs_rec(fs, node)->attempt == 0) {
         mutex_unlock(&fs->lock);

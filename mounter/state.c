@@ -207,11 +207,10 @@ static struct applied *applied_find(const struct state *state, uint64_t unique)
     return NULL;
 }
 
-static int applied_put(struct state *state, uint64_t unique, const void *reply, size_t len)
+static int applied_put(struct state *state, uint64_t unique, uint32_t reply_len, const void *reply,
+                       size_t len)
 {
     struct applied *table = at(state, R_APPLIED);
-    uint32_t reply_len = reply != NULL ? (uint32_t)len : REPLY_INTENT;
-
     struct applied *a;
 
     if (unique == 0) { /* not a request of the kernel's */
@@ -237,12 +236,28 @@ static int applied_put(struct state *state, uint64_t unique, const void *reply, 
 int state_applied(struct state *state, uint64_t unique, const void *reply, size_t len)
 {
     assert(len <= STATE_REPLY_MAX);
-    return applied_put(state, unique, reply != NULL ? reply : "", len);
+    return applied_put(state, unique, (uint32_t)len, reply, len);
 }
 
-int state_intend(struct state *state, uint64_t unique)
+int state_intend(struct state *state, const struct state_intent *intent)
 {
-    return applied_put(state, unique, NULL, 0);
+    return applied_put(state, intent->unique, REPLY_INTENT, intent->inos, sizeof(intent->inos));
+}
+
+bool state_next_intent(const struct state *state, uint32_t *at_index, struct state_intent *ret)
+{
+    const struct applied *table = at(state, R_APPLIED);
+
+    while (*at_index < APPLIED_COUNT) {
+        const struct applied *a = &table[(*at_index)++];
+
+        if (a->unique != 0 && a->len == REPLY_INTENT) {
+            ret->unique = a->unique;
+            memcpy(ret->inos, a->reply, sizeof(ret->inos));
+            return true;
+        }
+    }
+    return false;
 }
 
 bool state_intended(const struct state *state, uint64_t unique)

@@ -134,8 +134,15 @@ int state_applied(struct state *state, uint64_t unique, const void *reply, size_
  * A request is about to change the store: if it comes again, what it finds changed there is its own
  * doing. Replaced by state_applied() of the same unique.
  */
-int state_intend(struct state *state, uint64_t unique) __attribute__((warn_unused_result));
+struct state_intent {
+    uint64_t unique;
+    uint32_t inos[2]; /* whose keys it changes or takes away; 0: none */
+};
+int state_intend(struct state *state, const struct state_intent *intent)
+    __attribute__((warn_unused_result));
 bool state_intended(const struct state *state, uint64_t unique);
+/* One after the other; *at is 0 at first. False: no more. */
+bool state_next_intent(const struct state *state, uint32_t *at, struct state_intent *ret);
 void state_commit(struct state *state);
 /* Forget the notes. Not after a release in the same transaction. */
 void state_abort(struct state *state);

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import subprocess
+import threading
 import time
 
 import pytest
@@ -141,4 +142,59 @@ def test_names_are_changed_exactly_once(mount):
     print(f"{rounds} rounds, {kills} kills")
     assert rounds > 50 and kills > 20
     assert os.listdir(one.target) == []
+    one.unmount()
+
+
+@pytest.mark.parametrize("moved", ["file", "directory"])
+@pytest.mark.parametrize("resend", ["true", "false"])
+def test_what_is_moved_while_it_is_written_is_whole_after_kills(mount, resend, moved):
+    """Nothing is published to the old name after the move, though the mover died in it."""
+    one = mount(f"--resend={resend}", sync="close")
+    name = [0]
+
+    def path(number):
+        return one.target / (f"log{number}" if moved == "file" else f"d{number}/log")
+
+    if moved == "directory":
+        path(0).parent.mkdir()
+    file = os.open(path(0), os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    lines, ending, failed = [0], threading.Event(), []
+
+    def write():
+        try:
+            while not ending.is_set():
+                os.write(file, b"%09d\n" % lines[0])
+                os.fsync(file)
+                lines[0] += 1
+        except OSError as error:
+            failed.append(error)
+
+    def move():
+        try:
+            while not ending.is_set():
+                a, b = (path(n) if moved == "file" else path(n).parent
+                        for n in (name[0], name[0] + 1))
+                os.rename(a, b)
+                name[0] += 1
+        except OSError as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=f) for f in (write, move)]
+    for thread in threads:
+        thread.start()
+    kills = 0
+    while kills < 30 and not failed:
+        time.sleep(random.uniform(0.02, 0.15))
+        kills += one.kill() is not None
+    ending.set()
+    for thread in threads:
+        thread.join(60)
+    assert failed == []
+    os.close(file)
+    print(f"resend={resend} {moved}: {kills} kills, {lines[0]} lines, {name[0]} moves")
+    assert "conflict" not in one.log.read_text()
+    one.unmount()
+    one.mount()
+    assert path(name[0]).read_bytes().splitlines() == [b"%09d" % i for i in range(lines[0])]
+    assert os.listdir(one.target) == [path(name[0]).relative_to(one.target).parts[0]]
     one.unmount()
