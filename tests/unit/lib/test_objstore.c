@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The suite on the stores that need no server. Servers: tests/conformance/run_objstore. */
 #include <errno.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "objstore/dir.h"
 #include "objstore/objstore_call.h"
+#include "objstore_process.h"
 #include "objstore_suite.h"
 #include "test.h"
 
@@ -39,30 +41,29 @@ static int run_memory(void)
     return failed;
 }
 
-static int run_directory(void)
+static int remove_entry(const char *path, const struct stat *st UNUSED, int type UNUSED,
+                        struct FTW *ftw UNUSED)
+{
+    return remove(path);
+}
+
+static int run_directory(bool two_processes)
 {
     char root[] = "/tmp/skyvol-test-dir.XXXXXX";
     struct objstore *first;
     struct objstore *second;
-    char command[64];
     int failed;
-    pid_t child;
 
     if (mkdtemp(root) == NULL) {
         return 1;
     }
+    second = two_processes ? objstore_process_new(open_dir_store, root) : open_dir_store(root);
     first = open_dir_store(root);
-    second = open_dir_store(root);
-    failed = objstore_suite_run("directory, two handles", first, second);
+    failed = objstore_suite_run(
+        two_processes ? "directory, two processes" : "directory, two handles", first, second);
     objstore_free(first);
     objstore_free(second);
-    (void)snprintf(command, sizeof(command), "%s", root);
-    child = fork();
-    if (child == 0) {
-        (void)execlp("rm", "rm", "-rf", command, (char *)NULL);
-        _exit(127);
-    }
-    (void)waitpid(child, NULL, 0);
+    (void)nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     return failed;
 }
 
@@ -83,7 +84,8 @@ int main(void)
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
 
+    failed += run_directory(true); /* forks: first */
+    failed += run_directory(false);
     failed += run_memory();
-    failed += run_directory();
     return failed;
 }
