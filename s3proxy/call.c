@@ -191,9 +191,19 @@ void call_begin(struct call *call)
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;
+    call->failed = ret != 0;
     if (ret != 0) {
         reply_fault(call);
     }
+}
+
+void call_fault(struct call *call, enum s3_code code, const char *text)
+{
+    mutex_lock(&call->lock);
+    if (call->fault.code == S3_OK) {
+        (void)s3_fault_set(&call->fault, code, "%s", text);
+    }
+    mutex_unlock(&call->lock);
 }
 
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
@@ -201,21 +211,20 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     struct call *call = op->arg;
 
     if (result->status < 0 && !call->head_ready) {
-        if (call->fault.code == S3_OK) {
-            (void)s3_fault_set(&call->fault,
-                               result->s3_code != 0
-                                   ? (enum s3_code)result->s3_code
-                                   : s3_code_from_errno(result->status, op->key == NULL),
-                               "%s", "");
-        }
+        call_fault(call,
+                   result->s3_code != 0 ? (enum s3_code)result->s3_code
+                                        : s3_code_from_errno(result->status, op->key == NULL),
+                   "");
         reply_fault(call);
     } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
     }
-    pipe_end(&call->pipe, result->status);
     mutex_lock(&call->lock);
+    if (!call->again) {
+        pipe_end(&call->pipe, result->status);
+        call->head_ready = true;
+    }
     call->running = false;
-    call->head_ready |= !call->again;
     call->wake(call); /* under the lock: an idle call may be freed as soon as it is open */
     mutex_unlock(&call->lock);
 }
@@ -240,9 +249,18 @@ void call_continue(struct call *call)
     call->again = again ? false : call->again;
     mutex_unlock(&call->lock);
     if (again) {
-        call->pipe.end = 1;
         submit(call);
     }
+}
+
+/* Under the lock: call_done() waits for it, so that the store still knows the request. */
+static void resume(struct call *call)
+{
+    mutex_lock(&call->lock);
+    if (call->running) {
+        objstore_resume(call->server->store, &call->op);
+    }
+    mutex_unlock(&call->lock);
 }
 
 static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
@@ -263,12 +281,11 @@ void call_fail(struct call *call, enum s3_code code, const char *text)
     mutex_lock(&call->lock);
     running = call->running;
     mutex_unlock(&call->lock);
-    if (call->fault.code == S3_OK) {
-        (void)s3_fault_set(&call->fault, code, "%s", text);
-    }
+    call->failed = true;
+    call_fault(call, code, text);
     if (running) {
         pipe_end(&call->pipe, -EBADMSG);
-        objstore_resume(call->server->store, &call->op);
+        resume(call);
     } else if (!call_head_ready(call)) {
         reply_fault(call);
     }
@@ -287,7 +304,7 @@ static ssize_t keep(struct call *call, const void *bytes, size_t len)
         }
         n = pipe_write(&call->pipe, bytes, len);
         if (n > 0 && pipe_wake_reader(&call->pipe)) {
-            objstore_resume(call->server->store, &call->op);
+            resume(call);
         }
     } else {
         buf_add(&call->body, bytes, len);
@@ -319,7 +336,7 @@ size_t call_feed(struct call *call, const void *bytes, size_t len)
     size_t room = pipe_room(call), used = len;
     struct slice decoded;
 
-    if (call->fault.code != S3_OK) {
+    if (call->failed) {
         return len; /* failed: the rest is thrown away */
     }
     len = len < room ? len : room; /* what is decoded is never longer */
@@ -334,7 +351,7 @@ size_t call_feed(struct call *call, const void *bytes, size_t len)
         }
         return used;
     }
-    while (len > 0 && call->fault.code == S3_OK) {
+    while (len > 0 && !call->failed) {
         struct s3_fault fault = S3_FAULT_INIT;
         size_t eaten = 0;
 
@@ -375,7 +392,7 @@ void call_feed_end(struct call *call)
     struct s3_fault fault = S3_FAULT_INIT;
     int ret;
 
-    if (call->fault.code != S3_OK) {
+    if (call->failed) {
         return;
     }
     ret = body_check(call, &fault);
@@ -388,7 +405,7 @@ void call_feed_end(struct call *call)
     }
     if (call->streaming) {
         pipe_end(&call->pipe, 0);
-        objstore_resume(call->server->store, &call->op);
+        resume(call);
         return;
     }
     if (call->op.op == OBJSTORE_PUT || call->op.op == OBJSTORE_UPLOAD_PART) {
@@ -419,14 +436,21 @@ bool call_idle(struct call *call)
 
 void call_cancel(struct call *call)
 {
-    if (!call_idle(call)) {
+    mutex_lock(&call->lock); /* as in resume() */
+    if (call->running) {
         objstore_cancel(call->server->store, &call->op);
     }
+    mutex_unlock(&call->lock);
 }
 
-bool call_streams(const struct call *call)
+bool call_streams(struct call *call)
 {
-    return call->op.op == OBJSTORE_GET && call->fault.code == S3_OK && !call->head;
+    bool streams;
+
+    mutex_lock(&call->lock);
+    streams = call->streams;
+    mutex_unlock(&call->lock);
+    return streams;
 }
 
 ssize_t call_output(struct call *call, void *buffer, size_t cap)
@@ -434,7 +458,7 @@ ssize_t call_output(struct call *call, void *buffer, size_t cap)
     ssize_t n = pipe_read(&call->pipe, buffer, cap, false);
 
     if (n > 0 && pipe_wake_writer(&call->pipe)) {
-        objstore_resume(call->server->store, &call->op);
+        resume(call);
     }
     return n;
 }

@@ -87,13 +87,15 @@ struct call {
     int (*parse)(struct call *call, struct s3_fault *fault);
     void (*format)(struct call *call, const struct objstore_result *result);
 
-    struct s3_fault fault; /* the event loop's, or of the store's thread while the operation runs */
-    struct reply reply;
+    bool failed;        /* the event loop's: the head or the body was refused */
+    struct reply reply; /* the event loop's, or of the store's thread while the operation runs */
 
-    struct mutex lock;
-    bool running;    /* submitted and not done */
-    bool head_ready; /* reply's head may be sent */
-    bool again;      /* submit `op` once more */
+    struct mutex lock;     /* of what follows; taken before a store's own and the module's */
+    struct s3_fault fault; /* the first one counts */
+    bool running;          /* submitted and not done */
+    bool head_ready;       /* reply's head may be sent */
+    bool again;            /* submit `op` once more */
+    bool streams;          /* the reply's bytes come by the pipe */
 };
 
 int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
@@ -114,7 +116,7 @@ void call_cancel(struct call *call);
 /* After a wake: submits what must be submitted once more. */
 void call_continue(struct call *call);
 /* True when the reply's bytes come by call_output(). */
-bool call_streams(const struct call *call);
+bool call_streams(struct call *call);
 /* Bytes of the object; 0: the end; -EAGAIN: after the next wake; another: the reply is broken. */
 ssize_t call_output(struct call *call, void *buffer, size_t cap);
 
@@ -151,6 +153,9 @@ int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
 void reply_header(struct reply *reply, const char *name, const char *value);
 void reply_etag(struct reply *reply, const char *etag);
 void reply_xml(struct reply *reply);
+/* The first fault counts. Any thread. */
+void call_fault(struct call *call, enum s3_code code, const char *text);
+/* The reply that call->fault asks for; from whoever owns the reply now. */
 void reply_fault(struct call *call);
 void format_empty(struct call *call, const struct objstore_result *result);   /* 200 */
 void format_deleted(struct call *call, const struct objstore_result *result); /* 204 */

@@ -359,7 +359,7 @@ static enum s3_code read_conditions(struct call *call, const struct objstore_inf
         s3_conditions_check(&call->conditions, info->etag, info->mtime_ns / 1000000000, true);
 
     if (code != S3_OK) {
-        (void)s3_fault_set(&call->fault, code, "%s", "");
+        call_fault(call, code, "");
         if (code == S3_NOT_MODIFIED) {
             reply_etag(&call->reply, info->etag);
             call->reply.mtime_s = info->mtime_ns / 1000000000;
@@ -379,6 +379,7 @@ static int get_info(struct objstore_request *op, const struct objstore_info *inf
     object_headers(call, info, range);
     mutex_lock(&call->lock);
     call->head_ready = true;
+    call->streams = true;
     mutex_unlock(&call->lock);
     call->wake(call);
     return 0;
@@ -406,7 +407,7 @@ static void format_head(struct call *call, const struct objstore_result *result)
         return;
     }
     if (s3_range_resolve(&call->range, info->size, &range.offset, &range.len) != 0) {
-        (void)s3_fault_set(&call->fault, S3_INVALID_RANGE, "%s", "");
+        call_fault(call, S3_INVALID_RANGE, "");
         reply_fault(call);
         return;
     }
@@ -417,7 +418,9 @@ static void format_head(struct call *call, const struct objstore_result *result)
     call->op.op = OBJSTORE_GET;
     call->op.range = range;
     call->op.if_match = arena_strdup(&call->arena, info->etag);
+    mutex_lock(&call->lock);
     call->again = true;
+    mutex_unlock(&call->lock);
 }
 
 static void format_put(struct call *call, const struct objstore_result *result)

@@ -33,17 +33,24 @@ void reply_xml(struct reply *reply)
 void reply_fault(struct call *call)
 {
     struct reply *reply = &call->reply;
-    enum s3_code code = call->fault.code != S3_OK ? call->fault.code : S3_INTERNAL_ERROR;
-    struct s3_xml_error error = {
+    struct s3_fault fault;
+    enum s3_code code;
+    struct s3_xml_error error;
+
+    call_fault(call, S3_INTERNAL_ERROR, ""); /* where nobody said what it is */
+    mutex_lock(&call->lock);
+    fault = call->fault;
+    mutex_unlock(&call->lock);
+    code = fault.code;
+    error = (struct s3_xml_error){
         .code = code,
-        .message = call->fault.text,
+        .message = fault.text,
         .request_id = call->request_id,
         .bucket = call->target.bucket[0] != '\0' ? call->target.bucket : NULL,
         .key = call->target.key[0] != '\0' ? call->target.key : NULL,
         .region = code == S3_AUTHORIZATION_HEADER_MALFORMED ? call->server->region : NULL,
     };
 
-    call->fault.code = code;
     buf_reset(&reply->body);
     if (code != S3_NOT_MODIFIED && !call->head) {
         buf_reset(&reply->headers);

@@ -25,6 +25,7 @@ struct skyvol_worker {
     struct skyvol_loop loop;
     size_t live;            /* requests that exist */
     ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
+    bool kept_alive;        /* it is set */
 };
 extern struct skyvol_worker skyvol_worker;
 

@@ -15,14 +15,23 @@ typedef struct {
     ngx_array_t *suffixes;
 } skyvol_main_conf_t;
 
-struct skyvol_worker skyvol_worker = {.loop.event_fd = -1};
+struct skyvol_worker skyvol_worker;
 static const char *suffixes[SUFFIXES_MAX + 1];
 
 static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 
+/* As ngx_string(), which casts const away where clang can see it. */
+#define NAME(text)                                                                                 \
+    {                                                                                              \
+        sizeof(text) - 1, (u_char[])                                                               \
+        {                                                                                          \
+            text                                                                                   \
+        }                                                                                          \
+    }
+
 #define MAIN_STRING(name_, member)                                                                 \
     {                                                                                              \
-        ngx_string(name_), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,             \
+        NAME(name_), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_slot,                   \
             NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, member), NULL                  \
     }
 
@@ -30,10 +39,9 @@ static ngx_command_t commands[] = {
     MAIN_STRING("skyvol_dir", dir),
     MAIN_STRING("skyvol_credentials", credentials),
     MAIN_STRING("skyvol_region", region),
-    {ngx_string("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1,
-     ngx_conf_set_str_array_slot, NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes),
-     NULL},
-    {ngx_string("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
+    {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes), NULL},
+    {NAME("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
     ngx_null_command,
 };
 
@@ -60,8 +68,6 @@ ngx_module_t ngx_http_skyvol_module = {
 };
 
 /* What nginx's loader reads beside the module: kept here, as objs/ngx_*_modules.c would be. */
-extern ngx_module_t *ngx_modules[];
-extern char *ngx_module_names[];
 extern char *ngx_module_order[];
 static char name[] = "ngx_http_skyvol_module";
 ngx_module_t *ngx_modules[] = {&ngx_http_skyvol_module, NULL};

@@ -38,8 +38,8 @@ static bool free_if_idle(struct skyvol_request *request)
     }
     skyvol_worker.live--;
     call_free(request->call);
-    ngx_free(request->room);
-    ngx_free(request);
+    free(request->room);
+    free(request);
     return true;
 }
 
@@ -168,7 +168,7 @@ static bool send_some(struct skyvol_request *request)
     ngx_int_t rc;
 
     if (request->room == NULL) {
-        request->room = ngx_alloc(OUT_SIZE, http->connection->log);
+        request->room = malloc(OUT_SIZE);
         if (request->room == NULL) {
             ngx_http_finalize_request(http, NGX_ERROR);
             return false;
@@ -413,7 +413,8 @@ static ngx_int_t message_fill(ngx_http_request_t *http, struct s3_message *messa
 
 static void keep_alive(ngx_event_t *event)
 {
-    if (skyvol_worker.live > 0) {
+    skyvol_worker.kept_alive = skyvol_worker.live > 0;
+    if (skyvol_worker.kept_alive) {
         ngx_add_timer(event, KEEP_ALIVE_MS);
     }
 }
@@ -425,19 +426,20 @@ static void count_request(void)
     skyvol_worker.live++;
     event->handler = keep_alive;
     event->log = ngx_cycle->log;
-    if (!event->timer_set) {
+    if (!skyvol_worker.kept_alive) {
+        skyvol_worker.kept_alive = true;
         ngx_add_timer(event, KEEP_ALIVE_MS);
     }
 }
 
 static struct skyvol_request *request_new(ngx_http_request_t *http)
 {
-    struct skyvol_request *request = ngx_calloc(sizeof(*request), http->connection->log);
+    struct skyvol_request *request = calloc(1, sizeof(*request)); /* not nginx's: outlives `http` */
     ngx_pool_cleanup_t *cleanup = ngx_pool_cleanup_add(http->pool, 0);
 
     if (request == NULL || cleanup == NULL ||
         call_new(&skyvol_worker.server, wake, request, &request->call) != 0) {
-        ngx_free(request);
+        free(request);
         return NULL;
     }
     count_request();
