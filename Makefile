@@ -55,7 +55,7 @@ NGX_SRC ?= /usr/share/nginx/src
 NGX_DIR := build/nginx
 NGX_MODULE_SRC := $(wildcard s3proxy/module/*.c)
 NGX_MODULE := $(if $(wildcard $(NGX_SRC)/conf_flags),$(if $(NGX_MODULE_SRC),$(BUILD)/lib/ngx_http_skyvol_module.so))
-NGX_CFLAGS := $(foreach d,src/core src/event src/event/modules src/os/unix src/http src/http/modules src/http/v2 objs,-isystem $(NGX_DIR)/$(d))
+NGX_CFLAGS := $(foreach d,src/core src/event src/event/modules src/event/quic src/os/unix src/http src/http/modules src/http/v2 objs,-isystem $(NGX_DIR)/$(d))
 TESTS := $(TEST_SRC:%.c=$(BUILD)/%)
 FUZZ := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)

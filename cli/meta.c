@@ -6,8 +6,35 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/command.h"
+#include "cli/output.h"
 #include "rpc/redact.h"
+#include "util/cleanup.h"
 #include "util/random.h"
+
+int meta_run(const struct options_program *program, int argc, char *const *argv, void *options,
+             meta_work_fn *work, meta_print_fn *print)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    const struct meta_options *meta = options;
+    struct error err = ERROR_INIT;
+    int status;
+    int r = options_parse(program, argc, argv, options, &err);
+
+    if (r != 0) {
+        return options_exit(program, r, &err);
+    }
+    r = work(options, &reply, &err);
+    if (r < 0) {
+        status = command_fail(&err, r);
+    } else if (meta->json) {
+        status = output_json(TAKE(reply));
+    } else {
+        status = print(reply) < 0 ? EXIT_FAILED : EXIT_DONE;
+    }
+    options_done(program, options);
+    return status;
+}
 
 int meta_call(const struct meta_options *o, const ProtobufCServiceDescriptor *service,
               const char *method, const cJSON *in, cJSON **ret, struct error *err)

@@ -36,6 +36,15 @@ struct meta_options {
         .positional_offset = offsetof(type, member.words)                                          \
     }
 
+/*
+ * What such a command does: parse the words into `options` (a struct whose first member is struct
+ * meta_options, all zero), work, and print the reply as JSON or by print(). Exit status.
+ */
+typedef int meta_work_fn(const void *options, cJSON **ret, struct error *err);
+typedef int meta_print_fn(const cJSON *reply);
+int meta_run(const struct options_program *program, int argc, char *const *argv, void *options,
+             meta_work_fn *work, meta_print_fn *print) __attribute__((warn_unused_result));
+
 /* call_json() on a service of skyvol-meta. `in` may be NULL. */
 int meta_call(const struct meta_options *o, const ProtobufCServiceDescriptor *service,
               const char *method, const cJSON *in, cJSON **ret, struct error *err)

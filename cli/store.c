@@ -61,8 +61,9 @@ static int add_credentials(cJSON *request, const char *path, struct error *err)
     return r;
 }
 
-static int add(const struct options *o, cJSON **ret, struct error *err)
+static int add(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = meta_new_request();
     cJSON *store = cJSON_AddObjectToObject(in, "store");
     int r = store != NULL ? 0 : -ENOMEM;
@@ -77,21 +78,24 @@ static int add(const struct options *o, cJSON **ret, struct error *err)
     return r < 0 ? r : meta_call(&o->meta, STORES, "AddStore", in, ret, err);
 }
 
-static int list(const struct options *o, cJSON **ret, struct error *err)
+static int list(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     return meta_call(&o->meta, STORES, "ListStores", NULL, ret, err);
 }
 
-static int show(const struct options *o, cJSON **ret, struct error *err)
+static int show(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
     int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
 
     return r < 0 ? r : meta_call(&o->meta, STORES, "GetStore", in, ret, err);
 }
 
-static int delete (const struct options *o, cJSON **ret, struct error *err)
+static int delete (const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = meta_new_request();
     int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
 
@@ -126,30 +130,6 @@ static int print_stores(const cJSON *reply)
     return r;
 }
 
-static int run(const struct options_program *program, int argc, char *const *argv,
-               int (*work)(const struct options *o, cJSON **ret, struct error *err))
-{
-    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
-    struct options o = {0};
-    struct error err = ERROR_INIT;
-    int status;
-    int r = options_parse(program, argc, argv, &o, &err);
-
-    if (r != 0) {
-        return options_exit(program, r, &err);
-    }
-    r = work(&o, &reply, &err);
-    if (r < 0) {
-        status = command_fail(&err, r);
-    } else if (o.meta.json) {
-        status = output_json(TAKE(reply));
-    } else {
-        status = print_stores(reply) < 0 ? EXIT_FAILED : EXIT_DONE;
-    }
-    options_done(program, &o);
-    return status;
-}
-
 static int run_add(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {
@@ -168,7 +148,7 @@ static int run_add(int argc, char *const *argv)
         struct options, meta, "store add",
         "Add a store: a location (s3:// or dir:///root) with its keys.", "NAME LOCATION", 2, 2);
 
-    return run(&program, argc, argv, add);
+    return meta_run(&program, argc, argv, &(struct options){0}, add, print_stores);
 }
 
 static int run_list(int argc, char *const *argv)
@@ -177,7 +157,7 @@ static int run_list(int argc, char *const *argv)
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "store list", "List the stores.", NULL, 0, 0);
 
-    return run(&program, argc, argv, list);
+    return meta_run(&program, argc, argv, &(struct options){0}, list, print_stores);
 }
 
 static int run_show(int argc, char *const *argv)
@@ -186,7 +166,7 @@ static int run_show(int argc, char *const *argv)
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "store show", "Show a store.", "NAME", 1, 1);
 
-    return run(&program, argc, argv, show);
+    return meta_run(&program, argc, argv, &(struct options){0}, show, print_stores);
 }
 
 static int run_delete(int argc, char *const *argv)
@@ -195,7 +175,7 @@ static int run_delete(int argc, char *const *argv)
     static const struct options_program program = META_PROGRAM(
         struct options, meta, "store delete", "Forget a store that has no volume.", "NAME", 1, 1);
 
-    return run(&program, argc, argv, delete);
+    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_stores);
 }
 
 static const struct command below[] = {

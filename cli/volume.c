@@ -26,8 +26,9 @@ struct options {
 
 #define VOLUMES &skyvol__meta__v1__volumes__descriptor
 
-static int create(const struct options *o, cJSON **ret, struct error *err)
+static int create(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
     int r = in != NULL ? meta_set_text(in, "name", o->meta.words.items[0]) : -ENOMEM;
 
@@ -62,8 +63,9 @@ static int list_page(const struct options *o, cJSON *all, char **token, struct e
     return *token != NULL ? 0 : -ENOMEM;
 }
 
-static int list(const struct options *o, cJSON **ret, struct error *err)
+static int list(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *reply = cJSON_CreateObject();
     AUTOFREE char *token = strdup("");
     cJSON *all = cJSON_AddArrayToObject(reply, "volumes");
@@ -79,8 +81,9 @@ static int list(const struct options *o, cJSON **ret, struct error *err)
     return r;
 }
 
-static int show(const struct options *o, cJSON **ret, struct error *err)
+static int show(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *reply = cJSON_CreateObject();
     cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
@@ -96,8 +99,9 @@ static int show(const struct options *o, cJSON **ret, struct error *err)
     return 0;
 }
 
-static int expand(const struct options *o, cJSON **ret, struct error *err)
+static int expand(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
     CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
@@ -157,8 +161,9 @@ static int delete_until_gone(const struct options *o, const char *id, cJSON **re
     return r;
 }
 
-static int delete (const struct options *o, cJSON **ret, struct error *err)
+static int delete (const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
 
@@ -208,30 +213,6 @@ static int print_volumes(const cJSON *reply)
     return r;
 }
 
-static int run(const struct options_program *program, int argc, char *const *argv,
-               int (*work)(const struct options *o, cJSON **ret, struct error *err))
-{
-    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
-    struct options o = {0};
-    struct error err = ERROR_INIT;
-    int status;
-    int r = options_parse(program, argc, argv, &o, &err);
-
-    if (r != 0) {
-        return options_exit(program, r, &err);
-    }
-    r = work(&o, &reply, &err);
-    if (r < 0) {
-        status = command_fail(&err, r);
-    } else if (o.meta.json) {
-        status = output_json(TAKE(reply));
-    } else {
-        status = print_volumes(reply) < 0 ? EXIT_FAILED : EXIT_DONE;
-    }
-    options_done(program, &o);
-    return status;
-}
-
 #define SIZE                                                                                       \
     OPTION(struct options, size, OPTION_SIZE, "size", "SIZE", NULL,                                \
            "bytes that are needed, such as 10GiB")
@@ -255,7 +236,7 @@ static int run_create(int argc, char *const *argv)
         META_PROGRAM(struct options, meta, "volume create",
                      "Create a volume; the same name again gives the same volume.", "NAME", 1, 1);
 
-    return run(&program, argc, argv, create);
+    return meta_run(&program, argc, argv, &(struct options){0}, create, print_volumes);
 }
 
 static int run_list(int argc, char *const *argv)
@@ -264,7 +245,7 @@ static int run_list(int argc, char *const *argv)
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume list", "List the volumes.", NULL, 0, 0);
 
-    return run(&program, argc, argv, list);
+    return meta_run(&program, argc, argv, &(struct options){0}, list, print_volumes);
 }
 
 static int run_show(int argc, char *const *argv)
@@ -273,7 +254,7 @@ static int run_show(int argc, char *const *argv)
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume show", "Show a volume.", "ID-OR-NAME", 1, 1);
 
-    return run(&program, argc, argv, show);
+    return meta_run(&program, argc, argv, &(struct options){0}, show, print_volumes);
 }
 
 static int run_expand(int argc, char *const *argv)
@@ -282,7 +263,7 @@ static int run_expand(int argc, char *const *argv)
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume expand", "Grow a volume.", "ID-OR-NAME", 1, 1);
 
-    return run(&program, argc, argv, expand);
+    return meta_run(&program, argc, argv, &(struct options){0}, expand, print_volumes);
 }
 
 static int run_delete(int argc, char *const *argv)
@@ -295,7 +276,7 @@ static int run_delete(int argc, char *const *argv)
         META_PROGRAM(struct options, meta, "volume delete",
                      "Delete a volume and all that is in it.", "ID-OR-NAME", 1, 1);
 
-    return run(&program, argc, argv, delete);
+    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_volumes);
 }
 
 static const struct command below[] = {

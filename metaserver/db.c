@@ -11,6 +11,7 @@
 
 #include "util/mutex.h"
 #include "util/random.h"
+#include "util/sql.h"
 
 enum { BUSY_TIMEOUT_MS = 10000, APPLICATION_ID = 0x534b594d /* "SKYM" */, BACKUP_PAGES = 1024 };
 
@@ -38,35 +39,10 @@ static const char *const migrations[DB_VERSION] = {
     "ALTER TABLE volume ADD COLUMN retry_ns INTEGER NOT NULL DEFAULT 0;",
 };
 
-static int errno_of(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return 0;
-    case SQLITE_CONSTRAINT:
-        return -EEXIST;
-    case SQLITE_FULL:
-        return -ENOSPC;
-    case SQLITE_NOMEM:
-        return -ENOMEM;
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_CANTOPEN:
-        return -EACCES;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return -EUCLEAN;
-    default:
-        return -EIO;
-    }
-}
-
-static int execute(struct db *db, const char *sql)
-{
-    return errno_of(sqlite3_exec(db->sqlite, sql, NULL, NULL, NULL));
-}
+static const struct sql_schema schema = {.what = "database",
+                                         .application_id = APPLICATION_ID,
+                                         .version = DB_VERSION,
+                                         .migrations = migrations};
 
 static sqlite3_stmt *prepare(struct db *db, const char *sql)
 {
@@ -90,7 +66,7 @@ static int finish(struct db *db, sqlite3_stmt *s, bool must_change)
     if (code == SQLITE_DONE) {
         return must_change && changed == 0 ? -ENOENT : 0;
     }
-    return errno_of(code);
+    return sql_errno(code);
 }
 
 static const char *column(sqlite3_stmt *s, int index, struct arena *arena)
@@ -98,52 +74,6 @@ static const char *column(sqlite3_stmt *s, int index, struct arena *arena)
     const char *value = (const char *)sqlite3_column_text(s, index);
 
     return arena_strdup(arena, value != NULL ? value : "");
-}
-
-static int read_number(struct db *db, const char *sql, int64_t *ret)
-{
-    sqlite3_stmt *s = prepare(db, sql);
-    int code = s != NULL ? sqlite3_step(s) : SQLITE_ERROR;
-
-    *ret = code == SQLITE_ROW ? sqlite3_column_int64(s, 0) : 0;
-    (void)sqlite3_finalize(s);
-    return errno_of(code);
-}
-
-static int migrate(struct db *db, struct error *err)
-{
-    int64_t version = 0;
-    int64_t application = 0;
-    char sql[96];
-    int ret = execute(db, "BEGIN IMMEDIATE");
-
-    ret = ret == 0 ? read_number(db, "PRAGMA user_version", &version) : ret;
-    ret = ret == 0 ? read_number(db, "PRAGMA application_id", &application) : ret;
-    if (ret == 0 && version != 0 && application != APPLICATION_ID) {
-        ret = error_set(err, -EUCLEAN, "the database is not one of skyvol-meta's");
-    } else if (ret == 0 && version > DB_VERSION) {
-        ret = error_set(err, -EUCLEAN,
-                        "the database has schema %lld, this program knows up to %d: use the newer "
-                        "program or restore an older backup",
-                        (long long)version, DB_VERSION);
-    }
-    for (int64_t i = version; ret == 0 && i < DB_VERSION; i++) {
-        ret = execute(db, migrations[i]);
-    }
-    if (ret == 0 && version < DB_VERSION) {
-        (void)snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; PRAGMA application_id=%d",
-                       DB_VERSION, APPLICATION_ID);
-        ret = execute(db, sql);
-    }
-    ret = ret == 0 ? execute(db, "COMMIT") : ret;
-    if (ret != 0) {
-        if (err != NULL && err->code == 0) {
-            (void)error_set(err, ret, "cannot prepare the database: %s",
-                            sqlite3_errmsg(db->sqlite));
-        }
-        (void)execute(db, "ROLLBACK");
-    }
-    return ret;
 }
 
 static int read_incarnation(struct db *db)
@@ -178,19 +108,19 @@ int db_open(const char *path, struct db **ret, struct error *err)
         return error_set(err, -ENOMEM, "out of memory");
     }
     mutex_init(&db->lock);
-    r = errno_of(sqlite3_open_v2(
+    r = sql_errno(sqlite3_open_v2(
         path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
     if (r == 0) {
         (void)sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
         (void)chmod(path, 0600);
-        r = execute(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                        "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON");
+        r = sql_execute(db->sqlite, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                                    "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON");
     }
     if (r != 0) {
         return error_set(err, r, "cannot open the database %s: %s", path,
                          sqlite3_errmsg(db->sqlite));
     }
-    r = migrate(db, err);
+    r = sql_migrate(db->sqlite, &schema, err);
     if (r == 0) {
         r = read_incarnation(db);
     }
@@ -279,7 +209,7 @@ int db_store_get(struct db *db, const char *name, struct arena *arena, struct db
         code = sqlite3_step(s);
         r = code == SQLITE_ROW    ? read_store(s, arena, ret)
             : code == SQLITE_DONE ? -ENOENT
-                                  : errno_of(code);
+                                  : sql_errno(code);
         (void)sqlite3_finalize(s);
     }
     mutex_unlock(&db->lock);
@@ -303,7 +233,7 @@ int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, siz
     mutex_unlock(&db->lock);
     *ret = stores;
     *ret_len = count;
-    return r != 0 ? r : errno_of(code);
+    return r != 0 ? r : sql_errno(code);
 }
 
 int db_store_delete(struct db *db, const char *name)
@@ -400,7 +330,7 @@ static int get_volume(struct db *db, const char *sql, const char *key, struct ar
         code = sqlite3_step(s);
         r = code == SQLITE_ROW    ? read_volume(s, arena, ret)
             : code == SQLITE_DONE ? -ENOENT
-                                  : errno_of(code);
+                                  : sql_errno(code);
         (void)sqlite3_finalize(s);
     }
     mutex_unlock(&db->lock);
@@ -522,7 +452,7 @@ int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)
     }
     (void)sqlite3_finalize(s);
     mutex_unlock(&db->lock);
-    return r != 0 ? r : errno_of(code);
+    return r != 0 ? r : sql_errno(code);
 }
 
 int db_backup(struct db *db, const char *file, uint64_t *ret_bytes)
@@ -549,7 +479,7 @@ int db_backup(struct db *db, const char *file, uint64_t *ret_bytes)
     (void)sqlite3_close(target);
     if (code != SQLITE_OK || stat(file, &st) != 0) {
         (void)unlink(file);
-        return code != SQLITE_OK ? errno_of(code) : -errno;
+        return code != SQLITE_OK ? sql_errno(code) : -errno;
     }
     *ret_bytes = (uint64_t)st.st_size;
     return 0;

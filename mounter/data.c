@@ -89,7 +89,7 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
     uint32_t from = (uint32_t)(offset % STATE_BLOCK_SIZE);
     struct block_ref *ref = find_block(node, index);
     struct block_rec rec = {.inode = node->ino, .index = index};
-    uint32_t block;
+    uint32_t block = UINT32_MAX;
     int ret;
 
     if (ref != NULL) {

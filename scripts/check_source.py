@@ -42,7 +42,7 @@ FOREIGN_HOME = {
     r"curl/": {"lib/http"},
     r"fuse_lowlevel\.h|fuse3/|fuse\.h": {"mounter", "csi/holder", "tests/unit/mounter"},
     r"ngx_": {"s3proxy/module"},
-    r"sqlite3\.h": {"lib/objstore", "metaserver"},
+    r"sqlite3\.h": {"lib/util", "lib/objstore", "metaserver"},
     r"expat\.h": {"lib/s3"},
     r"microhttpd\.h": {"lib/util"},
 }

@@ -6,29 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mount/json_text.h"
 #include "util/cleanup.h"
-
-static void add_string(struct buf *out, const char *text)
-{
-    cJSON *string = cJSON_CreateString(text);
-    char *printed = string != NULL ? cJSON_PrintUnformatted(string) : NULL;
-
-    if (printed == NULL) {
-        out->error = out->error == 0 ? -ENOMEM : out->error;
-    } else {
-        buf_addstr(out, printed);
-        explicit_bzero(printed, strlen(printed));
-        explicit_bzero(string->valuestring, strlen(string->valuestring));
-    }
-    cJSON_free(printed);
-    cJSON_Delete(string);
-}
 
 static void add_member(struct buf *out, const char *name, const char *value)
 {
     if (value != NULL) {
         buf_addf(out, "%s\"%s\":", buf_len(out) > 1 ? "," : "", name);
-        add_string(out, value);
+        json_add_text(out, value);
     }
 }
 

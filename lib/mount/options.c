@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "mount/json_text.h"
 #include "mount/options_table.h"
 #include "util/cleanup.h"
 #include "util/slice.h"
@@ -651,20 +652,6 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static void add_json_string(struct buf *out, const char *text)
-{
-    cJSON *string = cJSON_CreateString(text);
-    char *printed = string != NULL ? cJSON_PrintUnformatted(string) : NULL;
-
-    if (printed == NULL) {
-        out->error = out->error == 0 ? -ENOMEM : out->error;
-    } else {
-        buf_addstr(out, printed);
-    }
-    cJSON_free(printed);
-    cJSON_Delete(string);
-}
-
 void mount_options_json(const struct mount_options *o, struct buf *out)
 {
     struct mount_option sorted[MOUNT_OPTIONS_MAX];
@@ -674,9 +661,9 @@ void mount_options_json(const struct mount_options *o, struct buf *out)
     buf_addstr(out, "{");
     for (size_t i = 0; i < o->count; i++) {
         buf_addstr(out, i > 0 ? "," : "");
-        add_json_string(out, sorted[i].name);
+        json_add_text(out, sorted[i].name);
         buf_addstr(out, ":");
-        add_json_string(out, sorted[i].value);
+        json_add_text(out, sorted[i].value);
     }
     buf_addstr(out, "}");
 }

@@ -7,11 +7,10 @@
 #include <string.h>
 
 #include "objstore/dir_index_internal.h"
+#include "util/sql.h"
 
 enum { BUSY_TIMEOUT_MS = 30000, APPLICATION_ID = 0x534b5956 /* "SKYV" */ };
 
-/* Each migration brings the schema from version i to i + 1; they are never changed, only added to.
- */
 static const char *const migrations[DIR_INDEX_VERSION] = {
     "CREATE TABLE bucket(id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,"
     " created_ns INTEGER NOT NULL);"
@@ -38,6 +37,11 @@ static const char *const migrations[DIR_INDEX_VERSION] = {
     "CREATE TRIGGER part_replaced AFTER UPDATE ON part WHEN OLD.file IS NOT NULL"
     " AND OLD.file IS NOT NEW.file BEGIN INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;",
 };
+
+static const struct sql_schema schema = {.what = "index",
+                                         .application_id = APPLICATION_ID,
+                                         .version = DIR_INDEX_VERSION,
+                                         .migrations = migrations};
 
 #define OBJECT_COLUMNS "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts"
 
@@ -85,31 +89,6 @@ static const char *const sql_text[SQL_COUNT] = {
                      " EXISTS(SELECT 1 FROM garbage WHERE file = ?1)",
 };
 
-int dir_index_errno(int code)
-{
-    switch (code & 0xff) {
-    case SQLITE_OK:
-    case SQLITE_ROW:
-    case SQLITE_DONE:
-        return 0;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return -EBUSY;
-    case SQLITE_FULL:
-        return -ENOSPC;
-    case SQLITE_NOMEM:
-        return -ENOMEM;
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-        return -EACCES;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return -EUCLEAN;
-    default:
-        return -EIO;
-    }
-}
-
 sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which)
 {
     sqlite3_stmt **slot = &index->statements[which];
@@ -129,7 +108,7 @@ int dir_index_run(struct dir_index *index, enum dir_sql which)
     int code = sqlite3_step(statement);
 
     (void)sqlite3_reset(statement);
-    return dir_index_errno(code);
+    return sql_errno(code);
 }
 
 static int run_plain(struct dir_index *index, enum dir_sql which)
@@ -169,57 +148,6 @@ const char *dir_index_error(const struct dir_index *index)
     return sqlite3_errmsg(index->db);
 }
 
-static int read_pragma(struct dir_index *index, const char *sql, int *ret)
-{
-    sqlite3_stmt *statement = NULL;
-    int code = sqlite3_prepare_v2(index->db, sql, -1, &statement, NULL);
-
-    if (code == SQLITE_OK) {
-        code = sqlite3_step(statement);
-        *ret = sqlite3_column_int(statement, 0);
-    }
-    (void)sqlite3_finalize(statement);
-    return dir_index_errno(code);
-}
-
-static int execute(struct dir_index *index, const char *sql)
-{
-    return dir_index_errno(sqlite3_exec(index->db, sql, NULL, NULL, NULL));
-}
-
-static int migrate(struct dir_index *index, struct error *err)
-{
-    int version = 0;
-    int application = 0;
-    char pragma[80];
-    int ret = run_plain(index, SQL_BEGIN); /* two processes may open a new store at once */
-
-    ret = ret == 0 ? read_pragma(index, "PRAGMA user_version", &version) : ret;
-    ret = ret == 0 ? read_pragma(index, "PRAGMA application_id", &application) : ret;
-    if (ret == 0 && version != 0 && application != APPLICATION_ID) {
-        ret = error_set(err, -EUCLEAN, "the index is not one of Skyvol's");
-    } else if (ret == 0 && version > DIR_INDEX_VERSION) {
-        ret = error_set(err, -EUCLEAN, "the index has format %d, this program knows up to %d",
-                        version, DIR_INDEX_VERSION);
-    }
-    for (int i = version; ret == 0 && i < DIR_INDEX_VERSION; i++) {
-        ret = execute(index, migrations[i]);
-    }
-    if (ret == 0 && version < DIR_INDEX_VERSION) {
-        (void)snprintf(pragma, sizeof(pragma), "PRAGMA user_version=%d; PRAGMA application_id=%d",
-                       DIR_INDEX_VERSION, APPLICATION_ID);
-        ret = execute(index, pragma);
-    }
-    if (ret == 0) {
-        return run_plain(index, SQL_COMMIT);
-    }
-    if (err != NULL && err->code == 0) {
-        (void)error_set(err, ret, "cannot prepare the index: %s", sqlite3_errmsg(index->db));
-    }
-    dir_index_rollback(index);
-    return ret;
-}
-
 int dir_index_open(const char *path, bool durable, struct dir_index **ret, struct error *err)
 {
     CLEANUP(dir_index_close_p) struct dir_index *index = calloc(1, sizeof(*index));
@@ -228,19 +156,21 @@ int dir_index_open(const char *path, bool durable, struct dir_index **ret, struc
     if (index == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }
-    r = dir_index_errno(sqlite3_open_v2(
+    r = sql_errno(sqlite3_open_v2(
         path, &index->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
     if (r != 0) {
         return error_set(err, r, "cannot open the index %s: %s", path, sqlite3_errmsg(index->db));
     }
     (void)sqlite3_busy_timeout(index->db, BUSY_TIMEOUT_MS);
-    r = execute(index, "PRAGMA journal_mode=WAL; PRAGMA cache_size=-8192;"
-                       "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF");
-    r = r == 0 ? execute(index, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF") : r;
+    r = sql_execute(index->db, "PRAGMA journal_mode=WAL; PRAGMA cache_size=-8192;"
+                               "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF");
+    r = r == 0
+            ? sql_execute(index->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF")
+            : r;
     if (r != 0) {
         return error_set(err, r, "cannot use the index %s: %s", path, sqlite3_errmsg(index->db));
     }
-    r = migrate(index, err);
+    r = sql_migrate(index->db, &schema, err);
     if (r == 0) {
         *ret = TAKE(index);
     }
@@ -304,7 +234,7 @@ int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
         *ret_id = sqlite3_column_int64(s, 0);
     }
     (void)sqlite3_reset(s);
-    return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : dir_index_errno(code);
+    return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);
 }
 
 int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)
@@ -339,7 +269,7 @@ int dir_index_bucket_delete(struct dir_index *index, const char *name)
     used = ret == SQLITE_ROW && sqlite3_column_int(s, 0) != 0;
     (void)sqlite3_reset(s);
     if (ret != SQLITE_ROW || used) {
-        return used ? -ENOTEMPTY : dir_index_errno(ret);
+        return used ? -ENOTEMPTY : sql_errno(ret);
     }
     s = dir_index_statement(index, SQL_BUCKET_DELETE);
     if (s == NULL) {
@@ -382,7 +312,7 @@ int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
         *ret = list;
         *ret_len = count;
     }
-    return dir_index_errno(code);
+    return sql_errno(code);
 }
 
 int dir_index_garbage(struct dir_index *index, uint32_t max, struct arena *arena, const char ***ret,
@@ -403,7 +333,7 @@ int dir_index_garbage(struct dir_index *index, uint32_t max, struct arena *arena
     (void)sqlite3_reset(s);
     *ret = files;
     *ret_len = count;
-    return dir_index_errno(code);
+    return sql_errno(code);
 }
 
 int dir_index_garbage_forget(struct dir_index *index, const char *file)
@@ -429,5 +359,5 @@ int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
     code = sqlite3_step(s);
     *ret = sqlite3_column_int(s, 0) != 0;
     (void)sqlite3_reset(s);
-    return dir_index_errno(code);
+    return sql_errno(code);
 }

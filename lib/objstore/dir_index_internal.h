@@ -48,7 +48,6 @@ sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which);
 
 /* Step to the end; errno value of SQLite's answer. Resets the statement. */
 int dir_index_run(struct dir_index *index, enum dir_sql which);
-int dir_index_errno(int sqlite_code);
 
 void dir_bind_text(sqlite3_stmt *statement, int column, const char *text);
 /* Keys are blobs, so that their order is that of bytes. */

@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "objstore/dir_index_internal.h"
+#include "util/sql.h"
 
 /* One table for both directions. */
 static const struct meta_field {
@@ -151,7 +152,7 @@ int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, stru
     code = sqlite3_step(s);
     r = code == SQLITE_ROW    ? read_object(s, 0, arena, ret)
         : code == SQLITE_DONE ? -ENOENT
-                              : dir_index_errno(code);
+                              : sql_errno(code);
     (void)sqlite3_reset(s);
     return r;
 }
@@ -177,7 +178,7 @@ static int check_conditions(struct dir_index *index, int64_t bucket, const char 
     dir_copy_fixed(etag, sizeof(etag), s, 0);
     (void)sqlite3_reset(s);
     if (!exists && code != SQLITE_DONE) {
-        return dir_index_errno(code);
+        return sql_errno(code);
     }
     if (conditions->if_match != NULL) {
         if (!exists) {
@@ -356,7 +357,7 @@ static int list_rows(struct list_cursor *c, struct arena *arena, struct dir_list
             return r;
         }
     }
-    return dir_index_errno(code);
+    return sql_errno(code);
 }
 
 int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_list *list,
@@ -421,7 +422,7 @@ int dir_index_upload_get(struct dir_index *index, int64_t bucket, const char *ke
     memset(ret, 0, sizeof(*ret));
     bind_upload(s, bucket, key, id);
     code = sqlite3_step(s);
-    r = code == SQLITE_DONE ? -ENOENT : dir_index_errno(code);
+    r = code == SQLITE_DONE ? -ENOENT : sql_errno(code);
     if (code == SQLITE_ROW) {
         ret->started_ns = sqlite3_column_int64(s, 0);
         ret->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, 2);
@@ -479,7 +480,7 @@ int dir_index_part_list(struct dir_index *index, const char *id, struct arena *a
         page->count++;
     }
     (void)sqlite3_reset(s);
-    return dir_index_errno(code);
+    return sql_errno(code);
 }
 
 int dir_index_upload_end(struct dir_index *index, int64_t bucket, const char *key, const char *id)
@@ -539,5 +540,5 @@ int dir_index_upload_list(struct dir_index *index, int64_t bucket, struct arena 
         page->count++;
     }
     (void)sqlite3_reset(s);
-    return dir_index_errno(code);
+    return sql_errno(code);
 }

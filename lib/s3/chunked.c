@@ -57,22 +57,10 @@ static int fail(struct s3_chunked *decoder, struct s3_fault *fault, enum s3_code
     return s3_fault_set(fault, code, "%s", text);
 }
 
-static struct slice trim(struct slice s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 int s3_chunked_new(const struct s3_chunked_config *config, struct s3_chunked **ret,
                    struct s3_fault *fault)
 {
-    struct slice trailer = trim(config->trailer);
+    struct slice trailer = slice_trim(config->trailer);
     enum s3_checksum_kind kind = s3_checksum_from_header(trailer);
     struct s3_chunked *decoder;
 
@@ -247,8 +235,8 @@ static int trailer_line(struct s3_chunked *decoder, struct slice line, struct s3
     if (colon == NULL || ++decoder->trailer_lines > TRAILER_LINES_MAX || decoder->trailer_signed) {
         return fail(decoder, fault, S3_MALFORMED_TRAILER, "");
     }
-    name = trim((struct slice){line.data, (size_t)(colon - line.data)});
-    value = trim((struct slice){colon + 1, line.len - (size_t)(colon - line.data) - 1});
+    name = slice_trim((struct slice){line.data, (size_t)(colon - line.data)});
+    value = slice_trim((struct slice){colon + 1, line.len - (size_t)(colon - line.data) - 1});
     if (slice_eq_str(name, "x-amz-trailer-signature")) {
         return trailer_signature(decoder, value, fault);
     }

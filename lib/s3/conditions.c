@@ -235,28 +235,16 @@ static bool take_u64(struct slice *s, uint64_t *ret)
     return true;
 }
 
-static struct slice trim(struct slice s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 struct s3_range s3_range_parse(struct slice header)
 {
     const struct s3_range none = {.kind = S3_RANGE_NONE};
     struct s3_range range = {.kind = S3_RANGE_FROM, .last = UINT64_MAX};
-    struct slice s = trim(header);
+    struct slice s = slice_trim(header);
 
     if (!take(&s, "bytes=")) {
         return none;
     }
-    s = trim(s);
+    s = slice_trim(s);
     if (take(&s, "-")) {
         range.kind = S3_RANGE_SUFFIX;
         return take_u64(&s, &range.last) && s.len == 0 ? range : none;
@@ -314,7 +302,7 @@ int s3_copy_range_parse(struct slice header, uint64_t *ret_first, uint64_t *ret_
 /* Cut the next element of a comma-separated list of ETags; quotes may hold commas. */
 static struct slice next_etag(struct slice *list)
 {
-    struct slice item = trim(*list);
+    struct slice item = slice_trim(*list);
     size_t i = 0;
     bool quoted = false;
 
@@ -323,7 +311,7 @@ static struct slice next_etag(struct slice *list)
     }
     *list = i < item.len ? (struct slice){item.data + i + 1, item.len - i - 1}
                          : (struct slice){NULL, 0};
-    item = trim((struct slice){item.data, i});
+    item = slice_trim((struct slice){item.data, i});
     if (item.len > 2 && item.data[0] == 'W' && item.data[1] == '/') {
         item = (struct slice){item.data + 2, item.len - 2};
     }
@@ -335,7 +323,7 @@ static struct slice next_etag(struct slice *list)
 
 bool s3_etag_matches(struct slice header, const char *etag)
 {
-    if (slice_eq_str(trim(header), "*")) {
+    if (slice_eq_str(slice_trim(header), "*")) {
         return true;
     }
     while (header.len > 0) {
@@ -350,7 +338,7 @@ int s3_etag_single(struct slice header, struct slice *ret)
 {
     struct slice first = next_etag(&header);
 
-    if (first.len == 0 || trim(header).len > 0) {
+    if (first.len == 0 || slice_trim(header).len > 0) {
         return -EINVAL;
     }
     *ret = first;

@@ -18,18 +18,6 @@ static bool name_is(struct slice name, const char *other)
     return name.len == strlen(other) && strncasecmp(name.data, other, name.len) == 0;
 }
 
-static struct slice trim(struct slice s)
-{
-    while (s.len > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
-        s.data++;
-        s.len--;
-    }
-    while (s.len > 0 && (s.data[s.len - 1] == ' ' || s.data[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 static size_t count_headers(const struct s3_message *message, const char *name)
 {
     size_t count = 0;
@@ -153,7 +141,7 @@ static int parse_payload(struct slice value, struct s3_auth *auth, struct s3_fau
                                             S3_PAYLOAD_STREAMING_TRAILER,
                                             S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER};
 
-    value = trim(value);
+    value = slice_trim(value);
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (slice_eq_str(value, s3_payload_name(words[i]))) {
             auth->payload = words[i];
@@ -185,7 +173,7 @@ static bool find_field(struct slice fields, const char *name, struct slice *ret)
     while (fields.len > 0) {
         const char *comma = memchr(fields.data, ',', fields.len);
         size_t len = comma != NULL ? (size_t)(comma - fields.data) : fields.len;
-        struct slice field = trim((struct slice){fields.data, len});
+        struct slice field = slice_trim((struct slice){fields.data, len});
 
         if (field.len > name_len && memcmp(field.data, name, name_len) == 0 &&
             field.data[name_len] == '=') {
@@ -201,8 +189,8 @@ static bool find_field(struct slice fields, const char *name, struct slice *ret)
 static int parse_time(const struct s3_message *message, const struct s3_auth_rules *rules,
                       struct s3_auth *auth, struct s3_fault *fault)
 {
-    struct slice amz = trim(s3_message_header(message, "x-amz-date"));
-    struct slice date = trim(s3_message_header(message, "date"));
+    struct slice amz = slice_trim(s3_message_header(message, "x-amz-date"));
+    struct slice date = slice_trim(s3_message_header(message, "date"));
     int error = amz.data != NULL ? s3_timestamp_parse(amz, &auth->time_s)
                                  : s3_http_date_parse(date, &auth->time_s);
 
@@ -249,7 +237,7 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
                              struct s3_auth *auth, struct s3_fault *fault)
 {
     const enum s3_code malformed = S3_AUTHORIZATION_HEADER_MALFORMED;
-    struct slice value = trim(s3_message_header(message, "authorization"));
+    struct slice value = slice_trim(s3_message_header(message, "authorization"));
     struct slice hash = s3_message_header(message, "x-amz-content-sha256");
     struct slice credential;
     struct slice names;
@@ -281,7 +269,7 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
         return s3_fault_set(fault, S3_INVALID_REQUEST,
                             "Missing required header for this request: x-amz-content-sha256");
     }
-    if (!copy(trim(s3_message_header(message, "x-amz-security-token")), auth->session_token,
+    if (!copy(slice_trim(s3_message_header(message, "x-amz-security-token")), auth->session_token,
               sizeof(auth->session_token))) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sql.h - what our SQLite databases have in common: error codes and a schema that has a version.
+ *
+ * As thread-safe as the handle: ours are opened with NOMUTEX, so one thread at a time.
+ */
+#ifndef UTIL_SQL_H
+#define UTIL_SQL_H
+
+#include <sqlite3.h>
+
+#include "util/error.h"
+
+struct sql_schema {
+    const char *what;   /* for messages: "database" */
+    int application_id; /* PRAGMA application_id: tells our files from others */
+    int version;        /* how many migrations there are */
+    /* Each brings the schema from version i to i + 1; they are never changed, only added to. */
+    const char *const *migrations;
+};
+
+/* 0 for OK, ROW and DONE; -EBUSY, -EEXIST (constraint), -ENOSPC, -ENOMEM, -EACCES, -EUCLEAN, -EIO.
+ */
+int sql_errno(int sqlite_code);
+
+/* Statements without parameters or results. */
+int sql_execute(sqlite3 *db, const char *sql) __attribute__((warn_unused_result));
+
+/*
+ * Bring the schema up to date, all or nothing; several processes may try at once. -EUCLEAN: the
+ * file is another program's, or newer than we are.
+ */
+int sql_migrate(sqlite3 *db, const struct sql_schema *schema, struct error *err)
+    __attribute__((warn_unused_result));
+
+#endif
