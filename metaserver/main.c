@@ -86,6 +86,7 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
         .tls = config->cert_file != NULL ? &tls : NULL,
         .pools = pools,
         .pool_count = 1,
+        .metrics = meta->metrics,
     };
     struct rpc_server *server = NULL;
     struct signals *signals = NULL;
@@ -95,7 +96,9 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
     ret = ret == 0 ? meta_serve(meta, server, err) : ret;
     ret = ret == 0 ? rpc_server_start(server, err) : ret;
     if (ret == 0 && config->status != NULL) {
-        ret = status_new(&(struct status_config){.address = config->status}, &status, err);
+        ret =
+            status_new(&(struct status_config){.address = config->status, .metrics = meta->metrics},
+                       &status, err);
     }
     ret = ret == 0
               ? signals_new(&(struct signals_config){.reload = reload, .context = meta}, &signals)
@@ -128,6 +131,7 @@ int main(int argc, char **argv)
     meta.cluster = config.cluster;
     meta.create_timeout_ms = config.create_timeout_ms;
     ret = redact();
+    ret = ret == 0 ? metrics_new(&meta.metrics) : ret;
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
@@ -140,6 +144,7 @@ int main(int argc, char **argv)
     }
     seal_close(meta.seal);
     db_close(meta.db);
+    metrics_free(meta.metrics);
     options_done(&program, &config);
     return ret != 0 ? 1 : 0;
 }

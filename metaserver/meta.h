@@ -37,7 +37,8 @@ struct open_store {
 struct meta {
     struct db *db;
     struct seal *seal;
-    const char *cluster; /* of markers: who we are among several */
+    const char *cluster;     /* of markers: who we are among several */
+    struct metrics *metrics; /* NULL: nothing is counted */
     struct mutex lock;
     struct cond changed; /* something to reap, something reaped, or the end */
     struct open_store stores[META_STORES_MAX];

@@ -98,6 +98,7 @@ static int open_one(struct meta *meta, const char *name, struct objstore **ret, 
             .credentials = {credentials.access_key, credentials.secret_key,
                             credentials.session_token},
             .virtual_host_style = row.virtual_host_style,
+            .metrics = meta->metrics,
         };
         r = volume_open_store(&config, ret, err);
     }

@@ -4,8 +4,9 @@
  *
  * A backend embeds `struct objstore`, points it to a constant table, and gets back to its own
  * structure with container_of(). objstore.c has checked the arguments before submit() is called.
- * A wrapper (retry, faults) owns an inner store and passes requests on: it submits a
+ * A wrapper (retry, faults, measured) owns an inner store and passes requests on: it submits a
  * request of its own, copied from the caller's, so that request->store_private is never shared.
+ * cancel() and resume() never call done() themselves: a wrapper's done() waits for those that run.
  */
 #ifndef OBJSTORE_OBJSTORE_BACKEND_H
 #define OBJSTORE_OBJSTORE_BACKEND_H

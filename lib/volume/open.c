@@ -10,6 +10,7 @@
 
 #include "objstore/dir.h"
 #include "objstore/faults.h"
+#include "objstore/measured.h"
 #include "objstore/objstore_call.h"
 #include "objstore/retry.h"
 #include "objstore/s3.h"
@@ -171,7 +172,13 @@ static int open_chain(const struct volume_open_config *config, const struct loca
             return r;
         }
     }
-    r = objstore_retry_new(store, &retry, ret);
+    r = objstore_retry_new(store, &retry, &store);
+    if (r == 0 && config->metrics != NULL) {
+        r = objstore_measured_new(store, config->metrics, &store);
+    }
+    if (r == 0) {
+        *ret = store;
+    }
     return r != 0 ? error_set(err, r, "out of memory") : 0;
 }
 

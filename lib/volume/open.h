@@ -3,12 +3,13 @@
  * open.h - from the words of an operator or a Secret to an open volume.
  *
  * The one place where a location such as "s3://bucket/prefix", "dir:///srv/store/bucket/prefix" or
- * "mem://bucket", an endpoint, a region and credentials become a store with its retry and
- * fault-injection wrappers, and then a volume.
+ * "mem://bucket", an endpoint, a region and credentials become a store with its retry,
+ * fault-injection and metrics wrappers, and then a volume.
  */
 #ifndef VOLUME_OPEN_H
 #define VOLUME_OPEN_H
 
+#include "util/metrics.h"
 #include "volume/volume.h"
 
 struct volume_credentials {
@@ -34,6 +35,7 @@ struct volume_open_config {
     uint32_t max_connections;    /* 0: 64 */
     uint32_t request_timeout_ms; /* 0: 60000 */
     const char *faults;          /* fault-injection rules for tests; NULL: none */
+    struct metrics *metrics;     /* objstore_* are counted there; NULL: not */
 };
 
 int volume_open(const struct volume_open_config *config, struct volume **ret, struct error *err)

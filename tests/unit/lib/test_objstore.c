@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "objstore/dir.h"
+#include "objstore/measured.h"
 #include "objstore/objstore_call.h"
 #include "objstore_process.h"
 #include "objstore_suite.h"
@@ -26,7 +27,7 @@ static struct objstore *open_dir_store(const char *root)
     return store;
 }
 
-static int run_memory(void)
+static int run_memory(struct metrics *metrics)
 {
     struct objstore *store;
     struct error err = ERROR_INIT;
@@ -36,8 +37,20 @@ static int run_memory(void)
         print_error("%s\n", err.text);
         return 1;
     }
-    failed = objstore_suite_run("memory", store, store);
+    if (metrics != NULL && objstore_measured_new(store, metrics, &store) != 0) {
+        return 1;
+    }
+    failed = objstore_suite_run(metrics != NULL ? "memory, measured" : "memory", store, store);
     objstore_free(store);
+    return failed;
+}
+
+static int run_measured(void)
+{
+    struct metrics *metrics = NULL;
+    int failed = metrics_new(&metrics) == 0 ? run_memory(metrics) : 1;
+
+    metrics_free(metrics);
     return failed;
 }
 
@@ -86,6 +99,7 @@ int main(void)
 
     failed += run_directory(true); /* forks: first */
     failed += run_directory(false);
-    failed += run_memory();
+    failed += run_memory(NULL);
+    failed += run_measured();
     return failed;
 }
