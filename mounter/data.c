@@ -109,7 +109,7 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
             return block == UINT32_MAX ? -EAGAIN : -ENOMEM;
         }
     }
-    memcpy(state_block_data(fs->state, block) + from, data, len); /* before it counts */
+    state_block_write(fs->state, block, from, data, (uint32_t)len); /* before it counts */
     state_set(fs->state, state_block(fs->state, block), &rec, sizeof(rec));
     state_commit(fs->state);
     ref->seq++;
@@ -337,6 +337,19 @@ int data_adopt(struct fs *fs)
 
         if (node != NULL && add_ref(node, rec->index, block) == NULL) {
             return -ENOMEM;
+        }
+        if (node == NULL && rec->inode != 0) {
+            state_begin(fs->state);
+            state_block_release(fs->state, block);
+            state_commit(fs->state);
+        }
+    }
+    /* Of a write that was cut off, before it comes again: nothing counts beyond the size. */
+    for (uint32_t ino = STATE_ROOT + 1; ino < fs->nodes_len; ino++) {
+        struct node *node = fs_node(fs, ino);
+
+        if (node != NULL && node->blocks != NULL) {
+            data_truncate(fs, node, fs_rec(fs, node)->size);
         }
     }
     return 0;

@@ -253,6 +253,7 @@ void fs_node_put(struct fs *fs, struct node *node)
         return; /* the flusher publishes it, and puts it again */
     }
     fs_node_unname(fs, node);
+    publish_upload_forget(fs, node);
     data_drop(fs, node);
     reader_forget(fs, node->ino);
     state_begin(fs->state);
@@ -577,10 +578,18 @@ static void *flusher_main(void *arg)
 {
     struct fs *fs = arg;
     unsigned ticks = 0;
+    uint64_t told = 0;
 
     mutex_lock(&fs->lock);
     while (!fs->ending) {
         cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+        if (fs->lost > told) {
+            told = fs->lost;
+            mutex_unlock(&fs->lock);
+            log_error("bytes of files could not be kept: nothing of these files is published",
+                      "files", log_num((long long)told), NULL);
+            mutex_lock(&fs->lock);
+        }
         claim_expire(fs);
         if (!fs->ending && ++ticks % 5 == 0) {
             mutex_unlock(&fs->lock);
@@ -616,6 +625,7 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
     }
     ret = ret == 0 ? data_adopt(fs) : ret;
     claim_adopt(fs);
+    lost_adopt(fs);
     return ret;
 }
 

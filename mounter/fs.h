@@ -8,6 +8,8 @@
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
+ *   stream.c      parts of a new file, sent while it is written
+ *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
  *   rename.c      moving files and directories
@@ -115,6 +117,7 @@ struct fs {
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
+    uint64_t lost;             /* files whose bytes could not be kept, so far */
     uint64_t remote_bytes;     /* used by the volume, as far as known: for statfs */
     bool ending;
     pthread_t flusher;
@@ -216,6 +219,7 @@ struct op {
     uint32_t flags, mode, uid, gid, rdev;
     int to_set;
     uint64_t offset, size;
+    bool writepage; /* a WRITE of the kernel's own: no program sees its error */
     struct stat stat;
     const void *data;
     int error; /* positive, for the kernel */
@@ -337,12 +341,35 @@ int publish_settle(struct fs *fs, uint32_t ino) __attribute__((warn_unused_resul
 void publish_settled(struct fs *fs, struct inode_rec *rec) REQUIRES(&fs->lock);
 /* Publish later, in a task. */
 void publish_soon(struct fs *fs, uint32_t ino);
+enum { PUBLISH_SMALL_PARTS = 2000 }; /* the first parts are of 8 MiB: 16 GB */
+/* For whoever has the claim, or counts in node->streaming. *ret: index + 1. Waits. */
+int publish_upload_start(struct fs *fs, struct node *node, const char *key,
+                         const struct objstore_meta *meta, uint32_t *ret)
+    __attribute__((warn_unused_result));
 /* Upload the parts that are full, while the file is being written. */
 void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
 int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
+
+/* ---- lost.c ---- */
+/*
+ * Bytes that a program was told are written, or that the kernel has written for it, could not be
+ * kept: in memory that outlives us (damaged or missing at a takeover), on the way from the kernel
+ * (a request half read when we died, a page of a mapped file that found no room), or in the store
+ * (parts sent ahead whose upload is gone). Nothing of the file is published from then on; every
+ * read, write, flush, fsync and change of it is EIO until the last close; then the file is again
+ * what the store has. A write(2) that fails with an error keeps its file: who wrote knows.
+ */
+void lost_mark(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+bool lost_is(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* Nobody has it open (any more): forget what is left. The node may be gone afterwards. */
+void lost_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* At a takeover. */
+void lost_adopt(struct fs *fs) REQUIRES(&fs->lock);
+/* A WRITE to the inode was half read when the predecessor died; the kernel has answered EIO. */
+void lost_torn(void *userdata, uint64_t ino);
 
 /* ---- claim.c ---- */
 /*

@@ -282,8 +282,7 @@ static int setattr_prepare(struct op *op)
         node != NULL && fs_rec(fs, node)->upload != 0 && (op->to_set & FUSE_SET_ATTR_SIZE) != 0;
     if (node == NULL) {
         ret = -ESTALE;
-    } else if ((op->to_set & FUSE_SET_ATTR_SIZE) != 0 &&
-               (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
+    } else if (lost_is(fs, node)) {
         ret = -EIO;
     }
     mutex_unlock(&fs->lock);
@@ -421,8 +420,8 @@ static int change_xattr(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     uint32_t before;
     int ret;
 
-    if (rec == NULL) {
-        return -ESTALE;
+    if (rec == NULL || lost_is(fs, node)) {
+        return rec == NULL ? -ESTALE : -EIO;
     }
     before = rec->xattr;
     state_text_get(fs->state, before, &old);

@@ -131,7 +131,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 struct extent {
     uint64_t size, base;
-    bool upload, covered;
+    bool upload, covered, lost;
 };
 
 static int look(struct op *op, struct extent *ret)
@@ -148,12 +148,13 @@ static int look(struct op *op, struct extent *ret)
         ret->size = rec->size;
         ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
         ret->upload = rec->upload != 0;
+        ret->lost = lost_is(fs, node);
         len = op->offset < rec->size ? rec->size - op->offset : 0;
         len = len < op->size ? len : op->size;
         ret->covered = data_covers(fs, node, op->offset, len);
     }
     mutex_unlock(&fs->lock);
-    return rec == NULL ? -ESTALE : 0;
+    return rec == NULL ? -ESTALE : ret->lost ? -EIO : 0;
 }
 
 static int read_bytes(struct op *op, const struct extent *e, char *buffer, size_t len)
@@ -244,6 +245,7 @@ static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     }
     ret = data_write(fs, node, op->offset, op->data, (size_t)op->size);
     if (ret != 0) {
+        data_truncate(fs, node, rec->size); /* of the part that was done */
         return ret;
     }
     memcpy(op->reply, &out, sizeof(out));
@@ -319,6 +321,23 @@ static int make_space(struct fs *fs, uint64_t ino)
     return ret == -ESTALE ? 0 : ret;
 }
 
+/* Nobody but fsync() hears of a page that the kernel wrote in vain, and it writes the next one. */
+static void fail_write(struct op *op, int error)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+
+    if (op->writepage) {
+        mutex_lock(&fs->lock);
+        node = fs_node(fs, op->ino);
+        if (node != NULL) {
+            lost_mark(fs, node);
+        }
+        mutex_unlock(&fs->lock);
+    }
+    (void)fs_op_fail(op, error);
+}
+
 static void write_run(struct op *op)
 {
     struct fs *fs = op->fs;
@@ -349,7 +368,7 @@ static void write_run(struct op *op)
         }
     } while (ret == -EAGAIN && fs_now_ms() < until);
     if (ret != 0) {
-        (void)fs_op_fail(op, ret == -EAGAIN ? -EIO : ret);
+        fail_write(op, ret == -EAGAIN ? -EIO : ret);
     } else {
         (void)fs_op_end(op);
     }
@@ -362,7 +381,6 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     struct fs *fs;
     int ret;
 
-    (void)fi;
     if (op == NULL) {
         return;
     }
@@ -371,13 +389,14 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     op->data = data;
     op->size = size;
     op->offset = (uint64_t)off;
+    op->writepage = fi->writepage != 0;
     mutex_lock(&fs->lock);
     ret = write_locked(fs, op);
     mutex_unlock(&fs->lock);
     if (ret == -EAGAIN || ret == -EDEADLK) {
         fs_op_start(op, write_run);
     } else if (ret != 0) {
-        (void)fs_op_fail(op, ret);
+        fail_write(op, ret);
     } else {
         (void)fs_op_end(op);
     }
@@ -403,7 +422,7 @@ static bool is_dirty(struct fs *fs, uint64_t ino, bool *ret_lost)
     }
     mutex_unlock(&fs->lock);
     *ret_lost = (flags & INODE_LOST) != 0;
-    return (flags & INODE_DIRTY) != 0 && (flags & INODE_UNLINKED) == 0;
+    return (flags & INODE_DIRTY) != 0 && (flags & (INODE_UNLINKED | INODE_LOST)) == 0;
 }
 
 static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
@@ -505,8 +524,13 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
             state_text_get(fs->state, rec->hidden, &key);
         }
-        dirty = (rec->flags & INODE_DIRTY) != 0 && (rec->flags & INODE_UNLINKED) == 0;
-        fs_node_put(fs, node);
+        dirty =
+            (rec->flags & INODE_DIRTY) != 0 && (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+        if (rec->opens == 0 && lost_is(fs, node)) {
+            lost_drop(fs, node);
+        } else {
+            fs_node_put(fs, node);
+        }
     }
     mutex_unlock(&fs->lock);
     if (dirty) {

@@ -9,7 +9,7 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { META_TIMEOUT_MS = 50000 };
+enum { META_TIMEOUT_MS = 50000, UNLINK_TRIES = 4 };
 
 /* A directory that only its content implied would vanish with its last file: give it an object. */
 static int keep_parent(struct op *op)
@@ -113,6 +113,10 @@ static int settle(struct fs *fs, const struct op *op, uint32_t ino, bool *ret_st
         return -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
     }
     rec = state_inode(fs->state, ino);
+    if (rec->upload != 0 && rec->opens > 0 && (rec->flags & INODE_LOST) == 0) {
+        claim_end(fs, ino, 0);
+        return -EAGAIN; /* its readers need the bytes that were sent ahead */
+    }
     /* What an unsettled publication has sent may be there, too. */
     *ret_stored = (rec->flags & INODE_NEW) == 0 || rec->attempt != 0;
     state_begin(fs->state);
@@ -151,8 +155,9 @@ static int abandon_upload(struct fs *fs, uint32_t ino, const char *key)
     return 0;
 }
 
+/* *ret_ino is claimed, or 0. -EAGAIN: it has to be published first. */
 static LOCK_UNCHECKED
-int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+int try_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
 {
     struct fs *fs = op->fs;
     struct node *node;
@@ -177,9 +182,26 @@ int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_
     }
     ino = node->ino;
     ret = S_ISDIR(fs_rec(fs, node)->mode) ? -EISDIR : settle(fs, op, ino, ret_stored);
-    *ret_ino = ret == 0 ? ino : 0; /* claimed */
+    *ret_ino = ret == 0 || ret == -EAGAIN ? ino : 0;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, key) : ret;
     mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+{
+    int ret = try_prepare(op, key, ret_ino, ret_stored);
+
+    for (int tries = 0; ret == -EAGAIN && tries < UNLINK_TRIES; tries++) {
+        ret = publish(op->fs, *ret_ino);
+        ret = ret == 0 || ret == -ESTALE ? try_prepare(op, key, ret_ino, ret_stored) : ret;
+    }
+    if (ret == -EAGAIN) {
+        ret = -EBUSY;
+    }
+    if (ret != 0) {
+        *ret_ino = 0;
+    }
     return ret;
 }
 

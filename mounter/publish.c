@@ -23,7 +23,6 @@
 
 enum {
     PARTS_AT_ONCE = 4,
-    SMALL_PARTS = 2000, /* the first parts are of 8 MiB: 16 GB */
     CONFLICT_TRIES = 2,
     PUBLISH_TIMEOUT_MS = 300000,
 };
@@ -34,8 +33,9 @@ uint64_t publish_part_offset(uint32_t part)
 {
     uint64_t before = part - 1;
 
-    return before <= SMALL_PARTS ? before * small_part
-                                 : SMALL_PARTS * small_part + (before - SMALL_PARTS) * large_part;
+    return before <= PUBLISH_SMALL_PARTS
+               ? before * small_part
+               : PUBLISH_SMALL_PARTS * small_part + (before - PUBLISH_SMALL_PARTS) * large_part;
 }
 
 static uint64_t part_len(uint32_t part, uint64_t size)
@@ -66,6 +66,8 @@ struct job {
     char etag[STATE_ETAG_SIZE]; /* of the object it is based on; "" when new */
     bool is_new;
     uint32_t upload; /* index + 1, or 0 */
+    bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
+    char (*etags)[STATE_ETAG_SIZE]; /* of its parts */
     struct attr attr;
     struct objstore_meta meta;
     char *target;
@@ -78,6 +80,7 @@ static void job_done(struct job *job)
 {
     arena_done(&job->arena);
     free(job->seqs.items);
+    free(job->etags);
     free(job->key);
     free(job->target);
 }
@@ -96,6 +99,8 @@ static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
     job->base_valid = rec->base_valid < job->size ? rec->base_valid : job->size;
     job->is_new = (rec->flags & INODE_NEW) != 0;
     job->upload = rec->upload;
+    job->streamed =
+        job->upload != 0 && state_upload(fs->state, job->upload - 1)->etags[0][0] != '\0';
     memcpy(job->etag, rec->etag, sizeof(job->etag));
     job->arena = (struct arena)ARENA_INIT(1 << 20);
     fs_attr(fs, job->node, &job->attr, &job->arena);
@@ -130,7 +135,8 @@ static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret = data_seqs_take(fs, job->node, offset, len, &job->seqs);
+        ret =
+            lost_is(fs, job->node) ? -EIO : data_seqs_take(fs, job->node, offset, len, &job->seqs);
         data_overlay(fs, job->node, offset, buffer, len);
         mutex_unlock(&fs->lock);
     }
@@ -192,8 +198,8 @@ static int put_whole(struct job *job, const char *key, bool conditional)
 
 /* ---- multipart ---- */
 
-static int upload_start(struct fs *fs, struct node *node, const char *key,
-                        const struct objstore_meta *meta, uint32_t *ret)
+int publish_upload_start(struct fs *fs, struct node *node, const char *key,
+                         const struct objstore_meta *meta, uint32_t *ret)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = key, .meta = meta};
@@ -230,17 +236,6 @@ static int upload_start(struct fs *fs, struct node *node, const char *key,
         (void)volume_call(fs->volume, &drop, &ignored);
     }
     return r;
-}
-
-static void record_part(struct fs *fs, uint32_t upload, uint32_t part, const char *etag)
-    REQUIRES(&fs->lock)
-{
-    char text[STATE_ETAG_SIZE] = "";
-
-    (void)snprintf(text, sizeof(text), "%s", etag);
-    state_begin(fs->state);
-    state_set(fs->state, state_upload(fs->state, upload - 1)->etags[part - 1], text, sizeof(text));
-    state_commit(fs->state);
 }
 
 /* One part's request: its bytes, or a copy from the object. */
@@ -295,9 +290,8 @@ static int send_parts(struct job *job, struct part_work *work, size_t count)
     ret = ret == 0 ? volume_call_many(job->fs->volume, requests, answers, count) : ret;
     for (size_t i = 0; i < count; i++) {
         if (ret == 0) {
-            mutex_lock(&job->fs->lock);
-            record_part(job->fs, job->upload, work[i].part, answers[i].result.info.etag);
-            mutex_unlock(&job->fs->lock);
+            (void)snprintf(job->etags[work[i].part - 1], STATE_ETAG_SIZE, "%s",
+                           answers[i].result.info.etag);
         }
         objstore_answer_done(&answers[i]);
         free(work[i].buffer);
@@ -320,7 +314,7 @@ static int complete(struct job *job, uint32_t parts)
 
     for (uint32_t i = 0; ret == 0 && i < parts; i++) {
         list[i].number = i + 1;
-        (void)snprintf(list[i].etag, sizeof(list[i].etag), "%s", upload->etags[i]);
+        (void)snprintf(list[i].etag, sizeof(list[i].etag), "%s", job->etags[i]);
     }
     ret = ret == 0 ? volume_call(job->fs->volume, &request, &answer) : ret;
     if (ret == 0) {
@@ -340,6 +334,53 @@ static void abort_upload(struct job *job)
     }
 }
 
+/* Of the parts that were sent ahead; the others are sent by each try anew, as they may change. */
+static int take_etags(struct job *job, uint32_t parts)
+{
+    free(job->etags);
+    job->etags = calloc(parts, sizeof(*job->etags));
+    if (job->etags == NULL) {
+        return -ENOMEM;
+    }
+    if (job->upload != 0) {
+        mutex_lock(&job->fs->lock);
+        memcpy(job->etags, state_upload(job->fs->state, job->upload - 1)->etags,
+               parts * sizeof(*job->etags));
+        mutex_unlock(&job->fs->lock);
+    }
+    return 0;
+}
+
+/* The store knows no such upload, or no such bucket. Waits. */
+static int upload_gone(struct job *job)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request list = {.op = OBJSTORE_LIST, .max_entries = 1};
+    struct fs *fs = job->fs;
+    bool is_open;
+
+    if (job->upload == 0 || volume_call(fs->volume, &list, &answer) != 0) {
+        return -ENOENT;
+    }
+    objstore_answer_done(&answer);
+    answer = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
+    list = (struct objstore_request){.op = OBJSTORE_UPLOAD_LIST_PARTS,
+                                     .key = job->key,
+                                     .upload_id = state_upload(fs->state, job->upload - 1)->id};
+    is_open = volume_call(fs->volume, &list, &answer) != -ENOENT;
+    if (is_open) {
+        return -ENOENT;
+    }
+    mutex_lock(&fs->lock);
+    publish_upload_forget(fs, job->node);
+    if (job->streamed) {
+        lost_mark(fs, job->node);
+    }
+    mutex_unlock(&fs->lock);
+    job->upload = 0;
+    return job->streamed ? -EIO : -EAGAIN;
+}
+
 /*
  * Parts that publish_stream() has sent hold bytes that are nowhere else: they are part of the new
  * object as they are. Blocks that were written over them since stay dirty for the next round.
@@ -349,13 +390,13 @@ static int put_parts(struct job *job)
     uint32_t parts = part_count(job->size);
     struct part_work work[PARTS_AT_ONCE];
     size_t count = 0;
-    int ret = 0;
+    int ret = take_etags(job, parts);
 
-    if (job->upload == 0) {
-        ret = upload_start(job->fs, job->node, job->key, &job->meta, &job->upload);
+    if (ret == 0 && job->upload == 0) {
+        ret = publish_upload_start(job->fs, job->node, job->key, &job->meta, &job->upload);
     }
     for (uint32_t part = 1; ret == 0 && part <= parts; part++) {
-        if (state_upload(job->fs->state, job->upload - 1)->etags[part - 1][0] == '\0') {
+        if (job->etags[part - 1][0] == '\0') {
             work[count++] = (struct part_work){.part = part};
         }
         if (count == PARTS_AT_ONCE || (part == parts && count > 0)) {
@@ -363,7 +404,8 @@ static int put_parts(struct job *job)
             count = 0;
         }
     }
-    return ret == 0 ? complete(job, parts) : ret;
+    ret = ret == 0 ? complete(job, parts) : ret;
+    return ret == -ENOENT ? upload_gone(job) : ret;
 }
 
 /* ---- the end ---- */
@@ -396,6 +438,63 @@ static void published(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag)); /* our own pages are right */
 }
 
+/*
+ * Parts that were sent ahead are bound to their key: what somebody else has put there goes beside,
+ * and ours takes its place, unless it changes once more.
+ */
+static int move_theirs(struct job *job, const char *beside)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = job->key};
+    int ret = volume_call(job->fs->volume, &head, &answer);
+
+    if (ret == 0) {
+        const struct copy_what what = {.from = job->key,
+                                       .to = beside,
+                                       .if_match = answer.result.info.etag,
+                                       .size = answer.result.info.size,
+                                       .only_new = true};
+        char etag[STATE_ETAG_SIZE];
+
+        (void)snprintf(job->etag, sizeof(job->etag), "%s", answer.result.info.etag);
+        ret = remote_copy(job->fs, &what, etag);
+    }
+    if (ret == 0 || ret == -ENOENT) {
+        job->is_new = ret == -ENOENT;
+        ret = put_parts(job);
+    }
+    if (ret == 0) {
+        log_warn("publish: the object was changed by somebody else; theirs is kept beside", "key",
+                 job->key, "copy", beside, NULL);
+    }
+    return ret;
+}
+
+/* Our bytes under another name. */
+static int put_beside(struct job *job, char *beside)
+{
+    char *key = job->key;
+    bool was_new = job->is_new;
+    int ret;
+
+    if (job->size <= small_part) {
+        return put_whole(job, beside, false);
+    }
+    if (job->upload != 0) { /* it is bound to its key */
+        abort_upload(job);
+        mutex_lock(&job->fs->lock);
+        publish_upload_forget(job->fs, job->node);
+        mutex_unlock(&job->fs->lock);
+        job->upload = 0;
+    }
+    job->key = beside;
+    job->is_new = true;
+    ret = put_parts(job);
+    job->key = key;
+    job->is_new = was_new;
+    return ret;
+}
+
 /* Somebody else has changed the object: keep our bytes beside it, and say so. */
 static int keep_conflict(struct job *job)
 {
@@ -407,26 +506,10 @@ static int keep_conflict(struct job *job)
         name = NULL;
         return -ENOMEM;
     }
-    if (job->size > small_part) {
-        char *key = job->key;
-        bool was_new = job->is_new;
-
-        /* An upload is bound to its key: a new one, under the new name. */
-        if (job->upload != 0 && job->node->streaming == 0) {
-            abort_upload(job);
-            mutex_lock(&fs->lock);
-            publish_upload_forget(fs, job->node);
-            mutex_unlock(&fs->lock);
-            job->upload = 0;
-        }
-        job->key = name;
-        job->is_new = true;
-        ret = put_parts(job);
-        job->key = key;
-        job->is_new = was_new;
-    } else {
-        ret = put_whole(job, name, false);
+    if (job->streamed) {
+        return move_theirs(job, name);
     }
+    ret = put_beside(job, name);
     if (ret != 0) {
         log_error("publish: conflict, and the local bytes could not be kept beside", "key",
                   job->key, "error", strerror(-ret), NULL);
@@ -453,20 +536,18 @@ static int keep_conflict(struct job *job)
     return -ESTALE;
 }
 
-/* Parts sent while writing whose bytes were then cut off or overwritten: start the upload anew? */
+/* Who cuts a file publishes it first: no part that was sent ahead reaches beyond the size. */
 static bool upload_fits(struct job *job) REQUIRES(&job->fs->lock)
 {
     const struct upload_rec *upload;
     uint32_t parts = part_count(job->size);
 
-    if (job->upload == 0) {
+    if (!job->streamed) {
         return true;
     }
     upload = state_upload(job->fs->state, job->upload - 1);
     return upload->etags[parts][0] == '\0' &&
-           (upload->etags[parts - 1][0] == '\0' || publish_part_offset(parts + 1) <= job->size ||
-            part_len(parts, job->size) ==
-                publish_part_offset(parts + 1) - publish_part_offset(parts));
+           (upload->etags[parts - 1][0] == '\0' || publish_part_offset(parts + 1) <= job->size);
 }
 
 static int run(struct job *job)
@@ -488,10 +569,16 @@ static int run(struct job *job)
         return ret;
     }
     if (!fits) {
-        return -EIO; /* data_truncate's caller has published before it cut; never reached */
+        return -EIO;
     }
-    ret = plain || (job->size <= small_part && job->upload == 0) ? put_whole(job, job->key, true)
-                                                                 : put_parts(job);
+    if (plain || (job->size <= small_part && !job->streamed)) {
+        ret = put_whole(job, job->key, true);
+        if (ret == 0) {
+            abort_upload(job); /* of an earlier try, when it was larger */
+        }
+    } else {
+        ret = put_parts(job);
+    }
     if (ret == -ESTALE || ret == -EEXIST || ret == -ENOENT) {
         int settled =
             publish_settle_now(job->fs, job->node, job->key); /* an attempt that came late */
@@ -562,7 +649,6 @@ int publish(struct fs *fs, uint32_t ino)
 struct later {
     struct fs *fs;
     uint32_t ino;
-    uint32_t part, upload;
 };
 
 static void run_later(void *arg)
@@ -585,148 +671,6 @@ void publish_soon(struct fs *fs, uint32_t ino)
     }
     *later = (struct later){.fs = fs, .ino = ino};
     if (tasks_add(fs->tasks, run_later, later) != 0) {
-        free(later);
-    }
-}
-
-static int stream_part(struct fs *fs, const struct later *later, char *buffer,
-                       struct data_seqs *seqs)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    uint64_t offset = publish_part_offset(later->part);
-    size_t len = (size_t)(publish_part_offset(later->part + 1) - offset);
-    struct objstore_request request = {.op = OBJSTORE_UPLOAD_PART,
-                                       .part_number = later->part,
-                                       .timeout_ms = PUBLISH_TIMEOUT_MS,
-                                       .source = {.data = buffer, .size = len}};
-    struct node *node;
-    bool same = true;
-    int ret;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, later->ino);
-    ret = fs_key(fs, later->ino, &key);
-    ret = ret == 0 ? data_seqs_take(fs, node, offset, len, seqs) : ret;
-    ret = ret == 0 && !data_covers(fs, node, offset, len) ? -EAGAIN : ret;
-    if (ret == 0) {
-        data_overlay(fs, node, offset, buffer, len);
-        request.key = buf_str(&key);
-        request.upload_id = state_upload(fs->state, later->upload - 1)->id;
-    }
-    mutex_unlock(&fs->lock);
-    ret = ret == 0 ? volume_call(fs->volume, &request, &answer) : ret;
-    if (ret != 0) {
-        return ret;
-    }
-    mutex_lock(&fs->lock);
-    {
-        struct data_seqs now = {0};
-
-        ret = data_seqs_take(fs, node, offset, len, &now);
-        same = ret == 0 && now.count == seqs->count;
-        for (size_t i = 0; same && i < now.count; i++) {
-            same = false;
-            for (size_t j = 0; j < seqs->count && !same; j++) {
-                same = now.items[i].index == seqs->items[j].index &&
-                       now.items[i].seq == seqs->items[j].seq;
-            }
-        }
-        free(now.items);
-    }
-    if (same) { /* first the part counts, then its blocks go */
-        record_part(fs, later->upload, later->part, answer.result.info.etag);
-        data_clean(fs, node, seqs);
-    }
-    mutex_unlock(&fs->lock);
-    return ret;
-}
-
-static void run_stream(void *arg)
-{
-    struct later *later = arg;
-    struct fs *fs = later->fs;
-    struct data_seqs seqs = {0};
-    size_t len = (size_t)(publish_part_offset(later->part + 1) - publish_part_offset(later->part));
-    char *buffer = malloc(len);
-    struct node *node;
-    int ret = buffer == NULL ? -ENOMEM : stream_part(fs, later, buffer, &seqs);
-
-    if (ret != 0) {
-        log_debug("publish: a part could not be sent ahead", "error", strerror(-ret), NULL);
-    }
-    free(buffer);
-    free(seqs.items);
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, later->ino);
-    node->streaming--;
-    cond_broadcast(&fs->changed);
-    fs_node_put(fs, node);
-    mutex_unlock(&fs->lock);
-    free(later);
-}
-
-static void run_stream_start(void *arg)
-{
-    struct later *later = arg;
-    struct fs *fs = later->fs;
-    struct job job = {.fs = fs, .ino = later->ino};
-    uint32_t upload = 0;
-    int ret;
-
-    mutex_lock(&fs->lock);
-    job.node = fs_node(fs, later->ino);
-    ret = job_begin(fs, &job);
-    job.node->meta_changed = true; /* this was no publication */
-    mutex_unlock(&fs->lock);
-    ret = ret == 0 ? upload_start(fs, job.node, job.key, &job.meta, &upload) : ret;
-    job_done(&job);
-    if (ret == 0) {
-        later->upload = upload;
-        run_stream(later);
-        return;
-    }
-    mutex_lock(&fs->lock);
-    job.node->streaming--;
-    cond_broadcast(&fs->changed);
-    mutex_unlock(&fs->lock);
-    free(later);
-}
-
-/*
- * Called after each write: sends the next full part if the file has only new bytes. One part is
- * being sent while the next one fills.
- */
-void publish_stream(struct fs *fs, struct node *node)
-{
-    const struct inode_rec *rec = fs_rec(fs, node);
-    const struct upload_rec *upload =
-        rec->upload != 0 ? state_upload(fs->state, rec->upload - 1) : NULL;
-    struct later *later;
-    uint32_t part = 1;
-    uint64_t offset;
-
-    if (rec->base_valid > 0 || rec->attempt != 0 || claim_blocked(fs, node) ||
-        (rec->flags & (INODE_LOST | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
-        rec->size < 2 * small_part) {
-        return;
-    }
-    while (upload != NULL && part <= SMALL_PARTS && upload->etags[part - 1][0] != '\0') {
-        part++;
-    }
-    offset = publish_part_offset(part);
-    if (part > SMALL_PARTS || publish_part_offset(part + 1) >= rec->size ||
-        !data_covers(fs, node, offset, publish_part_offset(part + 1) - offset)) {
-        return;
-    }
-    later = malloc(sizeof(*later));
-    if (later == NULL) {
-        return;
-    }
-    *later = (struct later){.fs = fs, .ino = node->ino, .part = part, .upload = rec->upload};
-    node->streaming++;
-    if (tasks_add(fs->streams, rec->upload != 0 ? run_stream : run_stream_start, later) != 0) {
-        node->streaming--;
         free(later);
     }
 }

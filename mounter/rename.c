@@ -448,11 +448,17 @@ static int begin_move(struct move *m)
     node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
     if (node != NULL && fs_child(fs, (uint32_t)op->ino, op->name) != node) {
         ret = -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
+    } else if (node != NULL && lost_is(fs, node)) {
+        ret = -EIO; /* what is in the store must not take another's place */
     } else if (node != NULL && has_upload(fs, m->ino, node->children > 0)) {
         ret = -EAGAIN; /* parts that were sent ahead are bound to the old key: publish first */
     }
     m->is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     node = m->target != 0 ? fs_node(fs, m->target) : NULL;
+    if (ret == 0 && node != NULL && fs_rec(fs, node)->upload != 0 && fs_rec(fs, node)->opens > 0 &&
+        !lost_is(fs, node)) {
+        ret = -EAGAIN; /* its readers need the bytes that were sent ahead */
+    }
     m->target_is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     ret = ret == 0 ? check_move(m) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &m->from) : ret;
@@ -585,6 +591,7 @@ static int settle_move(struct move *m)
         end_claim(m);
         /* A request that comes again has published before, and its claim may be held for it. */
         ret = m->ino != 0 && !(m->again && tries == 0) ? publish_below(fs, m->ino) : 0;
+        ret = ret == 0 && tries > 0 && m->target != 0 ? publish_below(fs, m->target) : ret;
         ret = ret == 0 ? begin_move(m) : ret;
     }
     return ret == -EAGAIN ? -EBUSY : ret;

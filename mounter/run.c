@@ -107,10 +107,15 @@ static int start_held(struct life *life, struct error *err)
         return r;
     }
     session.userdata = life->fs;
+    session.torn = lost_torn;
     session.device = held_device(life->held);
     session.threads = setup_threads(&config);
     session.resend = held_resend(life->held) && setup_resend(&config);
     r = session_new(&session, &life->session, err);
+    if (r == 0 && session_taken_over(life->session) && !state_adopted(life->fs->state)) {
+        /* Its inodes are not known here: their numbers must not come to mean others. */
+        r = error_set(err, -EUCLEAN, "kept memory is incomplete: 'state' is missing");
+    }
     if (r == 0) {
         life->fs->session = life->session;
         r = session_start(life->session, err);

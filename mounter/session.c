@@ -415,6 +415,28 @@ static int open_kept(struct session *s, struct keep *keep, struct error *err)
     return 0;
 }
 
+/* Half a request is none: its answer has gone out. Returns how many are left. */
+static int drop_torn(struct session *s, const struct session_config *config, int count)
+{
+    int kept = 0;
+
+    for (int i = 0; i < count; i++) {
+        const struct fuse_in_header *in = slots_data(s->slots, s->adopted[i]);
+
+        if (!slots_torn(s->slots, s->adopted[i])) {
+            s->adopted[kept++] = s->adopted[i];
+            continue;
+        }
+        log_error("a request was half read", "opcode", log_num(in->opcode), "inode",
+                  log_num((long long)in->nodeid), NULL);
+        if (in->opcode == FUSE_WRITE && config->torn != NULL) {
+            config->torn(config->userdata, in->nodeid);
+        }
+        slots_release(s->slots, s->adopted[i]);
+    }
+    return kept;
+}
+
 static int open_slots(struct session *s, const struct session_config *config, struct error *err)
 {
     unsigned threads = s->thread_count;
@@ -439,7 +461,8 @@ static int open_slots(struct session *s, const struct session_config *config, st
     if (count < 0) {
         return count;
     }
-    s->adopted_count = count;
+    s->adopted_count = drop_torn(s, config, count);
+    count = s->adopted_count;
     for (int i = 0; i < count; i++) {
         const struct fuse_in_header *in = slots_data(s->slots, s->adopted[i]);
 

@@ -46,6 +46,11 @@ struct session_config {
     unsigned small_slots;   /* requests that wait for something; 0: 1024. 4 KiB each */
     uint64_t deadline_ms;   /* of a request; 0: 60 000 */
     bool resend;            /* ask the kernel to deliver again what is in flight */
+    /*
+     * Called by session_new(): a WRITE to this inode was half read when the predecessor died, and
+     * the kernel has answered it EIO. NULL is allowed.
+     */
+    void (*torn)(void *userdata, uint64_t ino);
 };
 
 /*

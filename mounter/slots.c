@@ -12,6 +12,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 #include "util/mutex.h"
+#include "util/random.h"
 
 /*
  * The region: one page of header, the small slots, the large slots. What is kept says only which
@@ -31,7 +32,7 @@
  */
 enum {
     HEADER_SIZE = 4096,
-    LAYOUT_VERSION = 1,
+    LAYOUT_VERSION = 2,
     SMALL_MAX = 65536,
     LARGE_MAX = 4096,
     PAGE = 4096,
@@ -44,12 +45,14 @@ struct layout {
     uint32_t version;
     uint32_t small;
     uint32_t large;
+    uint64_t mark; /* random: no payload has it */
 };
 
 struct slots {
     struct keep_region region;
     unsigned small; /* constant */
     unsigned large; /* constant */
+    uint64_t mark;  /* constant */
     unsigned hot_max;
 
     struct mutex lock;
@@ -119,6 +122,7 @@ static int lay_out(struct slots *slots, unsigned small, unsigned large, struct e
         layout->version = LAYOUT_VERSION;
         layout->small = small;
         layout->large = large;
+        random_bytes(&layout->mark, sizeof(layout->mark));
         atomic_store((_Atomic uint64_t *)&layout->magic, magic);
     }
     if (layout->magic != magic || layout->version != LAYOUT_VERSION || layout->small == 0 ||
@@ -128,6 +132,7 @@ static int lay_out(struct slots *slots, unsigned small, unsigned large, struct e
     }
     slots->small = layout->small;
     slots->large = layout->large;
+    slots->mark = layout->mark;
     return 0;
 }
 
@@ -214,6 +219,37 @@ static void warm(const struct slots *slots, int index)
     }
 }
 
+/* The first word of a page, by its number in the slot. */
+static uint64_t *word_of(const struct slots *slots, int index, size_t page)
+{
+    return (uint64_t *)(void *)((char *)slots_data(slots, index) + page * PAGE);
+}
+
+/* `all`: nothing is known of the pages; else a request has covered them from the first one on. */
+static void set_marks(struct slots *slots, int index, bool all)
+{
+    for (size_t page = 1; page < SLOT_LARGE_SIZE / PAGE; page++) {
+        uint64_t *word = word_of(slots, index, page);
+
+        if (*word == slots->mark + page && !all) {
+            break;
+        }
+        *word = slots->mark + page;
+    }
+}
+
+bool slots_torn(const struct slots *slots, int index)
+{
+    uint32_t len = atomic_load(length_of(slots, index));
+
+    for (size_t page = 1; !is_small(slots, index) && page * PAGE < len; page++) {
+        if (*word_of(slots, index, page) == slots->mark + page) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int slots_take(struct slots *slots, uint64_t timeout_ms, int *ret)
 {
     uint64_t until = clock_monotonic_ms(clock_real()) + timeout_ms;
@@ -240,6 +276,7 @@ int slots_take(struct slots *slots, uint64_t timeout_ms, int *ret)
     }
     if (!hot) {
         warm(slots, index);
+        set_marks(slots, index, true);
         slots->warmed[index] = true;
     }
     *ret = index;
@@ -250,6 +287,9 @@ static void release_large(struct slots *slots, int index)
 {
     bool hot;
 
+    if (slots->warmed[index]) {
+        set_marks(slots, index, false);
+    }
     mutex_lock(&slots->lock);
     /* One that a predecessor has filled is in the memory, but not in our page table. */
     hot = slots->free_hot_count < slots->hot_max && slots->warmed[index];

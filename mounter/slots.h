@@ -14,6 +14,10 @@
  * pages without looking at signals, while a fault inside read(2) of a killed process would end the
  * request with EIO. Large slots beyond the few in use give their pages back.
  *
+ * Should that happen all the same, the slot holds half a request that the kernel has answered. So
+ * each page of a large slot but the first begins with a mark until the request covers it: a mark
+ * that is left within the request's length tells that the rest never came (slots_torn()).
+ *
  * Threads: any; the free lists are under a lock of their own, a slot belongs to who took it.
  */
 #ifndef MOUNTER_SLOTS_H
@@ -61,6 +65,9 @@ void slots_clear(struct slots *slots, int index);
 
 /* Clear and give back for the next request. */
 void slots_release(struct slots *slots, int index);
+
+/* The request in this slot was not read to its end when the predecessor died. */
+bool slots_torn(const struct slots *slots, int index);
 
 /*
  * The occupied slots of a predecessor, ordered by unique, each unique once; `ret` has room for

@@ -8,12 +8,14 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 2,
+    STATE_VERSION = 3,
     INODES_DEFAULT = 4 * 1024 * 1024,
     LOG_SIZE = 64 * 1024,
     CELL_TEXT = 28,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,
+    PAGE = 4096,
+    BLOCK_PAGES = STATE_BLOCK_SIZE / PAGE,
     REPLY_INTENT = 0x7fffffff, /* as a length: the request is under way, see state_intend() */
 };
 static const uint64_t state_magic = UINT64_C(0x736b797374617465);
@@ -24,6 +26,7 @@ static const uint64_t state_magic = UINT64_C(0x736b797374617465);
  *   "inodes"  struct inode_rec[]     "texts"   struct cell[]
  *   "blocks"  struct block_rec[]     "pool"    bytes of the blocks
  *   "uploads" struct upload_rec[]    "applied" struct applied[]
+ *   "sums"    uint64_t[]: checksums of the pool's pages
  * They are sparse: what was never used costs nothing.
  */
 struct header {
@@ -32,7 +35,9 @@ struct header {
     uint32_t inodes;
     uint64_t pool_bytes;
     uint32_t inode_high, cell_high, block_high; /* never used from here on */
-    uint32_t reserved;
+    uint32_t
+        writing; /* block + 1 whose bytes are being copied: those pages need not fit their sums */
+    uint32_t writing_from, writing_to;
     _Atomic uint64_t log_len; /* not 0: the log below is valid and must be carried out */
     char log[LOG_SIZE];
 };
@@ -58,9 +63,19 @@ struct note {
     uint64_t offset;
 };
 
-enum region { R_HEADER, R_INODES, R_TEXTS, R_BLOCKS, R_UPLOADS, R_APPLIED, R_POOL, R_COUNT };
+enum region {
+    R_HEADER,
+    R_INODES,
+    R_TEXTS,
+    R_BLOCKS,
+    R_UPLOADS,
+    R_APPLIED,
+    R_POOL,
+    R_SUMS,
+    R_COUNT
+};
 static const char *const region_names[R_COUNT] = {"state",   "inodes",  "texts", "blocks",
-                                                  "uploads", "applied", "pool"};
+                                                  "uploads", "applied", "pool",  "sums"};
 
 /* Free records as a stack of indexes; rebuilt by reading the tables when a state is adopted. */
 struct free_list {
@@ -426,9 +441,60 @@ struct block_rec *state_block(const struct state *state, uint32_t block)
     return &blocks[block];
 }
 
-char *state_block_data(const struct state *state, uint32_t block)
+static char *block_bytes(const struct state *state, uint32_t block)
 {
     return (char *)at(state, R_POOL) + (size_t)block * STATE_BLOCK_SIZE;
+}
+
+const char *state_block_data(const struct state *state, uint32_t block)
+{
+    return block_bytes(state, block);
+}
+
+/* Against damage, not against malice: four lanes, so that it runs at the speed of memory. */
+static uint64_t sum_page(const char *page)
+{
+    uint64_t lanes[4] = {1, 2, 3, 4};
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < PAGE; i += sizeof(lanes)) {
+        for (size_t lane = 0; lane < 4; lane++) {
+            uint64_t word;
+
+            memcpy(&word, page + i + lane * sizeof(word), sizeof(word));
+            lanes[lane] = (lanes[lane] ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+            lanes[lane] ^= lanes[lane] >> 29;
+        }
+    }
+    for (size_t lane = 0; lane < 4; lane++) {
+        sum = (sum ^ lanes[lane]) * UINT64_C(0xff51afd7ed558ccd);
+        sum ^= sum >> 32;
+    }
+    return sum;
+}
+
+static void sum_pages(struct state *state, uint32_t block, uint32_t from, uint32_t to)
+{
+    uint64_t *sums = (uint64_t *)at(state, R_SUMS) + (size_t)block * BLOCK_PAGES;
+
+    for (uint32_t page = from / PAGE; page < BLOCK_PAGES && page * PAGE < to; page++) {
+        sums[page] = sum_page(block_bytes(state, block) + (size_t)page * PAGE);
+    }
+}
+
+void state_block_write(struct state *state, uint32_t block, uint32_t from, const char *data,
+                       uint32_t len)
+{
+    struct header *h = state->header;
+    _Atomic uint32_t *writing = (_Atomic uint32_t *)&h->writing;
+
+    assert(from <= STATE_BLOCK_SIZE && len <= STATE_BLOCK_SIZE - from);
+    h->writing_from = from;
+    h->writing_to = from + len;
+    atomic_store(writing, block + 1);
+    memcpy(block_bytes(state, block) + from, data, len);
+    sum_pages(state, block, from, from + len);
+    atomic_store(writing, 0);
 }
 
 uint32_t state_block_take(struct state *state)
@@ -488,6 +554,7 @@ static int map_regions(struct state *state, const struct state_config *config, s
         [R_UPLOADS] = STATE_UPLOADS * sizeof(struct upload_rec),
         [R_APPLIED] = APPLIED_COUNT * sizeof(struct applied),
         [R_POOL] = config->pool_bytes,
+        [R_SUMS] = config->pool_bytes / PAGE * sizeof(uint64_t),
     };
     int ret = 0;
 
@@ -518,6 +585,98 @@ static int read_tables(struct state *state)
         }
     }
     return ret;
+}
+
+/* ---- what a successor finds ---- */
+
+static void mark_lost(struct state *state, uint32_t ino)
+{
+    struct inode_rec *rec = state_inode(state, ino);
+
+    if (rec != NULL && (rec->flags & INODE_LOST) == 0) {
+        state_begin(state);
+        STATE_SET(state, rec->flags, rec->flags | INODE_LOST);
+        state_commit(state);
+    }
+}
+
+static bool block_is_whole(const struct state *state, uint32_t block)
+{
+    const struct block_rec *rec = state_block(state, block);
+    const uint64_t *sums = (const uint64_t *)at(state, R_SUMS) + (size_t)block * BLOCK_PAGES;
+    uint32_t before = 0;
+
+    if (rec->count == 0 || rec->count > STATE_EXTENTS) {
+        return false;
+    }
+    for (uint32_t i = 0; i < rec->count; i++) {
+        struct block_extent e = rec->extents[i];
+
+        if (e.from >= e.to || e.to > STATE_BLOCK_SIZE || (i > 0 && e.from <= before)) {
+            return false;
+        }
+        for (uint32_t page = e.from / PAGE; page * PAGE < e.to; page++) {
+            if (sums[page] != sum_page(state_block_data(state, block) + (size_t)page * PAGE)) {
+                return false;
+            }
+        }
+        before = e.to;
+    }
+    return true;
+}
+
+static bool is_missing(const struct state *state, enum region region)
+{
+    return state->regions[region].fresh;
+}
+
+/* Whose dirty bytes are damaged or missing: nothing of them may be published. */
+static void find_lost(struct state *state)
+{
+    struct header *h = state->header;
+    bool no_blocks = is_missing(state, R_BLOCKS);
+    bool no_bytes = is_missing(state, R_POOL) || is_missing(state, R_SUMS);
+
+    if (h->writing != 0 && h->writing <= h->pool_bytes / STATE_BLOCK_SIZE) {
+        sum_pages(state, h->writing - 1, h->writing_from, h->writing_to); /* will come again */
+    }
+    h->writing = 0;
+    for (uint32_t block = 0; !no_blocks && block < h->block_high; block++) {
+        struct block_rec *rec = state_block(state, block);
+
+        if (rec->inode != 0 && (no_bytes || !block_is_whole(state, block))) {
+            mark_lost(state, rec->inode);
+            state_begin(state);
+            STATE_SET(state, rec->inode, 0U);
+            state_commit(state);
+        }
+    }
+    for (uint32_t ino = STATE_ROOT + 1; ino < h->inode_high; ino++) {
+        const struct inode_rec *rec = state_inode(state, ino);
+
+        if (rec != NULL && ((no_blocks && (rec->flags & INODE_DIRTY) != 0) ||
+                            (is_missing(state, R_UPLOADS) && rec->upload != 0))) {
+            mark_lost(state, ino);
+        }
+    }
+}
+
+static int adopt(struct state *state, struct error *err)
+{
+    struct header *h = state->header;
+
+    if (h->magic != state_magic || h->version != STATE_VERSION) {
+        return error_set(err, -EUCLEAN, "kept memory is of another version of skyvol-mount");
+    }
+    if (is_missing(state, R_INODES) || is_missing(state, R_TEXTS)) {
+        return error_set(err, -EUCLEAN, "kept memory is incomplete: '%s' is missing",
+                         region_names[is_missing(state, R_INODES) ? R_INODES : R_TEXTS]);
+    }
+    state->adopted = true;
+    carry_out(state, atomic_load(&h->log_len));
+    atomic_store(&h->log_len, 0);
+    find_lost(state);
+    return 0;
 }
 
 static int lay_out(struct state *state, const struct state_config *config)
@@ -551,12 +710,11 @@ int state_new(const struct state_config *config, struct state **ret, struct erro
     state->header = at(state, R_HEADER);
     if (state->header->magic == 0) { /* also when a predecessor died while laying it out */
         r = lay_out(state, config);
-    } else if (state->header->magic != state_magic || state->header->version != STATE_VERSION) {
-        return error_set(err, -EUCLEAN, "kept memory is of another version of skyvol-mount");
     } else {
-        state->adopted = true;
-        carry_out(state, atomic_load(&state->header->log_len));
-        atomic_store(&state->header->log_len, 0);
+        r = adopt(state, err);
+        if (r != 0) {
+            return r;
+        }
     }
     state->cells_max = state->header->inodes * CELLS_PER_INODE;
     state->blocks_max = (uint32_t)(state->header->pool_bytes / STATE_BLOCK_SIZE);

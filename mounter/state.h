@@ -17,7 +17,8 @@
  * notes are carried out; a successor that finds a valid log carries them out (again). So a kill at
  * any instruction leaves a transaction done whole or not at all, and the answer to a request is
  * recorded in the same instant as its effect. Dirty bytes themselves are copied into their block
- * before the transaction that makes them count.
+ * before the transaction that makes them count, by state_block_write(), which keeps a checksum of
+ * each page: a successor sees what was damaged or is missing, and marks its inodes INODE_LOST.
  *
  * Reads see what committed transactions have written: inside a transaction a record still shows
  * its old content. Not thread-safe: the file system's one lock covers all of it.
@@ -110,7 +111,10 @@ struct state_config {
 
 struct state;
 
-/* Lays out or adopts. -EUCLEAN: kept memory of another version; -ENOMEM; those of keep_region(). */
+/*
+ * Lays out or adopts. -EUCLEAN: kept memory of another version, or without what names the inodes;
+ * -ENOMEM; those of keep_region().
+ */
 int state_new(const struct state_config *config, struct state **ret, struct error *err)
     __attribute__((warn_unused_result));
 void state_free(struct state *state); /* NULL is allowed; kept memory stays */
@@ -173,7 +177,10 @@ bool state_text_equal(const struct state *state, uint32_t cell, const char *text
 uint32_t state_block_count(const struct state *state);
 uint32_t state_block_used(const struct state *state);
 struct block_rec *state_block(const struct state *state, uint32_t block);
-char *state_block_data(const struct state *state, uint32_t block);
+const char *state_block_data(const struct state *state, uint32_t block);
+/* Copy bytes into it; they count when a transaction has made the record say so. */
+void state_block_write(struct state *state, uint32_t block, uint32_t from, const char *data,
+                       uint32_t len);
 /* A free block; the record is made by the caller's state_set(). UINT32_MAX: none. */
 uint32_t state_block_take(struct state *state);
 /* Make it free, in a transaction. */

@@ -237,6 +237,26 @@ static void only_a_few_large_slots_hold_memory(UNUSED void **state)
     assert_true(st.st_blocks * 512 >= 8 * (off_t)SLOT_LARGE_SIZE);
 }
 
+static void half_a_request_is_seen(UNUSED void **state)
+{
+    enum { LEN = 3 * 4096 + 80 };
+    CLEANUP(keep_free_p) struct keep *keep = NULL;
+    CLEANUP(slots_free_p) struct slots *slots = NULL;
+    int index;
+
+    assert_int_equal(keep_new(&keep), 0);
+    assert_int_equal(slots_new(keep, SMALL, LARGE, &slots, NULL), 0);
+    for (int round = 0; round < 2; round++) { /* also when the slot is used again */
+        assert_int_equal(slots_take(slots, 0, &index), 0);
+        memset((char *)slots_data(slots, index) + 4096, 'x', 2 * 4096);
+        occupy(slots, index, 2, LEN);
+        assert_true(slots_torn(slots, index)); /* its last page never came */
+        memset((char *)slots_data(slots, index) + 3 * 4096, 'x', 80);
+        assert_false(slots_torn(slots, index));
+        slots_release(slots, index);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +270,7 @@ int main(void)
         cmocka_unit_test(a_successor_finds_each_request_once_and_in_order),
         cmocka_unit_test(a_region_of_another_layout_is_refused),
         cmocka_unit_test(only_a_few_large_slots_hold_memory),
+        cmocka_unit_test(half_a_request_is_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
