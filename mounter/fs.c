@@ -13,7 +13,6 @@
 enum { TASKS_MAX = 128, STREAMS_MAX = 8, TICK_MS = 1000, DIRTY_AGE_S = 30 };
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
-static const uint64_t fnv_start = UINT64_C(14695981039346656037);
 
 int64_t fs_now_ns(void)
 {
@@ -28,65 +27,6 @@ uint64_t fs_now_ms(void)
 struct node *fs_node(struct fs *fs, uint64_t ino)
 {
     return ino < fs->nodes_len && state_inode(fs->state, ino) != NULL ? fs->nodes[ino] : NULL;
-}
-
-/* ---- which answers of the store are too old ---- */
-
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t len)
-{
-    const unsigned char *bytes = data;
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211); /* FNV-1a */
-    }
-    return hash;
-}
-
-static uint64_t hash_name(uint32_t parent, const char *name)
-{
-    return hash_bytes(hash_bytes(fnv_start, &parent, sizeof(parent)), name, strlen(name));
-}
-
-uint64_t fs_asked(struct fs *fs)
-{
-    uint64_t now;
-
-    mutex_lock(&fs->lock);
-    now = fs->clock;
-    mutex_unlock(&fs->lock);
-    return now;
-}
-
-void fs_touch(struct fs *fs, struct node *node)
-{
-    node->changed = ++fs->clock;
-}
-
-static void note_gone(struct fs *fs, uint64_t name, uint64_t when) REQUIRES(&fs->lock)
-{
-    fs->gone[fs->gone_next++ % FS_GONE] = (struct gone){name, when};
-}
-
-void fs_gone(struct fs *fs, uint32_t parent, const char *name)
-{
-    note_gone(fs, hash_name(parent, name), ++fs->clock);
-}
-
-bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
-{
-    return asked < fs->moved || asked < node->changed;
-}
-
-bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
-{
-    uint64_t hash = hash_name(parent, name);
-
-    for (size_t i = 0; i < FS_GONE; i++) {
-        if (asked < fs->gone[i].when && fs->gone[i].name == hash) {
-            return true;
-        }
-    }
-    return asked < fs->moved;
 }
 
 /* ---- nodes ---- */
@@ -173,6 +113,7 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
     node->ino = ino;
     node->truncated_to = UINT64_MAX;
     fs->nodes[ino] = node;
+    fs_number_add(fs, node);
     if (name != NULL) {
         r = add_name(fs, node, state_inode(fs->state, ino)->parent, name);
     }
@@ -198,7 +139,7 @@ void fs_node_unname(struct fs *fs, struct node *node)
         HASH_DEL(fs->names, node);
         node->named = false;
         if (node->changed != 0) { /* what was asked before is as old without the node */
-            note_gone(fs, hash_name(parent, node->name_key + sizeof(parent)), node->changed);
+            fs_gone_at(fs, parent, node->name_key + sizeof(parent), node->changed);
         }
         drop_child(fs, parent);
     }
@@ -260,6 +201,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     state_inode_release(fs->state, node->ino);
     state_commit(fs->state);
     fs->nodes[node->ino] = NULL;
+    fs_number_drop(fs, node);
     listing_drop(node);
     free(node->name_key);
     free(node);
@@ -271,6 +213,7 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
     struct inode_rec rec = {
         .flags = INODE_USED | what->flags,
         .parent = what->parent,
+        .number = fs_number_choose(fs, what),
         .mode = what->attr.mode,
         .uid = what->attr.uid,
         .gid = what->attr.gid,
@@ -368,26 +311,12 @@ int fs_data_key(struct fs *fs, const struct node *node, struct buf *out)
     return fs_key(fs, node->ino, out);
 }
 
-/* FNV-1a over the key: stable across mounts and processes, unlike the node id. */
-static uint64_t stable_number(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
-{
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-
-    if (node->ino == STATE_ROOT) {
-        return STATE_ROOT;
-    }
-    if (fs_key(fs, node->ino, &key) != 0) {
-        return (uint64_t)node->ino | (UINT64_C(1) << 62);
-    }
-    return hash_bytes(fnv_start, buf_str(&key), buf_len(&key)) | 2;
-}
-
 void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
 
     *ret = (struct fuse_attr){
-        .ino = stable_number(fs, node),
+        .ino = node->ino == STATE_ROOT ? STATE_ROOT : rec->number,
         .size = S_ISDIR(rec->mode) ? 4096 : rec->size,
         .blocks = (rec->size + 511) / 512,
         .atime = (uint64_t)(rec->atime_ns / ns_per_s),
@@ -707,6 +636,7 @@ void fs_free(struct fs *fs)
     mutex_lock(&fs->lock);
     reader_done(fs);
     HASH_CLEAR(hh, fs->names);
+    HASH_CLEAR(hh_number, fs->numbers);
     for (uint32_t i = 0; i < fs->nodes_len; i++) {
         if (fs->nodes[i] != NULL) {
             struct block_ref *ref;

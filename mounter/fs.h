@@ -4,6 +4,7 @@
  *
  * Where things are:
  *   fs.c          nodes (what is known of an inode besides its record), keys, attributes
+ *   fresh.c       which answers of the store are too old; st_ino
  *   remote.c      what the store says of a key
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   reader.c      bytes from the store, read ahead in parallel
@@ -66,7 +67,9 @@ struct block_ref {
 
 /* What this process knows of an inode besides its record. */
 struct node {
-    UT_hash_handle hh; /* in fs->names, by name_key, while it has a name */
+    UT_hash_handle hh;        /* in fs->names, by name_key, while it has a name */
+    UT_hash_handle hh_number; /* in fs->numbers */
+    uint64_t number;          /* that programs see, as st_ino */
     uint32_t ino;
     uint32_t users;    /* operations that need it to stay */
     uint32_t children; /* nodes with this as parent */
@@ -109,6 +112,7 @@ struct fs {
     struct node **nodes; /* by inode number */
     uint32_t nodes_len;
     struct node *names;
+    struct node *numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
     uint64_t moved; /* clock of the last change to keys of many nodes */
     struct gone gone[FS_GONE];
@@ -196,10 +200,20 @@ void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t fs_asked(struct fs *fs);
 void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_gone(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
+    REQUIRES(&fs->lock);
 /* An answer to a question of then is too old: of a node, or of a name without one. */
 bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) REQUIRES(&fs->lock);
 bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
     REQUIRES(&fs->lock);
+/*
+ * st_ino: by the key that the inode was found under first, so that it is the same in another mount;
+ * it stays when the inode is moved, and no other that lives has it. When the kernel has forgotten a
+ * moved inode, its number comes from the new key.
+ */
+uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what) REQUIRES(&fs->lock);
+void fs_number_add(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+void fs_number_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int64_t fs_now_ns(void);
 uint64_t fs_now_ms(void);
 

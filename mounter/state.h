@@ -72,6 +72,7 @@ struct inode_rec {
     uint32_t upload; /* index + 1 into the uploads; 0: none */
     uint32_t mode, uid, gid, rdev;
     uint32_t reserved;
+    uint64_t number; /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */
     uint64_t base_valid; /* bytes from its beginning that still count */

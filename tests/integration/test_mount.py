@@ -256,3 +256,22 @@ def test_a_removed_file_stays_removed_while_it_is_written(target):
     assert together(writes_and_removes) == []
     time.sleep(1.2)
     assert os.listdir(target) == []
+
+
+def test_a_number_stays_with_its_file_and_is_nobody_elses(target):
+    """st_ino: the same after a move, another one for a new file of the old name."""
+    (target / "d").mkdir()
+    for name in ("a", "d/a"):
+        (target / name).write_bytes(b"x")
+    numbers = {name: (target / name).stat().st_ino for name in ("a", "d/a", "d")}
+    assert len(set(numbers.values())) == 3
+    os.rename(target / "a", target / "b")
+    os.rename(target / "d", target / "e")
+    time.sleep(1.2)  # until the store is asked again
+    assert (target / "b").stat().st_ino == numbers["a"]
+    assert (target / "e").stat().st_ino == numbers["d"]
+    assert (target / "e" / "a").stat().st_ino == numbers["d/a"]
+    (target / "a").write_bytes(b"y")
+    (target / "d").mkdir()
+    seen = [(target / name).stat().st_ino for name in ("a", "b", "d", "e")]
+    assert len(set(seen)) == 4
