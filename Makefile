@@ -112,11 +112,11 @@ $(TESTS): $(BUILD)/%: $(BUILD)/%.o $(TEST_LIB_SRC:%.c=$(BUILD)/%.o) $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$(filter-out $(LIB),$^)) $(LIB) -lcmocka $(PKG_LIBS)
 
 # Several gates may want it at once.
-$(NGX_DIR)/objs/ngx_auto_config.h:
+$(NGX_DIR)/configured:
 	$(Q)mkdir -p $(NGX_DIR) && flock $(NGX_DIR) bash -c '[ -e $@ ] || { cp -rsf $(NGX_SRC)/. $(NGX_DIR)/ && cd $(NGX_DIR) && \
-	    . ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}"; } >$(CURDIR)/$(NGX_DIR)/configure.log 2>&1'
+	    . ./conf_flags && ./configure "$${NGX_CONF_FLAGS[@]}" && touch configured; } >$(CURDIR)/$(NGX_DIR)/configure.log 2>&1'
 
-$(NGX_MODULE_SRC:%.c=$(BUILD)/%.o): $(BUILD)/%.o: %.c | $(NGX_DIR)/objs/ngx_auto_config.h $(PROTO_C)
+$(NGX_MODULE_SRC:%.c=$(BUILD)/%.o): $(BUILD)/%.o: %.c | $(NGX_DIR)/configured $(PROTO_C)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CFLAGS) $(NGX_CFLAGS) -c -o $@ $<
 
@@ -213,13 +213,13 @@ analyze: ## compile everything with gcc -fanalyzer
 ANALYZER_LOST := cli/mount.c csi/controller/listing.c csi/controller/volumes.c csi/node/keep.c csi/node/record.c \
                  csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/objstore/dir.c lib/objstore/dir_files.c \
                  lib/rpc/call.c lib/util/options.c mounter/data.c mounter/fs.c mounter/listing.c mounter/run.c \
-                 mounter/setup.c
+                 mounter/setup.c s3proxy/stores.c
 $(if $(ANALYZE),$(eval $(ANALYZER_LOST:%.c=$(BUILD)/%.o): ALL_CFLAGS += -Wno-error))
 
 tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIB_SRC) $(PROG_SRC) $(if $(NGX_MODULE),$(NGX_MODULE_SRC))) ## clang-tidy, one file a call
 
 $(BUILD)/tidy/s3proxy/module/%.ok: ALL_CFLAGS += $(NGX_CFLAGS)
-$(NGX_MODULE_SRC:%.c=$(BUILD)/tidy/%.ok): | $(NGX_DIR)/objs/ngx_auto_config.h
+$(NGX_MODULE_SRC:%.c=$(BUILD)/tidy/%.ok): | $(NGX_DIR)/configured
 
 $(BUILD)/tidy/%.ok: %.c .clang-tidy | $(PROTO_C)
 	@mkdir -p $(@D)

@@ -8,12 +8,15 @@
 #include <string.h>
 
 #include "util/clock.h"
+#include "util/log.h"
 
 enum {
+    QUICK_MS = 60 * 1000,        /* what moves no bytes, */
+    SLOW_MS = 600 * 1000,        /* what moves them inside the store, */
+    STREAM_MS = 6 * 3600 * 1000, /* and what comes from or goes to the client */
     ARENA_MAX = 8 * 1024 * 1024,
     HEADERS_MAX = 64 * 1024,
-    REPLY_MAX = 16 * 1024 * 1024,
-    DEADLINE_MS = 6 * 3600 * 1000
+    REPLY_MAX = 16 * 1024 * 1024
 };
 
 int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
@@ -173,6 +176,33 @@ static int body_prepare(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+/* Whose the bucket is, and what a bucket that is a volume cannot do. */
+static int find_volume(struct call *call, struct s3_fault *fault)
+{
+    const struct stores *stores = &call->server->stores;
+    const struct objstore_request *op = &call->op;
+
+    if (op->bucket == NULL) {
+        return 0;
+    }
+    call->volume = stores_volume(stores, op->bucket);
+    if (call->volume == NULL && stores->store == NULL) {
+        return op->op == OBJSTORE_BUCKET_CREATE
+                   ? s3_fault_set(fault, S3_ACCESS_DENIED, "only volumes are served here")
+                   : s3_fault_set(fault, S3_NO_SUCH_BUCKET, "%s", "");
+    }
+    if (op->source_bucket != NULL && stores_volume(stores, op->source_bucket) != call->volume) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "a copy stays inside its volume");
+    }
+    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_CREATE) {
+        return s3_fault_set(fault, S3_BUCKET_ALREADY_OWNED_BY_YOU, "%s", "");
+    }
+    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_DELETE) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "a volume is not deleted by S3");
+    }
+    return 0;
+}
+
 void call_begin(struct call *call)
 {
     struct s3_fault *fault = &call->fault;
@@ -184,6 +214,7 @@ void call_begin(struct call *call)
     ret = ret == 0 ? authenticate(call, fault) : ret;
     ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
     ret = ret == 0 ? call_route(call, fault) : ret;
+    ret = ret == 0 ? find_volume(call, fault) : ret;
     if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
     }
@@ -206,15 +237,32 @@ void call_fault(struct call *call, enum s3_code code, const char *text)
     mutex_unlock(&call->lock);
 }
 
+/* What the store says of our own keys is nothing that the client could help. */
+static enum s3_code code_of(const struct objstore_request *op, const struct objstore_result *result)
+{
+    switch (result->s3_code) {
+    case S3_OK:
+        return s3_code_from_errno(result->status, op->key == NULL);
+    case S3_AUTHORIZATION_HEADER_MALFORMED:
+    case S3_EXPIRED_TOKEN:
+    case S3_INVALID_ACCESS_KEY_ID:
+    case S3_INVALID_TOKEN:
+    case S3_REQUEST_TIME_TOO_SKEWED:
+    case S3_SIGNATURE_DOES_NOT_MATCH:
+        log_error("the store refuses us", "operation", objstore_op_name(op->op), "error",
+                  result->error.text, NULL);
+        return S3_SERVICE_UNAVAILABLE;
+    default:
+        return (enum s3_code)result->s3_code;
+    }
+}
+
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
 
     if (result->status < 0 && !call->head_ready) {
-        call_fault(call,
-                   result->s3_code != 0 ? (enum s3_code)result->s3_code
-                                        : s3_code_from_errno(result->status, op->key == NULL),
-                   "");
+        call_fault(call, code_of(op, result), "");
         reply_fault(call);
     } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
@@ -229,15 +277,42 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     mutex_unlock(&call->lock);
 }
 
+static uint32_t timeout_ms(enum objstore_op op)
+{
+    switch (op) {
+    case OBJSTORE_GET:
+    case OBJSTORE_PUT:
+    case OBJSTORE_UPLOAD_PART:
+        return STREAM_MS;
+    case OBJSTORE_COPY:
+    case OBJSTORE_UPLOAD_PART_COPY:
+    case OBJSTORE_UPLOAD_COMPLETE:
+    case OBJSTORE_DELETE_BATCH:
+        return SLOW_MS;
+    default:
+        return QUICK_MS;
+    }
+}
+
 static void submit(struct call *call)
 {
+    const struct objstore_result none = {0};
+
     call->op.arg = call;
     call->op.done = call_done;
-    call->op.timeout_ms = DEADLINE_MS;
+    call->op.timeout_ms = timeout_ms(call->op.op);
     mutex_lock(&call->lock);
     call->running = true;
     mutex_unlock(&call->lock);
-    objstore_submit(call->server->store, &call->op);
+    if (call->volume != NULL && call->internal) {
+        volume_submit_internal(call->volume, &call->op);
+    } else if (call->volume != NULL) {
+        volume_submit(call->volume, &call->op);
+    } else if (call->server->stores.store != NULL) {
+        objstore_submit(call->server->stores.store, &call->op);
+    } else {
+        call_done(&call->op, &none); /* the list of buckets, which are the volumes */
+    }
 }
 
 void call_continue(struct call *call)
@@ -257,8 +332,10 @@ void call_continue(struct call *call)
 static void resume(struct call *call)
 {
     mutex_lock(&call->lock);
-    if (call->running) {
-        objstore_resume(call->server->store, &call->op);
+    if (call->running && call->volume != NULL) {
+        volume_resume(call->volume, &call->op);
+    } else if (call->running) {
+        objstore_resume(call->server->stores.store, &call->op);
     }
     mutex_unlock(&call->lock);
 }
@@ -437,8 +514,10 @@ bool call_idle(struct call *call)
 void call_cancel(struct call *call)
 {
     mutex_lock(&call->lock); /* as in resume() */
-    if (call->running) {
-        objstore_cancel(call->server->store, &call->op);
+    if (call->running && call->volume != NULL) {
+        volume_cancel(call->volume, &call->op);
+    } else if (call->running) {
+        objstore_cancel(call->server->stores.store, &call->op);
     }
     mutex_unlock(&call->lock);
 }

@@ -18,7 +18,6 @@
 #ifndef S3PROXY_CALL_H
 #define S3PROXY_CALL_H
 
-#include "objstore/objstore.h"
 #include "s3/chunked.h"
 #include "s3/conditions.h"
 #include "s3/key_cache.h"
@@ -27,12 +26,13 @@
 #include "s3/xml_parse.h"
 #include "s3proxy/credentials.h"
 #include "s3proxy/pipe.h"
+#include "s3proxy/stores.h"
 #include "util/arena.h"
 #include "util/mutex.h"
 #include "util/random.h"
 
 struct call_server {
-    struct objstore *store;
+    struct stores stores;
     struct credentials *credentials;
     struct s3_key_cache *keys;
     const char *region;
@@ -63,7 +63,8 @@ struct call {
     bool read_only, internal;
     struct s3_target target;
     struct slice query;
-    bool head; /* a HEAD request */
+    bool head;             /* a HEAD request */
+    struct volume *volume; /* whose the bucket is; NULL: the store's */
 
     enum call_body body_kind;
     uint64_t body_size; /* after decoding */

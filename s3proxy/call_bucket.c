@@ -9,12 +9,27 @@
 
 #define OWNER "skyvol"
 
+/* The store's buckets and the volumes, both sorted; a volume hides a bucket of its name. */
 static void format_buckets(struct call *call, const struct objstore_result *result)
 {
+    const struct stores *stores = &call->server->stores;
+    size_t i = 0, k = 0;
+
     s3_xml_buckets_begin(&call->reply.body, OWNER, OWNER);
-    for (size_t i = 0; i < result->count; i++) {
-        s3_xml_buckets_entry(&call->reply.body, result->buckets[i].name,
-                             result->buckets[i].created_ns);
+    while (i < result->count || k < stores->volume_count) {
+        int order = i == result->count ? 1
+                    : k == stores->volume_count
+                        ? -1
+                        : strcmp(result->buckets[i].name, stores->volumes[k].name);
+
+        if (order < 0) {
+            s3_xml_buckets_entry(&call->reply.body, result->buckets[i].name,
+                                 result->buckets[i].created_ns);
+        } else {
+            s3_xml_buckets_entry(&call->reply.body, stores->volumes[k].name, 0);
+        }
+        i += order <= 0 ? 1 : 0;
+        k += order >= 0 ? 1 : 0;
     }
     s3_xml_buckets_end(&call->reply.body, NULL, NULL);
     reply_xml(&call->reply);

@@ -49,22 +49,27 @@ static int key_read(const cJSON *item, struct credential *ret)
     return ret->access_key != NULL && ret->secret_key != NULL ? 0 : -ENOMEM;
 }
 
+int secret_file_read(const char *path, struct buf *out, struct error *err)
+{
+    struct stat st;
+    int r = stat(path, &st) < 0 ? -errno : file_read(path, out);
+
+    if (r == 0 && (st.st_mode & 077) != 0) {
+        return error_set(err, -EACCES, "credentials file %s: others may read it; chmod 600", path);
+    }
+    return r != 0 ? error_set(err, r, "credentials file %s: %s", path, strerror(-r)) : 0;
+}
+
 static int keys_read(const char *path, struct credential **ret, size_t *ret_count,
                      struct error *err)
 {
     struct buf text = BUF_INIT(FILE_MAX);
     struct credential *keys = NULL;
-    struct stat st;
     cJSON *root = NULL;
     const cJSON *list;
     size_t count = 0;
-    int r = stat(path, &st) < 0 ? -errno : file_read(path, &text);
+    int r = secret_file_read(path, &text, err);
 
-    if (r == 0 && (st.st_mode & 077) != 0) {
-        r = error_set(err, -EACCES, "credentials file %s: others may read it; chmod 600", path);
-    } else if (r != 0) {
-        r = error_set(err, r, "credentials file %s: %s", path, strerror(-r));
-    }
     root = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
     list = cJSON_GetObjectItemCaseSensitive(root, "keys");
     if (r == 0 && !cJSON_IsArray(list)) {

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "util/buf.h"
 #include "util/error.h"
 
 struct credentials;
@@ -28,6 +29,10 @@ struct credential {
 int credentials_new(const char *path, struct credentials **ret, struct error *err)
     __attribute__((warn_unused_result));
 void credentials_free(struct credentials *credentials);
+
+/* Append a file that only its owner may read. Negative with err otherwise. */
+int secret_file_read(const char *path, struct buf *out, struct error *err)
+    __attribute__((warn_unused_result));
 
 /* NULL when unknown; valid until the next call. Looks at the file at most once a second. */
 const struct credential *credentials_find(struct credentials *credentials, const char *access_key);

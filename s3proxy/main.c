@@ -15,17 +15,28 @@
 
 #include "s3proxy/credentials.h"
 #include "s3proxy/nginx_conf.h"
+#include "s3proxy/stores.h"
 #include "util/file.h"
 
 static const struct option_spec options[] = {
     OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
            "host:port to serve S3 on"),
-    {.name = "dir",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct proxy_config, dir),
-     .value = "ROOT",
-     .help = "the store's directory; made if absent",
-     .required = true},
+    OPTION(struct proxy_config, dir, OPTION_STRING, "dir", "ROOT", NULL,
+           "serve the embedded store in this directory, made if absent"),
+    OPTION(struct proxy_config, store, OPTION_STRING, "store", "LOCATION", NULL,
+           "serve another store: s3://, dir:///ROOT or mem:// (for trying out)"),
+    OPTION(struct proxy_config, volumes, OPTION_LIST, "volume", "BUCKET=LOCATION", NULL,
+           "serve a volume as BUCKET: s3://bucket/prefix, dir:///ROOT/bucket/prefix"),
+    OPTION(struct proxy_config, store_endpoint, OPTION_STRING, "store-endpoint", "URL", NULL,
+           "of every s3:// above; default: AWS"),
+    OPTION(struct proxy_config, store_region, OPTION_STRING, "store-region", "NAME", "us-east-1",
+           "what requests to it are signed for"),
+    OPTION(struct proxy_config, store_credentials, OPTION_STRING, "store-credentials", "FILE", NULL,
+           "JSON with access_key, secret_key, session_token, mode 0600; default: anonymous"),
+    OPTION(struct proxy_config, store_ca, OPTION_STRING, "store-ca-file", "FILE", NULL,
+           "authorities beside the system's for its certificate"),
+    OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,
+           "false", "address its buckets as BUCKET.HOST"),
     {.name = "credentials",
      .type = OPTION_STRING,
      .offset = offsetof(struct proxy_config, credentials),
@@ -58,12 +69,12 @@ static const struct option_spec options[] = {
 
 static const struct options_program program = {
     .name = "skyvol-s3",
-    .summary = "Skyvol's S3 endpoint over a directory",
+    .summary = "Skyvol's S3 endpoint, over a directory or in front of any store",
     .environment = "SKYVOL_S3_",
     .options = options,
     .count = sizeof(options) / sizeof(options[0]),
     .epilogue = "SIGTERM drains for at most 30 s, a second one ends at once; SIGHUP reloads "
-                "certificates.",
+                "certificates and the store's credentials.",
 };
 
 static int absolute(char **path, const char *name, struct error *err)
@@ -118,6 +129,46 @@ static int private_dir(const char *path, struct error *err)
     return 0;
 }
 
+/* --dir is a shorter --store. */
+static int find_dir(struct proxy_config *config, struct error *err)
+{
+    int ret = 0;
+
+    if (config->dir == NULL) {
+        return 0;
+    }
+    if (config->store != NULL) {
+        return error_set(err, -EINVAL, "--dir and --store: only one of them");
+    }
+    if (mkdir(config->dir, 0700) < 0 && errno != EEXIST) {
+        return error_set(err, -errno, "--dir %s: %s", config->dir, strerror(errno));
+    }
+    ret = absolute(&config->dir, "dir", err);
+    if (ret == 0 && asprintf(&config->store, "dir://%s", config->dir) < 0) {
+        config->store = NULL;
+        ret = -ENOMEM;
+    }
+    return ret;
+}
+
+/* What a worker would not come up with is told before nginx starts. */
+static int try_stores(const struct proxy_config *config, struct error *err)
+{
+    const struct stores_config c = {
+        .store = config->store,
+        .endpoint = config->store_endpoint,
+        .region = config->store_region,
+        .credentials_file = config->store_credentials,
+        .ca_file = config->store_ca,
+        .volumes = (const char *const *)config->volumes.items,
+    };
+    struct stores stores;
+    int ret = stores_init(&stores, &c, err);
+
+    stores_done(&stores);
+    return ret;
+}
+
 static int prepare(struct proxy_config *config, struct error *err)
 {
     struct credentials *credentials = NULL;
@@ -128,15 +179,15 @@ static int prepare(struct proxy_config *config, struct error *err)
     }
     ret = credentials_new(config->credentials, &credentials, err);
     credentials_free(credentials);
-    if (ret == 0 && mkdir(config->dir, 0700) < 0 && errno != EEXIST) {
-        ret = error_set(err, -errno, "--dir %s: %s", config->dir, strerror(errno));
-    }
+    ret = ret == 0 ? find_dir(config, err) : ret;
     ret = ret == 0 ? private_dir(config->run_dir, err) : ret;
-    ret = ret == 0 ? absolute(&config->dir, "dir", err) : ret;
     ret = ret == 0 ? absolute(&config->run_dir, "run-dir", err) : ret;
     ret = ret == 0 ? absolute(&config->credentials, "credentials", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_cert, "tls-cert-file", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_key, "tls-key-file", err) : ret;
+    ret = ret == 0 ? absolute(&config->store_ca, "store-ca-file", err) : ret;
+    ret = ret == 0 ? absolute(&config->store_credentials, "store-credentials", err) : ret;
+    ret = ret == 0 ? try_stores(config, err) : ret;
     return ret == 0 ? find_module(config, err) : ret;
 }
 

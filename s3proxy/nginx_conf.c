@@ -18,19 +18,59 @@ static int check(const char *name, const char *value, struct error *err)
 
 static int check_all(const struct proxy_config *c, struct error *err)
 {
-    int ret = check("listen", c->listen, err);
+    const struct {
+        const char *name, *value;
+    } values[] = {
+        {"listen", c->listen},
+        {"store", c->store},
+        {"store-endpoint", c->store_endpoint},
+        {"store-region", c->store_region},
+        {"store-credentials", c->store_credentials},
+        {"store-ca-file", c->store_ca},
+        {"credentials", c->credentials},
+        {"tls-cert-file", c->tls_cert},
+        {"tls-key-file", c->tls_key},
+        {"run-dir", c->run_dir},
+        {"module", c->module},
+        {"region", c->region},
+    };
+    int ret = 0;
 
-    ret = ret == 0 ? check("dir", c->dir, err) : ret;
-    ret = ret == 0 ? check("credentials", c->credentials, err) : ret;
-    ret = ret == 0 ? check("tls-cert-file", c->tls_cert, err) : ret;
-    ret = ret == 0 ? check("tls-key-file", c->tls_key, err) : ret;
-    ret = ret == 0 ? check("run-dir", c->run_dir, err) : ret;
-    ret = ret == 0 ? check("module", c->module, err) : ret;
-    ret = ret == 0 ? check("region", c->region, err) : ret;
+    for (size_t i = 0; ret == 0 && i < sizeof(values) / sizeof(values[0]); i++) {
+        ret = check(values[i].name, values[i].value, err);
+    }
     for (size_t i = 0; ret == 0 && i < c->host_suffix.count; i++) {
         ret = check("host-suffix", c->host_suffix.items[i], err);
     }
+    for (size_t i = 0; ret == 0 && i < c->volumes.count; i++) {
+        ret = check("volume", c->volumes.items[i], err);
+    }
     return ret;
+}
+
+static void write_value(const char *directive, const char *value, struct buf *out)
+{
+    if (value != NULL) {
+        buf_addf(out, "  %s \"%s\";\n", directive, value);
+    }
+}
+
+static void write_module(const struct proxy_config *c, struct buf *out)
+{
+    write_value("skyvol_store", c->store, out);
+    write_value("skyvol_store_endpoint", c->store_endpoint, out);
+    write_value("skyvol_store_region", c->store_region, out);
+    write_value("skyvol_store_credentials", c->store_credentials, out);
+    write_value("skyvol_store_ca", c->store_ca, out);
+    buf_addf(out, "  skyvol_store_virtual_host %s;\n", c->store_virtual_host ? "on" : "off");
+    write_value("skyvol_credentials", c->credentials, out);
+    write_value("skyvol_region", c->region, out);
+    for (size_t i = 0; i < c->volumes.count; i++) {
+        write_value("skyvol_volume", c->volumes.items[i], out);
+    }
+    for (size_t i = 0; i < c->host_suffix.count; i++) {
+        write_value("skyvol_host_suffix", c->host_suffix.items[i], out);
+    }
 }
 
 static void write_http(const struct proxy_config *c, struct buf *out)
@@ -52,11 +92,7 @@ static void write_http(const struct proxy_config *c, struct buf *out)
                     "  client_body_timeout 60s;\n  send_timeout 60s;\n"
                     "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
                     "  ignore_invalid_headers off;\n  merge_slashes off;\n");
-    buf_addf(out, "  skyvol_dir \"%s\";\n  skyvol_credentials \"%s\";\n  skyvol_region \"%s\";\n",
-             c->dir, c->credentials, c->region);
-    for (size_t i = 0; i < c->host_suffix.count; i++) {
-        buf_addf(out, "  skyvol_host_suffix \"%s\";\n", c->host_suffix.items[i]);
-    }
+    write_module(c, out);
 }
 
 int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf *out,

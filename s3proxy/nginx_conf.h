@@ -3,6 +3,7 @@
 #ifndef S3PROXY_NGINX_CONF_H
 #define S3PROXY_NGINX_CONF_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "util/buf.h"
@@ -11,7 +12,11 @@
 
 struct proxy_config {
     char *listen;
-    char *dir;
+    char *dir;   /* the same as store dir://DIR */
+    char *store; /* as stores.h has it, like all that begins with store */
+    char *store_endpoint, *store_region, *store_credentials, *store_ca;
+    bool store_virtual_host;
+    struct option_list volumes;
     char *credentials;
     char *tls_cert, *tls_key;
     uint64_t workers;

@@ -304,7 +304,8 @@ void objstore_submit(struct objstore *store, struct objstore_request *request);
  */
 void objstore_cancel(struct objstore *store, struct objstore_request *request);
 
-/* Continue a request whose read() or write() said -EAGAIN. Spurious calls are allowed. */
+/* Continue a request whose read() or write() said -EAGAIN. Spurious calls are allowed, but as for a
+ * cancel only while done() is known not to have returned yet. */
 void objstore_resume(struct objstore *store, struct objstore_request *request);
 
 /* Cancel all that runs, wait for it, and release the store. NULL is allowed. Not from a callback.

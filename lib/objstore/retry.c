@@ -18,11 +18,15 @@
 enum { TOKENS_PER_RETRY = 10, IDLE_WAIT_MS = 1000 };
 
 /*
- * An attempt is the caller's request and the copy that is sent. It is RUNNING (the inner store has
- * it), WAITING (in the list, for its pause to end), or LOOKING (the inner store has `look`, a HEAD
- * that tells whether a write happened).
+ * An attempt is the caller's request and the copy that is sent. It is SENDING (the copy is being
+ * made and handed over), RUNNING (the inner store has it), WAITING (in the list, for its pause to
+ * end), LOOKING (the inner store has `look`, a HEAD that tells whether a write happened), or ENDED.
+ *
+ * Cancel and resume reach the inner store with the lock held and the state RUNNING: attempt_done()
+ * takes the lock before it returns, so the inner store still knows the copy. What comes while
+ * SENDING is made up for at its end.
  */
-enum attempt_state { RUNNING, WAITING, LOOKING };
+enum attempt_state { SENDING, RUNNING, WAITING, LOOKING, ENDED };
 
 struct attempt {
     TAILQ_ENTRY(attempt) link;
@@ -32,6 +36,8 @@ struct attempt {
     struct objstore_request *outer;
     enum attempt_state state;
     bool cancelled;
+    bool resumed; /* while SENDING */
+    uint32_t refs;
     bool informed;   /* the sink's info() has been called */
     bool answerless; /* an earlier attempt may have taken effect */
     uint32_t tries;
@@ -49,7 +55,7 @@ struct retry_store {
     struct objstore base;
     struct objstore *inner;
     struct objstore_retry_config config;
-    struct mutex lock; /* of everything below and of attempts' state and cancelled */
+    struct mutex lock; /* of everything below and of attempts' state, cancelled, resumed, refs */
     struct cond changed;
     struct attempt_list waiting;
     int64_t tokens;
@@ -93,15 +99,29 @@ static bool repeatable(struct attempt *a)
     return r->source.rewind != NULL && r->source.rewind(r) == 0;
 }
 
+static void attempt_unref(struct attempt *a)
+{
+    struct retry_store *store = a->store;
+    bool last;
+
+    mutex_lock(&store->lock);
+    last = --a->refs == 0;
+    mutex_unlock(&store->lock);
+    if (last) {
+        free(a);
+    }
+}
+
 static void attempt_end(struct attempt *a, const struct objstore_result *result)
 {
     struct objstore_request *outer = a->outer;
 
     mutex_lock(&a->store->lock);
     outer->store_private[0] = NULL;
+    a->state = ENDED;
     mutex_unlock(&a->store->lock);
     outer->done(outer, result);
-    free(a);
+    attempt_unref(a);
 }
 
 static void attempt_fail(struct attempt *a, int status, const char *text)
@@ -294,12 +314,11 @@ static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t
     return a->outer->source.read(a->outer, buffer, cap);
 }
 
-/* Send (again): the copy is made afresh, a GET's range goes on where it stopped. */
-static void attempt_send(struct attempt *a)
+/* The copy, made afresh; a GET's range goes on where it stopped. */
+static void attempt_copy(struct attempt *a)
 {
     uint64_t now = clock_monotonic_ms(clock_real());
 
-    a->tries++;
     a->inner = *a->outer;
     a->inner.arg = a;
     a->inner.done = attempt_done;
@@ -321,7 +340,31 @@ static void attempt_send(struct attempt *a)
             }
         }
     }
-    objstore_submit(a->store->inner, &a->inner);
+}
+
+/* Send (again), in state SENDING. */
+static void attempt_send(struct attempt *a)
+{
+    struct retry_store *store = a->store;
+    uint32_t try = ++a->tries;
+
+    mutex_lock(&store->lock);
+    a->refs++;
+    mutex_unlock(&store->lock);
+    attempt_copy(a);
+    objstore_submit(store->inner, &a->inner);
+    mutex_lock(&store->lock);
+    if (a->state == SENDING && a->tries == try) {
+        a->state = RUNNING;
+        if (a->cancelled) {
+            objstore_cancel(store->inner, &a->inner);
+        } else if (a->resumed) {
+            objstore_resume(store->inner, &a->inner);
+        }
+        a->resumed = false;
+    }
+    mutex_unlock(&store->lock);
+    attempt_unref(a);
 }
 
 static struct attempt *next_due_locked(struct retry_store *store, uint64_t *wait_ms)
@@ -360,7 +403,7 @@ static void *timer_main(void *arg)
             continue;
         }
         TAILQ_REMOVE(&store->waiting, a, link);
-        a->state = RUNNING;
+        a->state = SENDING;
         cancelled = a->cancelled || store->ending;
         mutex_unlock(&store->lock);
         if (cancelled) {
@@ -385,6 +428,7 @@ static void retry_submit(struct objstore *base, struct objstore_request *request
         return;
     }
     a->store = store;
+    a->refs = 1;
     a->outer = request;
     a->deadline_ms = clock_monotonic_ms(clock_real()) + timeout;
     mutex_lock(&store->lock);
@@ -396,7 +440,6 @@ static void retry_submit(struct objstore *base, struct objstore_request *request
 static void retry_cancel(struct objstore *base, struct objstore_request *request)
 {
     struct retry_store *store = container_of(base, struct retry_store, base);
-    struct objstore_request *running = NULL;
     struct attempt *a;
 
     mutex_lock(&store->lock);
@@ -406,31 +449,26 @@ static void retry_cancel(struct objstore *base, struct objstore_request *request
         if (a->state == WAITING) {
             a->due_ms = 0;
             cond_signal(&store->changed);
-        } else {
-            running = a->state == LOOKING ? &a->look : &a->inner;
+        } else if (a->state == RUNNING) {
+            objstore_cancel(store->inner, &a->inner);
         }
     }
     mutex_unlock(&store->lock);
-    if (running != NULL) {
-        objstore_cancel(store->inner, running);
-    }
 }
 
 static void retry_resume(struct objstore *base, struct objstore_request *request)
 {
     struct retry_store *store = container_of(base, struct retry_store, base);
-    struct objstore_request *running = NULL;
     struct attempt *a;
 
     mutex_lock(&store->lock);
     a = request->store_private[0];
     if (a != NULL && a->state == RUNNING) {
-        running = &a->inner;
+        objstore_resume(store->inner, &a->inner);
+    } else if (a != NULL && a->state == SENDING) {
+        a->resumed = true;
     }
     mutex_unlock(&store->lock);
-    if (running != NULL) {
-        objstore_resume(store->inner, running);
-    }
 }
 
 static void retry_free(struct objstore *base)

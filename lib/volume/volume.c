@@ -155,7 +155,7 @@ static void passage_done(struct objstore_request *inner, const struct objstore_r
     for (size_t i = 0; op == OBJSTORE_DELETE_BATCH && i < inner->victims_count; i++) {
         outer->victims[p->victim_of[i]].error = p->victims[i].error;
     }
-    outer->store_private[0] = NULL;
+    __atomic_store_n(&outer->store_private[0], NULL, __ATOMIC_RELAXED); /* a cancel may look */
     outer->done(outer, &mapped);
     passage_free(p);
 }
@@ -323,7 +323,7 @@ void volume_submit_internal(struct volume *volume, struct objstore_request *requ
 
 void volume_cancel(struct volume *volume, struct objstore_request *request)
 {
-    struct passage *p = request->store_private[0];
+    struct passage *p = __atomic_load_n(&request->store_private[0], __ATOMIC_RELAXED);
 
     if (p != NULL) {
         objstore_cancel(volume->store, &p->inner);
@@ -332,7 +332,7 @@ void volume_cancel(struct volume *volume, struct objstore_request *request)
 
 void volume_resume(struct volume *volume, struct objstore_request *request)
 {
-    struct passage *p = request->store_private[0];
+    struct passage *p = __atomic_load_n(&request->store_private[0], __ATOMIC_RELAXED);
 
     if (p != NULL) {
         objstore_resume(volume->store, &p->inner);

@@ -4,12 +4,12 @@
 
 #include <sys/eventfd.h>
 
-#include "objstore/dir.h"
-
-enum { KEY_SLOTS = 256, SUFFIXES_MAX = 16 };
+enum { KEY_SLOTS = 256, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
 
 typedef struct {
-    ngx_str_t dir;
+    ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
+    ngx_flag_t store_virtual_host;
+    ngx_array_t *volumes;
     ngx_str_t credentials;
     ngx_str_t region;
     ngx_array_t *suffixes;
@@ -36,7 +36,15 @@ static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf);
     }
 
 static ngx_command_t commands[] = {
-    MAIN_STRING("skyvol_dir", dir),
+    MAIN_STRING("skyvol_store", store),
+    MAIN_STRING("skyvol_store_endpoint", store_endpoint),
+    MAIN_STRING("skyvol_store_region", store_region),
+    MAIN_STRING("skyvol_store_credentials", store_credentials),
+    MAIN_STRING("skyvol_store_ca", store_ca),
+    {NAME("skyvol_store_virtual_host"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, store_virtual_host), NULL},
+    {NAME("skyvol_volume"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, volumes), NULL},
     MAIN_STRING("skyvol_credentials", credentials),
     MAIN_STRING("skyvol_region", region),
     {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
@@ -51,6 +59,8 @@ static void *create_main_conf(ngx_conf_t *cf)
 
     if (conf != NULL) {
         conf->suffixes = NGX_CONF_UNSET_PTR;
+        conf->volumes = NGX_CONF_UNSET_PTR;
+        conf->store_virtual_host = NGX_CONF_UNSET;
     }
     return conf;
 }
@@ -129,35 +139,50 @@ static ngx_int_t listen_to_bell(ngx_cycle_t *cycle)
     return ngx_add_event(connection->read, NGX_READ_EVENT, 0);
 }
 
-static void take_suffixes(const skyvol_main_conf_t *conf)
+/* NULL-terminated; the texts are the configuration's. */
+static const char **take_list(const ngx_array_t *from, const char **into, size_t max)
 {
     const ngx_str_t *items;
 
-    if (conf->suffixes == NGX_CONF_UNSET_PTR || conf->suffixes == NULL) {
-        return;
+    if (from == NGX_CONF_UNSET_PTR || from == NULL) {
+        return NULL;
     }
-    items = conf->suffixes->elts;
-    for (size_t i = 0; i < conf->suffixes->nelts && i < SUFFIXES_MAX; i++) {
-        suffixes[i] = (const char *)items[i].data;
+    items = from->elts;
+    for (size_t i = 0; i < from->nelts && i < max; i++) {
+        into[i] = (const char *)items[i].data;
     }
-    skyvol_worker.server.suffixes = suffixes;
+    return into;
+}
+
+static int open_stores(const skyvol_main_conf_t *conf, struct error *err)
+{
+    static const char *volumes[VOLUMES_MAX + 1];
+    const struct stores_config config = {
+        .store = (const char *)conf->store.data,
+        .endpoint = (const char *)conf->store_endpoint.data,
+        .region = (const char *)conf->store_region.data,
+        .credentials_file = (const char *)conf->store_credentials.data,
+        .ca_file = (const char *)conf->store_ca.data,
+        .virtual_host_style = conf->store_virtual_host == 1,
+        .volumes = take_list(conf->volumes, volumes, VOLUMES_MAX),
+    };
+
+    return stores_init(&skyvol_worker.server.stores, &config, err);
 }
 
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
     struct call_server *server = &skyvol_worker.server;
-    struct objstore_dir_config config = {0};
     struct error err = ERROR_INIT;
     int ret;
 
-    if (conf == NULL || conf->dir.len == 0) {
+    if (conf == NULL || conf->credentials.len == 0) {
         return NGX_OK;
     }
-    config.root = (const char *)conf->dir.data;
     server->region = (const char *)conf->region.data;
-    take_suffixes(conf);
-    ret = objstore_dir_new(&config, &server->store, &err);
+    server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);
+    ret = open_stores(conf, &err);
     ret = ret == 0
               ? credentials_new((const char *)conf->credentials.data, &server->credentials, &err)
               : ret;
@@ -174,7 +199,7 @@ static void exit_process(ngx_cycle_t *cycle)
     struct call_server *server = &skyvol_worker.server;
 
     (void)cycle;
-    objstore_free(server->store);
+    stores_done(&server->stores);
     credentials_free(server->credentials);
     s3_key_cache_free(server->keys);
 }

@@ -37,17 +37,19 @@ MIB = 1024 * 1024
 
 
 class Endpoint:
-    def __init__(self, processes, directory, tls=None):
+    def __init__(self, processes, directory, tls=None, serve=None, name="skyvol-s3",
+                 more_keys=()):
         self.directory, self.port, self.tls = directory, free_port(), tls
         self.credentials = directory / "credentials.json"
         self.write_keys([{"access_key": ACCESS, "secret_key": SECRET},
                          {"access_key": "reader", "secret_key": SECRET, "read_only": True},
-                         {"access_key": "inner", "secret_key": SECRET, "internal": True}])
+                         {"access_key": "inner", "secret_key": SECRET, "internal": True},
+                         *more_keys])
         extra = ["--tls-cert-file", tls[0], "--tls-key-file", tls[1]] if tls else []
         self.process = processes.start(
-            [program("skyvol-s3"), "--listen", f"127.0.0.1:{self.port}", "--dir",
-             directory / "store", "--credentials", self.credentials, "--run-dir",
-             directory / "run", *extra], env=os.environ | {"LD_PRELOAD": PRELOAD})
+            [program("skyvol-s3"), "--listen", f"127.0.0.1:{self.port}",
+             *(serve or ["--dir", directory / "store"]), "--credentials", self.credentials,
+             "--run-dir", directory / "run", *extra], name, env=os.environ | {"LD_PRELOAD": PRELOAD})
         wait_until(lambda: listening(self.port), what="S3 endpoint", process=self.process)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 

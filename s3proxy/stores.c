@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "s3proxy/stores.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mount/config.h"
+#include "s3/names.h"
+#include "s3proxy/credentials.h"
+#include "util/cleanup.h"
+#include "volume/open.h"
+
+enum { FILE_MAX = 64 * 1024 };
+
+static int read_credentials(const char *path, struct mount_credentials *ret, struct error *err)
+{
+    struct buf text = BUF_INIT(FILE_MAX);
+    struct error why = ERROR_INIT;
+    int r = secret_file_read(path, &text, err);
+
+    if (r == 0) {
+        r = mount_credentials_parse(buf_str(&text), ret, &why);
+        r = r != 0 ? error_set(err, r, "credentials file %s: %s", path, error_text(&why, r)) : 0;
+    }
+    if (text.data != NULL) {
+        explicit_bzero(text.data, text.len);
+    }
+    buf_done(&text);
+    return r;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct store_volume *first = a, *second = b;
+
+    return strcmp(first->name, second->name);
+}
+
+static int open_volume(struct stores *stores, struct volume_open_config *open, const char *text,
+                       struct error *err)
+{
+    struct store_volume *v;
+    char *name;
+    const char *equals = strchr(text, '=');
+    size_t len = equals != NULL ? (size_t)(equals - text) : 0;
+
+    if (len == 0 || !s3_bucket_valid((struct slice){text, len})) {
+        return error_set(err, -EINVAL, "--volume %s: wants BUCKET=LOCATION", text);
+    }
+    name = strndup(text, len);
+    if (name == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    v = &stores->volumes[stores->volume_count++]; /* from here on stores_done() frees it */
+    v->name = name;
+    if (stores_volume(stores, name) != NULL) {
+        return error_set(err, -EINVAL, "--volume %s: that bucket is a volume already", text);
+    }
+    open->location = equals + 1;
+    return volume_open(open, &v->volume, err);
+}
+
+static int open_all(struct stores *stores, const struct stores_config *config,
+                    struct volume_open_config *open, struct error *err)
+{
+    size_t count = 0;
+    int ret = 0;
+
+    while (config->volumes != NULL && config->volumes[count] != NULL) {
+        count++;
+    }
+    if (config->store == NULL && count == 0) {
+        return error_set(err, -EINVAL, "nothing to serve: give --dir, --store or --volume");
+    }
+    stores->volumes = calloc(count + 1, sizeof(*stores->volumes));
+    if (stores->volumes == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    if (config->store != NULL) {
+        open->location = config->store;
+        ret = volume_open_store(open, &stores->store, err);
+    }
+    for (size_t i = 0; ret == 0 && i < count; i++) {
+        ret = open_volume(stores, open, config->volumes[i], err);
+    }
+    qsort(stores->volumes, stores->volume_count, sizeof(*stores->volumes), by_name);
+    return ret;
+}
+
+int stores_init(struct stores *stores, const struct stores_config *config, struct error *err)
+{
+    CLEANUP(mount_credentials_done) struct mount_credentials keys = {0};
+    struct volume_open_config open = {
+        .endpoint = config->endpoint,
+        .region = config->region,
+        .ca_file = config->ca_file,
+        .virtual_host_style = config->virtual_host_style,
+    };
+    int ret = 0;
+
+    *stores = (struct stores){0};
+    if (config->credentials_file != NULL) {
+        ret = read_credentials(config->credentials_file, &keys, err);
+    }
+    open.credentials =
+        (struct volume_credentials){keys.access_key, keys.secret_key, keys.session_token};
+    ret = ret == 0 ? open_all(stores, config, &open, err) : ret;
+    if (ret != 0) {
+        stores_done(stores);
+    }
+    return ret;
+}
+
+void stores_done(struct stores *stores)
+{
+    for (size_t i = 0; i < stores->volume_count; i++) {
+        volume_free(stores->volumes[i].volume);
+        free(stores->volumes[i].name);
+    }
+    free(stores->volumes);
+    objstore_free(stores->store);
+    *stores = (struct stores){0};
+}
+
+struct volume *stores_volume(const struct stores *stores, const char *bucket)
+{
+    for (size_t i = 0; i < stores->volume_count; i++) {
+        if (strcmp(stores->volumes[i].name, bucket) == 0) {
+            return stores->volumes[i].volume;
+        }
+    }
+    return NULL;
+}
