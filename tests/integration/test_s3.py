@@ -337,53 +337,120 @@ def test_logs_hold_no_query_and_sigterm_ends_it(plain, s3):
 
 
 def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@pytest.mark.parametrize("client", ["aws", "s3cmd", "rclone"])
-def test_command_line_clients(endpoint, workdir, client):
-    path = tool(client)
-    files = {"small": 1000, "large": 20 * MIB}
-    environment = os.environ | {"HOME": str(workdir), "AWS_ACCESS_KEY_ID": ACCESS,
-                                "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
-    environment.pop("AWS_CA_BUNDLE", None)  # rclone cannot start with it
-    ca = str(endpoint.tls[0]) if endpoint.tls else None
-    if client == "aws":
-        base = [path, "--endpoint-url", endpoint.url, *(["--ca-bundle", ca] if ca else []), "s3"]
-        make, put, get = ["mb"], ["cp", "--no-progress"], ["cp", "--no-progress"]
-        remove, listing, scheme = ["rm"], ["ls"], "s3://"
-    elif client == "s3cmd":
-        (workdir / "s3cfg").write_text(
-            f"[default]\naccess_key = {ACCESS}\nsecret_key = {SECRET}\n"
-            f"host_base = 127.0.0.1:{endpoint.port}\nhost_bucket = 127.0.0.1:{endpoint.port}\n"
-            f"use_https = {bool(ca)}\n" + (f"ca_certs_file = {ca}\n" if ca else ""))
-        base = [path, "-c", str(workdir / "s3cfg"), "--no-progress"]
-        make, put, get = ["mb"], ["put"], ["get", "--force"]
-        remove, listing, scheme = ["del"], ["ls"], "s3://"
-    else:
-        environment |= {"RCLONE_CONFIG_X_TYPE": "s3", "RCLONE_CONFIG_X_PROVIDER": "Other",
-                        "RCLONE_CONFIG_X_ENV_AUTH": "true",
-                        "RCLONE_CONFIG_X_ENDPOINT": endpoint.url}
-        base = [path, "--s3-upload-cutoff", "5M", "--s3-chunk-size", "5M",
-                *(["--ca-cert", ca] if ca else [])]
-        make, put, get = ["mkdir"], ["copyto"], ["copyto"]
-        remove, listing, scheme = ["deletefile"], ["ls"], "x:"
+class CommandLine:
+    """One of the clients that people use: what it is called with, to do what."""
 
-    def run(*argv):
-        done = subprocess.run([*base, *map(str, argv)], env=environment, timeout=120, check=False,
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    def __init__(self, name, endpoint, directory):
+        self.name, self.directory = name, directory
+        path = tool(name)
+        ca = str(endpoint.tls[0]) if endpoint.tls else None
+        self.environment = os.environ | {
+            "HOME": str(directory), "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1"}
+        self.environment.pop("AWS_CA_BUNDLE", None)  # rclone cannot start with it
+        self.scheme = "s3://"
+        if name == "aws":
+            self.base = [path, "--endpoint-url", endpoint.url, *(["--ca-bundle", ca] if ca else []),
+                         "s3"]
+            self.verbs = {"make": ["mb"], "put": ["cp", "--no-progress"],
+                          "get": ["cp", "--no-progress"], "list": ["ls"], "remove": ["rm"]}
+        elif name == "s3cmd":
+            (directory / "s3cfg").write_text(
+                f"[default]\naccess_key = {ACCESS}\nsecret_key = {SECRET}\n"
+                f"host_base = 127.0.0.1:{endpoint.port}\nhost_bucket = 127.0.0.1:{endpoint.port}\n"
+                f"use_https = {bool(ca)}\n" + (f"ca_certs_file = {ca}\n" if ca else ""))
+            self.base = [path, "-c", str(directory / "s3cfg"), "--no-progress"]
+            self.verbs = {"make": ["mb"], "put": ["put"], "get": ["get", "--force"],
+                          "list": ["ls"], "remove": ["del"]}
+        else:
+            self.environment |= {"RCLONE_CONFIG_X_TYPE": "s3", "RCLONE_CONFIG_X_PROVIDER": "Other",
+                                 "RCLONE_CONFIG_X_ENV_AUTH": "true",
+                                 "RCLONE_CONFIG_X_ENDPOINT": endpoint.url}
+            self.base = [path, "--s3-upload-cutoff", "16M", "--s3-chunk-size", "16M",
+                         *(["--ca-cert", ca] if ca else [])]
+            self.verbs = {"make": ["mkdir"], "put": ["copyto"], "get": ["copyto"], "list": ["ls"],
+                          "remove": ["deletefile"]}
+            self.scheme = "x:"
+
+    def run(self, verb, *argv):
+        done = subprocess.run([*self.base, *self.verbs[verb], *map(str, argv)], check=False,
+                              env=self.environment, timeout=120, capture_output=True, text=True)
+        assert done.returncode == 0, (self.name, verb, done.stdout, done.stderr)
         return done.stdout
-    run(*make, f"{scheme}clients")
-    for name, size in files.items():
-        (workdir / name).write_bytes(random.Random(size).randbytes(size))
-        run(*put, workdir / name, f"{scheme}clients/{name}")
-        run(*get, f"{scheme}clients/{name}", workdir / "back")
-        assert sha256(workdir / "back") == sha256(workdir / name)
-    assert all(name in run(*listing, f"{scheme}clients/") for name in files)
-    for name in files:
-        run(*remove, f"{scheme}clients/{name}")
-    assert not any(name in run(*listing, f"{scheme}clients/") for name in files)
+
+    def make(self):
+        self.run("make", f"{self.scheme}clients")
+
+    def put(self, path, key):
+        self.run("put", path, f"{self.scheme}clients/{key}")
+
+    def get(self, key, path):
+        self.run("get", f"{self.scheme}clients/{key}", path)
+
+    def list(self):
+        return self.run("list", f"{self.scheme}clients/")
+
+    def remove(self, key):
+        self.run("remove", f"{self.scheme}clients/{key}")
+
+
+class Boto3:
+    name = "boto3"
+
+    def __init__(self, endpoint):
+        self.s3 = endpoint.client()
+
+    def put(self, path, key):
+        self.s3.upload_file(str(path), "clients", key)
+
+    def get(self, key, path):
+        self.s3.download_file("clients", key, str(path))
+
+    def list(self):
+        return [o["Key"] for o in self.s3.list_objects_v2(Bucket="clients").get("Contents", [])]
+
+    def remove(self, key):
+        self.s3.delete_object(Bucket="clients", Key=key)
+
+
+@pytest.mark.parametrize("name", ["aws", "s3cmd", "rclone"])
+def test_command_line_clients(endpoint, workdir, name):
+    client = CommandLine(name, endpoint, workdir)
+    client.make()
+    (workdir / "small").write_bytes(random.Random(1).randbytes(1000))
+    client.put(workdir / "small", "small")
+    client.get("small", workdir / "back")
+    assert sha256(workdir / "back") == sha256(workdir / "small")
+    assert "small" in client.list()
+    client.remove("small")
+    assert "small" not in client.list()
+
+
+def test_what_one_client_writes_another_reads(endpoint, workdir):
+    """100 MiB in parts by each of them, read back by the next."""
+    clients = [CommandLine(name, endpoint, workdir) for name in ("aws", "s3cmd", "rclone")]
+    clients.insert(1, Boto3(endpoint))
+    clients[0].make()
+    path, back, s3 = workdir / "large", workdir / "back", endpoint.client()
+    path.write_bytes(random.Random(1).randbytes(100 * MIB))
+    want = sha256(path)
+    for writer, reader in zip(clients, clients[1:] + clients[:1]):
+        key = f"by-{writer.name}"
+        writer.put(path, key)
+        head = s3.head_object(Bucket="clients", Key=key)
+        parts = int(head["ETag"].strip('"').split("-")[1])
+        assert head["ContentLength"] == 100 * MIB and parts > 1, writer.name
+        assert key in reader.list()
+        reader.get(key, back)
+        assert sha256(back) == want, (writer.name, reader.name)
+        back.unlink()
+        writer.remove(key)
+        assert key not in reader.list()
+    assert s3.list_multipart_uploads(Bucket="clients").get("Uploads", []) == []
 
 
 def test_a_transfer_under_way_outlives_sigterm(plain, s3):
