@@ -155,40 +155,64 @@ static void apply_change(struct dir_index *index, struct job *job)
     job->commit_status = ret;
 }
 
-/* Files that are garbage since an earlier transaction: all that opened them hold them open.
- * True when there may be more. */
+/*
+ * Files that are garbage since an earlier transaction: all that opened them hold them open. They go
+ * before their entries do, and without the index's write lock, for which other processes wait: no
+ * file is ever named again, and one that another process removed is gone just the same.
+ * True when there may be more.
+ */
 static bool collect_garbage(struct dir_store *store)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
     struct dir_index *index = store->commit_index;
     const char **files;
     size_t count = 0;
+    size_t removed = 0;
     int ret;
 
-    if (dir_index_garbage(index, GARBAGE_MAX, &arena, &files, &count) != 0 || count == 0 ||
-        dir_index_begin(index) != 0) {
+    if (dir_index_garbage(index, GARBAGE_MAX, &arena, &files, &count) != 0) {
         return false; /* it stays in the table: another time */
     }
+    for (size_t i = 0; i < count; i++) {
+        if (files[i] != NULL && dir_files_remove(store->files, files[i]) == 0) {
+            files[removed++] = files[i];
+        }
+    }
+    if (removed == 0 || dir_index_begin(index) != 0) {
+        return false;
+    }
     ret = 0;
-    for (size_t i = 0; i < count && ret == 0; i++) {
-        ret = files[i] != NULL ? dir_files_remove(store->files, files[i]) : -ENOMEM;
-        ret = ret == 0 ? dir_index_garbage_forget(index, files[i]) : ret;
+    for (size_t i = 0; i < removed && ret == 0; i++) {
+        ret = dir_index_garbage_forget(index, files[i]);
     }
     if (dir_index_commit(index) != 0) {
         dir_index_rollback(index);
     }
-    return count == GARBAGE_MAX && ret == 0;
+    return removed == GARBAGE_MAX && ret == 0;
 }
 
-static void commit_batch(struct dir_store *store, struct job_list *batch)
+static bool frees(const struct job *job)
+{
+    enum objstore_op op = job->request->op;
+
+    return op == OBJSTORE_DELETE || op == OBJSTORE_DELETE_BATCH || op == OBJSTORE_UPLOAD_ABORT;
+}
+
+/* All jobs in one transaction; or, once more, those that free room and found none to do it in. */
+static void try_batch(struct dir_store *store, struct job_list *batch, bool again)
 {
     struct job *job;
     bool commit_failed = false;
     int ret = dir_index_begin(store->commit_index);
 
+    TAILQ_FOREACH (job, batch, link) {
+        job->chosen = !again || (frees(job) && job->commit_status == -ENOSPC);
+    }
     if (ret == 0) {
         TAILQ_FOREACH (job, batch, link) {
-            apply_change(store->commit_index, job);
+            if (job->chosen) {
+                apply_change(store->commit_index, job);
+            }
         }
         ret = dir_index_commit(store->commit_index);
         if (ret != 0) {
@@ -197,9 +221,27 @@ static void commit_batch(struct dir_store *store, struct job_list *batch)
         }
     }
     TAILQ_FOREACH (job, batch, link) {
-        job->commit_status = ret != 0 ? ret : job->commit_status;
-        job->commit_unknown = commit_failed;
-        job->committed = true;
+        if (job->chosen) {
+            job->commit_status = ret != 0 ? ret : job->commit_status;
+            job->commit_unknown = commit_failed;
+            job->committed = true;
+        }
+    }
+}
+
+static void commit_batch(struct dir_store *store, struct job_list *batch)
+{
+    struct job *job;
+    bool full = false;
+
+    try_batch(store, batch, false);
+    TAILQ_FOREACH (job, batch, link) {
+        full |= frees(job) && job->commit_status == -ENOSPC;
+    }
+    if (full && dir_files_release(store->files)) {
+        log_warn("store: the disk is full; its reserve is used to delete", "store",
+                 objstore_name(&store->base), NULL);
+        try_batch(store, batch, true);
     }
 }
 
@@ -259,6 +301,9 @@ static void *committer_main(void *arg)
         if (dirty) {
             mutex_unlock(&store->lock);
             dirty = collect_garbage(store);
+            if (!dirty) {
+                dir_files_reserve(store->files);
+            }
             mutex_lock(&store->lock);
             continue;
         }

@@ -16,7 +16,9 @@
 
 #define FORMAT_TEXT "skyvol-store 1\n"
 
-enum { NAME_SHOWN_MAX = 160, FILE_MODE = 0640, DIR_MODE = 0750 };
+enum { NAME_SHOWN_MAX = 160, FILE_MODE = 0640, DIR_MODE = 0750, RESERVE_BYTES = 1 << 20 };
+
+#define RESERVE "reserve"
 
 struct dir_files {
     int root;
@@ -273,7 +275,11 @@ int dir_files_publish(struct dir_files *files, int fd, const char *generation, c
     if (linkat(files->tmp, generation, dir, strrchr(ret_file, '/') + 1, 0) != 0) {
         return -errno;
     }
-    return sync_dir(files, dir);
+    ret = sync_dir(files, dir);
+    if (ret != 0) {
+        (void)unlinkat(files->data, ret_file, 0); /* nobody else will know of it */
+    }
+    return ret;
 }
 
 void dir_files_settle(struct dir_files *files, const char *generation)
@@ -295,6 +301,21 @@ int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
 int dir_files_remove(struct dir_files *files, const char *file)
 {
     return unlinkat(files->data, file, 0) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+void dir_files_reserve(struct dir_files *files)
+{
+    AUTOCLOSE int fd =
+        openat(files->root, RESERVE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+
+    if (fd >= 0 && posix_fallocate(fd, 0, RESERVE_BYTES) != 0) {
+        (void)unlinkat(files->root, RESERVE, 0);
+    }
+}
+
+bool dir_files_release(struct dir_files *files)
+{
+    return unlinkat(files->root, RESERVE, 0) == 0;
 }
 
 static DIR *list_dir(int parent, const char *name)

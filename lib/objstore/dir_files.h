@@ -7,6 +7,7 @@
  *     root/data/BUCKET/xx/GENERATION.NAME    an object's bytes; NAME is its key, escaped and cut
  *     root/tmp/OWNER/GENERATION              a file being written, or published and not yet indexed
  *     root/tmp/OWNER.lock                    locked as long as the owning process lives
+ *     root/reserve             room for the index to delete on a disk that is full
  *
  * Writing: dir_files_create() gives an empty file, dir_files_publish() links it under its final
  * name, the index commits, dir_files_settle() drops the first link. A process that dies in between
@@ -52,6 +53,10 @@ int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
 
 /* 0 also when it is gone already. */
 int dir_files_remove(struct dir_files *files, const char *file) __attribute__((warn_unused_result));
+
+/* Hold some room back, if it is not and there is some; and give it up: true if there was any. */
+void dir_files_reserve(struct dir_files *files);
+bool dir_files_release(struct dir_files *files);
 
 /* Remove what processes that have died left unfinished. Returns how many files, or an error. */
 int dir_files_sweep(struct dir_files *files, struct dir_index *index)

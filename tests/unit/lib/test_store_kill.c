@@ -5,9 +5,10 @@
  * about that the index does not name.
  *
  * The writer tells each acknowledgement through a pipe. Write number n of a key has a content that
- * follows from (key, n); every fifth deletes. As a key has one writer, the state found must be that
- * of the last acknowledged write or of the one after it. The test's own process has no threads and
- * does not open the store: writer and checker are its children.
+ * follows from (key, n); every fifth deletes, every third comes in three parts. As a key has one
+ * writer, the state found must be that of the last acknowledged write or of the one after it. The
+ * test's own process has no threads and does not open the store: writer and checker are its
+ * children.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,14 @@
 #include "util/log.h"
 #include "util/random.h"
 
-enum { KILLS = 30, KEYS = 6, SIZE_MAX_BYTES = 100000, DELETE_EVERY = 5 };
+enum {
+    KILLS = 30,
+    KEYS = 6,
+    SIZE_MAX_BYTES = 100000,
+    DELETE_EVERY = 5,
+    UPLOAD_EVERY = 3,
+    PARTS = 3
+};
 
 #define BUCKET "bucket"
 #define ANSWER CLEANUP(objstore_answer_done) struct objstore_answer
@@ -64,6 +72,48 @@ static void key_name(uint32_t key, char ret[32])
     (void)snprintf(ret, 32, "dir/%u/../file", key);
 }
 
+static int upload_parts(const char *name, const char *id, const unsigned char *data, size_t size)
+{
+    struct objstore_part parts[PARTS];
+    struct objstore_request end = {.op = OBJSTORE_UPLOAD_COMPLETE,
+                                   .bucket = BUCKET,
+                                   .key = name,
+                                   .upload_id = id,
+                                   .parts = parts,
+                                   .parts_count = PARTS};
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+
+    memset(parts, 0, sizeof(parts));
+    for (uint32_t i = 0; i < PARTS; i++) {
+        ANSWER part = OBJSTORE_ANSWER_INIT;
+        size_t from = size * i / PARTS;
+        struct objstore_request r = {
+            .op = OBJSTORE_UPLOAD_PART,
+            .bucket = BUCKET,
+            .key = name,
+            .upload_id = id,
+            .part_number = i + 1,
+            .source = {.data = data + from, .size = size * (i + 1) / PARTS - from}};
+        int ret = objstore_call(store, &r, &part);
+
+        if (ret != 0) {
+            return ret;
+        }
+        parts[i].number = i + 1;
+        memcpy(parts[i].etag, part.result.info.etag, sizeof(parts[i].etag));
+    }
+    return objstore_call(store, &end, &a);
+}
+
+static int upload_once(const char *name, const unsigned char *data, size_t size)
+{
+    struct objstore_request start = {.op = OBJSTORE_UPLOAD_CREATE, .bucket = BUCKET, .key = name};
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    int ret = objstore_call(store, &start, &a);
+
+    return ret == 0 ? upload_parts(name, a.result.upload_id, data, size) : ret;
+}
+
 static int write_once(uint32_t key, uint32_t number, unsigned char *data)
 {
     ANSWER a = OBJSTORE_ANSWER_INIT;
@@ -73,6 +123,8 @@ static int write_once(uint32_t key, uint32_t number, unsigned char *data)
     key_name(key, name);
     if (deletes(number)) {
         r.op = OBJSTORE_DELETE;
+    } else if (number % UPLOAD_EVERY == 0) {
+        return upload_once(name, data, content(key, number, data));
     } else {
         r.source.data = data;
         r.source.size = content(key, number, data);
@@ -96,7 +148,7 @@ static void *write_for_ever(void *arg)
 
 static void open_store(const char *root)
 {
-    struct objstore_dir_config config = {.root = root};
+    struct objstore_dir_config config = {.root = root, .part_min = 1};
     struct objstore_request r = {.op = OBJSTORE_BUCKET_CREATE, .bucket = BUCKET};
     ANSWER a = OBJSTORE_ANSWER_INIT;
     struct error err = ERROR_INIT;
@@ -208,11 +260,34 @@ static void check_no_orphans(const char *root, size_t expected)
     _exit(1);
 }
 
+/* What a killed writer had begun is still an open upload, with the parts it acknowledged. */
+static void abort_uploads(void)
+{
+    ANSWER open = OBJSTORE_ANSWER_INIT;
+    struct objstore_request list = {.op = OBJSTORE_UPLOAD_LIST, .bucket = BUCKET};
+
+    if (objstore_call(store, &list, &open) != 0 || open.result.truncated) {
+        _exit(1);
+    }
+    for (size_t i = 0; i < open.result.count; i++) {
+        ANSWER a = OBJSTORE_ANSWER_INIT;
+        struct objstore_request drop = {.op = OBJSTORE_UPLOAD_ABORT,
+                                        .bucket = BUCKET,
+                                        .key = open.result.uploads[i].key,
+                                        .upload_id = open.result.uploads[i].upload_id};
+
+        if (objstore_call(store, &drop, &a) != 0) {
+            _exit(1);
+        }
+    }
+}
+
 static void checker(const char *root)
 {
     size_t with_file = 0;
 
     open_store(root);
+    abort_uploads();
     for (uint32_t i = 0; i < KEYS; i++) {
         bool has_file = false;
         struct acknowledgement seen = {.key = i, .number = check_key(i, &has_file)};
