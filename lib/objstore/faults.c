@@ -2,19 +2,18 @@
 #include "objstore/faults.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "objstore/objstore_backend.h"
 #include "util/clock.h"
 #include "util/container.h"
+#include "util/delay.h"
 #include "util/mutex.h"
 #include "util/random.h"
 #include "util/slice.h"
 
-enum { RULES_MAX = 32, TICK_MS = 1000, CHANCE_SCALE = 1000000, HANG_DEFAULT_MS = 60000 };
+enum { RULES_MAX = 32, CHANCE_SCALE = 1000000, HANG_DEFAULT_MS = 60000 };
 
 enum fault_kind { FAULT_ERROR, FAULT_LOST, FAULT_DELAY, FAULT_CUT, FAULT_HANG };
 
@@ -29,30 +28,27 @@ struct rule {
 };
 
 struct hit {
-    TAILQ_ENTRY(hit) link;
+    struct delay_entry delay; /* DELAY: to be sent; HANG: to be given up */
     struct faults_store *store;
     struct objstore_request inner;
     struct objstore_request *outer;
     enum fault_kind kind;
     uint64_t number;
-    uint64_t due_ms; /* DELAY: to be sent; HANG: to be given up */
     uint64_t passed; /* CUT: bytes */
-    bool waiting;
+    uint32_t refs;   /* the request's, and that of who sends it */
+    bool sent;       /* the inner store has it */
+    bool over;       /* the inner store has answered */
     bool cancelled;
+    bool resumed; /* before it was sent */
 };
-
-TAILQ_HEAD(hit_list, hit);
 
 struct faults_store {
     struct objstore base;
     struct objstore *inner;
-    struct mutex lock;
-    struct cond changed;
+    struct delay *delay;
+    struct mutex lock; /* of the rules and of hits' refs and flags */
     struct rule rules[RULES_MAX];
     size_t rule_count;
-    struct hit_list waiting;
-    bool ending;
-    pthread_t timer;
 };
 
 static const struct {
@@ -214,6 +210,18 @@ static const struct rule *match_locked(struct faults_store *store,
     return found;
 }
 
+static void hit_unref(struct hit *h)
+{
+    bool last;
+
+    mutex_lock(&h->store->lock);
+    last = --h->refs == 0;
+    mutex_unlock(&h->store->lock);
+    if (last) {
+        free(h);
+    }
+}
+
 static void hit_end(struct hit *h, const struct objstore_result *result)
 {
     struct objstore_request *outer = h->outer;
@@ -222,7 +230,7 @@ static void hit_end(struct hit *h, const struct objstore_result *result)
     outer->store_private[0] = NULL;
     mutex_unlock(&h->store->lock);
     outer->done(outer, result);
-    free(h);
+    hit_unref(h);
 }
 
 static void hit_fail(struct hit *h, int status)
@@ -237,6 +245,9 @@ static void hit_done(struct objstore_request *inner, const struct objstore_resul
 {
     struct hit *h = inner->arg;
 
+    mutex_lock(&h->store->lock);
+    h->over = true; /* from here on, nobody cancels or resumes it */
+    mutex_unlock(&h->store->lock);
     if (h->kind == FAULT_LOST) {
         hit_fail(h, -ECONNRESET);
         return;
@@ -286,13 +297,26 @@ static void hit_send(struct hit *h)
     struct objstore_request *inner = &h->inner;
 
     *inner = *h->outer;
+    memset(inner->store_private, 0, sizeof(inner->store_private));
     inner->arg = h;
     inner->done = hit_done;
     inner->sink.info = h->outer->sink.info != NULL ? hit_info : NULL;
     inner->sink.write = h->outer->sink.write != NULL ? hit_write : NULL;
     inner->source.read = h->outer->source.read != NULL ? hit_read : NULL;
     inner->source.rewind = h->outer->source.rewind != NULL ? hit_rewind : NULL;
+    mutex_lock(&h->store->lock);
+    h->refs++;
+    mutex_unlock(&h->store->lock);
     objstore_submit(h->store->inner, inner);
+    mutex_lock(&h->store->lock);
+    h->sent = true;
+    if (!h->over && h->cancelled) {
+        objstore_cancel(h->store->inner, inner);
+    } else if (!h->over && h->resumed) {
+        objstore_resume(h->store->inner, inner);
+    }
+    mutex_unlock(&h->store->lock);
+    hit_unref(h);
 }
 
 static void faults_submit(struct objstore *base, struct objstore_request *request)
@@ -309,6 +333,7 @@ static void faults_submit(struct objstore *base, struct objstore_request *reques
         return;
     }
     h->store = store;
+    h->refs = 1;
     h->outer = request;
     h->kind = FAULT_DELAY; /* of no time: nothing special */
     mutex_lock(&store->lock);
@@ -319,120 +344,73 @@ static void faults_submit(struct objstore *base, struct objstore_request *reques
         h->number = rule->number;
         waits = h->kind == FAULT_HANG || (h->kind == FAULT_DELAY && h->number > 0);
     }
-    if (waits) {
-        h->due_ms = now + (h->kind == FAULT_HANG ? limit : h->number);
-        h->waiting = true;
-        TAILQ_INSERT_TAIL(&store->waiting, h, link);
-        cond_signal(&store->changed);
-    }
     mutex_unlock(&store->lock);
     if (waits) {
-        return;
-    }
-    if (h->kind == FAULT_ERROR) {
-        hit_fail(h, -(int)h->number);
-        return;
-    }
-    hit_send(h);
-}
-
-static struct hit *next_due_locked(struct faults_store *store, uint64_t *wait_ms)
-    REQUIRES(&store->lock)
-{
-    uint64_t now = clock_monotonic_ms(clock_real());
-    struct hit *h;
-
-    *wait_ms = TICK_MS;
-    TAILQ_FOREACH (h, &store->waiting, link) {
-        if (h->due_ms <= now || h->cancelled || store->ending) {
-            return h;
-        }
-        if (h->due_ms - now < *wait_ms) {
-            *wait_ms = h->due_ms - now;
-        }
-    }
-    return NULL;
-}
-
-static void *timer_main(void *arg)
-{
-    struct faults_store *store = arg;
-    uint64_t wait_ms;
-
-    mutex_lock(&store->lock);
-    for (;;) {
-        struct hit *h = next_due_locked(store, &wait_ms);
-        bool cancelled;
-
-        if (h == NULL) {
-            if (store->ending) {
-                break;
-            }
-            cond_wait_ms(&store->changed, &store->lock, wait_ms);
-            continue;
-        }
-        TAILQ_REMOVE(&store->waiting, h, link);
-        h->waiting = false;
-        cancelled = h->cancelled || store->ending;
-        mutex_unlock(&store->lock);
-        if (cancelled) {
+        if (!delay_add(store->delay, &h->delay,
+                       now + (h->kind == FAULT_HANG ? limit : h->number))) {
             hit_fail(h, -ECANCELED);
-        } else if (h->kind == FAULT_HANG) {
-            hit_fail(h, -ETIMEDOUT);
-        } else {
-            hit_send(h);
         }
-        mutex_lock(&store->lock);
+    } else if (h->kind == FAULT_ERROR) {
+        hit_fail(h, -(int)h->number);
+    } else {
+        hit_send(h);
     }
-    mutex_unlock(&store->lock);
-    return NULL;
 }
 
+static void due(struct delay_entry *entry, bool early)
+{
+    struct hit *h = container_of(entry, struct hit, delay);
+
+    if (early) {
+        hit_fail(h, -ECANCELED);
+    } else if (h->kind == FAULT_HANG) {
+        hit_fail(h, -ETIMEDOUT);
+    } else {
+        hit_send(h);
+    }
+}
+
+/* Under the lock that the inner request's done() needs first: it cannot end meanwhile. */
 static void faults_cancel(struct objstore *base, struct objstore_request *request)
 {
     struct faults_store *store = container_of(base, struct faults_store, base);
     struct hit *h;
-    bool sent = false;
 
     mutex_lock(&store->lock);
     h = request->store_private[0];
     if (h != NULL) {
         h->cancelled = true;
-        sent = !h->waiting;
-        cond_signal(&store->changed);
+        if (h->sent && !h->over) {
+            objstore_cancel(store->inner, &h->inner);
+        } else {
+            (void)delay_cancel(store->delay, &h->delay);
+        }
     }
     mutex_unlock(&store->lock);
-    if (sent) {
-        objstore_cancel(store->inner, &h->inner);
-    }
 }
 
 static void faults_resume(struct objstore *base, struct objstore_request *request)
 {
     struct faults_store *store = container_of(base, struct faults_store, base);
     struct hit *h;
-    bool sent = false;
 
     mutex_lock(&store->lock);
     h = request->store_private[0];
-    sent = h != NULL && !h->waiting;
-    mutex_unlock(&store->lock);
-    if (sent) {
+    if (h != NULL && h->sent && !h->over) {
         objstore_resume(store->inner, &h->inner);
+    } else if (h != NULL) {
+        h->resumed = true;
     }
+    mutex_unlock(&store->lock);
 }
 
 static void faults_free(struct objstore *base)
 {
     struct faults_store *store = container_of(base, struct faults_store, base);
 
-    mutex_lock(&store->lock);
-    store->ending = true;
-    cond_signal(&store->changed);
-    mutex_unlock(&store->lock);
-    (void)pthread_join(store->timer, NULL);
+    delay_end(store->delay); /* nothing is sent from there any more */
     objstore_free(store->inner);
-    cond_done(&store->changed);
+    delay_free(store->delay);
     mutex_done(&store->lock);
     objstore_base_done(&store->base);
     free(store);
@@ -456,15 +434,12 @@ int objstore_faults_new(struct objstore *inner, const char *rules, struct objsto
         return error_set(err, -ENOMEM, "out of memory");
     }
     store->inner = inner;
-    TAILQ_INIT(&store->waiting);
     mutex_init(&store->lock);
-    cond_init(&store->changed);
     r = parse_rules(store, rules, err);
     r = r == 0 ? objstore_base_init(&store->base, &faults_ops, "%s", objstore_name(inner)) : r;
-    r = r == 0 ? -pthread_create(&store->timer, NULL, timer_main, store) : r;
+    r = r == 0 ? delay_new(due, &store->delay) : r;
     if (r != 0) {
         objstore_free(inner);
-        cond_done(&store->changed);
         mutex_done(&store->lock);
         objstore_base_done(&store->base);
         free(store);

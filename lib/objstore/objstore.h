@@ -299,13 +299,14 @@ struct objstore_request {
 void objstore_submit(struct objstore *store, struct objstore_request *request);
 
 /*
- * Ask a submitted request to end soon with -ECANCELED. Does not wait. Must not race with the
- * freeing of the request: call it only while done() is known not to have returned yet.
+ * Ask a submitted request to end soon with -ECANCELED. Does not wait and calls nothing back, so a
+ * lock may be held. Must not race with the freeing of the request: call it only while done() is
+ * known not to have returned yet.
  */
 void objstore_cancel(struct objstore *store, struct objstore_request *request);
 
-/* Continue a request whose read() or write() said -EAGAIN. Spurious calls are allowed, but as for a
- * cancel only while done() is known not to have returned yet. */
+/* Continue a request whose read() or write() said -EAGAIN. As cancel; spurious calls are allowed.
+ */
 void objstore_resume(struct objstore *store, struct objstore_request *request);
 
 /* Cancel all that runs, wait for it, and release the store. NULL is allowed. Not from a callback.

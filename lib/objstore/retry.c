@@ -2,66 +2,58 @@
 #include "objstore/retry.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #include "objstore/objstore_backend.h"
 #include "s3/checksum.h"
 #include "s3/error.h"
 #include "util/clock.h"
 #include "util/container.h"
+#include "util/delay.h"
 #include "util/mutex.h"
 #include "util/random.h"
 
-enum { TOKENS_PER_RETRY = 10, IDLE_WAIT_MS = 1000 };
+enum { TOKENS_PER_RETRY = 10 };
 
 /*
- * An attempt is the caller's request and the copy that is sent. It is SENDING (the copy is being
- * made and handed over), RUNNING (the inner store has it), WAITING (in the list, for its pause to
- * end), LOOKING (the inner store has `look`, a HEAD that tells whether a write happened), or ENDED.
+ * An attempt is the caller's request and the copy that is sent. It is being SENT, RUNNING (the
+ * inner store has it), OVER (we have the answer), WAITING (for its pause to end), or LOOKING (the
+ * inner store has `look`, a HEAD that tells whether a write happened).
  *
- * Cancel and resume reach the inner store with the lock held and the state RUNNING: attempt_done()
- * takes the lock before it returns, so the inner store still knows the copy. What comes while
- * SENDING is made up for at its end.
+ * The inner store's request is cancelled and resumed under our lock: its done() needs the lock
+ * before anything else, so the request cannot end meanwhile.
  */
-enum attempt_state { SENDING, RUNNING, WAITING, LOOKING, ENDED };
+enum attempt_state { SENT, RUNNING, OVER, WAITING, LOOKING };
 
 struct attempt {
-    TAILQ_ENTRY(attempt) link;
+    struct delay_entry delay;
     struct retry_store *store;
     struct objstore_request inner;
     struct objstore_request look;
     struct objstore_request *outer;
+    uint32_t refs; /* the request's, and that of who sends it */
     enum attempt_state state;
     bool cancelled;
-    bool resumed; /* while SENDING */
-    uint32_t refs;
+    bool resumed;    /* while SENT */
     bool informed;   /* the sink's info() has been called */
     bool answerless; /* an earlier attempt may have taken effect */
     uint32_t tries;
     uint64_t received; /* bytes that the sink has taken */
     uint64_t deadline_ms;
-    uint64_t due_ms;
     char etag[OBJSTORE_ETAG_MAX];
     int failed_status; /* while LOOKING: what to say if it did not happen */
     int failed_code;
 };
 
-TAILQ_HEAD(attempt_list, attempt);
-
 struct retry_store {
     struct objstore base;
     struct objstore *inner;
     struct objstore_retry_config config;
-    struct mutex lock; /* of everything below and of attempts' state, cancelled, resumed, refs */
-    struct cond changed;
-    struct attempt_list waiting;
+    struct delay *delay;
+    struct mutex lock; /* of everything below and of attempts' refs, state, cancelled, resumed */
     int64_t tokens;
     struct objstore_retry_stats stats;
-    bool ending;
-    pthread_t timer;
 };
 
 static bool passing(int status)
@@ -101,12 +93,11 @@ static bool repeatable(struct attempt *a)
 
 static void attempt_unref(struct attempt *a)
 {
-    struct retry_store *store = a->store;
     bool last;
 
-    mutex_lock(&store->lock);
+    mutex_lock(&a->store->lock);
     last = --a->refs == 0;
-    mutex_unlock(&store->lock);
+    mutex_unlock(&a->store->lock);
     if (last) {
         free(a);
     }
@@ -118,7 +109,6 @@ static void attempt_end(struct attempt *a, const struct objstore_result *result)
 
     mutex_lock(&a->store->lock);
     outer->store_private[0] = NULL;
-    a->state = ENDED;
     mutex_unlock(&a->store->lock);
     outer->done(outer, result);
     attempt_unref(a);
@@ -145,25 +135,22 @@ static uint64_t pause_ms(const struct retry_store *store, uint32_t tries)
     return random_below(ceiling) + 1;
 }
 
-/* True when the attempt has been put into the list (and is no longer the caller's). */
+/* True when the attempt waits (and is no longer the caller's). */
 static bool wait_for_next(struct attempt *a)
 {
     struct retry_store *store = a->store;
-    uint64_t now = clock_monotonic_ms(clock_real());
+    uint64_t due_ms = clock_monotonic_ms(clock_real()) + pause_ms(store, a->tries);
     bool queued = false;
 
     mutex_lock(&store->lock);
-    a->due_ms = now + pause_ms(store, a->tries);
-    if (!a->cancelled && !store->ending && a->due_ms < a->deadline_ms) {
-        if (store->tokens >= TOKENS_PER_RETRY) {
+    if (!a->cancelled && due_ms < a->deadline_ms) {
+        if (store->tokens < TOKENS_PER_RETRY) {
+            store->stats.refused++;
+        } else if (delay_add(store->delay, &a->delay, due_ms)) {
             store->tokens -= TOKENS_PER_RETRY;
             store->stats.retries++;
-            a->state = WAITING;
-            TAILQ_INSERT_TAIL(&store->waiting, a, link);
-            cond_signal(&store->changed);
+            a->state = WAITING; /* under the lock that due() needs first */
             queued = true;
-        } else {
-            store->stats.refused++;
         }
     }
     mutex_unlock(&store->lock);
@@ -255,13 +242,12 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
     struct retry_store *store = a->store;
     int status = result->status;
 
-    if (status == 0) {
-        mutex_lock(&store->lock);
-        if (store->tokens < (int64_t)store->config.budget * TOKENS_PER_RETRY) {
-            store->tokens++;
-        }
-        mutex_unlock(&store->lock);
+    mutex_lock(&store->lock);
+    a->state = OVER;
+    if (status == 0 && store->tokens < (int64_t)store->config.budget * TOKENS_PER_RETRY) {
+        store->tokens++;
     }
+    mutex_unlock(&store->lock);
     if (status == -ENOENT && a->answerless &&
         (a->outer->op == OBJSTORE_DELETE || a->outer->op == OBJSTORE_UPLOAD_ABORT)) {
         struct objstore_result gone = {.status = 0};
@@ -314,12 +300,13 @@ static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t
     return a->outer->source.read(a->outer, buffer, cap);
 }
 
-/* The copy, made afresh; a GET's range goes on where it stopped. */
-static void attempt_copy(struct attempt *a)
+/* The copy is made afresh; a GET's range goes on where it stopped. */
+static void prepare(struct attempt *a)
 {
     uint64_t now = clock_monotonic_ms(clock_real());
 
     a->inner = *a->outer;
+    memset(a->inner.store_private, 0, sizeof(a->inner.store_private));
     a->inner.arg = a;
     a->inner.done = attempt_done;
     a->inner.timeout_ms = now < a->deadline_ms ? (uint32_t)(a->deadline_ms - now) : 1;
@@ -342,79 +329,47 @@ static void attempt_copy(struct attempt *a)
     }
 }
 
-/* Send (again), in state SENDING. */
+/* Send (again). What was asked while the inner store did not have it yet is passed on afterwards.
+ */
 static void attempt_send(struct attempt *a)
 {
     struct retry_store *store = a->store;
-    uint32_t try = ++a->tries;
+    uint32_t turn;
 
     mutex_lock(&store->lock);
     a->refs++;
+    a->state = SENT;
+    a->resumed = false;
+    turn = ++a->tries;
+    prepare(a);
     mutex_unlock(&store->lock);
-    attempt_copy(a);
     objstore_submit(store->inner, &a->inner);
     mutex_lock(&store->lock);
-    if (a->state == SENDING && a->tries == try) {
+    if (a->state == SENT && a->tries == turn) {
         a->state = RUNNING;
         if (a->cancelled) {
             objstore_cancel(store->inner, &a->inner);
         } else if (a->resumed) {
             objstore_resume(store->inner, &a->inner);
         }
-        a->resumed = false;
     }
     mutex_unlock(&store->lock);
     attempt_unref(a);
 }
 
-static struct attempt *next_due_locked(struct retry_store *store, uint64_t *wait_ms)
-    REQUIRES(&store->lock)
+static void due(struct delay_entry *entry, bool early)
 {
-    uint64_t now = clock_monotonic_ms(clock_real());
-    struct attempt *a;
+    struct attempt *a = container_of(entry, struct attempt, delay);
+    bool cancelled;
 
-    *wait_ms = IDLE_WAIT_MS;
-    TAILQ_FOREACH (a, &store->waiting, link) {
-        if (a->due_ms <= now || store->ending) {
-            return a;
-        }
-        if (a->due_ms - now < *wait_ms) {
-            *wait_ms = a->due_ms - now;
-        }
+    mutex_lock(&a->store->lock);
+    cancelled = a->cancelled || early;
+    mutex_unlock(&a->store->lock);
+    if (cancelled) {
+        attempt_fail(a, -ECANCELED, "cancelled");
+    } else {
+        attempt_send(a);
     }
-    return NULL;
-}
-
-static void *timer_main(void *arg)
-{
-    struct retry_store *store = arg;
-    uint64_t wait_ms;
-
-    mutex_lock(&store->lock);
-    for (;;) {
-        struct attempt *a = next_due_locked(store, &wait_ms);
-        bool cancelled;
-
-        if (a == NULL) {
-            if (store->ending) {
-                break;
-            }
-            cond_wait_ms(&store->changed, &store->lock, wait_ms);
-            continue;
-        }
-        TAILQ_REMOVE(&store->waiting, a, link);
-        a->state = SENDING;
-        cancelled = a->cancelled || store->ending;
-        mutex_unlock(&store->lock);
-        if (cancelled) {
-            attempt_fail(a, -ECANCELED, "cancelled");
-        } else {
-            attempt_send(a);
-        }
-        mutex_lock(&store->lock);
-    }
-    mutex_unlock(&store->lock);
-    return NULL;
 }
 
 static void retry_submit(struct objstore *base, struct objstore_request *request)
@@ -447,10 +402,9 @@ static void retry_cancel(struct objstore *base, struct objstore_request *request
     if (a != NULL) {
         a->cancelled = true;
         if (a->state == WAITING) {
-            a->due_ms = 0;
-            cond_signal(&store->changed);
-        } else if (a->state == RUNNING) {
-            objstore_cancel(store->inner, &a->inner);
+            (void)delay_cancel(store->delay, &a->delay);
+        } else if (a->state == RUNNING || a->state == LOOKING) {
+            objstore_cancel(store->inner, a->state == LOOKING ? &a->look : &a->inner);
         }
     }
     mutex_unlock(&store->lock);
@@ -465,7 +419,7 @@ static void retry_resume(struct objstore *base, struct objstore_request *request
     a = request->store_private[0];
     if (a != NULL && a->state == RUNNING) {
         objstore_resume(store->inner, &a->inner);
-    } else if (a != NULL && a->state == SENDING) {
+    } else if (a != NULL) {
         a->resumed = true;
     }
     mutex_unlock(&store->lock);
@@ -475,13 +429,9 @@ static void retry_free(struct objstore *base)
 {
     struct retry_store *store = container_of(base, struct retry_store, base);
 
-    mutex_lock(&store->lock);
-    store->ending = true; /* nothing new starts to wait */
-    cond_signal(&store->changed);
-    mutex_unlock(&store->lock);
+    delay_end(store->delay); /* nothing is sent from there any more */
     objstore_free(store->inner);
-    (void)pthread_join(store->timer, NULL);
-    cond_done(&store->changed);
+    delay_free(store->delay);
     mutex_done(&store->lock);
     objstore_base_done(&store->base);
     free(store);
@@ -512,14 +462,11 @@ int objstore_retry_new(struct objstore *inner, const struct objstore_retry_confi
     store->config.budget = config->budget != 0 ? config->budget : 50;
     store->config.timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : 60000;
     store->tokens = (int64_t)store->config.budget * TOKENS_PER_RETRY;
-    TAILQ_INIT(&store->waiting);
     mutex_init(&store->lock);
-    cond_init(&store->changed);
     r = objstore_base_init(&store->base, &retry_ops, "%s", objstore_name(inner));
-    r = r == 0 ? -pthread_create(&store->timer, NULL, timer_main, store) : r;
+    r = r == 0 ? delay_new(due, &store->delay) : r;
     if (r != 0) {
         objstore_free(inner);
-        cond_done(&store->changed);
         mutex_done(&store->lock);
         objstore_base_done(&store->base);
         free(store);

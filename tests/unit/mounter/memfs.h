@@ -256,6 +256,7 @@ struct job {
     uint64_t offset;
     size_t size;
     const char *write; /* in the request's slot; NULL: a read */
+    bool done; /* written before a kill: its program may have gone on, and reused the node */
     struct job *next;
 };
 
@@ -285,7 +286,9 @@ static void finish(const struct job *job)
     if (job->write != NULL) {
         uint64_t end = job->offset + job->size;
 
-        memcpy(data, job->write, job->size);
+        if (!job->done) {
+            memcpy(data, job->write, job->size);
+        }
         (void)run(job->pending, op_grow, job->ino, (const char *)&end, NULL);
         (void)pending_reply_write(job->pending, job->size);
     } else {
@@ -438,7 +441,15 @@ static void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
 static void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      UNUSED struct fuse_file_info *fi)
 {
-    enqueue((struct job){.pending = pending_begin(req),
+    struct pending *p = pending_begin(req);
+    struct record record;
+    bool done;
+
+    mutex_lock(&fs.lock);
+    done = done_before_locked(p, pending_unique(p), &record);
+    mutex_unlock(&fs.lock);
+    enqueue((struct job){.pending = p,
+                         .done = done,
                          .ino = ino,
                          .offset = (uint64_t)offset,
                          .size = size,
