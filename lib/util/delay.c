@@ -24,17 +24,17 @@ static struct delay_entry *next_locked(struct delay *delay, uint64_t *ret_wait_m
     REQUIRES(&delay->lock)
 {
     uint64_t now = clock_monotonic_ms(clock_real());
+    struct delay_entry *first = TAILQ_FIRST(&delay->entries);
     struct delay_entry *entry;
 
-    *ret_wait_ms = IDLE_MS;
     TAILQ_FOREACH (entry, &delay->entries, link) {
-        if (entry->due_ms <= now || delay->ending) {
-            return entry;
-        }
-        if (entry->due_ms - now < *ret_wait_ms) {
-            *ret_wait_ms = entry->due_ms - now;
-        }
+        first = entry->due_ms < first->due_ms ? entry : first;
     }
+    if (first == NULL || first->due_ms <= now || delay->ending) {
+        *ret_wait_ms = IDLE_MS;
+        return first;
+    }
+    *ret_wait_ms = first->due_ms - now;
     return NULL;
 }
 
