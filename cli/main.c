@@ -17,7 +17,7 @@ int main(int argc, char **argv)
         .below = below,
         .below_count = sizeof(below) / sizeof(below[0])};
 
-    if (csi_secrets_init() < 0 || meta_secrets_init() < 0) {
+    if (csi_secrets_init() < 0) {
         (void)fputs("skyvolctl: the table of secret fields is full\n", stderr);
         return EXIT_FAILED;
     }

@@ -8,7 +8,6 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
-#include "rpc/redact.h"
 #include "util/cleanup.h"
 #include "util/random.h"
 
@@ -117,25 +116,4 @@ int meta_find_volume(const struct meta_options *o, const char *text, cJSON **ret
     int r = get_volume(o, "id", text, ret, err);
 
     return r == -ENOENT ? get_volume(o, "name", text, ret, err) : r;
-}
-
-int meta_secrets_init(void)
-{
-    static const struct {
-        const char *message;
-        const char *field;
-    } secret[] = {
-        {"skyvol.meta.v1.Credentials", "access_key"},
-        {"skyvol.meta.v1.Credentials", "secret_key"},
-        {"skyvol.meta.v1.Credentials", "session_token"},
-        {"skyvol.meta.v1.AttachVolumeRequest", "pod_token"},
-        {"skyvol.meta.v1.AttachVolumeResponse", "volume_token"},
-        {"skyvol.meta.v1.OpenSessionRequest", "volume_token"},
-    };
-    int r = 0;
-
-    for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]) && r == 0; i++) {
-        r = rpc_redact_add(secret[i].message, secret[i].field);
-    }
-    return r;
 }

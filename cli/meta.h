@@ -66,7 +66,4 @@ int meta_set_true(cJSON *json, const char *name, bool set) __attribute__((warn_u
 int meta_find_volume(const struct meta_options *o, const char *text, cJSON **ret, struct error *err)
     __attribute__((warn_unused_result));
 
-/* Which fields of skyvol.meta.v1 are secret. At start; 0 or -ENOSPC. */
-int meta_secrets_init(void) __attribute__((warn_unused_result));
-
 #endif

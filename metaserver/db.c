@@ -374,7 +374,7 @@ int db_volume_ready(struct db *db, const char *id, bool adopted)
 
 int db_volume_tombstone(struct db *db, const char *id)
 {
-    return update(db, "UPDATE volume SET state = 3, retry_ns = 0 WHERE id = ?1", id, 0);
+    return update(db, "UPDATE volume SET state = 3, retry_ns = 0, error = 0 WHERE id = ?1", id, 0);
 }
 
 int db_volume_verified(struct db *db, const char *id)

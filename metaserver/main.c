@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "csi/secrets.h"
 #include "metaserver/meta.h"
-#include "rpc/redact.h"
 #include "util/log.h"
 #include "util/options.h"
 #include "util/signals.h"
@@ -67,16 +67,6 @@ static void reload(void *context)
     }
 }
 
-static int redact(void)
-{
-    int ret = rpc_redact_add("skyvol.meta.v1.AddStoreRequest", "credentials");
-
-    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeRequest", "pod_token") : ret;
-    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeResponse", "credentials") : ret;
-    ret = ret == 0 ? rpc_redact_add("skyvol.meta.v1.AttachVolumeResponse", "volume_token") : ret;
-    return ret == 0 ? rpc_redact_add("skyvol.meta.v1.OpenSessionRequest", "volume_token") : ret;
-}
-
 static int serve(const struct config *config, struct meta *meta, struct error *err)
 {
     const struct rpc_tls tls = {config->ca_file, config->cert_file, config->tls_key_file};
@@ -130,7 +120,7 @@ int main(int argc, char **argv)
     }
     meta.cluster = config.cluster;
     meta.create_timeout_ms = config.create_timeout_ms;
-    ret = redact();
+    ret = csi_secrets_init();
     ret = ret == 0 ? metrics_new(&meta.metrics) : ret;
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;

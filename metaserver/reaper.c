@@ -15,6 +15,7 @@
 
 #include "metaserver/meta.h"
 #include "objstore/objstore_call.h"
+#include "s3/conditions.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -86,6 +87,34 @@ static size_t choose_victims(const struct db_volume *v, const struct objstore_re
     return count;
 }
 
+/* A store says in many ways that it retains an object, but tells until when in only one. */
+static int tell_why(struct reaping *r, const struct objstore_victim *victim, struct error *err)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    const struct objstore_info *info = &answer.result.info;
+    struct objstore_request head = {.op = OBJSTORE_HEAD,
+                                    .bucket = r->v->bucket,
+                                    .key = victim->key,
+                                    .version_id = victim->version_id,
+                                    .timeout_ms = CALL_MS};
+    char until[S3_ISO_DATE_SIZE];
+
+    if (objstore_call(r->store, &head, &answer) == 0) {
+        if (info->retained_until_ns > clock_realtime_ns(clock_real())) {
+            s3_iso_date_format(info->retained_until_ns, until);
+            return error_set(err, -EPERM, "an object of bucket %s is retained until %s",
+                             r->v->bucket, until);
+        }
+        if (info->legal_hold) {
+            return error_set(err, -EPERM, "an object of bucket %s is under legal hold",
+                             r->v->bucket);
+        }
+    }
+    return error_set(err, victim->error, "cannot delete an object of bucket %s: %s", r->v->bucket,
+                     victim->error == -EPERM ? "it is retained by a lock or policy"
+                                             : strerror(-victim->error));
+}
+
 /* Deletes the page's keys but the marker's, or just the marker's. *ret_count: how many. */
 static int delete_page(struct reaping *r, const struct objstore_result *page, bool markers,
                        size_t *ret_count, struct error *err)
@@ -110,10 +139,7 @@ static int delete_page(struct reaping *r, const struct objstore_result *page, bo
     }
     for (size_t i = 0; i < batch.victims_count; i++) {
         if (victims[i].error != 0 && victims[i].error != -ENOENT) {
-            return error_set(err, victims[i].error, "cannot delete an object of bucket %s: %s",
-                             r->v->bucket,
-                             victims[i].error == -EPERM ? "it is retained by a lock or policy"
-                                                        : strerror(-victims[i].error));
+            return tell_why(r, &victims[i], err);
         }
     }
     return 0;

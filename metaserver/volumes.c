@@ -459,6 +459,7 @@ static int wait_gone(struct rpc_call *call, const char *id, struct error *err)
     uint64_t until = clock_monotonic_ms(clock_real()) +
                      (left > DELETE_WAIT_MS + 1000 ? DELETE_WAIT_MS : left / 2);
     struct db_volume v;
+    bool final = false;
     int ret;
 
     reaper_wake(meta);
@@ -467,14 +468,16 @@ static int wait_gone(struct rpc_call *call, const char *id, struct error *err)
         if (ret == -ENOENT) {
             return 0;
         }
-        if (ret != 0 || clock_monotonic_ms(clock_real()) >= until || rpc_call_cancelled(call)) {
+        final = ret == 0 && (v.error == -EPERM || v.error == -ENOTEMPTY); /* time will not help */
+        if (ret != 0 || final || clock_monotonic_ms(clock_real()) >= until ||
+            rpc_call_cancelled(call)) {
             break;
         }
         mutex_lock(&meta->lock);
         cond_wait_ms(&meta->changed, &meta->lock, TICK_MS);
         mutex_unlock(&meta->lock);
     }
-    if (ret == 0 && (v.error == -EPERM || v.error == -ENOTEMPTY)) { /* time will not help */
+    if (final) {
         return rpc_call_fail(call, RPC_FAILED_PRECONDITION, "%s", v.message);
     }
     return error_set(err, -EAGAIN, "volume %s is being deleted: %llu objects so far%s%s", id,

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * secrets.h - what of a CSI call no log may show.
+ * secrets.h - what of a call, CSI's or skyvol-meta's, no log may show.
  *
- * The table comes from the csi_secret marks in proto/csi.proto, made at build time; what the marks
- * miss is added here: mount flags, and the service account tokens that kubelet puts into
- * volume_context.
+ * The table comes from the csi_secret marks in our .proto files, made at build time: a field is
+ * secret where it is declared, and nowhere else. What the marks of CSI miss is added here: mount
+ * flags, and the service account tokens that kubelet puts into volume_context.
  */
 #ifndef CSI_SECRETS_H
 #define CSI_SECRETS_H

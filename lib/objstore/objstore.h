@@ -143,7 +143,9 @@ struct objstore_info {
     int64_t mtime_ns;                      /* last modified, since 1970 UTC */
     struct objstore_meta meta;             /* filled by GET and HEAD only */
     struct objstore_checksum checksum;
-    uint32_t parts; /* of a multipart object when known, else 0 */
+    uint32_t parts;            /* of a multipart object when known, else 0 */
+    int64_t retained_until_ns; /* GET, HEAD: not to be deleted before; 0: no retention is known */
+    bool legal_hold;           /* GET, HEAD: not to be deleted until somebody lifts it */
 };
 
 struct objstore_range {

@@ -201,6 +201,11 @@ static void keep_info(struct s3_call *call, const struct http_head *head)
     if (parse_u64(parts, &number) && number <= OBJSTORE_PARTS_MAX) {
         info->parts = (uint32_t)number;
     }
+    if (s3_iso_date_parse(http_head_get(head, "x-amz-object-lock-retain-until-date"),
+                          &info->retained_until_ns) != 0) {
+        info->retained_until_ns = 0;
+    }
+    info->legal_hold = slice_eq_str(http_head_get(head, "x-amz-object-lock-legal-hold"), "ON");
     keep_checksum(call, head);
 }
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata server by itself: its rules, its crashes, its database lost and found again."""
+import datetime
 import json
 import random
 import signal
@@ -113,6 +114,37 @@ def test_a_bucket_with_content_is_only_adopted_when_asked_and_then_never_deleted
     second = meta.create("second", bucket="adopted-one")
     meta.call("Volumes/DeleteVolume", {"id": second["id"]})
     assert [row[0].decode() for row in meta.index("SELECT key FROM object")] == ["theirs"]
+
+
+@pytest.mark.parametrize("held", ["retention", "legal hold"])
+def test_what_is_retained_stops_a_deletion_and_says_until_when(workdir, processes, minio, held):
+    client = minio.client()
+    client.create_bucket(Bucket="locked", ObjectLockEnabledForBucket=True)
+    server = Meta(workdir, processes)
+    server.start()
+    server.call("Stores/AddStore", {
+        "store": {"name": "default", "location": "s3://", "endpoint": minio.url},
+        "credentials": {"access_key": minio.access_key, "secret_key": minio.secret_key}})
+    volume = server.create("kept", bucket="locked")
+    until = datetime.datetime(2099, 5, 6, 7, 8, 9, tzinfo=datetime.timezone.utc)
+    lock = {"ObjectLockLegalHoldStatus": "ON"} if held == "legal hold" else {
+        "ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}
+    client.put_object(Bucket="locked", Key=volume["prefix"] + "kept", Body=b"1", **lock)
+    version = client.head_object(Bucket="locked", Key=volume["prefix"] + "kept")["VersionId"]
+    why = server.call("Volumes/DeleteVolume", {"id": volume["id"]}, check=False)[1]
+    assert "FailedPrecondition" in why
+    assert ("2099-05-06T07:08:09" if held == "retention" else "legal hold") in why
+    body = client.get_object(Bucket="locked", Key=volume["prefix"] + "kept", VersionId=version)
+    assert body["Body"].read() == b"1"
+    # Once it is let go, the deletion ends by itself, with all versions and delete markers.
+    target = {"Bucket": "locked", "Key": volume["prefix"] + "kept", "VersionId": version}
+    if held == "legal hold":
+        client.put_object_legal_hold(LegalHold={"Status": "OFF"}, **target)
+    else:
+        client.delete_object(BypassGovernanceRetention=True, **target)
+    assert server.call("Volumes/DeleteVolume", {"id": volume["id"]}) == {}
+    left = client.list_object_versions(Bucket="locked")
+    assert not left.get("Versions") and not left.get("DeleteMarkers")
 
 
 def test_deleting_what_is_not_there_is_fine(meta):

@@ -12,6 +12,7 @@
 
 #include "cli/command.h"
 #include "cli/meta.h"
+#include "csi/secrets.h"
 #include "rpc/server.h"
 #include "util/file.h"
 #include "util/mutex.h"
@@ -266,7 +267,7 @@ int main(void)
     };
 
     mutex_init(&seen);
-    if (meta_secrets_init() < 0) {
+    if (csi_secrets_init() < 0) {
         return 1;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include "csi.pb-c.h"
 #include "csi/secrets.h"
 #include "rpc/redact.h"
+#include "skyvol/meta/v1/meta.pb-c.h"
 #include "test.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
@@ -29,6 +30,49 @@ static void each_field_named_secrets_is_marked(UNUSED void **state)
         }
     }
     assert_int_equal(found, 19);
+}
+
+/* Fields of skyvol-meta's messages whose name says that they are secret, however deep. */
+static unsigned check_message(const ProtobufCMessageDescriptor *type, unsigned depth)
+{
+    static const char *const words[] = {"access_key", "secret", "_token"};
+    unsigned found = 0;
+
+    for (unsigned i = 0; i < type->n_fields && depth > 0; i++) {
+        const ProtobufCFieldDescriptor *field = &type->fields[i];
+
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
+            found += check_message(field->descriptor, depth - 1);
+            continue;
+        }
+        for (size_t j = 0; j < sizeof(words) / sizeof(words[0]); j++) {
+            if (strstr(field->name, words[j]) != NULL && strcmp(field->name, "next_token") != 0) {
+                assert_true(rpc_redact_is_secret(type->name, field->name));
+                assert_true(rpc_redact_check(type));
+                found++;
+                break;
+            }
+        }
+    }
+    return found;
+}
+
+static void the_metaservers_keys_and_tokens_are_marked_too(UNUSED void **state)
+{
+    static const ProtobufCServiceDescriptor *const services[] = {
+        &skyvol__meta__v1__stores__descriptor,    &skyvol__meta__v1__volumes__descriptor,
+        &skyvol__meta__v1__sessions__descriptor,  &skyvol__meta__v1__leases__descriptor,
+        &skyvol__meta__v1__namespace__descriptor, &skyvol__meta__v1__feed__descriptor,
+        &skyvol__meta__v1__placement__descriptor, &skyvol__meta__v1__admin__descriptor};
+    unsigned found = 0;
+
+    for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
+        for (unsigned j = 0; j < services[i]->n_methods; j++) {
+            found += check_message(services[i]->methods[j].input, 4);
+            found += check_message(services[i]->methods[j].output, 4);
+        }
+    }
+    assert_int_equal(found, 3 + 1 + 3 + 1 + 1); /* AddStore, AttachVolume both ways, OpenSession */
 }
 
 static void a_logged_request_shows_no_secret(UNUSED void **state)
@@ -77,6 +121,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_field_named_secrets_is_marked),
+        cmocka_unit_test(the_metaservers_keys_and_tokens_are_marked_too),
         cmocka_unit_test(a_logged_request_shows_no_secret),
     };
 
