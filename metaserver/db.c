@@ -236,6 +236,22 @@ int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, siz
     return r != 0 ? r : sql_errno(code);
 }
 
+int db_store_seal(struct db *db, const char *name, const void *sealed, size_t len)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "UPDATE store SET sealed = ?2 WHERE name = ?1");
+    if (s != NULL) {
+        text(s, 1, name);
+        (void)sqlite3_bind_blob(s, 2, sealed, (int)len, SQLITE_STATIC);
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
 int db_store_delete(struct db *db, const char *name)
 {
     sqlite3_stmt *s;

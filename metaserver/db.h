@@ -43,6 +43,9 @@ int db_store_get(struct db *db, const char *name, struct arena *arena, struct db
     __attribute__((warn_unused_result));
 int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, size_t *ret_len)
     __attribute__((warn_unused_result));
+/* Other sealed credentials. -ENOENT. */
+int db_store_seal(struct db *db, const char *name, const void *sealed, size_t len)
+    __attribute__((warn_unused_result));
 /* -EBUSY: a volume lies in it. */
 int db_store_delete(struct db *db, const char *name) __attribute__((warn_unused_result));
 

@@ -64,6 +64,7 @@ static void reload(void *context)
         log_error("keys not reloaded, the old ones stay", "error", err.text, NULL);
     } else {
         log_info("keys reloaded", NULL);
+        meta_reseal(meta);
     }
 }
 
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
     if (ret == 0) {
+        meta_reseal(&meta);
         ret = serve(&config, &meta, &err);
         meta_stop(&meta);
     }

@@ -4,6 +4,7 @@
  *
  *   db.c, seal.c   what is known, and credentials at rest
  *   stores.c       stores: the service, and the open handles
+ *   credentials.c  their credentials: sealed, opened, renewed
  *   marker.c       the object that says whose a bucket or prefix is
  *   volumes.c      volumes: the service
  *   reaper.c       the worker that empties deleted volumes
@@ -20,6 +21,7 @@
 
 #include "metaserver/db.h"
 #include "metaserver/seal.h"
+#include "mount/config.h"
 #include "objstore/objstore.h"
 #include "rpc/server.h"
 #include "skyvol/meta/v1/meta.pb-c.h"
@@ -64,9 +66,29 @@ void meta_store_put(struct meta *meta, struct objstore *store);
 extern const struct rpc_method meta_store_methods[4];
 int meta_store_message(struct rpc_call *call, const struct db_store *store,
                        Skyvol__Meta__V1__Store **ret) __attribute__((warn_unused_result));
+/* A handle of one's own on the store of this row, with these credentials. */
+int meta_store_open(struct meta *meta, const struct db_store *row,
+                    const struct mount_credentials *credentials, struct objstore **ret,
+                    struct error *err) __attribute__((warn_unused_result));
+/* The open handle ends with its last user; the next one reads the row again. */
+void meta_store_forget(struct meta *meta, const char *name);
+
+/* ---- credentials.c ---- */
 int meta_credentials_message(struct meta *meta, struct rpc_call *call, const struct db_store *store,
                              Skyvol__Meta__V1__Credentials **ret, struct error *err)
     __attribute__((warn_unused_result));
+int meta_unseal(struct meta *meta, const struct db_store *store, struct mount_credentials *ret,
+                struct error *err) __attribute__((warn_unused_result));
+int meta_seal(struct meta *meta, const char *store, const Skyvol__Meta__V1__Credentials *c,
+              struct buf *out) __attribute__((warn_unused_result));
+void meta_wipe(struct buf *b); /* buf_done() of what is secret */
+/* Other credentials for a store: kept once the store has accepted them; else -EACCES, or why it
+ * could not be asked. The same again change nothing. */
+int meta_renew(struct meta *meta, const struct db_store *row,
+               const Skyvol__Meta__V1__Credentials *credentials, struct error *err)
+    __attribute__((warn_unused_result));
+/* Seal all that is under an older key under the newest one; what fails is logged and stays. */
+void meta_reseal(struct meta *meta);
 
 /* ---- one operation per name at a time ---- */
 /* -EAGAIN: somebody works on it. */

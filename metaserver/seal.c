@@ -245,3 +245,16 @@ int seal_get(struct seal *seal, const char *context, const void *sealed, size_t 
     explicit_bzero(plain, cipher_len);
     return buf_error(out);
 }
+
+bool seal_is_newest(struct seal *seal, const void *sealed, size_t len)
+{
+    size_t head = strlen(MAGIC) + 1;
+    const unsigned char *bytes = sealed;
+    struct key key;
+    bool newest = find_key(seal, NULL, &key) && len > head &&
+                  memcmp(bytes, MAGIC, strlen(MAGIC)) == 0 && bytes[head - 1] == strlen(key.id) &&
+                  len - head > strlen(key.id) && memcmp(bytes + head, key.id, strlen(key.id)) == 0;
+
+    explicit_bzero(&key, sizeof(key));
+    return newest;
+}

@@ -11,6 +11,8 @@
 #ifndef METASERVER_SEAL_H
 #define METASERVER_SEAL_H
 
+#include <stdbool.h>
+
 #include "util/arena.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
@@ -31,5 +33,8 @@ int seal_put(struct seal *seal, const char *context, const char *secret, struct 
  * it. */
 int seal_get(struct seal *seal, const char *context, const void *sealed, size_t len,
              struct buf *out) __attribute__((warn_unused_result));
+
+/* True if it was sealed under the key that seals now. */
+bool seal_is_newest(struct seal *seal, const void *sealed, size_t len);
 
 #endif

@@ -48,30 +48,21 @@ void meta_free(struct meta *meta, const char *name)
     mutex_unlock(&meta->lock);
 }
 
-static void wipe(struct buf *b)
+int meta_store_open(struct meta *meta, const struct db_store *row,
+                    const struct mount_credentials *credentials, struct objstore **ret,
+                    struct error *err)
 {
-    if (b->data != NULL) {
-        explicit_bzero(b->data, b->cap);
-    }
-    buf_done(b);
-}
+    const struct volume_open_config config = {
+        .location = row->location,
+        .endpoint = row->endpoint[0] != '\0' ? row->endpoint : NULL,
+        .region = row->s3_region[0] != '\0' ? row->s3_region : NULL,
+        .credentials = {credentials->access_key, credentials->secret_key,
+                        credentials->session_token},
+        .virtual_host_style = row->virtual_host_style,
+        .metrics = meta->metrics,
+    };
 
-static int unseal(struct meta *meta, const struct db_store *store, struct mount_credentials *ret,
-                  struct error *err)
-{
-    CLEANUP(wipe) struct buf text = BUF_INIT(16384);
-    int r;
-
-    memset(ret, 0, sizeof(*ret));
-    if (store->sealed == NULL) {
-        return 0;
-    }
-    r = seal_get(meta->seal, store->name, store->sealed, store->sealed_len, &text);
-    if (r != 0) {
-        return error_set(err, r, "the credentials of store %s cannot be opened: %s", store->name,
-                         r == -ENOKEY ? "their key is not in the key file" : strerror(-r));
-    }
-    return mount_credentials_parse(buf_str(&text), ret, err);
+    return volume_open_store(&config, ret, err);
 }
 
 static int open_one(struct meta *meta, const char *name, struct objstore **ret, struct error *err)
@@ -79,7 +70,6 @@ static int open_one(struct meta *meta, const char *name, struct objstore **ret, 
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
     struct mount_credentials credentials = {0};
     struct db_store row;
-    struct volume_open_config config;
     int r = db_store_get(meta->db, name, &arena, &row);
 
     if (r != 0) {
@@ -89,19 +79,8 @@ static int open_one(struct meta *meta, const char *name, struct objstore **ret, 
                                       : "cannot read store %s",
                          name);
     }
-    r = unseal(meta, &row, &credentials, err);
-    if (r == 0) {
-        config = (struct volume_open_config){
-            .location = row.location,
-            .endpoint = row.endpoint[0] != '\0' ? row.endpoint : NULL,
-            .region = row.s3_region[0] != '\0' ? row.s3_region : NULL,
-            .credentials = {credentials.access_key, credentials.secret_key,
-                            credentials.session_token},
-            .virtual_host_style = row.virtual_host_style,
-            .metrics = meta->metrics,
-        };
-        r = volume_open_store(&config, ret, err);
-    }
+    r = meta_unseal(meta, &row, &credentials, err);
+    r = r == 0 ? meta_store_open(meta, &row, &credentials, ret, err) : r;
     mount_credentials_done(&credentials);
     return r;
 }
@@ -194,29 +173,24 @@ int meta_store_message(struct rpc_call *call, const struct db_store *store,
     return m->name == NULL || m->region == NULL ? -ENOMEM : 0;
 }
 
-int meta_credentials_message(struct meta *meta, struct rpc_call *call, const struct db_store *store,
-                             Skyvol__Meta__V1__Credentials **ret, struct error *err)
+void meta_store_forget(struct meta *meta, const char *name)
 {
-    struct mount_credentials c = {0};
-    int r = unseal(meta, store, &c, err);
-    Skyvol__Meta__V1__Credentials *m;
+    struct objstore *drop = NULL;
 
-    *ret = NULL;
-    if (r == 0 && c.access_key != NULL) {
-        m = rpc_call_message(call, &skyvol__meta__v1__credentials__descriptor);
-        r = m == NULL ? -ENOMEM : 0;
-        if (r == 0) {
-            m->access_key = rpc_call_strdup(call, c.access_key);
-            m->secret_key = rpc_call_strdup(call, c.secret_key);
-            if (c.session_token != NULL) {
-                m->session_token = rpc_call_strdup(call, c.session_token);
+    mutex_lock(&meta->lock);
+    for (int i = 0; i < META_STORES_MAX; i++) {
+        struct open_store *s = &meta->stores[i];
+
+        if (s->store != NULL && strcmp(s->name, name) == 0) {
+            s->stale = true;
+            if (s->users == 0) {
+                drop = s->store;
+                s->store = NULL;
             }
-            r = m->access_key == NULL || m->secret_key == NULL ? -ENOMEM : 0;
-            *ret = m;
         }
     }
-    mount_credentials_done(&c);
-    return r;
+    mutex_unlock(&meta->lock);
+    objstore_free(drop);
 }
 
 static bool good_name(const char *name)
@@ -226,25 +200,13 @@ static bool good_name(const char *name)
     return len > 0 && len < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
-static int seal_credentials(struct meta *meta, const char *store,
-                            const Skyvol__Meta__V1__Credentials *c, struct buf *out)
-{
-    const struct mount_credentials plain = {c->access_key, c->secret_key,
-                                            c->session_token[0] != '\0' ? c->session_token : NULL};
-    CLEANUP(wipe) struct buf text = BUF_INIT(16384);
-
-    mount_credentials_format(&plain, &text);
-    return buf_error(&text) != 0 ? buf_error(&text)
-                                 : seal_put(meta->seal, store, buf_str(&text), out);
-}
-
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err)
 {
     struct meta *meta = rpc_call_context(call);
     const Skyvol__Meta__V1__AddStoreRequest *in = (const void *)request;
     Skyvol__Meta__V1__AddStoreResponse *out = (void *)reply;
-    CLEANUP(wipe) struct buf sealed = BUF_INIT(32768);
+    CLEANUP(meta_wipe) struct buf sealed = BUF_INIT(32768);
     struct db_store row = {.created_ns = clock_realtime_ns(clock_real())};
     struct db_store old;
     int r = 0;
@@ -263,14 +225,17 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     row.region = in->store->region;
     row.virtual_host_style = in->store->virtual_host_style;
     if (in->credentials != NULL && in->credentials->access_key[0] != '\0') {
-        r = seal_credentials(meta, row.name, in->credentials, &sealed);
+        r = meta_seal(meta, row.name, in->credentials, &sealed);
         row.sealed = buf_str(&sealed);
         row.sealed_len = buf_len(&sealed);
     }
     r = r == 0 ? db_store_add(meta->db, &row) : r;
     if (r == -EEXIST && db_store_get(meta->db, row.name, rpc_call_arena(call), &old) == 0 &&
         strcmp(old.location, row.location) == 0 && strcmp(old.endpoint, row.endpoint) == 0) {
-        r = 0; /* the same again */
+        r = row.sealed != NULL ? meta_renew(meta, &old, in->credentials, err) : 0;
+        if (r != 0) {
+            return r;
+        }
     }
     if (r != 0) {
         return error_set(err, r, "store %s: %s", row.name,
@@ -318,7 +283,6 @@ static int delete_store(struct rpc_call *call, const ProtobufCMessage *request,
 {
     struct meta *meta = rpc_call_context(call);
     const Skyvol__Meta__V1__DeleteStoreRequest *in = (const void *)request;
-    struct objstore *drop = NULL;
     int r = db_store_delete(meta->db, in->name);
 
     (void)reply;
@@ -326,25 +290,12 @@ static int delete_store(struct rpc_call *call, const ProtobufCMessage *request,
         return error_set(err, r, "store %s: %s", in->name,
                          r == -EBUSY ? "volumes lie in it" : strerror(-r));
     }
-    mutex_lock(&meta->lock);
-    for (int i = 0; i < META_STORES_MAX; i++) {
-        struct open_store *s = &meta->stores[i];
-
-        if (s->store != NULL && strcmp(s->name, in->name) == 0) {
-            s->stale = true;
-            if (s->users == 0) {
-                drop = s->store;
-                s->store = NULL;
-            }
-        }
-    }
-    mutex_unlock(&meta->lock);
-    objstore_free(drop);
+    meta_store_forget(meta, in->name);
     return 0;
 }
 
 const struct rpc_method meta_store_methods[4] = {
-    {.name = "AddStore", .unary = add_store},
+    {.name = "AddStore", .unary = add_store, .pool = "slow"},
     {.name = "GetStore", .unary = get_store},
     {.name = "ListStores", .unary = list_stores},
     {.name = "DeleteStore", .unary = delete_store},

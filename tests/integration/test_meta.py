@@ -147,6 +147,32 @@ def test_what_is_retained_stops_a_deletion_and_says_until_when(workdir, processe
     assert not left.get("Versions") and not left.get("DeleteMarkers")
 
 
+def test_an_access_key_without_its_secret_opens_nobodys_store(workdir, processes, minio):
+    server = Meta(workdir, processes)
+    server.start()
+    store = {"name": "default", "location": "s3://", "endpoint": minio.url}
+    keys = {"access_key": minio.access_key, "secret_key": minio.secret_key}
+    server.call("Stores/AddStore", {"store": store, "credentials": keys})
+    for wrong in ({**keys, "secret_key": "guessed"}, {**keys, "access_key": "other"}):
+        why = server.call("Stores/AddStore", {"store": store, "credentials": wrong}, check=False)[1]
+        assert "PermissionDenied" in why and wrong["secret_key"] not in why
+    server.call("Stores/AddStore", {"store": store, "credentials": keys})
+    assert server.create("still works")["bucket"]
+
+
+def test_keys_are_rotated_by_a_new_line_and_a_signal(meta):
+    file = meta.dir / "seal.keys"
+    old = file.read_text()
+    file.write_text("k2 " + "ab" * 32 + "\n" + old)
+    meta.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "under the newest key" in meta.process.log.read_text(), 15, "sealing anew")
+    file.write_text("k2 " + "ab" * 32 + "\n")  # the old key may go
+    meta.processes.stop(meta.process)
+    meta.start()
+    attached = meta.call("Volumes/AttachVolume", {"id": meta.create("a")["id"]})
+    assert attached["credentials"]["secretKey"] == "s3cr3t-xyz"
+
+
 def test_deleting_what_is_not_there_is_fine(meta):
     assert meta.call("Volumes/DeleteVolume", {"id": "v-" + "0" * 32}) == {}
     assert meta.call("Volumes/DeleteVolume", {"id": "what ever"}) == {}
