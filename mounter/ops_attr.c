@@ -15,7 +15,7 @@ static const int64_t ns_per_s = 1000000000;
 /* What df shows where no size was set: 1 PiB, as a round number nobody takes for a limit. */
 static const uint64_t size_unlimited = UINT64_C(1) << 50;
 
-static void fill_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+static void fill_attr(struct fs *fs, struct op *op, const struct node *node) REQUIRES(&fs->lock)
 {
     struct fuse_attr_out out = {
         .attr_valid = fs->options.attr_timeout_ms / 1000,
@@ -27,6 +27,22 @@ static void fill_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(
     op->reply_len = sizeof(out);
 }
 
+/* Called with the lock, which it gives up. */
+LOCK_UNCHECKED
+static void answer_attr(struct op *op, const struct node *node, int ret)
+{
+    if (ret == 0) {
+        fill_attr(op->fs, op, node);
+    }
+    mutex_unlock(&op->fs->lock);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+LOCK_UNCHECKED
 static void getattr_run(struct op *op)
 {
     struct fs *fs = op->fs;
@@ -40,15 +56,7 @@ static void getattr_run(struct op *op)
     } else if (ret == -ESTALE && fs_rec(fs, node)->opens > 0) {
         ret = 0; /* an open file keeps the attributes of its version */
     }
-    if (ret == 0) {
-        fill_attr(fs, op, node);
-    }
-    mutex_unlock(&fs->lock);
-    if (ret != 0) {
-        (void)fs_op_fail(op, ret);
-    } else {
-        (void)fs_op_end(op);
-    }
+    answer_attr(op, node, ret);
 }
 
 void fs_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -289,6 +297,7 @@ static int setattr_prepare(struct op *op)
     return ret == 0 && upload ? publish(fs, (uint32_t)op->ino) : ret;
 }
 
+LOCK_UNCHECKED
 static void setattr_run(struct op *op)
 {
     struct fs *fs = op->fs;
@@ -304,15 +313,7 @@ static void setattr_run(struct op *op)
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
-    if (ret == 0 && node != NULL) {
-        fill_attr(fs, op, node);
-    }
-    mutex_unlock(&fs->lock);
-    if (ret != 0) {
-        (void)fs_op_fail(op, ret);
-    } else {
-        (void)fs_op_end(op);
-    }
+    answer_attr(op, node, node == NULL && ret == 0 ? -ESTALE : ret);
 }
 
 void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,

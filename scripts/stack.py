@@ -53,7 +53,7 @@ def mounts_below(directory):
     with open("/proc/self/mountinfo", encoding="utf-8") as table:
         for line in table:
             point = line.split()[4].encode().decode("unicode_escape")
-            if point.startswith(str(directory) + "/"):
+            if point == str(directory) or point.startswith(str(directory) + "/"):
                 found.append(point)
     return found
 

@@ -10,13 +10,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("SKYVOL_BIN", ROOT / "build" / "bin"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from stack import BIN, ROOT, free_port, listening, mounts_below  # noqa: E402
+
 TOOLS = ROOT / "build" / "tools"
 
 
@@ -36,12 +38,6 @@ def tool(name):
     return found
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def wait_until(condition, seconds=20, what="condition", process=None):
     """Poll until condition() is true; fails with what, or at once when process has ended."""
     end = time.monotonic() + seconds
@@ -52,22 +48,6 @@ def wait_until(condition, seconds=20, what="condition", process=None):
             raise AssertionError(f"process ended with {process.returncode} before {what}")
         time.sleep(0.02)
     raise AssertionError(f"no {what} after {seconds} s")
-
-
-def listening(port):
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
-
-
-def mounts_below(directory):
-    found = []
-    with open("/proc/self/mountinfo", encoding="utf-8") as table:
-        for line in table:
-            point = line.split()[4].encode().decode("unicode_escape")
-            if point == str(directory) or point.startswith(str(directory) + "/"):
-                found.append(point)
-    return found
 
 
 class Processes:

@@ -4,20 +4,29 @@
 #include <errno.h>
 #include <string.h>
 
+/* Every other call says -EAGAIN, so that pausing and going on are part of each transfer. */
+static bool pauses(struct stream *s)
+{
+    bool now;
+
+    mutex_lock(&s->lock);
+    now = s->stall || !s->paused;
+    s->paused = now;
+    if (now) {
+        cond_signal(&s->changed);
+    }
+    mutex_unlock(&s->lock);
+    return now;
+}
+
 ssize_t stream_read(struct objstore_request *r, void *buffer, size_t cap)
 {
     struct stream *s = r->arg;
     size_t n = s->size - s->sent;
 
-    mutex_lock(&s->lock);
-    if (s->stall || !s->paused) {
-        s->paused = true;
-        cond_signal(&s->changed);
-        mutex_unlock(&s->lock);
+    if (pauses(s)) {
         return -EAGAIN;
     }
-    s->paused = false;
-    mutex_unlock(&s->lock);
     n = n > cap ? cap : n;
     n = n > 100000 ? 100000 : n;
     memset(buffer, 'p', n);
@@ -29,15 +38,9 @@ int stream_write(struct objstore_request *r, const void *data, size_t len)
 {
     struct stream *s = r->arg;
 
-    mutex_lock(&s->lock);
-    if (s->stall || !s->paused) {
-        s->paused = true;
-        cond_signal(&s->changed);
-        mutex_unlock(&s->lock);
+    if (pauses(s)) {
         return -EAGAIN;
     }
-    s->paused = false;
-    mutex_unlock(&s->lock);
     buf_add(&s->body, data, len);
     return 0;
 }

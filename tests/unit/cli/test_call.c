@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* skyvolctl csi against a server that answers as a driver would. */
-#include "test.h"
+#include "run.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,16 +27,6 @@ struct fixture {
     char seen_secret[64];
     char seen_token[64];
 };
-
-/* Handlers write to the fixture in other threads; an answered call orders that, but only through
- * the socket, where ThreadSanitizer does not look. */
-static struct mutex seen;
-
-static void settle(void)
-{
-    mutex_lock(&seen);
-    mutex_unlock(&seen);
-}
 
 static int info(struct rpc_call *call, const ProtobufCMessage *request UNUSED,
                 ProtobufCMessage *reply, struct error *err UNUSED)
@@ -173,22 +163,7 @@ static void errors_begin_with_the_code(void **state)
 
 static int run(const char *const *words)
 {
-    const struct command top = {
-        .name = "x", .summary = "x", .below = &command_csi, .below_count = 1};
-    char *argv[16];
-    int argc = 0;
-    int status;
-
-    for (; words[argc] != NULL; argc++) {
-        argv[argc] = strdup(words[argc]);
-    }
-    argv[argc] = NULL;
-    status = command_run(&top, "x", argc, argv);
-    settle();
-    for (int i = 0; i < argc; i++) {
-        free(argv[i]);
-    }
-    return status;
+    return run_words(&command_csi, 1, words);
 }
 
 #define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* skyvolctl store, volume, backup and rebuild against a server that answers as skyvol-meta does. */
-#include "test.h"
+#include "run.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,16 +29,6 @@ struct fixture {
     int deletes;
     int pages;
 };
-
-/* Handlers write to the fixture in other threads; an answered call orders that, but only through
- * the socket, where ThreadSanitizer does not look. */
-static struct mutex seen;
-
-static void settle(void)
-{
-    mutex_lock(&seen);
-    mutex_unlock(&seen);
-}
 
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err UNUSED)
@@ -185,21 +175,8 @@ static int teardown(void **state)
 static int run(const char *const *words)
 {
     const struct command below[] = {command_store, command_volume, command_backup, command_rebuild};
-    const struct command top = {.name = "x", .summary = "x", .below = below, .below_count = 4};
-    char *argv[16];
-    int argc = 0;
-    int status;
 
-    for (; words[argc] != NULL; argc++) {
-        argv[argc] = strdup(words[argc]);
-    }
-    argv[argc] = NULL;
-    status = command_run(&top, "x", argc, argv);
-    settle();
-    for (int i = 0; i < argc; i++) {
-        free(argv[i]);
-    }
-    return status;
+    return run_words(below, sizeof(below) / sizeof(below[0]), words);
 }
 
 #define RUN(...) run((const char *const[]){__VA_ARGS__, NULL})
