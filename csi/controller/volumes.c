@@ -8,6 +8,7 @@
 #include "csi/controller/controller.h"
 #include "csi/identity.h"
 #include "util/encode.h"
+#include "util/log.h"
 
 #define VOLUMES (&skyvol__meta__v1__volumes__descriptor)
 #define STORES (&skyvol__meta__v1__stores__descriptor)
@@ -207,6 +208,27 @@ int controller_create(struct rpc_call *call, const ProtobufCMessage *request,
     return out->volume != NULL ? 0 : -ENOMEM;
 }
 
+/* The class's Secret may be newer than what the store was added with: the metaserver's worker needs
+ * the keys that are good now. Whatever comes of it, the deletion goes on: its store may be another.
+ */
+static void renew_store(struct rpc_call *call, const Csi__V1__DeleteVolumeRequest *in)
+{
+    struct controller *controller = rpc_call_context(call);
+    CLEANUP(csi_source_done) struct csi_source source = CSI_SOURCE_INIT;
+    struct csi_source_input input = {.volume_id = "derived", .secrets = CSI_MAP(in, secrets)};
+    struct error err = ERROR_INIT;
+    char *store;
+    int r = csi_source_parse(&controller->policy, &input, &source, &err);
+
+    if (r == 0 && source.credentials.access_key != NULL) {
+        r = store_of_secret(call, &source, &store);
+    }
+    if (r < 0) {
+        log_warn("the Secret of a deletion is of no use", "volume", in->volume_id, "error",
+                 error_text(&err, r), NULL);
+    }
+}
+
 int controller_delete(struct rpc_call *call, const ProtobufCMessage *request,
                       ProtobufCMessage *reply, struct error *err)
 {
@@ -221,6 +243,9 @@ int controller_delete(struct rpc_call *call, const ProtobufCMessage *request,
     }
     if (strlen(in->volume_id) > CSI_ID_MAX) {
         return 0; /* none of ours: it is gone already */
+    }
+    if (in->n_secrets > 0) {
+        renew_store(call, in);
     }
     ask.id = in->volume_id;
     return csi_meta_call(&controller->meta, call, VOLUMES, "DeleteVolume", &ask.base, &answer);

@@ -259,7 +259,7 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
     int r = 0;
 
     if (known != NULL && mounts_alive(node, known)) {
-        return mounts_refresh(node, plan, plan->key, err);
+        return mounts_refresh(node, call, record, plan, plan->key, err);
     }
     if (known != NULL) {
         log_warn("a mount is dead: it is made anew", "volume", record->volume, "mount", plan->key,
@@ -288,12 +288,23 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
     return r;
 }
 
-int mounts_refresh(const struct node *node, const struct plan *plan, const char *key,
-                   struct error *err)
+int mounts_refresh(struct node *node, struct rpc_call *call, struct record *record,
+                   struct plan *plan, const char *key, struct error *err)
 {
     CLEANUP(wipe) struct buf keys = BUF_INIT(TEXT_MAX);
-    int r = format_credentials(plan, &keys);
+    int r;
 
+    if (plan->source.managed) {
+        struct error why = ERROR_INIT;
+
+        r = attach(node, call, record, plan, &why);
+        if (r < 0) {
+            log_warn("a mount keeps the credentials that it has", "volume", record->volume, "error",
+                     error_text(&why, r), NULL);
+            return 0;
+        }
+    }
+    r = format_credentials(plan, &keys);
     if (r == 0 && buf_len(&keys) > 0) {
         r = holder_credentials(node->socket, key, buf_str(&keys), NODE_QUICK_MS, err);
         r = r < 0 ? holder_errno(node, r, err) : 0;

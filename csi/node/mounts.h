@@ -49,9 +49,13 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
 int mounts_drop(struct node *node, struct record *record, const char *key, uint64_t drain_ms,
                 struct error *err) __attribute__((warn_unused_result));
 
-/* Hand credentials to the running mounter of `key`, if the secrets had any. */
-int mounts_refresh(const struct node *node, const struct plan *plan, const char *key,
-                   struct error *err) __attribute__((warn_unused_result));
+/*
+ * Hand credentials to the running mounter of `key`: those of the secrets, if they had any, or those
+ * that the metaserver has now. A metaserver that does not answer is no error: the mount goes on.
+ */
+int mounts_refresh(struct node *node, struct rpc_call *call, struct record *record,
+                   struct plan *plan, const char *key, struct error *err)
+    __attribute__((warn_unused_result));
 
 /* True if the mount is in the table and the holder serves it (or is not there to be asked). */
 bool mounts_alive(const struct node *node, const struct record_mount *mount);

@@ -57,7 +57,7 @@ static int check_target(struct publish *p)
                              "volume %s is published at %s with other options: unpublish it first",
                              p->in->volume_id, t->target);
         }
-        r = mounts_refresh(p->node, &p->plan, t->key, p->err);
+        r = mounts_refresh(p->node, p->call, &p->record, &p->plan, t->key, p->err);
         return r < 0 ? r : 1;
     }
     return mounts_clear(p->in->target_path, p->err); /* ours, and dead: a new one takes its place */

@@ -12,7 +12,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT, mounts_below, program, tool, wait_until
+from conftest import ROOT, listening, mounts_below, program, tool, wait_until
 
 RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
                                  "SINGLE_NODE_SINGLE_WRITER", "SINGLE_NODE_MULTI_WRITER",
@@ -81,6 +81,15 @@ class Csi:
     def create(self, name="claim", **more):
         return self.call("Controller.CreateVolume", name=name, volumeCapabilities=[capability()],
                          **more)["volume"]
+
+    def gone(self, volume_id, **more):
+        """True once the volume is deleted; what is not final may be asked again."""
+        try:
+            self.call("Controller.DeleteVolume", volumeId=volume_id, **more)
+        except Refused as why:
+            assert "ABORTED" in str(why).upper()
+            return False
+        return True
 
     def target(self, pod):
         return str(self.dir / "pods" / pod)
@@ -158,14 +167,7 @@ def test_a_claim_becomes_files_and_leaves_nothing_behind(csi, volume):
     volume.unstage()
     assert os.listdir(csi.dir / "state") == [] and mounts_below(csi.dir) == []
 
-    def gone():
-        try:
-            csi.call("Controller.DeleteVolume", volumeId=volume.wish["volumeId"])
-        except Refused as why:
-            assert "ABORTED" in str(why).upper()
-            return False
-        return True
-    wait_until(gone, what="deletion")
+    wait_until(lambda: csi.gone(volume.wish["volumeId"]), what="deletion")
     csi.call("Controller.DeleteVolume", volumeId=volume.wish["volumeId"])
 
 
@@ -254,6 +256,79 @@ def test_republish_hands_on_keys_and_touches_no_mount(csi, bucket):
     v.publish(secrets={**keys(bucket), "sessionToken": ""})
     assert before == [line for line in open("/proc/self/mountinfo", encoding="utf-8")
                       if str(here) in line]
+
+
+# Secrets as users of other S3 drivers have them: k8s-csi-s3 and ctrox, mountpoint, IBM, GeeseFS.
+DIALECTS = [("accessKeyID", "secretAccessKey", "endpoint"),
+            ("key_id", "access_key", "endpoint"),
+            ("access-key", "secret-key", "endpoint-url"),
+            ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL")]
+
+
+@pytest.mark.parametrize("names", DIALECTS, ids=lambda names: names[0])
+def test_a_class_of_another_driver_needs_only_its_provisioner_changed(csi, minio, names):
+    secret = dict(zip(names, (minio.access_key, minio.secret_key, minio.url)), note="ignored")
+    made = csi.create("claim", secrets=secret, capacityRange={"requiredBytes": 1 << 20},
+                      parameters={"mounter": "geesefs", "options": "--memory-limit 64"})
+    assert minio.secret_key not in json.dumps(made) and minio.url not in json.dumps(made)
+    v = Volume(csi, made["volumeId"], made["volumeContext"], secrets=secret)
+    v.stage()
+    (v.publish(secrets=secret) / "a").write_text("claimed")
+    v.unpublish()
+    v.unstage()
+    (name,) = [b["Name"] for b in minio.client().list_buckets()["Buckets"]]
+    assert minio.client().get_object(Bucket=name, Key="a")["Body"].read() == b"claimed"
+    wait_until(lambda: csi.gone(made["volumeId"], secrets=secret), what="deletion")
+    assert minio.client().list_buckets()["Buckets"] == []
+    for log in csi.dir.glob("*.log"):
+        assert minio.secret_key not in log.read_text(errors="replace"), log
+
+
+def test_a_rotated_secret_reaches_a_mount_that_is_in_use(csi, minio, workdir, processes):
+    """The same access key with another secret key; nobody stages, restarts or loses a byte."""
+    made = csi.create("claim", secrets=keys(minio))
+    v = Volume(csi, made["volumeId"], made["volumeContext"])
+    v.stage()
+    here = v.publish()
+    with open(here / "a", "w", encoding="utf-8") as file:
+        file.write("before")
+        file.flush()
+        os.fsync(file.fileno())
+        port = minio.url.rpartition(":")[2]
+        processes.stop(next(p for p in processes.running if "minio" in str(p.args[0])))
+        minio.secret_key = "minio-secret-2"
+        server = processes.start(
+            [tool("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}",
+             workdir / "minio"], "minio",
+            env=dict(os.environ, MINIO_ROOT_USER=minio.access_key,
+                     MINIO_ROOT_PASSWORD=minio.secret_key))
+        wait_until(lambda: listening(int(port)), what="MinIO", process=server)
+        before = [line for line in open("/proc/self/mountinfo", encoding="utf-8")
+                  if str(here) in line]
+        other = csi.create("other", secrets=keys(minio))  # brings the new Secret
+        v.publish()  # as kubelet repeats it
+        file.write("-after")
+        file.flush()
+        os.fsync(file.fileno())
+        assert before == [line for line in open("/proc/self/mountinfo", encoding="utf-8")
+                          if str(here) in line]
+    assert minio.client().get_object(Bucket=made["volumeContext"]["bucket"],
+                                     Key="a")["Body"].read() == b"before-after"
+    v.unpublish()
+    v.unstage()
+    for one in (made, other):
+        wait_until(lambda one=one: csi.gone(one["volumeId"], secrets=keys(minio)), what="deletion")
+
+
+def test_a_republish_of_a_managed_volume_does_not_need_the_metaserver(csi, volume):
+    volume.stage()
+    here = volume.publish()
+    csi.processes.stop(csi.meta)
+    volume.publish()
+    (here / "a").write_text("goes on")
+    assert "keeps the credentials that it has" in csi.node.log.read_text()
+    volume.unpublish()
+    volume.unstage()
 
 
 def test_nothing_but_our_own_mounts_is_unmounted_and_no_file_is_ever_removed(csi, volume):

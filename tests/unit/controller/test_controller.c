@@ -633,6 +633,34 @@ static void deleting_asks_for_any_id_that_could_be_ours(void **state)
     assert_seen(f, "delete v-1\ndelete reallyfakevolumeid\n");
 }
 
+static void a_deletion_brings_the_secret_that_is_good_now(void **state)
+{
+    struct fixture *f = *state;
+    Csi__V1__DeleteVolumeRequest in = CSI__V1__DELETE_VOLUME_REQUEST__INIT;
+    Csi__V1__DeleteVolumeRequest__SecretsEntry entry[3], *entries[3];
+    char id[] = "v-1", text[3][2][32] = {{"accessKeyID", "AK"},
+                                         {"secretAccessKey", "newer"},
+                                         {"endpoint", "https://s3.example.com"}};
+
+    for (int i = 0; i < 3; i++) {
+        csi__v1__delete_volume_request__secrets_entry__init(&entry[i]);
+        entry[i].key = text[i][0];
+        entry[i].value = text[i][1];
+        entries[i] = &entry[i];
+    }
+    in.volume_id = id;
+    in.secrets = entries;
+    in.n_secrets = 3;
+    assert_int_equal(try(f, "DeleteVolume", &in.base), RPC_OK);
+    mutex_lock(&f->lock);
+    assert_non_null(strstr(f->seen, "key=AK secret=newer\ndelete v-1\n"));
+    f->seen[0] = '\0';
+    mutex_unlock(&f->lock);
+    in.n_secrets = 1; /* of no use: the deletion goes on all the same */
+    assert_int_equal(try(f, "DeleteVolume", &in.base), RPC_OK);
+    assert_seen(f, "delete v-1\n");
+}
+
 static void only_volumes_that_are_ready_are_shown(void **state)
 {
     struct fixture *f = *state;
@@ -765,6 +793,7 @@ int main(void)
         T(a_wish_that_cannot_be_met_is_refused_before_anything_is_made),
         T(no_final_code_is_given_while_a_bucket_may_exist),
         T(deleting_asks_for_any_id_that_could_be_ours),
+        T(a_deletion_brings_the_secret_that_is_good_now),
         T(only_volumes_that_are_ready_are_shown),
         T(capabilities_are_confirmed_word_for_word_or_not_at_all),
         T(growing_gives_just_what_was_asked),
