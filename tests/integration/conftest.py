@@ -3,12 +3,10 @@
 
 Everything started here is ended here, by pid; every mount below a test's directory is taken down.
 """
-import contextlib
 import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
