@@ -82,7 +82,8 @@ tsan: ## the unit tests under ThreadSanitizer
 
 # In nginx, which is the distribution's own: our module brings the sanitizer, preloaded, and the tests
 # read what it tells.
-MODULE_SLICE := breaks or goes_away or across_a_reload or outlives or ranges or multipart or one_of_64
+MODULE_SLICE := breaks or goes_away or across_a_reload or outlives or ranges or multipart or one_of_64 or \
+                nowhere or while_it_waits or nginx_refuses
 module-asan: ## a slice of the S3 tests with the nginx module under ASan and UBSan
 	$(Q)$(MAKE) module-slice BUILD=$(BUILD)/asan SANITIZE=address,undefined PRELOAD=libasan.so
 module-tsan: ## the same slice under ThreadSanitizer

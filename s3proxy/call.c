@@ -16,7 +16,8 @@ enum {
     STREAM_MS = 6 * 3600 * 1000, /* and what comes from or goes to the client */
     ARENA_MAX = 8 * 1024 * 1024,
     HEADERS_MAX = 64 * 1024,
-    REPLY_MAX = 16 * 1024 * 1024
+    REPLY_MAX = 16 * 1024 * 1024,
+    LENGTHLESS_MAX = 8 * 1024 * 1024 /* of a body whose length nobody told */
 };
 
 int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
@@ -165,67 +166,15 @@ static int body_prepare(struct call *call, struct s3_fault *fault)
         return ret;
     }
     if (call->body_kind == CALL_BODY_PIPE) {
-        if (call->body_size == UINT64_MAX) {
-            return s3_fault_set(fault, S3_MISSING_CONTENT_LENGTH, "%s", "");
-        }
         call->op.source.size = call->body_size;
-        if (call->body_size <= PIPE_SIZE) {
+        if (call->body_size == UINT64_MAX) {
+            call->body.max = LENGTHLESS_MAX;
+            call->body_kind = CALL_BODY_MEMORY;
+        } else if (call->body_size <= PIPE_SIZE && !call->expects) {
             call->body_kind = CALL_BODY_MEMORY;
         }
     }
     return 0;
-}
-
-/* Whose the bucket is, and what a bucket that is a volume cannot do. */
-static int find_volume(struct call *call, struct s3_fault *fault)
-{
-    const struct stores *stores = &call->server->stores;
-    const struct objstore_request *op = &call->op;
-
-    if (op->bucket == NULL) {
-        return 0;
-    }
-    call->volume = stores_volume(stores, op->bucket);
-    if (call->volume == NULL && stores->store == NULL) {
-        return op->op == OBJSTORE_BUCKET_CREATE
-                   ? s3_fault_set(fault, S3_ACCESS_DENIED, "only volumes are served here")
-                   : s3_fault_set(fault, S3_NO_SUCH_BUCKET, "%s", "");
-    }
-    if (op->source_bucket != NULL && stores_volume(stores, op->source_bucket) != call->volume) {
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "a copy stays inside its volume");
-    }
-    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_CREATE) {
-        return s3_fault_set(fault, S3_BUCKET_ALREADY_OWNED_BY_YOU, "%s", "");
-    }
-    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_DELETE) {
-        return s3_fault_set(fault, S3_ACCESS_DENIED, "a volume is not deleted by S3");
-    }
-    return 0;
-}
-
-void call_begin(struct call *call)
-{
-    struct s3_fault *fault = &call->fault;
-    struct slice host;
-    int ret = message_copy(call);
-
-    call->head = slice_eq_str(call->message.method, "HEAD");
-    host = s3_host_bucket(s3_message_header(&call->message, "host"), call->server->suffixes);
-    ret = ret == 0 ? authenticate(call, fault) : ret;
-    ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
-    ret = ret == 0 ? call_route(call, fault) : ret;
-    ret = ret == 0 ? find_volume(call, fault) : ret;
-    if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
-        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
-    }
-    if (ret == 0 && call->target.key[0] != '\0' && call_hidden(call, call->target.key)) {
-        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
-    }
-    ret = ret == 0 ? body_prepare(call, fault) : ret;
-    call->failed = ret != 0;
-    if (ret != 0) {
-        reply_fault(call);
-    }
 }
 
 void call_fault(struct call *call, enum s3_code code, const char *text)
@@ -344,11 +293,96 @@ static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
 {
     struct call *call = op->arg;
     ssize_t n = pipe_read(&call->pipe, buffer, cap, true);
+    bool first;
 
+    mutex_lock(&call->lock);
+    first = !call->wanted;
+    call->wanted = true;
+    mutex_unlock(&call->lock);
+    if (first && call->expects) {
+        call->wake(call);
+    }
     if (n > 0 && pipe_wake_writer(&call->pipe)) {
         call->wake(call);
     }
     return n;
+}
+
+/* The operation starts before the body is there. */
+static void open_stream(struct call *call)
+{
+    call->streaming = true;
+    call->op.source.read = read_pipe;
+    submit(call);
+}
+
+/* Whose the bucket is, and what a bucket that is a volume cannot do. */
+static int find_volume(struct call *call, struct s3_fault *fault)
+{
+    const struct stores *stores = &call->server->stores;
+    const struct objstore_request *op = &call->op;
+
+    if (op->bucket == NULL) {
+        return 0;
+    }
+    call->volume = stores_volume(stores, op->bucket);
+    if (call->volume == NULL && stores->store == NULL) {
+        return op->op == OBJSTORE_BUCKET_CREATE
+                   ? s3_fault_set(fault, S3_ACCESS_DENIED, "only volumes are served here")
+                   : s3_fault_set(fault, S3_NO_SUCH_BUCKET, "%s", "");
+    }
+    if (op->source_bucket != NULL && stores_volume(stores, op->source_bucket) != call->volume) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "a copy stays inside its volume");
+    }
+    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_CREATE) {
+        return s3_fault_set(fault, S3_BUCKET_ALREADY_OWNED_BY_YOU, "%s", "");
+    }
+    if (call->volume != NULL && op->op == OBJSTORE_BUCKET_DELETE) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "a volume is not deleted by S3");
+    }
+    return 0;
+}
+
+void call_begin(struct call *call)
+{
+    struct s3_fault *fault = &call->fault;
+    struct slice host;
+    int ret = message_copy(call);
+
+    call->head = slice_eq_str(call->message.method, "HEAD");
+    host = s3_host_bucket(s3_message_header(&call->message, "host"), call->server->suffixes);
+    ret = ret == 0 ? authenticate(call, fault) : ret;
+    ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
+    ret = ret == 0 ? call_route(call, fault) : ret;
+    ret = ret == 0 ? find_volume(call, fault) : ret;
+    if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
+        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
+    }
+    if (ret == 0 && call->target.key[0] != '\0' && call_hidden(call, call->target.key)) {
+        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
+    }
+    ret = ret == 0 ? body_prepare(call, fault) : ret;
+    call->failed = ret != 0;
+    if (ret != 0) {
+        reply_fault(call);
+    } else if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {
+        open_stream(call);
+    }
+}
+
+bool call_opened(const struct call *call)
+{
+    return call->streaming;
+}
+
+bool call_wants_body(struct call *call)
+{
+    bool wanted;
+
+    mutex_lock(&call->lock);
+    wanted = call->wanted;
+    mutex_unlock(&call->lock);
+    return wanted;
 }
 
 void call_fail(struct call *call, enum s3_code code, const char *text)
@@ -375,9 +409,7 @@ static ssize_t keep(struct call *call, const void *bytes, size_t len)
 
     if (call->body_kind == CALL_BODY_PIPE) {
         if (!call->streaming) {
-            call->streaming = true;
-            call->op.source.read = read_pipe;
-            submit(call);
+            open_stream(call);
         }
         n = pipe_write(&call->pipe, bytes, len);
         if (n > 0 && pipe_wake_reader(&call->pipe)) {
@@ -388,7 +420,13 @@ static ssize_t keep(struct call *call, const void *bytes, size_t len)
         n = buf_error(&call->body) != 0 ? -EFBIG : n;
     }
     if (n < 0) {
-        call_fail(call, n == -EFBIG ? S3_MAX_MESSAGE_LENGTH_EXCEEDED : S3_INTERNAL_ERROR, "");
+        bool lengthless = n == -EFBIG && call->body_size == UINT64_MAX;
+
+        call_fail(call,
+                  lengthless    ? S3_MISSING_CONTENT_LENGTH
+                  : n == -EFBIG ? S3_MAX_MESSAGE_LENGTH_EXCEEDED
+                                : S3_INTERNAL_ERROR,
+                  "");
     }
     return n;
 }
@@ -487,6 +525,7 @@ void call_feed_end(struct call *call)
     }
     if (call->op.op == OBJSTORE_PUT || call->op.op == OBJSTORE_UPLOAD_PART) {
         call->op.source.data = buf_str(&call->body);
+        call->op.source.size = buf_len(&call->body);
     }
     submit(call);
 }

@@ -7,6 +7,7 @@
  *     call_new(&server, wake, arg, &call);
  *     fill call->message (all it points to must stay until call_begin() returns)
  *     call_begin(call);            authenticates and chooses the operation; copies what it keeps
+ *     if (call_opened(call)) wait: for call_wants_body() or call_head_ready(), after each wake()
  *     while body bytes come:       call_feed(); 0: full, go on after the next wake()
  *     call_feed_end(call);         all came (also without a body): checks it, starts the operation
  *     after each wake():           call_head_ready(): send call->reply's head; call_output() bytes
@@ -30,6 +31,8 @@
 #include "util/arena.h"
 #include "util/mutex.h"
 #include "util/random.h"
+
+#define CALL_OWNER "skyvol" /* of every bucket and object */
 
 struct call_server {
     struct stores stores;
@@ -61,6 +64,7 @@ struct call {
     struct s3_auth *auth;
     struct s3_signing_key key;
     bool read_only, internal;
+    bool tls, expects; /* set with `message`; expects: the client sends no body unasked */
     struct s3_target target;
     struct slice query;
     bool head;             /* a HEAD request */
@@ -96,6 +100,7 @@ struct call {
     bool running;          /* submitted and not done */
     bool head_ready;       /* reply's head may be sent */
     bool again;            /* submit `op` once more */
+    bool wanted;           /* the store has asked for the body */
     bool streams;          /* the reply's bytes come by the pipe */
 };
 
@@ -105,6 +110,9 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
 void call_free(struct call *call);
 
 void call_begin(struct call *call);
+/* True when the operation runs already, to refuse what it can before the body is asked for. */
+bool call_opened(const struct call *call);
+bool call_wants_body(struct call *call);
 /* Bytes taken; 0: there is no room now. */
 size_t call_feed(struct call *call, const void *bytes, size_t len);
 void call_feed_end(struct call *call);
@@ -140,9 +148,6 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
 const char *call_header(struct call *call, const char *name);
 bool call_hidden(const struct call *call, const char *key);
 
-/* NotImplemented where a header asks for what would be left undone. */
-int call_refuse_headers(struct call *call, struct s3_fault *fault)
-    __attribute__((warn_unused_result));
 /* Read the headers of a PUT, UPLOAD_CREATE or part into op. */
 int call_put_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 int call_copy_headers(struct call *call, struct s3_fault *fault)

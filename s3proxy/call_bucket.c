@@ -7,15 +7,13 @@
 #include "s3/xml.h"
 #include "s3proxy/call.h"
 
-#define OWNER "skyvol"
-
 /* The store's buckets and the volumes, both sorted; a volume hides a bucket of its name. */
 static void format_buckets(struct call *call, const struct objstore_result *result)
 {
     const struct stores *stores = &call->server->stores;
     size_t i = 0, k = 0;
 
-    s3_xml_buckets_begin(&call->reply.body, OWNER, OWNER);
+    s3_xml_buckets_begin(&call->reply.body, CALL_OWNER, CALL_OWNER);
     while (i < result->count || k < stores->volume_count) {
         int order = i == result->count ? 1
                     : k == stores->volume_count
@@ -37,11 +35,13 @@ static void format_buckets(struct call *call, const struct objstore_result *resu
 
 static void format_created(struct call *call, const struct objstore_result *result)
 {
-    char location[S3_BUCKET_MAX + 2];
+    char location[S3_BUCKET_MAX + 2], arn[S3_BUCKET_MAX + 16];
 
     (void)result;
     (void)snprintf(location, sizeof(location), "/%s", call->target.bucket);
+    (void)snprintf(arn, sizeof(arn), "arn:aws:s3:::%s", call->target.bucket);
     reply_header(&call->reply, "Location", location);
+    reply_header(&call->reply, "x-amz-bucket-arn", arn);
     call->reply.status = 200;
 }
 
@@ -168,7 +168,7 @@ static int route_list(struct call *call, struct s3_fault *fault)
         call->op.start_after = list->marker[0] != '\0' ? after_marker(call, list->marker) : NULL;
     }
     if (!v2 || (owner != NULL && strcmp(owner, "true") == 0)) {
-        list->owner_id = list->owner_name = OWNER;
+        list->owner_id = list->owner_name = CALL_OWNER;
     }
     call->op.op = OBJSTORE_LIST;
     call->op.key = list->prefix;
@@ -190,8 +190,8 @@ static void format_uploads(struct call *call, const struct objstore_result *resu
         .max_entries = call->op.max_entries,
         .truncated = result->truncated,
         .encode_url = call->encode_url,
-        .owner_id = OWNER,
-        .owner_name = OWNER,
+        .owner_id = CALL_OWNER,
+        .owner_name = CALL_OWNER,
     };
 
     s3_xml_uploads_begin(&call->reply.body, &list);
@@ -376,7 +376,7 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
         call->parse = parse_create;
         call->format = format_created;
         return s3_bucket_valid(slice_of(call->target.bucket))
-                   ? call_refuse_headers(call, fault)
+                   ? 0
                    : s3_fault_set(fault, S3_INVALID_BUCKET_NAME, "%s", "");
     }
     if (slice_eq_str(method, "DELETE")) {

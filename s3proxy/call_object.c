@@ -46,11 +46,15 @@ static const char *const unsupported[] = {
 
 /* Beginnings of headers that promise what this store does not do. */
 static const char *const promises[] = {
+    "x-amz-acl",
     "x-amz-bucket-object-lock-enabled",
     "x-amz-copy-source-if-modified-since",
     "x-amz-copy-source-if-unmodified-since",
     "x-amz-copy-source-server-side-encryption",
+    "x-amz-grant-",
+    "x-amz-if-match-",
     "x-amz-object-lock-",
+    "x-amz-object-ownership",
     "x-amz-server-side-encryption",
     "x-amz-tagging",
     "x-amz-website-redirect-location",
@@ -108,6 +112,28 @@ bool call_hidden(const struct call *call, const char *key)
 
 /* ---- headers of a write ---- */
 
+/* 1 for a new name; a header that came before gets this value behind its own. */
+static size_t add_pair(struct call *call, struct objstore_pair *user, size_t count,
+                       struct objstore_pair pair)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t size = strlen(user[i].value) + strlen(pair.value) + 2;
+        char *both;
+
+        if (strcmp(user[i].name, pair.name) != 0) {
+            continue;
+        }
+        both = arena_alloc(&call->arena, size);
+        if (both != NULL) {
+            (void)snprintf(both, size, "%s,%s", user[i].value, pair.value);
+            user[i].value = both;
+        }
+        return 0;
+    }
+    user[count] = pair;
+    return 1;
+}
+
 static int user_meta(struct call *call, struct s3_fault *fault)
 {
     struct objstore_pair *user = arena_array(&call->arena, OBJSTORE_META_MAX, sizeof(*user));
@@ -128,31 +154,61 @@ static int user_meta(struct call *call, struct s3_fault *fault)
         for (char *c = name; *c != '\0'; c++) {
             *c = (char)tolower((unsigned char)*c);
         }
-        user[count++] = (struct objstore_pair){name, h->value.data};
+        count += add_pair(call, user, count, (struct objstore_pair){name, h->value.data});
     }
     call->meta.user = user;
     call->meta.user_count = count;
     return user != NULL ? 0 : s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
 }
 
-/* One that we would have to take unseen, while the client believes that it is checked. */
-static bool unknown_checksum(const struct call *call)
+static bool one_of(struct slice word, const char *const *words)
 {
-    static const char prefix[] = "x-amz-checksum-", algorithm[] = "x-amz-checksum-algorithm",
-                      type[] = "x-amz-checksum-type";
-
-    for (size_t i = 0; i < call->message.header_count; i++) {
-        struct slice name = call->message.headers[i].name;
-
-        if (name.len >= sizeof(prefix) && strncasecmp(name.data, prefix, sizeof(prefix) - 1) == 0 &&
-            s3_checksum_from_header(name) == S3_CHECKSUM_NONE &&
-            (name.len != sizeof(algorithm) - 1 ||
-             strncasecmp(name.data, algorithm, name.len) != 0) &&
-            (name.len != sizeof(type) - 1 || strncasecmp(name.data, type, name.len) != 0)) {
+    for (; *words != NULL; words++) {
+        if (word.len == strlen(*words) && strncasecmp(word.data, *words, word.len) == 0) {
             return true;
         }
     }
     return false;
+}
+
+/* One that we would have to take unseen, while the client believes that it is checked. */
+static int unknown_checksum(const struct call *call, struct s3_fault *fault)
+{
+    static const char prefix[] = "x-amz-checksum-";
+    static const char *const others[] = {"algorithm", "type", "mode", NULL};
+    static const char *const later[] = {"sha512", "md5", "xxhash64", "xxhash3", "xxhash128", NULL};
+
+    for (size_t i = 0; i < call->message.header_count; i++) {
+        struct slice name = call->message.headers[i].name, kind;
+
+        if (name.len < sizeof(prefix) || strncasecmp(name.data, prefix, sizeof(prefix) - 1) != 0 ||
+            s3_checksum_from_header(name) != S3_CHECKSUM_NONE) {
+            continue;
+        }
+        kind = (struct slice){name.data + sizeof(prefix) - 1, name.len - (sizeof(prefix) - 1)};
+        if (one_of(kind, later)) {
+            return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented", (int)name.len,
+                                name.data);
+        }
+        if (!one_of(kind, others)) {
+            return s3_fault_set(fault, S3_INVALID_REQUEST, "%.*s is no checksum", (int)name.len,
+                                name.data);
+        }
+    }
+    return 0;
+}
+
+/* What an SDK says it sends must be what it sends. */
+static int announced_checksum(struct call *call, enum s3_checksum_kind kind, struct s3_fault *fault)
+{
+    struct slice said = s3_message_header(&call->message, "x-amz-sdk-checksum-algorithm");
+
+    if (said.data == NULL || call->body_kind != CALL_BODY_PIPE ||
+        (kind != S3_CHECKSUM_NONE && s3_checksum_from_name(said) == kind)) {
+        return 0;
+    }
+    return s3_fault_set(fault, S3_INVALID_REQUEST,
+                        "x-amz-sdk-checksum-algorithm names another checksum than is sent");
 }
 
 static int put_checksum(struct call *call, struct s3_fault *fault)
@@ -161,11 +217,11 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
     struct slice trailer = s3_message_header(&call->message, "x-amz-trailer");
     struct slice asked = s3_message_header(&call->message, "x-amz-checksum-algorithm");
     enum s3_checksum_kind kind = S3_CHECKSUM_NONE;
+    int ret = unknown_checksum(call, fault);
 
-    if (unknown_checksum(call)) {
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "this kind of checksum is not implemented");
+    if (ret != 0) {
+        return ret;
     }
-
     for (enum s3_checksum_kind k = S3_CHECKSUM_CRC32; k <= S3_CHECKSUM_SHA256; k++) {
         struct slice value = s3_message_header(&call->message, s3_checksum_header(k));
 
@@ -185,7 +241,7 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
     }
     sum->kind = (enum objstore_checksum_kind)kind;
     sum->composite = false;
-    return 0;
+    return announced_checksum(call, kind, fault);
 }
 
 static int write_conditions(struct call *call, struct s3_fault *fault)
@@ -207,14 +263,16 @@ static int write_conditions(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
-/* Some SDKs say of each promise that they do not want it. */
+/* Some SDKs say of each promise that they do not want it, or want what is so anyway. */
 static bool switched_off(struct slice value)
 {
-    return (value.len == 5 && strncasecmp(value.data, "false", 5) == 0) ||
-           (value.len == 3 && strncasecmp(value.data, "off", 3) == 0);
+    static const char *const words[] = {
+        "false", "off", "private", "bucket-owner-full-control", "BucketOwnerEnforced", NULL};
+
+    return one_of(value, words);
 }
 
-int call_refuse_headers(struct call *call, struct s3_fault *fault)
+static int refuse_headers(struct call *call, struct s3_fault *fault)
 {
     for (size_t i = 0; i < call->message.header_count; i++) {
         struct slice name = call->message.headers[i].name;
@@ -240,10 +298,6 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
     size_t len;
     int ret;
 
-    ret = call_refuse_headers(call, fault);
-    if (ret != 0) {
-        return ret;
-    }
     if (encoding != NULL && strncmp(encoding, "aws-chunked", 11) == 0) {
         encoding += encoding[11] == ',' ? 12 : 11;
     }
@@ -441,7 +495,26 @@ static void format_copy(struct call *call, const struct objstore_result *result)
 
 /* ---- routes ---- */
 
-static int route_read(struct call *call)
+/* A header of the reply that the query asks for must be one. */
+static int check_overrides(struct call *call, struct s3_fault *fault)
+{
+    static const char *const names[] = {"response-content-type",     "response-content-encoding",
+                                        "response-content-language", "response-content-disposition",
+                                        "response-cache-control",    "response-expires"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const char *value = call_query(call, names[i]);
+
+        for (; value != NULL && *value != '\0'; value++) {
+            if ((unsigned char)*value < ' ' || *value == 0x7f) {
+                return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is no header", names[i]);
+            }
+        }
+    }
+    return 0;
+}
+
+static int route_read(struct call *call, struct s3_fault *fault)
 {
     struct slice mode = s3_message_header(&call->message, "x-amz-checksum-mode");
 
@@ -466,7 +539,7 @@ static int route_read(struct call *call)
                                      : call->range.last - call->range.first + 1;
         }
     }
-    return 0;
+    return check_overrides(call, fault);
 }
 
 static int route_put(struct call *call, struct s3_fault *fault)
@@ -523,7 +596,7 @@ static int route_object(struct call *call, struct s3_fault *fault)
     if (call->head || slice_eq_str(method, "GET")) {
         return call_has(call, "partNumber")
                    ? s3_fault_set(fault, S3_NOT_IMPLEMENTED, "reading by part is not implemented")
-                   : route_read(call);
+                   : route_read(call, fault);
     }
     if (slice_eq_str(method, "PUT")) {
         return route_put(call, fault);
@@ -536,12 +609,26 @@ static int route_object(struct call *call, struct s3_fault *fault)
     return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
 }
 
+static bool owner_expected(const struct call *call, const char *header)
+{
+    struct slice value = s3_message_header(&call->message, header);
+
+    return value.data == NULL || slice_eq_str(value, CALL_OWNER);
+}
+
 int call_route(struct call *call, struct s3_fault *fault)
 {
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
         if (call_has(call, unsupported[i])) {
             return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s is not implemented", unsupported[i]);
         }
+    }
+    if (!owner_expected(call, "x-amz-expected-bucket-owner") ||
+        !owner_expected(call, "x-amz-source-expected-bucket-owner")) {
+        return s3_fault_set(fault, S3_ACCESS_DENIED, "the bucket is not of the expected owner");
+    }
+    if (refuse_headers(call, fault) != 0) {
+        return s3_code_errno(fault->code);
     }
     if (call->target.bucket[0] == '\0') {
         call->op.bucket = NULL;

@@ -14,10 +14,24 @@ static void format_upload(struct call *call, const struct objstore_result *resul
     reply_xml(&call->reply);
 }
 
+/* As a client would write it. */
+static const char *location(struct call *call)
+{
+    struct slice host = s3_message_header(&call->message, "host"), path = call->message.path;
+    size_t size = host.len + path.len + sizeof("https://");
+    char *text = arena_alloc(&call->arena, size);
+
+    if (text != NULL) {
+        (void)snprintf(text, size, "%s%.*s%.*s", call->tls ? "https://" : "http://", (int)host.len,
+                       host.data, (int)path.len, path.data);
+    }
+    return text;
+}
+
 static void format_completed(struct call *call, const struct objstore_result *result)
 {
     const struct s3_xml_completed completed = {
-        .location = arena_strndup(&call->arena, call->message.path.data, call->message.path.len),
+        .location = location(call),
         .bucket = call->op.bucket,
         .key = call->op.key,
         .etag = result->info.etag,
@@ -38,8 +52,8 @@ static void format_parts(struct call *call, const struct objstore_result *result
         .upload_id = call->op.upload_id,
         .max_entries = call->op.max_entries,
         .truncated = result->truncated,
-        .owner_id = "skyvol",
-        .owner_name = "skyvol",
+        .owner_id = CALL_OWNER,
+        .owner_name = CALL_OWNER,
     };
 
     list.part_marker = call->op.marker != NULL ? (uint32_t)strtoul(call->op.marker, NULL, 10) : 0;
@@ -79,8 +93,13 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     for (size_t i = 0; i < call->doc->count; i++) {
         const struct s3_xml_item *item = &call->doc->items[i];
 
-        if (item->number < 1 || item->number > OBJSTORE_PARTS_MAX ||
-            (i > 0 && item->number <= parts[i - 1].number)) {
+        if (item->number < 1 || item->number > OBJSTORE_PARTS_MAX) {
+            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
+        }
+        if (item->etag[0] == '\0') {
+            return s3_fault_set(fault, S3_MALFORMED_XML, "a part without an ETag");
+        }
+        if (i > 0 && item->number <= parts[i - 1].number) {
             return s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
         }
         parts[i].number = item->number;

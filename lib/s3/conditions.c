@@ -244,7 +244,6 @@ struct s3_range s3_range_parse(struct slice header)
     if (!take(&s, "bytes=")) {
         return none;
     }
-    s = slice_trim(s);
     if (take(&s, "-")) {
         range.kind = S3_RANGE_SUFFIX;
         return take_u64(&s, &range.last) && s.len == 0 ? range : none;

@@ -35,6 +35,7 @@ struct skyvol_request {
     struct call *call;
     ngx_http_request_t *http; /* NULL: the client has gone */
     ngx_chain_t *body;        /* not fed yet */
+    bool held;                /* the body is not asked for before the store wants it */
     bool body_ended, head_sent, waits_to_write, output_ended;
     ngx_chain_t out;
     ngx_buf_t out_buf;
@@ -42,6 +43,8 @@ struct skyvol_request {
 };
 
 ngx_int_t skyvol_handler(ngx_http_request_t *http);
+/* What nginx refuses by itself, as S3 would say it. */
+ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);
 /* After a wake: goes on with one request; may free it. */
 void skyvol_progress(struct skyvol_request *request);
 

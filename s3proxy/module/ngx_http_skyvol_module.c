@@ -50,6 +50,7 @@ static ngx_command_t commands[] = {
     {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes), NULL},
     {NAME("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
+    {NAME("skyvol_fault"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
     ngx_null_command,
 };
 
@@ -89,9 +90,9 @@ static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf)
     ngx_http_core_loc_conf_t *location =
         ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
-    (void)command;
     (void)conf;
-    location->handler = skyvol_handler;
+    location->handler =
+        command->name.len == sizeof("skyvol_s3") - 1 ? skyvol_handler : skyvol_fault_handler;
     return NGX_CONF_OK;
 }
 

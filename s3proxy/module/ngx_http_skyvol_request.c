@@ -320,12 +320,53 @@ static void take_body(struct skyvol_request *request)
     }
 }
 
+static void body_begins(ngx_http_request_t *http);
+
+/* Refused before a byte of the body was asked for, and so it may or may not come. */
+static ngx_int_t refuse_body(ngx_http_request_t *http)
+{
+    if (http->headers_in.expect != NULL) {
+        http->expect_tested = 1;
+        http->keepalive = 0;
+    }
+    return ngx_http_discard_request_body(http);
+}
+
+/* False: not yet, or the request may be gone. */
+static bool let_go(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_int_t rc;
+
+    if (call_head_ready(request->call)) {
+        request->held = false;
+        request->body_ended = true;
+        rc = refuse_body(http);
+        if (rc != NGX_OK) {
+            request->output_ended = true;
+            ngx_http_finalize_request(http, rc);
+            return false;
+        }
+        return true;
+    }
+    if (call_wants_body(request->call)) {
+        request->held = false;
+        http->request_body_no_buffering = 1;
+        rc = ngx_http_read_client_request_body(http, body_begins);
+        ngx_http_finalize_request(http, rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE);
+    }
+    return false;
+}
+
 /* Goes on with what can be done now; the request may be gone afterwards. */
 static void go_on(struct skyvol_request *request)
 {
     struct call *call = request->call;
 
     call_continue(call);
+    if (request->held && !let_go(request)) {
+        return;
+    }
     if (!request->body_ended) {
         ngx_http_request_t *http = request->http;
 
@@ -459,17 +500,16 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
     if (request == NULL || message_fill(http, &request->call->message) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    request->call->tls = http->connection->ssl != NULL;
+    request->call->expects =
+        http->headers_in.expect != NULL && http->http_version > NGX_HTTP_VERSION_10;
     request->call->wire_size = http->headers_in.chunked ? UINT64_MAX
                                : length > 0             ? (uint64_t)length
                                                         : 0;
     call_begin(request->call);
     if (call_head_ready(request->call)) {
         request->body_ended = true;
-        if (http->headers_in.expect != NULL) {
-            http->expect_tested = 1; /* refused before a byte of the body was asked for, */
-            http->keepalive = 0;     /* and so it may or may not come */
-        }
-        rc = ngx_http_discard_request_body(http);
+        rc = refuse_body(http);
         if (rc != NGX_OK) {
             return rc;
         }
@@ -485,7 +525,73 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
         go_on(request);
         return NGX_DONE;
     }
+    if (call_opened(request->call)) {
+        request->held = true;
+        http->main->count++;
+        http->read_event_handler = ngx_http_test_reading;
+        go_on(request);
+        return NGX_DONE;
+    }
     http->request_body_no_buffering = 1;
     rc = ngx_http_read_client_request_body(http, body_begins);
     return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
+}
+
+/* ---- what nginx refuses ---- */
+
+static enum s3_code code_of_status(ngx_uint_t status)
+{
+    switch (status) {
+    case NGX_HTTP_BAD_REQUEST:
+    case NGX_HTTP_REQUEST_HEADER_TOO_LARGE:
+        return S3_BAD_REQUEST;
+    case NGX_HTTP_NOT_ALLOWED:
+        return S3_METHOD_NOT_ALLOWED;
+    case NGX_HTTP_REQUEST_TIME_OUT:
+        return S3_REQUEST_TIMEOUT;
+    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
+        return S3_ENTITY_TOO_LARGE;
+    case NGX_HTTP_REQUEST_URI_TOO_LARGE:
+        return S3_INVALID_URI;
+    case NGX_HTTP_NOT_IMPLEMENTED:
+        return S3_NOT_IMPLEMENTED;
+    case NGX_HTTP_SERVICE_UNAVAILABLE:
+        return S3_SERVICE_UNAVAILABLE;
+    default:
+        return status < 500 ? S3_BAD_REQUEST : S3_INTERNAL_ERROR;
+    }
+}
+
+ngx_int_t skyvol_fault_handler(ngx_http_request_t *http)
+{
+    static u_char type[] = "application/xml";
+    struct buf text = BUF_INIT(4096);
+    char id[RANDOM_ID_SIZE];
+    struct s3_xml_error error = {.code = code_of_status(http->err_status), .request_id = id};
+    ngx_buf_t *b;
+    ngx_chain_t link = {0};
+    ngx_int_t rc;
+
+    if (http->err_status == 0) {
+        return skyvol_handler(http); /* a client asked for this very path */
+    }
+    random_id(id);
+    s3_xml_error(&text, &error);
+    b = ngx_create_temp_buf(http->pool, buf_len(&text) + 1);
+    if (b == NULL || add_header(http, "x-amz-request-id", id) != NGX_OK) {
+        buf_done(&text);
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+    b->last = ngx_cpymem(b->pos, buf_str(&text), buf_len(&text));
+    b->last_buf = 1;
+    link.buf = b;
+    http->headers_out.status = (ngx_uint_t)http->err_status;
+    http->headers_out.content_length_n = (off_t)buf_len(&text);
+    http->headers_out.content_type = (ngx_str_t){sizeof(type) - 1, type};
+    http->headers_out.content_type_len = sizeof(type) - 1;
+    buf_done(&text);
+    rc = ngx_http_send_header(http);
+    return rc == NGX_ERROR || rc > NGX_OK || http->header_only
+               ? rc
+               : ngx_http_output_filter(http, &link);
 }

@@ -296,3 +296,92 @@ def test_an_upload_goes_on_across_a_reload(plain, s3):
         raw.sendall(body[2 * MIB:])
         assert status(raw.recv(65536)) == 200
     assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == body
+
+
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+@pytest.mark.parametrize("path, code", [
+    ("/bucket/k?partNumber=1&uploadId=unknown", b"NoSuchUpload"), ("/absent/k", b"NoSuchBucket")])
+def test_a_body_that_would_go_nowhere_is_not_asked_for(plain, s3, path, code, size):
+    lines = signed(plain, path=path) + [f"Content-Length: {size}", "Expect: 100-continue"]
+    reply = talk(plain, lines, line=f"PUT {path} HTTP/1.1")
+    assert status(reply) == 404 and code in reply and b"100 Continue" not in reply
+
+
+@pytest.mark.parametrize("size", [0, 5, 3 * MIB])
+def test_a_body_is_asked_for_where_it_has_a_place(plain, s3, size):
+    body = bytes(range(256)) * (size // 256 + 1)
+    lines = signed(plain) + [f"Content-Length: {size}", "Expect: 100-continue", "Connection: close"]
+    with socket.create_connection(("127.0.0.1", plain.port), 10) as raw:
+        raw.settimeout(20)
+        raw.sendall("\r\n".join([f"PUT {PATH} HTTP/1.1", *lines]).encode() + b"\r\n\r\n")
+        reply = raw.recv(65536)
+        if size > 0:
+            assert reply == b"HTTP/1.1 100 Continue\r\n\r\n"
+            raw.sendall(body[:size])
+            reply = raw.recv(65536)
+        assert status(reply) == 200
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == body[:size]
+
+
+def test_a_client_that_goes_away_while_it_waits_does_no_harm(plain, s3):
+    lines = signed(plain) + [f"Content-Length: {3 * MIB}", "Expect: 100-continue"]
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", plain.port), 10) as raw:
+            raw.sendall("\r\n".join([f"PUT {PATH} HTTP/1.1", *lines]).encode() + b"\r\n\r\n")
+    nothing_left(plain, s3)
+
+
+@pytest.mark.parametrize("size, want", [(0, 200), (5, 200), (3 * MIB, 200), (9 * MIB, 411)])
+def test_a_body_without_a_length_may_have_8_MiB(plain, s3, size, want):
+    body = bytes(range(256)) * (size // 256 + 1)
+    framed = b"".join(b"%x\r\n" % len(part) + part + b"\r\n" for part in (
+        body[i:min(i + 300_000, size)] for i in range(0, size, 300_000))) + b"0\r\n\r\n"
+    reply = talk(plain, signed(plain) + ["Transfer-Encoding: chunked", "Connection: close"], framed)
+    assert status(reply) == want, reply
+    if want == 200:
+        assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == body[:size]
+    else:
+        nothing_left(plain, s3)
+
+
+@pytest.mark.parametrize("raw, want, code", [
+    (b"NONSENSE\r\n\r\n", 400, b"BadRequest"),
+    (b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, b"InvalidURI"),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 400, b"BadRequest"),
+    (b"GET / HTTP/1.1\r\n\r\n", 400, b"BadRequest"),
+    (b"GET /.skyvol-fault HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 403, b"AccessDenied"),
+], ids=["request line", "long target", "long header", "no host", "the place of faults"])
+def test_what_nginx_refuses_is_s3s_xml_too(plain, raw, want, code):
+    with socket.create_connection(("127.0.0.1", plain.port), 10) as sock:
+        sock.settimeout(10)
+        sock.sendall(raw)
+        reply = b""
+        while data := sock.recv(65536):
+            reply += data
+    assert status(reply) == want and b"<Code>" + code in reply and b"<html" not in reply, reply
+    assert b"x-amz-request-id" in reply.lower()
+
+
+def test_an_overridden_reply_header_brings_no_other(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    path = f"{PATH}?response-content-type=a%2Fb%0D%0AX-Evil%3A%201"
+    reply = talk(plain, signed(plain, "GET", path) + ["Connection: close"], line=f"GET {path} HTTP/1.1")
+    assert status(reply) == 400 and b"X-Evil" not in reply.split(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize("header, want", [
+    (("x-amz-acl", "public-read"), 501), (("x-amz-acl", "private"), 200),
+    (("x-amz-expected-bucket-owner", "123456789012"), 403),
+    (("x-amz-expected-bucket-owner", "skyvol"), 200),
+    (("x-amz-sdk-checksum-algorithm", "CRC32"), 400), (("x-amz-checksum-nonsense", "A"), 400)])
+def test_what_a_request_insists_on_is_kept_or_refused(plain, s3, header, want):
+    reply = talk(plain, signed(plain, headers=[header]) + ["Content-Length: 5"], b"hello")
+    assert status(reply) == want, reply
+
+
+def test_user_metadata_told_twice_is_joined(plain, s3):
+    lines = signed(plain, headers=[("x-amz-meta-a", "1,2")])
+    at = next(i for i, h in enumerate(lines) if h.startswith("x-amz-meta-a"))
+    lines[at:at + 1] = ["x-amz-meta-a: 1", "x-amz-meta-a: 2"]
+    assert status(talk(plain, lines + ["Content-Length: 5"], b"hello")) == 200
+    assert s3.head_object(Bucket="bucket", Key="k")["Metadata"] == {"a": "1,2"}
