@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "csi/holder/keeper.h"
+#include "csi/holder/process.h"
 #include "csi/holder/supervisor.h"
 #include "util/log.h"
 #include "util/options.h"
@@ -108,6 +109,7 @@ int main(int argc, char **argv)
     }
     log_set_level(level);
     (void)signal(SIGPIPE, SIG_IGN);
+    process_prefer(PROCESS_OOM_HOLDER);
     /* The keeper starts this program again with --keeper-fd: that one is the supervisor. */
     r = config.keeper_fd > 0 ? supervise(&config) : keeper_run(argv);
     options_done(&program, &config);

@@ -52,6 +52,14 @@ static bool write_file(const char *path, const char *text)
     return good;
 }
 
+void process_prefer(int oom_score_adj)
+{
+    char number[16];
+
+    (void)snprintf(number, sizeof(number), "%d", oom_score_adj);
+    (void)write_file("/proc/self/oom_score_adj", number);
+}
+
 /* In the child: everything best effort but the exec. */
 static void become_mounter(const struct process_mounter *config)
 {
@@ -62,7 +70,7 @@ static void become_mounter(const struct process_mounter *config)
     char path[512];
 
     (void)setsid(); /* it outlives us, also if a terminal goes away */
-    (void)write_file("/proc/self/oom_score_adj", "-500");
+    process_prefer(PROCESS_OOM_MOUNTER);
     if (config->cgroup != NULL) {
         (void)snprintf(path, sizeof(path), "%s/cgroup.procs", config->cgroup);
         (void)write_file(path, "0");
@@ -220,10 +228,20 @@ bool process_cgroup(const char *root, const char *key, uint64_t memory_bytes, ch
     if (mkdir(ret, 0755) < 0 && errno != EEXIST) {
         return false;
     }
-    if (memory_bytes > 0) {
-        (void)snprintf(path, sizeof(path), "%s/memory.max", ret);
-        (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)memory_bytes);
+    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)memory_bytes);
+    (void)snprintf(path, sizeof(path), "%s/memory.max", ret);
+    if (memory_bytes > 0 && !write_file(path, number)) {
+        (void)snprintf(path, sizeof(path), "%s/memory.limit_in_bytes", ret);
         (void)write_file(path, number);
     }
     return true;
+}
+
+void process_cgroup_remove(const char *root, const char *key)
+{
+    char path[512];
+
+    if (root != NULL && snprintf(path, sizeof(path), "%s/%s", root, key) < (int)sizeof(path)) {
+        (void)rmdir(path);
+    }
 }

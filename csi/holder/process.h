@@ -58,8 +58,16 @@ int process_reap(pid_t pid);
 /* In clock ticks since boot, 0 if there is no such process. */
 uint64_t process_start_time(pid_t pid);
 
-/* Create the cgroup directory root/key and set its limit. Best effort; false: not there. */
+/* Create the cgroup directory root/key and set its memory limit (cgroup v2, else v1). Best effort;
+ * false: not there. `root` NULL: none is wanted. */
 bool process_cgroup(const char *root, const char *key, uint64_t memory_bytes, char *ret,
                     size_t size);
+void process_cgroup_remove(const char *root, const char *key); /* once it is empty */
+
+enum { PROCESS_OOM_HOLDER = -900, PROCESS_OOM_MOUNTER = -500 };
+
+/* Out of memory, the kernel takes workloads first, then a mounter, then us: that is what can be
+ * brought back at all. Best effort: without CAP_SYS_RESOURCE all stays as it is. */
+void process_prefer(int oom_score_adj);
 
 #endif

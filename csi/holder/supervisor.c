@@ -9,6 +9,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 
+#include "csi/holder/process.h"
 #include "csi/holder/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -49,6 +50,7 @@ void supervisor_remove(struct supervisor *s, struct mounted *m)
     }
     TAILQ_REMOVE(&s->mounts, m, link);
     s->mount_count--;
+    process_cgroup_remove(s->config->cgroup_root, m->key);
     mounted_free(m);
 }
 

@@ -7,6 +7,7 @@ done twice. The same with skyvol-mount: test_kill_mounter.py.
 import errno
 import json
 import os
+import pathlib
 import subprocess
 import time
 
@@ -105,6 +106,70 @@ def test_mount_work_unmount(rig, target, workdir):
     with pytest.raises(holder_client.Refused) as refused:
         holder.status("v1")
     assert refused.value.errno == errno.ENOENT
+
+
+def oom_score(pid):
+    return int(pathlib.Path("/proc", str(pid), "oom_score_adj").read_text())
+
+
+def test_out_of_memory_a_mounter_goes_before_the_holder_and_after_workloads(rig, target):
+    # Without CAP_SYS_RESOURCE nobody may lower the score: then all keep what they have.
+    may = subprocess.run(["sh", "-c", "echo -900 >/proc/self/oom_score_adj"], check=False,
+                         capture_output=True).returncode == 0
+    here = oom_score("self")
+    one = rig()
+    one.client.mount("v1", target)
+    one.wait_running()
+    for _ in range(2):
+        holder, mounter = one.process.pid, one.mounter()
+        scores = [oom_score(p) for p in (holder, holder_client.supervisor_of(holder), mounter)]
+        assert scores == ([-900, -900, -500] if may else [here] * 3)
+        holder_client.kill9(mounter)
+        one.wait_running(but_not=mounter)
+    one.client.unmount("v1", drain_ms=2000)
+
+
+def cgroup_roots():
+    """(directory, name of the limit) of each hierarchy: v1's memory, v2 with or without memory."""
+    found = []
+    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+        for line in mounts:
+            _, point, kind, options = line.split()[:4]
+            if kind == "cgroup2":
+                found.append((point, "memory.max"))
+            elif kind == "cgroup" and "memory" in options.split(","):
+                found.append((point, "memory.limit_in_bytes"))
+    return [(point, limit) for point, limit in found if os.access(point, os.W_OK)]
+
+
+def test_each_mount_has_a_cgroup_that_its_mounters_share(rig, target):
+    if not cgroup_roots():
+        pytest.skip("no cgroup can be made here")
+    for i, (point, limit) in enumerate(cgroup_roots()):
+        root = pathlib.Path(point, f"skyvol-test-{os.getpid()}")
+        root.mkdir()
+        try:
+            check_cgroup(rig("--cgroup", root), root / f"v{i}", limit, target)
+        finally:
+            for left in (*root.iterdir(), root):
+                if left.is_dir():
+                    left.rmdir()
+
+
+def check_cgroup(one, cgroup, limit, target):
+    key = cgroup.name
+    one.client.mount(key, target, memory_bytes=96 << 20)
+    one.wait_running(key)
+    first = one.mounter(key)
+    assert str(first) in (cgroup / "cgroup.procs").read_text().split()
+    if (cgroup / limit).exists():  # a v2 hierarchy may be without the memory controller
+        assert int((cgroup / limit).read_text()) == 96 << 20
+    holder_client.kill9(first)
+    one.wait_running(key, but_not=first)
+    assert (cgroup / "cgroup.procs").read_text().split() == [str(one.mounter(key))]
+    one.client.unmount(key, drain_ms=2000)
+    wait_until(lambda: not cgroup.exists(), what="the end of the cgroup")
+    one.processes.stop(one.process)
 
 
 def test_another_target_or_config_under_the_same_key_is_refused(rig, target, workdir):
