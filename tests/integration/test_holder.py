@@ -158,6 +158,7 @@ def test_each_mount_has_a_cgroup_that_its_mounters_share(rig, target):
 
 def check_cgroup(one, cgroup, limit, target):
     key = cgroup.name
+    wait_until(one.client.answers, what="holder", process=one.process)
     one.client.mount(key, target, memory_bytes=96 << 20)
     one.wait_running(key)
     first = one.mounter(key)
