@@ -238,6 +238,9 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
         kind = s3_checksum_from_header(trailer);
     } else if (kind == S3_CHECKSUM_NONE && asked.data != NULL) {
         kind = s3_checksum_from_name(asked);
+        if (kind == S3_CHECKSUM_NONE) {
+            return s3_fault_set(fault, S3_INVALID_REQUEST, "that checksum algorithm is not known");
+        }
     }
     sum->kind = (enum objstore_checksum_kind)kind;
     sum->composite = false;
@@ -331,7 +334,12 @@ int call_copy_headers(struct call *call, struct s3_fault *fault)
                                           source, fault)
                    : ret;
     if (ret != 0) {
+        fault->code = fault->code == S3_INVALID_URI ? S3_INVALID_ARGUMENT : fault->code;
         return ret;
+    }
+    if (directive != NULL && strcasecmp(directive, "REPLACE") != 0 &&
+        strcasecmp(directive, "COPY") != 0) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unknown metadata directive.");
     }
     if (call_hidden(call, source->target.key)) {
         return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
@@ -374,7 +382,7 @@ static void object_headers(struct call *call, const struct objstore_info *info,
 {
     struct reply *reply = &call->reply;
     const struct objstore_meta *m = &info->meta;
-    char text[256];
+    char text[80];
     const char *type = call_query(call, "response-content-type");
 
     reply_etag(reply, info->etag);
@@ -390,8 +398,13 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     override_header(call, "response-expires", "Expires", m->expires);
     reply_header(reply, "Accept-Ranges", "bytes");
     for (size_t i = 0; i < m->user_count; i++) {
-        (void)snprintf(text, sizeof(text), "x-amz-meta-%s", m->user[i].name);
-        reply_header(reply, text, m->user[i].value);
+        size_t size = sizeof("x-amz-meta-") + strlen(m->user[i].name);
+        char *name = arena_alloc(&call->arena, size);
+
+        if (name != NULL) {
+            (void)snprintf(name, size, "x-amz-meta-%s", m->user[i].name);
+            reply_header(reply, name, m->user[i].value);
+        }
     }
     reply->status = 200;
     reply->length = range.len;

@@ -10,7 +10,15 @@
 
 static void format_upload(struct call *call, const struct objstore_result *result)
 {
+    const struct objstore_checksum *sum = &call->op.checksum;
+
     s3_xml_upload_created(&call->reply.body, call->op.bucket, call->op.key, result->upload_id);
+    if (sum->kind != OBJSTORE_CHECKSUM_NONE) {
+        reply_header(&call->reply, "x-amz-checksum-algorithm",
+                     s3_checksum_name((enum s3_checksum_kind)sum->kind));
+        reply_header(&call->reply, "x-amz-checksum-type",
+                     sum->composite ? "COMPOSITE" : "FULL_OBJECT");
+    }
     reply_xml(&call->reply);
 }
 
@@ -88,7 +96,7 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     }
     parts = arena_array(&call->arena, call->doc->count + 1, sizeof(*parts));
     if (parts == NULL || call->doc->count == 0) {
-        return s3_fault_set(fault, S3_MALFORMED_XML, "no parts");
+        return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
     }
     for (size_t i = 0; i < call->doc->count; i++) {
         const struct s3_xml_item *item = &call->doc->items[i];
@@ -97,7 +105,7 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
             return s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
         }
         if (item->etag[0] == '\0') {
-            return s3_fault_set(fault, S3_MALFORMED_XML, "a part without an ETag");
+            return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
         }
         if (i > 0 && item->number <= parts[i - 1].number) {
             return s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
@@ -113,15 +121,26 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
-static int create_checksum(struct call *call)
+/* CRC64NVME is always of the whole object, SHA-1 and SHA-256 of the parts; by default, of the
+ * parts. */
+static int create_checksum(struct call *call, struct s3_fault *fault)
 {
     struct slice type = s3_message_header(&call->message, "x-amz-checksum-type");
+    struct objstore_checksum *sum = &call->op.checksum;
+    bool composite = type.data != NULL ? slice_eq_str(type, "COMPOSITE")
+                                       : sum->kind != OBJSTORE_CHECKSUM_NONE &&
+                                             sum->kind != OBJSTORE_CHECKSUM_CRC64NVME;
+    bool sha = sum->kind == OBJSTORE_CHECKSUM_SHA1 || sum->kind == OBJSTORE_CHECKSUM_SHA256;
 
-    call->op.checksum.value[0] = '\0';
-    call->op.checksum.composite =
-        slice_eq_str(type, "COMPOSITE") ||
-        (type.data == NULL && call->op.checksum.kind != OBJSTORE_CHECKSUM_CRC64NVME &&
-         call->op.checksum.kind != OBJSTORE_CHECKSUM_NONE);
+    if (type.data != NULL &&
+        (sum->kind == OBJSTORE_CHECKSUM_NONE ||
+         (!composite && !slice_eq_str(type, "FULL_OBJECT")) ||
+         (composite && sum->kind == OBJSTORE_CHECKSUM_CRC64NVME) || (!composite && sha))) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "x-amz-checksum-type does not go with the algorithm");
+    }
+    sum->value[0] = '\0';
+    sum->composite = composite;
     return 0;
 }
 
@@ -137,7 +156,7 @@ int call_route_upload(struct call *call, struct s3_fault *fault)
         call->op.op = OBJSTORE_UPLOAD_CREATE;
         call->format = format_upload;
         ret = call_put_headers(call, fault);
-        return ret == 0 ? create_checksum(call) : ret;
+        return ret == 0 ? create_checksum(call, fault) : ret;
     }
     call->op.upload_id = call_query(call, "uploadId");
     if (slice_eq_str(method, "POST")) {
@@ -159,6 +178,10 @@ int call_route_upload(struct call *call, struct s3_fault *fault)
     }
     call->op.op = OBJSTORE_UPLOAD_LIST_PARTS;
     call->op.marker = call_query(call, "part-number-marker");
+    ret = call_number(call, "part-number-marker", 0, INT32_MAX, &call->op.max_entries, fault);
+    if (ret != 0) {
+        return ret;
+    }
     call->format = format_parts;
     return call_number(call, "max-parts", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
                        &call->op.max_entries, fault);

@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
@@ -451,6 +452,49 @@ def test_what_one_client_writes_another_reads(endpoint, workdir):
         writer.remove(key)
         assert key not in reader.list()
     assert s3.list_multipart_uploads(Bucket="clients").get("Uploads", []) == []
+
+
+def test_a_bucket_may_stand_in_the_host_name(processes, workdir):
+    served = Endpoint(processes, workdir, serve=["--dir", workdir / "store", "--host-suffix",
+                                                 "s3.test", "--host-suffix", "other.test"])
+    served.client().create_bucket(Bucket="bucket")
+
+    def call(method, host, target, body=b""):
+        request = AWSRequest(method, f"http://{host}:{served.port}{target}", data=body)
+        S3SigV4Auth(Credentials(ACCESS, SECRET), "s3", "us-east-1").add_auth(request)
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        connection.request(method, target, body, dict(request.headers) | {
+            "Host": f"{host}:{served.port}"})
+        reply = connection.getresponse()
+        return reply.status, reply.read()
+    assert call("PUT", "bucket.s3.test", "/a/b", b"bytes")[0] == 200
+    for host, target in (("bucket.s3.test", "/a/b"), ("bucket.other.test", "/a/b"),
+                         ("s3.test", "/bucket/a/b"), ("127.0.0.1", "/bucket/a/b"),
+                         ("bucket.s3.other", "/bucket/a/b")):
+        assert call("GET", host, target) == (200, b"bytes"), host
+    assert b"<Key>a/b</Key>" in call("GET", "bucket.s3.test", "/")[1]
+    assert call("GET", "absent.s3.test", "/a/b")[0] == 404
+    served.close()
+
+
+def test_sighup_takes_a_new_certificate_but_no_broken_one(processes, workdir):
+    (workdir / "new").mkdir()
+    tls = make_certificate(workdir)
+    served = Endpoint(processes, workdir, tls)
+    served.client().create_bucket(Bucket="bucket")
+    address = ("127.0.0.1", served.port)
+    before = ssl.get_server_certificate(address)
+    for fresh, path in zip(make_certificate(workdir / "new"), tls):
+        fresh.rename(path)
+    served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: ssl.get_server_certificate(address) != before, what="the new certificate")
+    assert ssl.get_server_certificate(address).split() == tls[0].read_text().split()
+    served.client().head_bucket(Bucket="bucket")
+    tls[0].write_text("no certificate")
+    served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: "emerg" in served.process.log.read_text(), what="a word about it")
+    ssl.get_server_certificate(address)  # the old one stays
+    served.close()
 
 
 def test_a_transfer_under_way_outlives_sigterm(plain, s3):

@@ -379,6 +379,22 @@ def test_what_a_request_insists_on_is_kept_or_refused(plain, s3, header, want):
     assert status(reply) == want, reply
 
 
+def test_user_metadata_may_have_long_names_and_empty_values(s3):
+    told = {"k" * 400: "v", "l" * 400: "", "m": "w" * 900}
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1", Metadata=told)
+    assert s3.head_object(Bucket="bucket", Key="k")["Metadata"] == told
+
+
+def test_an_upload_says_what_checksum_it_will_have(s3):
+    def create(**kwargs):
+        return s3.create_multipart_upload(Bucket="bucket", Key="k", **kwargs)
+    assert create(ChecksumAlgorithm="CRC32")["ChecksumType"] == "COMPOSITE"
+    full = create(ChecksumAlgorithm="CRC32C", ChecksumType="FULL_OBJECT")
+    assert (full["ChecksumAlgorithm"], full["ChecksumType"]) == ("CRC32C", "FULL_OBJECT")
+    for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")):
+        assert code_of(create, ChecksumAlgorithm=algorithm, ChecksumType=kind)[0] == "InvalidRequest"
+
+
 def test_user_metadata_told_twice_is_joined(plain, s3):
     lines = signed(plain, headers=[("x-amz-meta-a", "1,2")])
     at = next(i for i, h in enumerate(lines) if h.startswith("x-amz-meta-a"))

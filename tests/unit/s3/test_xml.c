@@ -56,7 +56,7 @@ static void an_error_keeps_code_message_and_region(UNUSED void **state)
     buf_reset(&text);
     error = (struct s3_xml_error){.code = S3_NO_SUCH_KEY};
     s3_xml_error(&text, &error);
-    assert_non_null(strstr(buf_str(&text), "<Message>The key does not exist</Message>"));
+    assert_non_null(strstr(buf_str(&text), "<Message>The specified key does not exist.</Message>"));
 }
 
 static void buckets_are_listed_with_their_dates(UNUSED void **state)

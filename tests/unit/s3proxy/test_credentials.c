@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "s3proxy/credentials.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "test.h"
+#include "util/file.h"
+
+static char directory[64], path[96];
+
+static int set_up(void **state UNUSED)
+{
+    (void)snprintf(directory, sizeof(directory), "/tmp/skyvol-test-keys.XXXXXX");
+    if (mkdtemp(directory) == NULL) {
+        return -1;
+    }
+    (void)snprintf(path, sizeof(path), "%s/keys.json", directory);
+    return 0;
+}
+
+static int tear_down(void **state UNUSED)
+{
+    (void)unlink(path);
+    return rmdir(directory);
+}
+
+static void put(const char *text)
+{
+    assert_int_equal(file_replace(path, text, strlen(text), 0600), 0);
+}
+
+static void keys_are_found_with_what_they_may(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+    const struct credential *key;
+
+    put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"},"
+        "{\"access_key\": \"b\", \"secret_key\": \"2\", \"read_only\": true},"
+        "{\"access_key\": \"c\", \"secret_key\": \"3\", \"internal\": true}]}");
+    assert_int_equal(credentials_new(path, &c, &err), 0);
+    key = credentials_find(c, "a");
+    assert_string_equal(key->secret_key, "1");
+    assert_false(key->read_only || key->internal);
+    assert_true(credentials_find(c, "b")->read_only);
+    assert_true(credentials_find(c, "c")->internal);
+    assert_null(credentials_find(c, "A"));
+    assert_null(credentials_find(c, ""));
+    credentials_free(c);
+}
+
+static void a_file_that_others_may_read_is_refused(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+
+    put("{\"keys\": []}");
+    assert_int_equal(chmod(path, 0640), 0);
+    assert_int_equal(credentials_new(path, &c, &err), -EACCES);
+    assert_non_null(strstr(err.text, "chmod 600"));
+    assert_null(c);
+}
+
+static void what_is_no_list_of_keys_is_refused_without_its_text(void **state UNUSED)
+{
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"keys\": {}}",
+        "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"\"}]}",
+        "{\"keys\": [{\"access_key\": \"topsecret\"}]}",
+        "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"topsecret\"}, 5]}",
+    };
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct credentials *c = NULL;
+        struct error err = ERROR_INIT;
+
+        put(bad[i]);
+        assert_int_equal(credentials_new(path, &c, &err), -EINVAL);
+        assert_null(strstr(err.text, "topsecret"));
+    }
+}
+
+static void a_missing_file_says_its_name(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+
+    (void)unlink(path);
+    assert_int_equal(credentials_new(path, &c, &err), -ENOENT);
+    assert_non_null(strstr(err.text, path));
+}
+
+/* The file is looked at once a second: as long as this polls, at most. */
+static bool becomes(struct credentials *c, const char *access_key, const char *secret)
+{
+    for (int i = 0; i < 300; i++) {
+        const struct credential *key = credentials_find(c, access_key);
+
+        if (key != NULL && strcmp(key->secret_key, secret) == 0) {
+            return true;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    return false;
+}
+
+static void a_changed_file_counts_and_a_broken_one_does_not(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+
+    put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"}]}");
+    assert_int_equal(credentials_new(path, &c, &err), 0);
+    put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"22\"}]}");
+    assert_true(becomes(c, "a", "22"));
+    put("{\"keys\": [{\"access_key\"");
+    (void)nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 100000000}, NULL);
+    assert_string_equal(credentials_find(c, "a")->secret_key, "22");
+    put("{\"keys\": [{\"access_key\": \"b\", \"secret_key\": \"333\"}]}");
+    assert_true(becomes(c, "b", "333"));
+    assert_null(credentials_find(c, "a"));
+    credentials_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keys_are_found_with_what_they_may),
+        cmocka_unit_test(a_file_that_others_may_read_is_refused),
+        cmocka_unit_test(what_is_no_list_of_keys_is_refused_without_its_text),
+        cmocka_unit_test(a_missing_file_says_its_name),
+        cmocka_unit_test(a_changed_file_counts_and_a_broken_one_does_not),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
