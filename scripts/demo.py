@@ -103,16 +103,16 @@ def rate(size, seconds):
 
 
 def check_s3(stack, screen, source, files, bucket, target):
-    screen.step("fetch the bucket by awscli and compare every byte")
+    screen.step(f"fetch the bucket by {stack.s3_client()} and compare every byte")
     fetched = stack.directory / "fetched"
-    stack.aws("s3", "sync", "--only-show-errors", f"s3://{bucket}/tree", str(fetched))
+    stack.s3_fetch(bucket, "tree", fetched)
     compare(source, str(fetched), files, screen.bar)
     shutil.rmtree(fetched)
     screen.ok("equal")
 
     screen.step("write an object by S3, read it in the mount, overwrite it by S3, read again")
     for text in ("written by S3\n", "overwritten by S3, and read without waiting\n"):
-        stack.aws("s3", "cp", "--only-show-errors", "-", f"s3://{bucket}/note.txt", stdin=text)
+        stack.s3_put(bucket, "note.txt", text)
         seen = pathlib.Path(target, "note.txt").read_text()
         if seen != text:
             raise StackError(f"the mount shows {seen!r} after S3 wrote {text!r}")

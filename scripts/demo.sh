@@ -15,4 +15,4 @@ echo "dependencies ..."
 scripts/deps.sh demo
 echo "build ..."
 make -s -j"$(nproc)" all
-exec python3 scripts/demo.py "$@"
+exec /usr/bin/python3 scripts/demo.py "$@"

@@ -23,7 +23,7 @@ build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev l
     protobuf-c-compiler protobuf-compiler libprotobuf-dev libfuse3-dev fuse3 libcurl4-openssl-dev
     libssl-dev libsqlite3-dev libcjson-dev libexpat1-dev libmicrohttpd-dev uthash-dev zlib1g-dev
     libisal-dev nginx-light nginx-dev libpcre2-dev mount procps)
-demo_packages=(awscli)
+demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
     sqlite3 attr acl git rsync curl jq psmisc openssl)
 
@@ -34,9 +34,22 @@ missing_of() {
     done
 }
 
+# Ubuntu 24.04 packages no awscli: the demo takes boto3 there.
+packaged_here() {
+    local package
+    while read -r package; do
+        if [ "$package" = awscli ] && apt-cache policy awscli 2>/dev/null | grep -q 'Candidate: (none)'; then
+            package=python3-boto3
+        fi
+        echo "$package"
+    done
+}
+
 install_packages() {
     local missing
     mapfile -t missing < <(missing_of "$@")
+    # What is installed instead is not missing; the lists may be absent yet, so ask again below.
+    mapfile -t missing < <(missing_of $(printf '%s\n' "${missing[@]}" | packaged_here))
     [ "${#missing[@]}" -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
         echo "deps: no apt-get here: install these by your own package manager: ${missing[*]}" >&2
@@ -54,6 +67,7 @@ install_packages() {
         printf '#!/bin/sh\nexit 101\n' >"$guard" && chmod +x "$guard" && made=1
     fi
     apt-get update -qq || true
+    mapfile -t missing < <(printf '%s\n' "${missing[@]}" | packaged_here)
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || {
         [ -z "$made" ] || rm -f "$guard"
         echo "deps: apt-get could not install all of: ${missing[*]}" >&2

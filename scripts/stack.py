@@ -255,7 +255,38 @@ class Stack:
 
     # ---- S3 ----
 
-    def aws(self, *arguments, stdin=None):
+    def s3_client(self):
+        """Which of the two clients the next calls use: Ubuntu 24.04 packages no awscli."""
+        return "awscli" if os.path.exists("/usr/bin/aws") or shutil.which("aws") else "boto3"
+
+    def s3_fetch(self, bucket, prefix, directory):
+        """All objects below prefix/ as files below the directory."""
+        if self.s3_client() == "awscli":
+            self._aws("s3", "sync", "--only-show-errors", f"s3://{bucket}/{prefix}", str(directory))
+            return
+        client = self._boto3()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix + "/")
+        for item in (item for page in pages for item in page.get("Contents", [])):
+            if item["Key"].endswith("/"):
+                continue  # marks a directory
+            path = pathlib.Path(directory, item["Key"][len(prefix) + 1:])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            client.download_file(bucket, item["Key"], str(path))
+
+    def s3_put(self, bucket, key, text):
+        if self.s3_client() == "awscli":
+            self._aws("s3", "cp", "--only-show-errors", "-", f"s3://{bucket}/{key}", stdin=text)
+        else:
+            self._boto3().put_object(Bucket=bucket, Key=key, Body=text.encode())
+
+    def _boto3(self):
+        import boto3  # the distribution's package; only where there is no awscli
+
+        return boto3.client("s3", endpoint_url=self.s3_url, region_name="us-east-1",
+                            aws_access_key_id=self.access_key,
+                            aws_secret_access_key=self.secret_key)
+
+    def _aws(self, *arguments, stdin=None):
         """awscli against our endpoint; the keys reach it by a file that only we can read."""
         credentials = self.directory / "aws-credentials"
         if not credentials.exists():
