@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata server by itself: its rules, its crashes, its database lost and found again."""
 import datetime
+import hashlib
 import json
 import random
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 
 import pytest
@@ -29,9 +31,10 @@ class Meta:
     def kill(self):
         self.processes.stop(self.process, how=signal.SIGKILL)
 
-    def call(self, method, message, check=True):
+    def call(self, method, message, check=True, seconds=20):
         done = subprocess.run(
-            [tool("grpcurl"), "-plaintext", "-unix", "-max-time", "20", "-import-path",
+            [tool("grpcurl"), "-plaintext", "-unix", "-max-time", str(seconds),
+             "-connect-timeout", "1", "-import-path",
              ROOT / "proto", "-proto", "skyvol/meta/v1/meta.proto", "-d", json.dumps(message),
              self.socket, f"skyvol.meta.v1.{method}"], capture_output=True, text=True, check=False)
         if check:
@@ -270,25 +273,43 @@ def test_another_programs_database_is_left_as_it_is(meta):
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
 
 
+def make_trouble(meta, ended, answered):
+    """Create and delete, again and again, whether or not anybody answers."""
+    dice = random.Random()
+    while not ended.is_set():
+        name = f"volume-{dice.randrange(7)}"
+        code, why = meta.call(*dice.choice([
+            ("Volumes/CreateVolume", {"name": name}),
+            ("Volumes/DeleteVolume", {"id": volume_id(name)})]), check=False, seconds=5)
+        # ABORTED is what two calls for one volume at a time may get: an answer all the same.
+        answered.append(code == 0 or "Aborted" in why)
+
+
+def volume_id(name):
+    return "v-" + hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
 def crash_loop(meta, cycles):
-    """Kill at a random moment of create and delete, each time; then finish what was begun."""
-    for cycle in range(cycles):
-        name = f"volume-{cycle % 7}"
-        method, message = ("CreateVolume", {"name": name}) if cycle % 2 == 0 else \
-            ("DeleteVolume", {"id": (meta.rows() or [("v-none",)])[0][0]})
-        client = subprocess.Popen(
-            [tool("grpcurl"), "-plaintext", "-unix", "-max-time", "20", "-import-path",
-             ROOT / "proto", "-proto", "skyvol/meta/v1/meta.proto", "-d", json.dumps(message),
-             meta.socket, f"skyvol.meta.v1.Volumes/{method}"], stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
-        time.sleep(random.uniform(0.005, 0.06))  # the crash's moment, not a wait
-        meta.kill()
-        client.kill()  # it would go on dialling for ten seconds
-        client.wait(10)
-        meta.start()
+    """Kill at a random moment of many creations and deletions; then finish what was begun."""
+    ended, answered = threading.Event(), []
+    callers = [threading.Thread(target=make_trouble, args=(meta, ended, answered))
+               for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    try:
+        for _ in range(cycles):
+            time.sleep(random.uniform(0.02, 0.5))  # the crash's moment, not a wait
+            meta.kill()
+            meta.start()
+    finally:
+        ended.set()
+        for caller in callers:
+            caller.join()
+    print(f"{cycles} kills, {sum(answered)} of {len(answered)} calls were answered")
+    assert sum(answered) > cycles and not all(answered), "the kills must meet calls"
     for row in meta.rows():
-        meta.call("Volumes/DeleteVolume", {"id": row[0]})
-    wait_until(lambda: not meta.rows(), 30, "end of all volumes")
+        meta.call("Volumes/DeleteVolume", {"id": row[0]}, check=False)
+    wait_until(lambda: not meta.rows(), 60, "end of all volumes")
     assert meta.buckets() == set()
     assert meta.index("SELECT count(*) FROM object") == [(0,)]
 
