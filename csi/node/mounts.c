@@ -337,7 +337,7 @@ int mounts_drop(struct node *node, struct record *record, const char *key, uint6
                          record->volume);
     }
     if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
-        return r;
+        return holder_errno(node, r, err); /* busy: it still does what an earlier call asked for */
     }
     if (r < 0 && access(node->socket, F_OK) < 0 && mountinfo_find(m->at, &table) == 0) {
         return holder_errno(node, r, err); /* it may hold bytes: wait for a holder */
