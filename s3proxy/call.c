@@ -354,6 +354,7 @@ void call_begin(struct call *call)
     ret = ret == 0 ? authenticate(call, fault) : ret;
     ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
     ret = ret == 0 ? call_route(call, fault) : ret;
+    call->operation = ret == 0 ? (int)call->op.op : -1;
     ret = ret == 0 ? find_volume(call, fault) : ret;
     if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");

@@ -92,6 +92,7 @@ struct call {
     int (*parse)(struct call *call, struct s3_fault *fault);
     void (*format)(struct call *call, const struct objstore_result *result);
 
+    int operation;      /* op.op as it was chosen; negative: refused before */
     bool failed;        /* the event loop's: the head or the body was refused */
     struct reply reply; /* the event loop's, or of the store's thread while the operation runs */
 

@@ -171,12 +171,19 @@ static bool one_of(struct slice word, const char *const *words)
     return false;
 }
 
+/* S3's, but not ours yet. */
+static bool later_checksum(struct slice kind)
+{
+    static const char *const later[] = {"sha512", "md5", "xxhash64", "xxhash3", "xxhash128", NULL};
+
+    return one_of(kind, later);
+}
+
 /* One that we would have to take unseen, while the client believes that it is checked. */
 static int unknown_checksum(const struct call *call, struct s3_fault *fault)
 {
     static const char prefix[] = "x-amz-checksum-";
     static const char *const others[] = {"algorithm", "type", "mode", NULL};
-    static const char *const later[] = {"sha512", "md5", "xxhash64", "xxhash3", "xxhash128", NULL};
 
     for (size_t i = 0; i < call->message.header_count; i++) {
         struct slice name = call->message.headers[i].name, kind;
@@ -186,7 +193,7 @@ static int unknown_checksum(const struct call *call, struct s3_fault *fault)
             continue;
         }
         kind = (struct slice){name.data + sizeof(prefix) - 1, name.len - (sizeof(prefix) - 1)};
-        if (one_of(kind, later)) {
+        if (later_checksum(kind)) {
             return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented", (int)name.len,
                                 name.data);
         }
@@ -207,7 +214,7 @@ static int announced_checksum(struct call *call, enum s3_checksum_kind kind, str
         (kind != S3_CHECKSUM_NONE && s3_checksum_from_name(said) == kind)) {
         return 0;
     }
-    return s3_fault_set(fault, S3_INVALID_REQUEST,
+    return s3_fault_set(fault, later_checksum(said) ? S3_NOT_IMPLEMENTED : S3_INVALID_REQUEST,
                         "x-amz-sdk-checksum-algorithm names another checksum than is sent");
 }
 
@@ -239,7 +246,9 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
     } else if (kind == S3_CHECKSUM_NONE && asked.data != NULL) {
         kind = s3_checksum_from_name(asked);
         if (kind == S3_CHECKSUM_NONE) {
-            return s3_fault_set(fault, S3_INVALID_REQUEST, "that checksum algorithm is not known");
+            return s3_fault_set(fault,
+                                later_checksum(asked) ? S3_NOT_IMPLEMENTED : S3_INVALID_REQUEST,
+                                "no such checksum algorithm here");
         }
     }
     sum->kind = (enum objstore_checksum_kind)kind;

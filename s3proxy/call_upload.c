@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "s3/xml.h"
 #include "s3proxy/call.h"
@@ -121,20 +122,24 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+static bool word(struct slice value, const char *text)
+{
+    return value.len == strlen(text) && strncasecmp(value.data, text, value.len) == 0;
+}
+
 /* CRC64NVME is always of the whole object, SHA-1 and SHA-256 of the parts; by default, of the
  * parts. */
 static int create_checksum(struct call *call, struct s3_fault *fault)
 {
     struct slice type = s3_message_header(&call->message, "x-amz-checksum-type");
     struct objstore_checksum *sum = &call->op.checksum;
-    bool composite = type.data != NULL ? slice_eq_str(type, "COMPOSITE")
+    bool composite = type.data != NULL ? word(type, "COMPOSITE")
                                        : sum->kind != OBJSTORE_CHECKSUM_NONE &&
                                              sum->kind != OBJSTORE_CHECKSUM_CRC64NVME;
     bool sha = sum->kind == OBJSTORE_CHECKSUM_SHA1 || sum->kind == OBJSTORE_CHECKSUM_SHA256;
 
     if (type.data != NULL &&
-        (sum->kind == OBJSTORE_CHECKSUM_NONE ||
-         (!composite && !slice_eq_str(type, "FULL_OBJECT")) ||
+        (sum->kind == OBJSTORE_CHECKSUM_NONE || (!composite && !word(type, "FULL_OBJECT")) ||
          (composite && sum->kind == OBJSTORE_CHECKSUM_CRC64NVME) || (!composite && sha))) {
         return s3_fault_set(fault, S3_INVALID_REQUEST,
                             "x-amz-checksum-type does not go with the algorithm");

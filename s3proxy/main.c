@@ -3,19 +3,17 @@
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "s3proxy/credentials.h"
 #include "s3proxy/nginx_conf.h"
 #include "s3proxy/stores.h"
+#include "s3proxy/supervise.h"
 #include "util/file.h"
 
 static const struct option_spec options[] = {
@@ -63,6 +61,8 @@ static const struct option_spec options[] = {
            "the region that requests must be signed for"),
     OPTION(struct proxy_config, host_suffix, OPTION_LIST, "host-suffix", "DOMAIN", NULL,
            "answer for BUCKET.DOMAIN too"),
+    OPTION(struct proxy_config, status, OPTION_STRING, "status", "ADDRESS", NULL,
+           "serve /metrics and /healthz here, for operators only: 127.0.0.1:9100, unix:/path"),
     OPTION(struct proxy_config, nginx, OPTION_STRING, "nginx", "FILE", "/usr/sbin/nginx",
            "the nginx to run"),
 };
@@ -191,75 +191,27 @@ static int prepare(struct proxy_config *config, struct error *err)
     return ret == 0 ? find_module(config, err) : ret;
 }
 
-/* Hand signals on until nginx has ended: its exit status. SIGTERM means to drain, which nginx calls
- * SIGQUIT; a second one ends it at once. */
-static int supervise(pid_t child, const sigset_t *signals)
-{
-    bool draining = false;
-    int status, number;
-
-    for (;;) {
-        if (sigwait(signals, &number) != 0) {
-            continue;
-        }
-        if (number == SIGCHLD) {
-            if (waitpid(child, &status, WNOHANG) == child) {
-                return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-            }
-        } else if (number == SIGHUP) {
-            (void)kill(child, SIGHUP);
-        } else {
-            (void)kill(child, draining ? SIGTERM : SIGQUIT);
-            draining = true;
-        }
-    }
-}
-
-/* nginx's exit status, or negative. */
-static int run_nginx(const struct proxy_config *config, const char *path, struct error *err)
-{
-    static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD};
-    sigset_t signals, before;
-    pid_t child;
-
-    (void)sigemptyset(&signals);
-    for (size_t i = 0; i < sizeof(handled) / sizeof(handled[0]); i++) {
-        (void)sigaddset(&signals, handled[i]);
-    }
-    (void)sigprocmask(SIG_BLOCK, &signals, &before);
-    child = fork();
-    if (child < 0) {
-        return error_set(err, -errno, "cannot start a process: %s", strerror(errno));
-    }
-    if (child == 0) {
-        (void)prctl(PR_SET_PDEATHSIG, SIGTERM); /* a killed parent leaves no server behind */
-        (void)sigprocmask(SIG_SETMASK, &before, NULL);
-        (void)execl(config->nginx, "nginx", "-p", config->run_dir, "-e", "stderr", "-c", path,
-                    (char *)NULL);
-        (void)fprintf(stderr, "skyvol-s3: cannot run %s: %s\n", config->nginx, strerror(errno));
-        _exit(127);
-    }
-    return supervise(child, &signals);
-}
-
 /* nginx's exit status, or negative. */
 static int serve(const struct proxy_config *config, struct error *err)
 {
     struct buf text = BUF_INIT(64 * 1024);
     const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
-    char path[PATH_MAX];
+    char path[PATH_MAX], counters[PATH_MAX];
+    const struct supervise_config run = {.nginx = config->nginx,
+                                         .run_dir = config->run_dir,
+                                         .conf = path,
+                                         .status = config->status,
+                                         .counters = counters};
     int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
 
     (void)snprintf(path, sizeof(path), "%s/nginx.conf", config->run_dir);
+    (void)snprintf(counters, sizeof(counters), "%s/counters", config->run_dir);
     if (ret == 0) {
         ret = file_replace(path, buf_str(&text), buf_len(&text), 0600);
         ret = ret != 0 ? error_set(err, ret, "%s: %s", path, strerror(-ret)) : 0;
     }
     buf_done(&text);
-    if (ret != 0) {
-        return ret;
-    }
-    return run_nginx(config, path, err);
+    return ret == 0 ? supervise(&run, err) : ret;
 }
 
 int main(int argc, char **argv)

@@ -68,6 +68,9 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     buf_addf(out, "  skyvol_store_virtual_host %s;\n", c->store_virtual_host ? "on" : "off");
     write_value("skyvol_credentials", c->credentials, out);
     write_value("skyvol_region", c->region, out);
+    if (c->status != NULL) {
+        buf_addf(out, "  skyvol_counters \"%s/counters\";\n", c->run_dir);
+    }
     for (size_t i = 0; i < c->volumes.count; i++) {
         write_value("skyvol_volume", c->volumes.items[i], out);
     }

@@ -24,6 +24,7 @@ struct proxy_config {
     char *module;
     char *region;
     struct option_list host_suffix;
+    char *status; /* NULL: nothing is counted */
     char *nginx;
 };
 

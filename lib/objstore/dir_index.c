@@ -54,8 +54,10 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_UNDO] = "ROLLBACK TO change",
     [SQL_BUCKET_GET] = "SELECT id FROM bucket WHERE name = ?1",
     [SQL_BUCKET_CREATE] = "INSERT INTO bucket(name, created_ns) VALUES(?1, ?2)",
-    [SQL_BUCKET_USED] = "SELECT EXISTS(SELECT 1 FROM object WHERE bucket = ?1) OR"
-                        " EXISTS(SELECT 1 FROM upload WHERE bucket = ?1)",
+    [SQL_BUCKET_USED] = "SELECT EXISTS(SELECT 1 FROM object WHERE bucket = ?1)",
+    [SQL_BUCKET_PARTS] =
+        "DELETE FROM part WHERE upload IN (SELECT id FROM upload WHERE bucket = ?1)",
+    [SQL_BUCKET_UPLOADS] = "DELETE FROM upload WHERE bucket = ?1",
     [SQL_BUCKET_DELETE] = "DELETE FROM bucket WHERE id = ?1",
     [SQL_BUCKET_LIST] = "SELECT name, created_ns FROM bucket ORDER BY name LIMIT 100000",
     [SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
@@ -256,6 +258,7 @@ int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t n
 
 int dir_index_bucket_delete(struct dir_index *index, const char *name)
 {
+    static const enum dir_sql steps[] = {SQL_BUCKET_PARTS, SQL_BUCKET_UPLOADS, SQL_BUCKET_DELETE};
     int64_t id = 0;
     bool used = false;
     int ret = dir_index_bucket(index, name, &id);
@@ -271,12 +274,19 @@ int dir_index_bucket_delete(struct dir_index *index, const char *name)
     if (ret != SQLITE_ROW || used) {
         return used ? -ENOTEMPTY : sql_errno(ret);
     }
-    s = dir_index_statement(index, SQL_BUCKET_DELETE);
-    if (s == NULL) {
-        return -EIO;
+    /* Uploads that nobody has ended go with it, as in S3. */
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        s = dir_index_statement(index, steps[i]);
+        if (s == NULL) {
+            return -EIO;
+        }
+        (void)sqlite3_bind_int64(s, 1, id);
+        ret = dir_index_run(index, steps[i]);
+        if (ret != 0) {
+            return ret;
+        }
     }
-    (void)sqlite3_bind_int64(s, 1, id);
-    return dir_index_run(index, SQL_BUCKET_DELETE);
+    return 0;
 }
 
 int dir_index_bucket_list(struct dir_index *index, struct arena *arena,

@@ -43,7 +43,7 @@ int dir_index_savepoint(struct dir_index *index) __attribute__((warn_unused_resu
 void dir_index_release(struct dir_index *index);
 void dir_index_undo(struct dir_index *index); /* back to the savepoint, and release it */
 
-/* Buckets. -ENOENT, -EEXIST, -ENOTEMPTY. */
+/* Buckets. -ENOENT, -EEXIST, -ENOTEMPTY. Open uploads go with their bucket. */
 int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
     __attribute__((warn_unused_result));
 int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)

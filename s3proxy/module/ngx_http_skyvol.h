@@ -8,6 +8,7 @@
 #include <ngx_http.h>
 
 #include "s3proxy/call.h"
+#include "s3proxy/counters.h"
 
 struct skyvol_request;
 
@@ -22,6 +23,7 @@ struct skyvol_loop {
 
 struct skyvol_worker {
     struct call_server server;
+    struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
     size_t live;            /* requests that exist */
     ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
@@ -34,8 +36,9 @@ struct skyvol_request {
     bool queued;
     struct call *call;
     ngx_http_request_t *http; /* NULL: the client has gone */
-    ngx_chain_t *body;        /* not fed yet */
-    bool held;                /* the body is not asked for before the store wants it */
+    ngx_msec_t began;
+    ngx_chain_t *body; /* not fed yet */
+    bool held;         /* the body is not asked for before the store wants it */
     bool body_ended, head_sent, waits_to_write, output_ended;
     ngx_chain_t out;
     ngx_buf_t out_buf;

@@ -12,6 +12,7 @@ typedef struct {
     ngx_array_t *volumes;
     ngx_str_t credentials;
     ngx_str_t region;
+    ngx_str_t counters;
     ngx_array_t *suffixes;
 } skyvol_main_conf_t;
 
@@ -47,6 +48,7 @@ static ngx_command_t commands[] = {
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, volumes), NULL},
     MAIN_STRING("skyvol_credentials", credentials),
     MAIN_STRING("skyvol_region", region),
+    MAIN_STRING("skyvol_counters", counters),
     {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes), NULL},
     {NAME("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
@@ -188,6 +190,9 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
               ? credentials_new((const char *)conf->credentials.data, &server->credentials, &err)
               : ret;
     ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
+    if (ret == 0 && conf->counters.len > 0) {
+        ret = counters_open((const char *)conf->counters.data, &skyvol_worker.counters);
+    }
     if (ret != 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
         return NGX_ERROR;
@@ -203,4 +208,6 @@ static void exit_process(ngx_cycle_t *cycle)
     stores_done(&server->stores);
     credentials_free(server->credentials);
     s3_key_cache_free(server->keys);
+    counters_close(skyvol_worker.counters);
+    skyvol_worker.counters = NULL;
 }

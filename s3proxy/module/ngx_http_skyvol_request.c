@@ -47,7 +47,17 @@ static bool free_if_idle(struct skyvol_request *request)
 static void http_gone(void *data)
 {
     struct skyvol_request *request = data;
+    const ngx_http_request_t *http = request->http;
+    const struct call *call = request->call;
+    const struct counters_request count = {
+        .operation = call->operation,
+        .status = request->head_sent ? (int)http->headers_out.status : 0,
+        .ms = ngx_current_msec - request->began,
+        .received = (uint64_t)http->request_length,
+        .sent = (uint64_t)http->connection->sent,
+    };
 
+    counters_count(skyvol_worker.counters, &count);
     request->http = NULL;
     if (!call_idle(request->call)) {
         call_cancel(request->call);
@@ -485,6 +495,7 @@ static struct skyvol_request *request_new(ngx_http_request_t *http)
     }
     count_request();
     request->http = http;
+    request->began = ngx_current_msec;
     cleanup->handler = http_gone;
     cleanup->data = request;
     ngx_http_set_ctx(http, request, ngx_http_skyvol_module);

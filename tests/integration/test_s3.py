@@ -187,8 +187,12 @@ def test_buckets(s3):
     assert code_of(s3.delete_bucket, Bucket="bucket") == ("BucketNotEmpty", 409)
     deleted = s3.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "k"}, {"Key": "no"}]})
     assert sorted(d["Key"] for d in deleted["Deleted"]) == ["k", "no"]
-    s3.delete_bucket(Bucket="bucket")
+    upload = s3.create_multipart_upload(Bucket="bucket", Key="k")["UploadId"]
+    s3.upload_part(Bucket="bucket", Key="k", UploadId=upload, PartNumber=1, Body=b"part")
+    s3.delete_bucket(Bucket="bucket")  # an upload that nobody ended is not in the way
     assert s3.list_buckets()["Buckets"] == []
+    s3.create_bucket(Bucket="bucket")
+    assert s3.list_multipart_uploads(Bucket="bucket").get("Uploads", []) == []
 
 
 def test_copy(s3):
@@ -494,6 +498,42 @@ def test_sighup_takes_a_new_certificate_but_no_broken_one(processes, workdir):
     served.process.send_signal(signal.SIGHUP)
     wait_until(lambda: "emerg" in served.process.log.read_text(), what="a word about it")
     ssl.get_server_certificate(address)  # the old one stays
+    served.close()
+
+
+def test_metrics_and_health_have_a_port_of_their_own(processes, workdir):
+    port = free_port()
+    served = Endpoint(processes, workdir, serve=["--dir", workdir / "store", "--status",
+                                                 f"127.0.0.1:{port}"])
+    client = served.client()
+    client.create_bucket(Bucket="bucket")
+    body = bytes(3 * MIB)
+    for key in ("a", "b"):
+        client.put_object(Bucket="bucket", Key=key, Body=body)
+    client.get_object(Bucket="bucket", Key="a", Range="bytes=-5")["Body"].read()
+    assert code_of(client.get_object, Bucket="bucket", Key="c") == ("NoSuchKey", 404)
+    assert code_of(served.client(secret="wrong").list_buckets)[1] == 403
+
+    def read(path):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=20) as reply:
+            return reply.read().decode()
+
+    def counted():
+        return dict(line.rsplit(" ", 1) for line in read("/metrics").splitlines()
+                    if line.startswith("s3_"))
+    wait_until(lambda: 's3_requests_total{op="none",status="4xx"}' in counted(),
+               what="the last request to be counted")
+    now = counted()
+    assert now['s3_requests_total{op="put",status="2xx"}'] == "2"
+    assert now['s3_requests_total{op="get",status="4xx"}'] == "1"
+    assert now['s3_requests_total{op="head",status="2xx"}'] == "1"  # a range from the end
+    assert now['s3_requests_total{op="none",status="4xx"}'] == "1"
+    assert 2 * len(body) < float(now["s3_received_bytes_total"]) < 3 * len(body)
+    assert read("/healthz").startswith("ok")
+    for path in ("/metrics", "/healthz"):  # on the data port they are but strangers' requests
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{served.url}{path}", timeout=20)
+        assert caught.value.code == 403
     served.close()
 
 

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "s3proxy/counters.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "objstore/objstore.h"
+#include "util/cleanup.h"
+
+enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 1 };
+
+/* By class of status: 0 (gone) and 1xx to 5xx. */
+static const char *const classes[CLASSES] = {"gone", "1xx", "2xx", "3xx", "4xx", "5xx"};
+
+struct shared {
+    uint64_t layout;
+    atomic_uint_least64_t requests[OPERATIONS][CLASSES];
+    atomic_uint_least64_t ms[OPERATIONS];
+    atomic_uint_least64_t received, sent;
+};
+
+struct counters {
+    struct shared *shared;
+    struct shared shown; /* the launcher's: what the metrics have already */
+    struct metric *requests, *seconds, *received, *sent;
+};
+
+static int map(int fd, struct counters **ret)
+{
+    struct counters *c = calloc(1, sizeof(*c));
+    void *memory;
+
+    if (c == NULL) {
+        return -ENOMEM;
+    }
+    memory = mmap(NULL, sizeof(*c->shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) {
+        free(c);
+        return -ENOMEM;
+    }
+    c->shared = memory;
+    *ret = c;
+    return 0;
+}
+
+int counters_create(const char *path, struct counters **ret)
+{
+    AUTOCLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int r;
+
+    if (fd < 0 || ftruncate(fd, sizeof(struct shared)) < 0) {
+        return -errno;
+    }
+    r = map(fd, ret);
+    if (r == 0) {
+        (*ret)->shared->layout = LAYOUT;
+    }
+    return r;
+}
+
+int counters_open(const char *path, struct counters **ret)
+{
+    AUTOCLOSE int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    struct counters *c = NULL;
+    struct stat st;
+    int r;
+
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return -errno;
+    }
+    if (st.st_size != (off_t)sizeof(struct shared)) {
+        return -EINVAL;
+    }
+    r = map(fd, &c);
+    if (r == 0 && c->shared->layout != LAYOUT) {
+        counters_close(c);
+        return -EINVAL;
+    }
+    if (r == 0) {
+        *ret = c;
+    }
+    return r;
+}
+
+void counters_close(struct counters *counters)
+{
+    if (counters != NULL) {
+        (void)munmap(counters->shared, sizeof(*counters->shared));
+        free(counters);
+    }
+}
+
+static void add(atomic_uint_least64_t *counter, uint64_t value)
+{
+    (void)atomic_fetch_add_explicit(counter, value, memory_order_relaxed);
+}
+
+void counters_count(struct counters *counters, const struct counters_request *request)
+{
+    int operation = request->operation, class = request->status / 100;
+
+    if (counters == NULL) {
+        return;
+    }
+    operation = operation >= 0 && operation < OBJSTORE_OP_COUNT ? operation : OBJSTORE_OP_COUNT;
+    class = class >= 0 && class < CLASSES ? class : CLASSES - 1;
+    add(&counters->shared->requests[operation][class], 1);
+    add(&counters->shared->ms[operation], request->ms);
+    add(&counters->shared->received, request->received);
+    add(&counters->shared->sent, request->sent);
+}
+
+/* What has come since the last time. */
+static double fresh(atomic_uint_least64_t *now, atomic_uint_least64_t *shown)
+{
+    uint64_t value = atomic_load_explicit(now, memory_order_relaxed);
+    uint64_t before = atomic_load_explicit(shown, memory_order_relaxed);
+
+    atomic_store_explicit(shown, value, memory_order_relaxed);
+    return (double)(value - before);
+}
+
+static void update(void *context)
+{
+    struct counters *c = context;
+
+    for (int op = 0; op < OPERATIONS; op++) {
+        const char *name = op < OBJSTORE_OP_COUNT ? objstore_op_name((enum objstore_op)op) : "none";
+        double seconds = fresh(&c->shared->ms[op], &c->shown.ms[op]) / 1000;
+
+        for (int class = 0; class < CLASSES; class ++) {
+            double n = fresh(&c->shared->requests[op][class], &c->shown.requests[op][class]);
+
+            if (n > 0) {
+                metric_add(c->requests, n, name, classes[class]);
+            }
+        }
+        if (seconds > 0) {
+            metric_add(c->seconds, seconds, name);
+        }
+    }
+    metric_add(c->received, fresh(&c->shared->received, &c->shown.received));
+    metric_add(c->sent, fresh(&c->shared->sent, &c->shown.sent));
+}
+
+int counters_show(struct counters *counters, struct metrics *metrics)
+{
+    const struct {
+        struct metric_spec spec;
+        struct metric **ret;
+    } all[] = {
+        {{.name = "s3_requests_total",
+          .help = "S3 requests that ended, by operation and class of the HTTP status.",
+          .labels = {"op", "status"}},
+         &counters->requests},
+        {{.name = "s3_request_seconds_total",
+          .help = "Time from the heads of S3 requests to their ends.",
+          .labels = {"op"}},
+         &counters->seconds},
+        {{.name = "s3_received_bytes_total", .help = "Bytes of S3 requests."}, &counters->received},
+        {{.name = "s3_sent_bytes_total", .help = "Bytes of replies to S3 requests."},
+         &counters->sent},
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(all) / sizeof(all[0]); i++) {
+        r = metrics_add(metrics, &all[i].spec, all[i].ret);
+    }
+    return r == 0 ? metrics_on_write(metrics, update, counters) : r;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervise.h - run nginx until it ends, hand signals on to it, and tell how it is.
+ *
+ * SIGTERM, SIGINT and SIGQUIT mean to drain, a second one to end at once; SIGHUP reloads. Where
+ * `status` is given, /metrics and /healthz are served there: healthy until draining begins.
+ */
+#ifndef S3PROXY_SUPERVISE_H
+#define S3PROXY_SUPERVISE_H
+
+#include "util/error.h"
+
+struct supervise_config {
+    const char *nginx;    /* the program */
+    const char *run_dir;  /* its prefix */
+    const char *conf;     /* its configuration */
+    const char *status;   /* as status.h has addresses; NULL: none */
+    const char *counters; /* file of counters.h, made anew; only with status */
+};
+
+/* nginx's exit status, or negative with err. Blocks signals: call it from the only thread. */
+int supervise(const struct supervise_config *config, struct error *err)
+    __attribute__((warn_unused_result));
+
+#endif
