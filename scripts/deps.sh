@@ -38,7 +38,7 @@ missing_of() {
 packaged_here() {
     local package
     while read -r package; do
-        if [ "$package" = awscli ] && apt-cache policy awscli 2>/dev/null | grep -q 'Candidate: (none)'; then
+        if [ "$package" = awscli ] && [[ $(apt-cache policy awscli 2>&1) == *"Candidate: (none)"* ]]; then
             package=python3-boto3
         fi
         echo "$package"
