@@ -607,6 +607,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     }
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
     fs->has_flusher = r == 0;
+    r = r == 0 ? usage_start(fs) : r;
     if (r != 0) {
         fs_free(fs);
         return err != NULL && err->code != 0 ? r
@@ -630,6 +631,7 @@ void fs_free(struct fs *fs)
     if (fs->has_flusher) {
         (void)pthread_join(fs->flusher, NULL);
     }
+    usage_stop(fs);
     tasks_free(fs->tasks);
     tasks_free(fs->streams);
     volume_free(fs->volume);

@@ -13,6 +13,7 @@
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
+ *   usage.c       how many bytes the volume has
  *   rename.c      moving files and directories
  *   listing.c     directories
  *   ops_name.c, ops_file.c, ops_attr.c    the FUSE handlers
@@ -122,7 +123,8 @@ struct fs {
     uint64_t chunk_bytes;
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
-    uint64_t remote_bytes;     /* used by the volume, as far as known: for statfs */
+    int64_t used_bytes;        /* usage.c */
+    struct usage *usage;       /* NULL: nobody counts */
     bool ending;
     pthread_t flusher;
     bool has_flusher;
@@ -407,6 +409,21 @@ void claim_end(struct fs *fs, uint32_t ino, uint32_t other) REQUIRES(&fs->lock);
 /* At a takeover: claims for the requests that will come again. Later: the end of the others. */
 void claim_adopt(struct fs *fs) REQUIRES(&fs->lock);
 void claim_expire(struct fs *fs) REQUIRES(&fs->lock);
+
+/* What the part schedule can hold. */
+uint64_t publish_size_max(void);
+
+/* ---- usage.c ---- */
+/* Count from now on, if the volume has a size. Stop before the volume is closed. */
+int usage_start(struct fs *fs) __attribute__((warn_unused_result));
+void usage_stop(struct fs *fs);
+uint64_t usage_bytes(const struct fs *fs) REQUIRES(&fs->lock);
+/* May a file get this size? -ENOSPC: the volume's size is reached. -EFBIG: no store holds it. */
+int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* A file has been given another size, or has gone. */
+void usage_resized(struct fs *fs, uint64_t from, uint64_t to) REQUIRES(&fs->lock);
+void usage_removed(struct fs *fs, const struct inode_rec *rec) REQUIRES(&fs->lock);
 
 /* ---- rename.c ---- */
 /* Copy an object, however large. *ret_etag. Waits. */

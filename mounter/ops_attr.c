@@ -127,6 +127,7 @@ static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES
                   time_of(&op->stat.st_mtim, (set & FUSE_SET_ATTR_MTIME_NOW) != 0));
     }
     if ((set & FUSE_SET_ATTR_SIZE) != 0 && S_ISREG(rec->mode)) {
+        usage_resized(fs, rec->size, op->size);
         STATE_SET(fs->state, rec->size, op->size);
         if (op->size < rec->base_valid) {
             STATE_SET(fs->state, rec->base_valid, op->size);
@@ -292,6 +293,8 @@ static int setattr_prepare(struct op *op)
         ret = -ESTALE;
     } else if (lost_is(fs, node)) {
         ret = -EIO;
+    } else if ((op->to_set & FUSE_SET_ATTR_SIZE) != 0) {
+        ret = usage_resize(fs, fs_rec(fs, node), op->size);
     }
     mutex_unlock(&fs->lock);
     return ret == 0 && upload ? publish(fs, (uint32_t)op->ino) : ret;
@@ -506,7 +509,7 @@ void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 
     (void)ino;
     mutex_lock(&fs->lock);
-    used = fs->remote_bytes < size ? fs->remote_bytes : size;
+    used = usage_bytes(fs) < size ? usage_bytes(fs) : size;
     mutex_unlock(&fs->lock);
     st.f_blocks = size / STATFS_BLOCK;
     st.f_bfree = st.f_bavail = (size - used) / STATFS_BLOCK;

@@ -35,6 +35,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
     if ((op->flags & O_TRUNC) != 0) {
         int64_t now = fs_now_ns();
 
+        usage_resized(fs, rec->size, 0);
         STATE_SET(fs->state, rec->size, (uint64_t)0);
         STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
         STATE_SET(fs->state, rec->attempt, rec->attempt != 0 ? (uint64_t)1 : (uint64_t)0);
@@ -239,9 +240,9 @@ static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     if (rec == NULL || (rec->flags & INODE_LOST) != 0) {
         return rec == NULL ? -ESTALE : -EIO;
     }
-    if (fs->options.size_bytes != 0 && end > rec->size &&
-        fs->remote_bytes + (end - rec->size) > fs->options.size_bytes) {
-        return -ENOSPC;
+    ret = usage_resize(fs, rec, end > rec->size ? end : rec->size);
+    if (ret != 0) {
+        return ret;
     }
     ret = data_write(fs, node, op->offset, op->data, (size_t)op->size);
     if (ret != 0) {
@@ -252,8 +253,8 @@ static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     op->reply_len = sizeof(out);
     state_begin(fs->state);
     if (end > rec->size) {
+        usage_resized(fs, rec->size, end);
         STATE_SET(fs->state, rec->size, end);
-        fs->remote_bytes += end - rec->size;
     }
     STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
     STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());

@@ -69,6 +69,7 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     if (node != NULL) {
         struct inode_rec *rec = fs_rec(fs, node);
 
+        usage_removed(fs, rec);
         STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
         STATE_SET(fs->state, rec->ctime_ns, now);
     }

@@ -38,6 +38,11 @@ uint64_t publish_part_offset(uint32_t part)
                : PUBLISH_SMALL_PARTS * small_part + (before - PUBLISH_SMALL_PARTS) * large_part;
 }
 
+uint64_t publish_size_max(void)
+{
+    return publish_part_offset(STATE_PARTS + 1);
+}
+
 static uint64_t part_len(uint32_t part, uint64_t size)
 {
     uint64_t from = publish_part_offset(part);

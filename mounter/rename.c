@@ -520,6 +520,7 @@ static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)
     struct inode_rec *rec = fs_rec(fs, target);
 
     fs_touch(fs, target);
+    usage_removed(fs, rec);
     fs_node_unname(fs, target);
     state_begin(fs->state);
     STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
