@@ -113,8 +113,10 @@ int db_open(const char *path, struct db **ret, struct error *err)
     if (r == 0) {
         (void)sqlite3_busy_timeout(db->sqlite, BUSY_TIMEOUT_MS);
         (void)chmod(path, 0600);
-        r = sql_execute(db->sqlite, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                                    "PRAGMA trusted_schema=OFF; PRAGMA foreign_keys=ON");
+        r = sql_use_wal(db->sqlite, BUSY_TIMEOUT_MS);
+        r = r == 0 ? sql_execute(db->sqlite, "PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+                                             "PRAGMA trusted_schema=OFF")
+                   : r;
     }
     if (r != 0) {
         return error_set(err, r, "cannot open the database %s: %s", path,

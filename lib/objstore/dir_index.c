@@ -164,8 +164,10 @@ int dir_index_open(const char *path, bool durable, struct dir_index **ret, struc
         return error_set(err, r, "cannot open the index %s: %s", path, sqlite3_errmsg(index->db));
     }
     (void)sqlite3_busy_timeout(index->db, BUSY_TIMEOUT_MS);
-    r = sql_execute(index->db, "PRAGMA journal_mode=WAL; PRAGMA cache_size=-8192;"
-                               "PRAGMA journal_size_limit=67108864; PRAGMA trusted_schema=OFF");
+    r = sql_use_wal(index->db, BUSY_TIMEOUT_MS);
+    r = r == 0 ? sql_execute(index->db, "PRAGMA cache_size=-8192; PRAGMA trusted_schema=OFF;"
+                                        "PRAGMA journal_size_limit=67108864")
+               : r;
     r = r == 0
             ? sql_execute(index->db, durable ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=OFF")
             : r;

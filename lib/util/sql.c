@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 
 int sql_errno(int sqlite_code)
 {
@@ -35,6 +36,18 @@ int sql_errno(int sqlite_code)
 int sql_execute(sqlite3 *db, const char *sql)
 {
     return sql_errno(sqlite3_exec(db, sql, NULL, NULL, NULL));
+}
+
+int sql_use_wal(sqlite3 *db, unsigned timeout_ms)
+{
+    enum { PAUSE_MS = 10 };
+    int ret = sql_execute(db, "PRAGMA journal_mode=WAL");
+
+    for (unsigned waited = 0; ret == -EBUSY && waited < timeout_ms; waited += PAUSE_MS) {
+        (void)nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+        ret = sql_execute(db, "PRAGMA journal_mode=WAL");
+    }
+    return ret;
 }
 
 static int read_number(sqlite3 *db, const char *sql, int *ret)

@@ -27,6 +27,12 @@ int sql_errno(int sqlite_code);
 int sql_execute(sqlite3 *db, const char *sql) __attribute__((warn_unused_result));
 
 /*
+ * Write-ahead logging, for a database that several processes may open at once: while one changes
+ * the mode, SQLite lets the others fail instead of waiting. -EBUSY: still so after timeout_ms.
+ */
+int sql_use_wal(sqlite3 *db, unsigned timeout_ms) __attribute__((warn_unused_result));
+
+/*
  * Bring the schema up to date, all or nothing; several processes may try at once. -EUCLEAN: the
  * file is another program's, or newer than we are.
  */
