@@ -9,7 +9,7 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRIES = 3 };
+enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRIES = 6 };
 
 /* ---- open ---- */
 
@@ -133,31 +133,49 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 struct extent {
     uint64_t size, base;
     bool upload, covered, lost;
+    char etag[STATE_ETAG_SIZE];
 };
+
+static void look_locked(struct fs *fs, const struct op *op, struct node *node, struct extent *ret)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+    uint64_t len = op->offset < rec->size ? rec->size - op->offset : 0;
+
+    ret->size = rec->size;
+    ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
+    ret->upload = rec->upload != 0;
+    ret->lost = lost_is(fs, node);
+    ret->covered = data_covers(fs, node, op->offset, len < op->size ? len : op->size);
+    memcpy(ret->etag, rec->etag, sizeof(ret->etag));
+}
+
+/* Between the look and now no publication has made dirty bytes those of another object. */
+static bool still(struct fs *fs, const struct op *op, struct node *node, const struct extent *e)
+    REQUIRES(&fs->lock)
+{
+    struct extent now;
+
+    look_locked(fs, op, node, &now);
+    return now.base == e->base && now.size >= e->size && (now.covered || !e->covered) &&
+           strcmp(now.etag, e->etag) == 0;
+}
 
 static int look(struct op *op, struct extent *ret)
 {
     struct fs *fs = op->fs;
-    const struct inode_rec *rec;
     struct node *node;
-    uint64_t len;
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
-    rec = node != NULL ? fs_rec(fs, node) : NULL;
-    if (rec != NULL) {
-        ret->size = rec->size;
-        ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
-        ret->upload = rec->upload != 0;
-        ret->lost = lost_is(fs, node);
-        len = op->offset < rec->size ? rec->size - op->offset : 0;
-        len = len < op->size ? len : op->size;
-        ret->covered = data_covers(fs, node, op->offset, len);
+    if (node != NULL) {
+        look_locked(fs, op, node, ret);
     }
     mutex_unlock(&fs->lock);
-    return rec == NULL ? -ESTALE : ret->lost ? -EIO : 0;
+    return node == NULL ? -ESTALE : ret->lost ? -EIO : 0;
 }
 
+/* -EAGAIN: the file has been published meanwhile; look again. */
 static int read_bytes(struct op *op, const struct extent *e, char *buffer, size_t len)
 {
     struct fs *fs = op->fs;
@@ -166,17 +184,57 @@ static int read_bytes(struct op *op, const struct extent *e, char *buffer, size_
     int ret = 0;
 
     from_base = from_base < len ? from_base : len;
-    memset(buffer + from_base, 0, len - (size_t)from_base);
+    memset(buffer, 0, len);
     if (!e->covered && from_base > 0) {
         ret = reader_read(fs, (uint32_t)op->ino, op->offset, buffer, (size_t)from_base);
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
-    if (ret == 0 && node != NULL) {
+    if (ret == 0) {
+        ret = node == NULL ? -ESTALE : still(fs, op, node, e) ? 0 : -EAGAIN;
+    }
+    if (ret == 0) {
         data_overlay(fs, node, op->offset, buffer, len);
     }
     mutex_unlock(&fs->lock);
     return ret;
+}
+
+/*
+ * A publication may put another object in the place of that we read, or have done so: look again.
+ * Where one follows the other, the last tries keep them away.
+ */
+static int read_steadily(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
+{
+    struct fs *fs = op->fs;
+    uint32_t ino = (uint32_t)op->ino;
+    bool claimed = false;
+    int ret = 0;
+
+    for (int tries = 0; ret == 0 && op->offset < e->size; tries++) {
+        size_t len =
+            e->size - op->offset < op->size ? (size_t)(e->size - op->offset) : (size_t)op->size;
+
+        ret = read_bytes(op, e, buffer, len);
+        *ret_len = ret == 0 ? len : 0;
+        if ((ret != -ESTALE && ret != -EAGAIN) || tries == READ_TRIES) {
+            break;
+        }
+        ret = claimed || ret == -EAGAIN ? 0 : publish_settle(fs, ino);
+        if (ret == 0 && !claimed && tries >= READ_TRIES / 2) {
+            mutex_lock(&fs->lock);
+            ret = claim(fs, ino, 0, 0);
+            mutex_unlock(&fs->lock);
+            claimed = ret == 0;
+        }
+        ret = ret == 0 ? look(op, e) : ret;
+    }
+    if (claimed) {
+        mutex_lock(&fs->lock);
+        claim_end(fs, ino, 0);
+        mutex_unlock(&fs->lock);
+    }
+    return ret == -EAGAIN ? -EIO : ret;
 }
 
 static void read_run(struct op *op)
@@ -191,22 +249,9 @@ static void read_run(struct op *op)
         ret = publish(op->fs, (uint32_t)op->ino);
         ret = ret == 0 ? look(op, &e) : ret;
     }
-    /* A publication may put another object in the place of that we read, or have done so. */
-    for (int tries = 0; ret == 0 && op->offset < e.size; tries++) {
-        len = e.size - op->offset < op->size ? (size_t)(e.size - op->offset) : (size_t)op->size;
-        ret = read_bytes(op, &e, buffer, len);
-        if (ret != -ESTALE || tries == READ_TRIES) {
-            break;
-        }
-        ret = publish_settle(op->fs, (uint32_t)op->ino);
-        ret = ret == 0 ? look(op, &e) : ret;
-        len = 0;
-    }
-    if (ret == -ESTALE || ret == -ENOENT) {
-        ret = -ESTALE;
-    }
+    ret = ret == 0 ? read_steadily(op, &e, buffer, &len) : ret;
     if (ret != 0) {
-        (void)fs_op_fail(op, ret);
+        (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret);
     } else {
         (void)fs_op_data(op, buffer, len);
     }
@@ -288,7 +333,10 @@ static int fill_block(struct op *op)
         ret = read_bytes(&part, &e, buffer, len);
         mutex_lock(&fs->lock);
         node = fs_node(fs, op->ino);
-        if (ret == 0 && node != NULL && data_any(fs, node, start, len)) {
+        if (ret == 0 && (node == NULL || !still(fs, &part, node, &e))) {
+            ret = node == NULL ? -ESTALE : -EAGAIN;
+        }
+        if (ret == 0 && data_any(fs, node, start, len)) {
             data_overlay(fs, node, start, buffer, len); /* what was written meanwhile */
             ret = data_write(fs, node, start, buffer, len);
         }

@@ -134,14 +134,19 @@ static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
     mutex_lock(&fs->lock);
     covered = data_covers(fs, job->node, offset, from_base);
     mutex_unlock(&fs->lock);
-    memset(buffer + from_base, 0, len - (size_t)from_base);
+    memset(buffer, 0, len);
     if (!covered && from_base > 0) {
         ret = reader_read(fs, job->ino, offset, buffer, (size_t)from_base);
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret =
-            lost_is(fs, job->node) ? -EIO : data_seqs_take(fs, job->node, offset, len, &job->seqs);
+        if (lost_is(fs, job->node)) {
+            ret = -EIO;
+        } else if (covered && !data_covers(fs, job->node, offset, from_base)) {
+            ret = -EAGAIN; /* it was cut meanwhile: all of it once more */
+        } else {
+            ret = data_seqs_take(fs, job->node, offset, len, &job->seqs);
+        }
         data_overlay(fs, job->node, offset, buffer, len);
         mutex_unlock(&fs->lock);
     }

@@ -21,6 +21,7 @@ class LateAnswers:
 
     def __init__(self, port, upstream, delay):
         self.upstream, self.delay = upstream, delay
+        self.refuses = lambda line: False  # which requests are denied instead of passed on
         self.listener = socket.create_server(("127.0.0.1", port), backlog=256)
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -65,6 +66,9 @@ class LateAnswers:
                     if b"expect" in fields:
                         client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                     data, asked = self.body(client, fields, asked)
+                    if self.refuses(lines[0]):
+                        client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+                        continue
                     store.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + data)
                     reply, fields, told = self.head(store, told)
                     is_head = lines[0].startswith(b"HEAD")
@@ -255,3 +259,27 @@ def test_a_number_stays_with_its_file_and_is_nobody_elses(target):
     (target / "d").mkdir()
     seen = [(target / name).stat().st_ino for name in ("a", "b", "d", "e")]
     assert len(set(seen)) == 4
+
+
+def test_a_reader_sees_no_zeros_while_dirty_bytes_become_an_object(target):
+    """Each read is of the bytes in memory or of those in the store, not of neither."""
+    block = 300_000
+    count, seen = [0], [0]
+    writing = os.open(target / "file", os.O_CREAT | os.O_WRONLY)
+
+    def writes():
+        count[0] = count[0] % 250 + 1
+        os.pwrite(writing, bytes([count[0]]) * block, 0)
+        os.fsync(writing)
+
+    def reads():
+        file = os.open(target / "file", os.O_RDONLY | os.O_DIRECT)
+        data = os.read(file, block)
+        os.close(file)
+        assert data == b"" or (len(data) == block and 0 not in data), data.count(0)
+        seen[0] += 1
+
+    writes()
+    assert together(writes, reads, reads, reads) == []
+    os.close(writing)
+    assert seen[0] > 20
