@@ -30,9 +30,11 @@ struct call_options {
 };
 
 #define CALL_OPTIONS(type, member)                                                                 \
-    OPTION(type, member.ca, OPTION_STRING, "ca", "FILE", NULL, "authority for mTLS (PEM)"),        \
-        OPTION(type, member.cert, OPTION_STRING, "cert", "FILE", NULL, "our certificate (PEM)"),   \
-        OPTION(type, member.key, OPTION_STRING, "key", "FILE", NULL, "our key (PEM)"),             \
+    OPTION(type, member.ca, OPTION_STRING, "tls-ca-file", "FILE", NULL,                            \
+           "authority for mTLS (PEM)"),                                                            \
+        OPTION(type, member.cert, OPTION_STRING, "tls-cert-file", "FILE", NULL,                    \
+               "our certificate (PEM)"),                                                           \
+        OPTION(type, member.key, OPTION_STRING, "tls-key-file", "FILE", NULL, "our key (PEM)"),    \
         OPTION(type, member.server_name, OPTION_STRING, "server-name", "NAME", NULL,               \
                "name expected in the server's certificate"),                                       \
         OPTION(type, member.token_file, OPTION_STRING, "token-file", "FILE", NULL,                 \

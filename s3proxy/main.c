@@ -29,13 +29,13 @@ static const struct option_spec options[] = {
            "of every s3:// above; default: AWS"),
     OPTION(struct proxy_config, store_region, OPTION_STRING, "store-region", "NAME", "us-east-1",
            "what requests to it are signed for"),
-    OPTION(struct proxy_config, store_credentials, OPTION_STRING, "store-credentials", "FILE", NULL,
-           "JSON with access_key, secret_key, session_token, mode 0600; default: anonymous"),
+    OPTION(struct proxy_config, store_credentials, OPTION_STRING, "store-credentials-file", "FILE",
+           NULL, "JSON with access_key, secret_key, session_token, mode 0600; default: anonymous"),
     OPTION(struct proxy_config, store_ca, OPTION_STRING, "store-ca-file", "FILE", NULL,
            "authorities beside the system's for its certificate"),
     OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,
            "false", "address its buckets as BUCKET.HOST"),
-    {.name = "credentials",
+    {.name = "credentials-file",
      .type = OPTION_STRING,
      .offset = offsetof(struct proxy_config, credentials),
      .value = "FILE",
@@ -182,11 +182,11 @@ static int prepare(struct proxy_config *config, struct error *err)
     ret = ret == 0 ? find_dir(config, err) : ret;
     ret = ret == 0 ? private_dir(config->run_dir, err) : ret;
     ret = ret == 0 ? absolute(&config->run_dir, "run-dir", err) : ret;
-    ret = ret == 0 ? absolute(&config->credentials, "credentials", err) : ret;
+    ret = ret == 0 ? absolute(&config->credentials, "credentials-file", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_cert, "tls-cert-file", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_key, "tls-key-file", err) : ret;
     ret = ret == 0 ? absolute(&config->store_ca, "store-ca-file", err) : ret;
-    ret = ret == 0 ? absolute(&config->store_credentials, "store-credentials", err) : ret;
+    ret = ret == 0 ? absolute(&config->store_credentials, "store-credentials-file", err) : ret;
     ret = ret == 0 ? try_stores(config, err) : ret;
     return ret == 0 ? find_module(config, err) : ret;
 }

@@ -108,7 +108,7 @@ class Stack:
                                               "secret_key": self.secret_key}]}))
         keys.chmod(0o600)
         self.commands["s3"] = [BIN / "skyvol-s3", "--listen", f"127.0.0.1:{self.port}", "--dir",
-                               self.store, "--credentials", keys, "--run-dir",
+                               self.store, "--credentials-file", keys, "--run-dir",
                                self.directory / "s3-run"]
         self.spawn("s3")
         self.wait(lambda: listening(self.port), "S3 endpoint", "s3")

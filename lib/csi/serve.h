@@ -33,11 +33,12 @@ struct csi_serve_config {
                "skyvol-meta: host:port or unix:/path"),                                            \
         OPTION(config, member.meta_name, OPTION_STRING, "meta-name", "NAME", NULL,                 \
                "name in skyvol-meta's certificate (default: its host)"),                           \
-        OPTION(config, member.ca, OPTION_STRING, "tls-ca", "FILE", NULL,                           \
+        OPTION(config, member.ca, OPTION_STRING, "tls-ca-file", "FILE", NULL,                      \
                "authority of skyvol-meta's certificate"),                                          \
-        OPTION(config, member.cert, OPTION_STRING, "tls-cert", "FILE", NULL,                       \
+        OPTION(config, member.cert, OPTION_STRING, "tls-cert-file", "FILE", NULL,                  \
                "our certificate for skyvol-meta"),                                                 \
-        OPTION(config, member.key, OPTION_STRING, "tls-key", "FILE", NULL, "its private key"),     \
+        OPTION(config, member.key, OPTION_STRING, "tls-key-file", "FILE", NULL,                    \
+               "its private key"),                                                                 \
         OPTION(config, member.status, OPTION_STRING, "status", "ADDRESS", NULL,                    \
                "serve /metrics and /healthz there"),                                               \
         OPTION(config, member.log_level, OPTION_STRING, "log-level", "LEVEL", "info",              \

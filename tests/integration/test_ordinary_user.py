@@ -109,7 +109,7 @@ def test_the_s3_endpoint_runs_without_root(home, processes):
         os.chown(path, UID, GID)
     process = processes.start(
         [program("skyvol-s3"), "--listen", f"127.0.0.1:{port}", "--dir", home / "store",
-         "--credentials", keys, "--run-dir", home / "run"], **USER)
+         "--credentials-file", keys, "--run-dir", home / "run"], **USER)
     wait_until(lambda: listening(port), what="S3 endpoint", process=process)
     client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="a",
                           aws_secret_access_key="b", region_name="us-east-1",

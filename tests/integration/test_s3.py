@@ -49,7 +49,7 @@ class Endpoint:
         extra = ["--tls-cert-file", tls[0], "--tls-key-file", tls[1]] if tls else []
         self.process = processes.start(
             [program("skyvol-s3"), "--listen", f"127.0.0.1:{self.port}",
-             *(serve or ["--dir", directory / "store"]), "--credentials", self.credentials,
+             *(serve or ["--dir", directory / "store"]), "--credentials-file", self.credentials,
              "--run-dir", directory / "run", *extra], name, env=os.environ | {"LD_PRELOAD": PRELOAD})
         wait_until(lambda: listening(self.port), what="S3 endpoint", process=self.process)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"

@@ -31,14 +31,15 @@ def behind(request, processes, workdir):
     """A store, a client of its own, and how skyvol-s3 is told to stand in front of it."""
     if request.param == "minio":
         store = request.getfixturevalue("minio")
-        yield store.client(), ["--store-endpoint", store.url, "--store-credentials",
+        yield store.client(), ["--store-endpoint", store.url, "--store-credentials-file",
                                store_keys(workdir, store.access_key, store.secret_key)]
         return
     (workdir / "behind").mkdir()
     store = Endpoint(processes, workdir / "behind", name="behind", more_keys=[
         {"access_key": "behind", "secret_key": STORE_SECRET, "internal": True}])
-    yield store.client("behind", STORE_SECRET), ["--store-endpoint", store.url, "--store-credentials",
-                store_keys(workdir, "behind", STORE_SECRET)]
+    yield store.client("behind", STORE_SECRET), [
+        "--store-endpoint", store.url, "--store-credentials-file",
+        store_keys(workdir, "behind", STORE_SECRET)]
     store.close()
 
 
@@ -191,7 +192,7 @@ def test_a_credentials_file_that_others_may_read_is_refused(processes, workdir):
     path = store_keys(workdir, "a", "b")
     path.chmod(0o644)
     with pytest.raises(AssertionError):
-        Endpoint(processes, workdir, serve=["--store", "s3://", "--store-credentials", path])
+        Endpoint(processes, workdir, serve=["--store", "s3://", "--store-credentials-file", path])
     text = (workdir / "skyvol-s3.log").read_text()
     assert "others may read it" in text and str(path) in text
 

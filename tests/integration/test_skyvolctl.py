@@ -66,7 +66,7 @@ def test_both_sides_show_certificates_which_reload_without_restart(workdir, proc
          certs / "meta.crt", "--tls-key-file", certs / "meta.key"], "meta")
     wait_until(lambda: listening(port), 15, "port of skyvol-meta", process)
     where = ["--meta", f"127.0.0.1:{port}"]
-    mine = ["--ca", certs / "ca.crt", "--cert", certs / "operator.crt", "--key",
+    mine = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file", certs / "operator.crt", "--tls-key-file",
             certs / "operator.key"]
     ctl("store", "list", *where, *mine)
     assert "UNAVAILABLE" in ctl("store", "list", *where, ok=False)
@@ -75,7 +75,7 @@ def test_both_sides_show_certificates_which_reload_without_restart(workdir, proc
     other = workdir / "other"
     ctl("certs", "init", other)
     ctl("certs", "issue", other, "operator")
-    stranger = ["--ca", certs / "ca.crt", "--cert", other / "operator.crt", "--key",
+    stranger = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file", other / "operator.crt", "--tls-key-file",
                 other / "operator.key"]
     assert "UNAVAILABLE" in ctl("store", "list", *where, *stranger, ok=False)
 
