@@ -83,7 +83,7 @@ tsan: ## the unit tests under ThreadSanitizer
 # In nginx, which is the distribution's own: our module brings the sanitizer, preloaded, and the tests
 # read what it tells.
 MODULE_SLICE := breaks or goes_away or across_a_reload or outlives or ranges or multipart or one_of_64 or \
-                nowhere or while_it_waits or nginx_refuses
+                nowhere or while_it_waits or nginx_refuses or mid_transfer
 module-asan: ## a slice of the S3 tests with the nginx module under ASan and UBSan
 	$(Q)$(MAKE) module-slice BUILD=$(BUILD)/asan SANITIZE=address,undefined PRELOAD=libasan.so
 module-tsan: ## the same slice under ThreadSanitizer
@@ -93,7 +93,7 @@ $(if $(filter gates,$(MAKECMDGOALS)),$(eval module-asan: asan)$(eval module-tsan
 module-slice: $(BUILD)/bin/skyvol-s3 $(NGX_MODULE)
 	$(Q)SKYVOL_BIN=$(CURDIR)/$(BUILD)/bin SKYVOL_TEST_PRELOAD=$$($(GCC) -print-file-name=$(PRELOAD)) \
 	    TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp build/venv/bin/pytest -q -k '$(MODULE_SLICE)' \
-	    tests/integration/test_s3.py tests/integration/test_s3_hostile.py
+	    tests/integration/test_s3*.py
 
 $(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o) $(PROTO_C:%.c=%.o)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^

@@ -126,7 +126,7 @@ int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf 
                  "    ssl_protocols TLSv1.2 TLSv1.3;\n",
                  c->tls_cert, c->tls_key);
     }
-    buf_addstr(out, "    error_page 400 405 408 413 414 494 500 501 502 503 504 505 " FAULT ";\n"
+    buf_addstr(out, "    error_page 400 405 413 414 494 497 500 501 502 503 504 505 " FAULT ";\n"
                     "    location = " FAULT " {\n      skyvol_fault;\n    }\n"
                     "    location / {\n      skyvol_s3;\n    }\n  }\n}\n");
     return buf_error(out);

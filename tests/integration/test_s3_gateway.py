@@ -6,14 +6,17 @@ import json
 import os
 import pathlib
 import random
+import signal
+import socket
 import subprocess
+import urllib.request
 
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from conftest import tool
+from conftest import tool, wait_until
 from test_s3 import ACCESS, MIB, SECRET, Endpoint, code_of, keys
 
 STORE_SECRET = "the-secret-of-the-store"
@@ -178,6 +181,58 @@ def test_a_store_that_refuses_our_keys_is_not_the_clients_fault(behind, processe
     served = Endpoint(processes, wrong, serve=["--store", "s3://", *argv], name="wrong")
     assert code_of(served.client().list_buckets) == ("ServiceUnavailable", 503)
     assert code_of(served.client(secret="no").list_buckets) == ("SignatureDoesNotMatch", 403)
+    served.close()
+
+
+@pytest.mark.parametrize("behind", ["skyvol-s3"], indirect=True)
+def test_a_store_that_breaks_in_mid_transfer_breaks_that_transfer_only(behind, front, s3, processes):
+    body = random.Random(6).randbytes(48 * MIB)
+    s3.put_object(Bucket="bucket", Key="k", Body=body)
+    url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "k"})
+    put = s3.generate_presigned_url("put_object", {"Bucket": "bucket", "Key": "new"})
+    back = next(p for p in processes.running if p.log.name == "behind.log")
+    workers = [int(pid) for pid in subprocess.run(
+        ["pgrep", "-g", str(os.getpgid(back.pid)), "-f", "nginx: worker"], capture_output=True,
+        text=True, check=False).stdout.split() if descends(int(pid), back.pid)]
+    assert workers
+    with urllib.request.urlopen(url, timeout=30) as reply:
+        first = reply.read(1000)
+        with socket.create_connection(("127.0.0.1", front.port), 10) as raw:
+            raw.settimeout(30)
+            target = put.split(str(front.port), 1)[1]
+            raw.sendall(f"PUT {target} HTTP/1.1\r\nHost: 127.0.0.1:{front.port}\r\n"
+                        f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:4 * MIB])
+            for pid in workers:
+                os.kill(pid, signal.SIGKILL)  # its nginx starts others
+            raw.sendall(body[4 * MIB:5 * MIB])
+            assert raw.recv(65536)[:10] == b"HTTP/1.1 5"
+        rest = reply.read()  # a GET goes on where it was: lib/objstore asks again
+        assert first + rest == body
+    assert keys(s3) == ["k"]
+    assert "exited on signal" in back.log.read_text()
+    back.log.write_text("")  # the test itself did that
+
+
+def descends(pid, ancestor):
+    while pid > 1:
+        if pid == ancestor:
+            return True
+        pid = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    return False
+
+
+def test_sighup_takes_new_keys_of_the_store(behind, processes, workdir):
+    right = next(a for a in behind[1] if str(a).endswith(".json")).read_text()
+    late = workdir / "late"
+    late.mkdir()
+    path = store_keys(late, "behind", "wrong")
+    argv = [path if str(a).endswith(".json") else a for a in behind[1]]
+    served = Endpoint(processes, late, serve=["--store", "s3://", *argv], name="late")
+    client = served.client()
+    assert code_of(client.list_buckets) == ("ServiceUnavailable", 503)
+    path.write_text(right)
+    served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: all(works(client.list_buckets) for _ in range(8)), what="the new keys")
     served.close()
 
 

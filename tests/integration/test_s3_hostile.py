@@ -13,7 +13,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from conftest import wait_until
-from test_s3 import ACCESS, MIB, SECRET, code_of, keys, plain, s3  # noqa: F401
+from test_s3 import (ACCESS, MIB, SECRET, Endpoint, code_of, keys,  # noqa: F401
+                     make_certificate, plain, s3)
 
 STREAM = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 PATH = "/bucket/k"
@@ -349,8 +350,10 @@ def test_a_body_without_a_length_may_have_8_MiB(plain, s3, size, want):
     (b"GET /" + b"a" * 40000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, b"InvalidURI"),
     (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 400, b"BadRequest"),
     (b"GET / HTTP/1.1\r\n\r\n", 400, b"BadRequest"),
+    (b"GET /bucket/../../etc HTTP/1.1\r\nHost: a\r\n\r\n", 400, b"BadRequest"),
     (b"GET /.skyvol-fault HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 403, b"AccessDenied"),
-], ids=["request line", "long target", "long header", "no host", "the place of faults"])
+], ids=["request line", "long target", "long header", "no host", "beyond the root",
+        "the place of faults"])
 def test_what_nginx_refuses_is_s3s_xml_too(plain, raw, want, code):
     with socket.create_connection(("127.0.0.1", plain.port), 10) as sock:
         sock.settimeout(10)
@@ -360,6 +363,16 @@ def test_what_nginx_refuses_is_s3s_xml_too(plain, raw, want, code):
             reply += data
     assert status(reply) == want and b"<Code>" + code in reply and b"<html" not in reply, reply
     assert b"x-amz-request-id" in reply.lower()
+
+
+def test_plain_http_on_the_tls_port_is_told_so(processes, workdir):
+    served = Endpoint(processes, workdir, make_certificate(workdir))
+    with socket.create_connection(("127.0.0.1", served.port), 10) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        reply = sock.recv(65536)
+    assert status(reply) == 400 and b"<Code>BadRequest" in reply
+    served.close()
 
 
 def test_an_overridden_reply_header_brings_no_other(plain, s3):
