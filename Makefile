@@ -7,6 +7,7 @@ WERROR ?= -Werror
 SANITIZE ?=
 DESTDIR ?=
 PREFIX ?= /usr/local
+HELPER_DIR ?= /sbin# where mount(8) looks for mount.fuse.skyvol
 VERSION := 0.1.0
 CLANG_FORMAT ?= clang-format
 CLANG ?= clang
@@ -241,6 +242,8 @@ format-check: ## fail where `make format` would change something
 install: all ## install programs under DESTDIR and PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(HELPER_DIR)
+	ln -sf $(PREFIX)/bin/skyvol-mount $(DESTDIR)$(HELPER_DIR)/mount.fuse.skyvol
 	$(if $(NGX_MODULE),install -D -m 0644 $(NGX_MODULE) $(DESTDIR)$(PREFIX)/lib/ngx_http_skyvol_module.so)
 
 test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.04 roots (as root)

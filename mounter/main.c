@@ -29,6 +29,7 @@ static void print_help(FILE *out)
         "  -o OPTION,...     see below; those of GeeseFS, s3fs, rclone and mountpoint-s3 are\n"
         "                    understood too\n"
         "  -f                stay in the foreground, log to stderr\n"
+        "  -n -s -v -t TYPE  taken as mount(8) gives them to mount.fuse.skyvol\n"
         "  --size BYTES      what df shows, and the limit of what may be written\n"
         "  --help, --version\n"
         "\n"
@@ -53,6 +54,13 @@ static const char *value_of(int argc, char **argv, int *i, const char *name)
     return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
 }
 
+/* What mount(8) says to its helpers, alone or together: no mtab (-n), be tolerant of options (-s:
+ * we know which are others', and refuse the rest all the same), be verbose (-v). */
+static bool is_helper_flag(const char *text)
+{
+    return text[0] == '-' && text[1] != '\0' && strspn(text + 1, "nsv") == strlen(text + 1);
+}
+
 static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, struct error *err)
 {
     const char *value;
@@ -63,8 +71,14 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
         return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_OPERATOR, err);
     } else if ((value = value_of(argc, argv, i, "--size")) != NULL) {
         ret->config.size_bytes = strtoull(value, NULL, 10);
+    } else if ((value = value_of(argc, argv, i, "-t")) != NULL) {
+        return strcmp(value, "fuse.skyvol") == 0
+                   ? 0
+                   : error_set(err, -EINVAL, "-t %s: this mounts fuse.skyvol", value);
     } else if (strcmp(argv[*i], "-f") == 0) {
         ret->foreground = true;
+    } else if (is_helper_flag(argv[*i])) {
+        return 0;
     } else if (argv[*i][0] == '-') {
         return error_set(err, -EINVAL, "unknown argument %s (see --help)", argv[*i]);
     } else if (ret->config.location == NULL) {

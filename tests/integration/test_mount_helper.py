@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvol-mount as mount(8) calls it: the helper's flags, fstab's options, and `make install`."""
+import os
+import subprocess
+
+from conftest import ROOT, mounts_below, program, wait_until
+
+
+def mounted(target):
+    with open("/proc/self/mounts", encoding="utf-8") as table:
+        return [line.split() for line in table if line.split()[1] == str(target)]
+
+
+def end(target):
+    subprocess.run(["umount", target], check=True, timeout=60)
+    wait_until(lambda: subprocess.run(["pgrep", "-f", str(target)], check=False,
+                                      capture_output=True).returncode != 0, 20, "end of the mount")
+
+
+def test_the_helpers_flags_are_taken_alone_and_together(workdir):
+    target = workdir / "mnt"
+    target.mkdir()
+    helper = workdir / "mount.fuse.skyvol"
+    helper.symlink_to(program("skyvol-mount"))
+    for flags in (["-n", "-s", "-v"], ["-nsv"], ["-t", "fuse.skyvol", "-n"]):
+        done = subprocess.run([helper, "mem://bucket", target, *flags, "-o",
+                               "rw,_netdev,noauto,nofail,x-systemd.automount"],
+                              capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        ((_, _, kind, options, *_),) = mounted(target)
+        assert kind == "fuse.skyvol" and options.startswith("rw,")
+        (target / "a").write_text("works")
+        end(target)
+    for wrong in (["-x"], ["-nx"], ["-t", "fuse.other"], ["-o", "no_such_option"]):
+        done = subprocess.run([helper, "mem://bucket", target, *wrong], capture_output=True,
+                              text=True, check=False, timeout=60)
+        assert done.returncode == 2 and done.stderr.startswith("skyvol-mount: ")
+    assert mounts_below(workdir) == []
+
+
+def test_mount_8_finds_it_as_it_is_installed(workdir):
+    root, target = workdir / "root", workdir / "mnt"
+    target.mkdir()
+    subprocess.run(["make", "-s", "-C", ROOT, "install", f"DESTDIR={root}"], check=True,
+                   capture_output=True)
+    installed = root / "sbin" / "mount.fuse.skyvol"
+    assert os.readlink(installed) == "/usr/local/bin/skyvol-mount"
+    assert (root / "usr/local/bin/skyvol-mount").exists()
+    # mount(8) looks in /sbin alone: in a mount namespace of this command's own it finds ours there.
+    script = ('set -e; mkdir "$1/up" "$1/work"; '
+              'mount -t tmpfs helper "$1/up"; mkdir "$1/up/sbin"; cp -a /sbin/. "$1/up/sbin/"; '
+              'ln -sf "$2" "$1/up/sbin/mount.fuse.skyvol"; '
+              'mount --bind "$1/up/sbin" "$(readlink -f /sbin)"; '
+              'mount -n -t fuse.skyvol -o ro,nodev,nosuid mem://bucket "$3"; '
+              'grep " $3 fuse.skyvol ro," /proc/self/mounts; umount "$3"')
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+                           "sh", workdir, program("skyvol-mount"), target],
+                          capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0 and " fuse.skyvol ro," in done.stdout, done.stderr
