@@ -102,14 +102,16 @@ static int check_format(struct dir_files *files, const char *root, struct error 
 
     if (fd < 0 && errno == ENOENT) {
         ret = check_empty(files);
-        if (ret == 0) {
-            ret = write_format(files);
+        /* Another process may have made it a store since we looked: its format comes first. */
+        fd = ret == -EUCLEAN ? openat(files->root, "format", O_RDONLY | O_CLOEXEC) : -1;
+        if (fd < 0) {
+            ret = ret == 0 ? write_format(files) : ret;
+            return ret == 0 ? 0
+                            : error_set(err, ret, "%s: %s", root,
+                                        ret == -EUCLEAN ? "the directory holds something else; a "
+                                                          "store needs an empty one"
+                                                        : strerror(-ret));
         }
-        return ret == 0 ? 0
-                        : error_set(err, ret, "%s: %s", root,
-                                    ret == -EUCLEAN ? "the directory holds something else; a store "
-                                                      "needs an empty one"
-                                                    : strerror(-ret));
     }
     len = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
     if (len < 0) {

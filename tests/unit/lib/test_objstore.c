@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "objstore/dir.h"
@@ -90,9 +91,37 @@ static void a_directory_with_other_things_is_refused(void **state UNUSED)
     assert_non_null(strstr(err.text, "something else"));
 }
 
+enum { OPENERS = 8, NEW_STORES = 10 };
+
+static void several_processes_may_open_a_new_store_at_once(void **state UNUSED)
+{
+    for (int i = 0; i < NEW_STORES; i++) {
+        char root[] = "/tmp/skyvol-test-dir.XXXXXX";
+        pid_t pids[OPENERS];
+
+        assert_non_null(mkdtemp(root));
+        for (int j = 0; j < OPENERS; j++) {
+            pids[j] = fork();
+            assert_true(pids[j] >= 0);
+            if (pids[j] == 0) {
+                objstore_free(open_dir_store(root));
+                _exit(0);
+            }
+        }
+        for (int j = 0; j < OPENERS; j++) {
+            int status = -1;
+
+            assert_int_equal(waitpid(pids[j], &status, 0), pids[j]);
+            assert_int_equal(status, 0);
+        }
+        (void)nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_processes_may_open_a_new_store_at_once),
         cmocka_unit_test(a_directory_with_other_things_is_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
