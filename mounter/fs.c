@@ -669,10 +669,15 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
     conn->max_readahead = 1 << 20;
     conn->max_background = 64;
     conn->time_gran = 1;
-    conn->want &= ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
-                              FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_WRITE);
-    conn->want |= conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS |
-                                   FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_ASYNC_DIO);
+    /*
+     * With ATOMIC_O_TRUNC a file would be cut before the kernel looks whether it may be: an open
+     * that is refused (ETXTBSY) would have emptied a program that is running.
+     */
+    conn->want &=
+        ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
+                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ATOMIC_O_TRUNC);
+    conn->want |=
+        conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO);
 }
 
 const struct fuse_lowlevel_ops *fs_ops(void)
