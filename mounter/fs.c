@@ -249,6 +249,16 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
     return 0;
 }
 
+size_t fs_key_max(const struct fs *fs)
+{
+    return OBJSTORE_KEY_MAX - strlen(volume_prefix(fs->volume));
+}
+
+static bool too_long(const struct fs *fs, const struct buf *key)
+{
+    return buf_error(key) != 0 || buf_len(key) > fs_key_max(fs);
+}
+
 int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
 {
     uint32_t path[512];
@@ -280,7 +290,7 @@ int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
             buf_addstr(out, "/");
         }
     }
-    return buf_error(out) != 0 || buf_len(out) > OBJSTORE_KEY_MAX - 64 ? -ENAMETOOLONG : 0;
+    return too_long(fs, out) ? -ENAMETOOLONG : 0;
 }
 
 int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
@@ -295,7 +305,7 @@ int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *o
     ret = ret == 0 ? names_to_key(name, &beside, component) : ret;
     if (ret == 0) {
         buf_addstr(out, component);
-        ret = buf_error(out) != 0 || buf_len(out) > OBJSTORE_KEY_MAX - 64 ? -ENAMETOOLONG : 0;
+        ret = too_long(fs, out) ? -ENAMETOOLONG : 0;
     }
     return ret;
 }

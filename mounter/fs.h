@@ -177,6 +177,8 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
     REQUIRES(&fs->lock);
 /* `ino` is `dir` or lies below it. */
 bool fs_is_below(struct fs *fs, uint32_t ino, uint32_t dir) REQUIRES(&fs->lock);
+/* Bytes that a key may have: the store's limit less the volume's prefix. */
+size_t fs_key_max(const struct fs *fs);
 /* Give the inode back if nobody needs it. Outside a transaction. */
 void fs_node_put(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 

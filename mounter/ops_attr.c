@@ -281,15 +281,16 @@ static int setattr_prepare(struct op *op)
     struct node *node;
     bool upload;
     int ret = remote_refresh(fs, op->ino, false);
+    bool replaced = ret == -ESTALE;
 
-    if (ret == -ESTALE) {
+    if (replaced) {
         ret = 0; /* open here: its own version is changed, and a conflict found when published */
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
     upload =
         node != NULL && fs_rec(fs, node)->upload != 0 && (op->to_set & FUSE_SET_ATTR_SIZE) != 0;
-    if (node == NULL) {
+    if (node == NULL || (replaced && fs_rec(fs, node)->opens == 0)) {
         ret = -ESTALE;
     } else if (lost_is(fs, node)) {
         ret = -EIO;

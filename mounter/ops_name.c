@@ -440,7 +440,7 @@ int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, b
                                    .if_none_match =
                                        only_new && fs->caps.if_none_match_put ? "*" : NULL,
                                    .timeout_ms = META_TIMEOUT_MS};
-    int ret = attr_write(attr, &arena, &meta);
+    int ret = strlen(key) > fs_key_max(fs) ? -ENAMETOOLONG : attr_write(attr, &arena, &meta);
 
     return ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
 }

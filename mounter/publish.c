@@ -72,6 +72,7 @@ struct job {
     bool is_new;
     uint32_t upload; /* index + 1, or 0 */
     bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
+    bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
     char (*etags)[STATE_ETAG_SIZE]; /* of its parts */
     struct attr attr;
     struct objstore_meta meta;
@@ -137,6 +138,10 @@ static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
     memset(buffer, 0, len);
     if (!covered && from_base > 0) {
         ret = reader_read(fs, job->ino, offset, buffer, (size_t)from_base);
+    }
+    if (job->baseless && (ret == -ESTALE || ret == -ENOENT)) {
+        memset(buffer, 0, (size_t)from_base);
+        ret = 0;
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
@@ -270,8 +275,8 @@ static int prepare_part(struct job *job, struct part_work *work, struct objstore
                                   .upload_id = state_upload(job->fs->state, job->upload - 1)->id,
                                   .part_number = work->part,
                                   .timeout_ms = PUBLISH_TIMEOUT_MS};
-    if (!dirty && offset + len <= job->base_valid && job->fs->caps.part_copy && !job->is_new &&
-        (last || len >= job->fs->caps.part_min)) {
+    if (!dirty && !job->baseless && offset + len <= job->base_valid && job->fs->caps.part_copy &&
+        !job->is_new && (last || len >= job->fs->caps.part_min)) {
         request->op = OBJSTORE_UPLOAD_PART_COPY;
         request->source_key = job->key;
         request->source_if_match = job->etag;
@@ -505,6 +510,25 @@ static int put_beside(struct job *job, char *beside)
     return ret;
 }
 
+/* A key that is too long with the ending is cut, between two characters. */
+static char *conflict_name(const struct job *job, const char *kind)
+{
+    char ending[64];
+    size_t room;
+    size_t len = strlen(job->key);
+    char *name;
+
+    (void)snprintf(ending, sizeof(ending), ".conflict-%s%llx", kind,
+                   (unsigned long long)fs_now_ns());
+    room = fs_key_max(job->fs) - strlen(ending);
+    if (len > room) {
+        for (len = room; len > 0 && ((unsigned char)job->key[len] & 0xC0) == 0x80;) {
+            len--;
+        }
+    }
+    return asprintf(&name, "%.*s%s", (int)len, job->key, ending) < 0 ? NULL : name;
+}
+
 /* Somebody else has changed the object: keep our bytes beside it, and say so. */
 static int keep_conflict(struct job *job)
 {
@@ -512,20 +536,30 @@ static int keep_conflict(struct job *job)
     AUTOFREE char *name = NULL;
     int ret;
 
-    if (asprintf(&name, "%s.conflict-%llx", job->key, (unsigned long long)fs_now_ns()) < 0) {
-        name = NULL;
+    name = conflict_name(job, "");
+    if (name == NULL) {
         return -ENOMEM;
     }
     if (job->streamed) {
         return move_theirs(job, name);
     }
     ret = put_beside(job, name);
+    if (ret == -ESTALE || ret == -ENOENT) { /* what lies between the dirty bytes has gone */
+        free(name);
+        name = conflict_name(job, "partial-");
+        job->baseless = true;
+        ret = name != NULL ? put_beside(job, name) : -ENOMEM;
+    }
     if (ret != 0) {
         log_error("publish: conflict, and the local bytes could not be kept beside", "key",
                   job->key, "error", strerror(-ret), NULL);
         return ret;
     }
-    log_warn("publish: the object was changed by somebody else; the local bytes are kept beside",
+    log_warn(job->baseless
+                 ? "publish: the object was replaced by somebody else; what was written "
+                   "here is kept beside, with zeros in between"
+                 : "publish: the object was changed by somebody else; the local bytes are "
+                   "kept beside",
              "key", job->key, "copy", name, NULL);
     mutex_lock(&fs->lock);
     {

@@ -111,6 +111,7 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
         dir_key = NULL;
         return -ENOMEM;
     }
+    only_file = only_file || strlen(dir_key) > fs_key_max(fs); /* then nothing can be below it */
     requests[0] =
         (struct objstore_request){.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
     requests[1] = (struct objstore_request){
@@ -308,7 +309,7 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !claim_held(fs, node) &&
         !fs_outdated(fs, node, asked)) {
         if (!remote.exists) {
-            ret = S_ISDIR(rec->mode) ? 0 : -ENOENT;
+            ret = S_ISDIR(rec->mode) ? 0 : -ESTALE; /* as below: it may be made anew */
         } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
                    !S_ISDIR(rec->mode)) {
             ret = -ESTALE; /* another version: the name has to be looked up again */
