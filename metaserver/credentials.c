@@ -112,9 +112,8 @@ static int check_accepted(struct meta *meta, const struct db_store *row,
     if (r == 0 || (r == -EACCES && answer.result.s3_code == (int)S3_ACCESS_DENIED)) {
         return 0;
     }
-    return error_set(err, r,
-                     "store %s exists with other credentials, and does not accept these: %s",
-                     row->name, error_text(&answer.result.error, r));
+    return error_set(err, r, "it exists with other credentials, and does not accept these: %s",
+                     error_text(&answer.result.error, r));
 }
 
 int meta_renew(struct meta *meta, const struct db_store *row,

@@ -2,6 +2,7 @@
 #include "metaserver/db.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/file.h"
 #include "util/mutex.h"
 #include "util/random.h"
 #include "util/sql.h"
@@ -108,6 +110,10 @@ int db_open(const char *path, struct db **ret, struct error *err)
         return error_set(err, -ENOMEM, "out of memory");
     }
     mutex_init(&db->lock);
+    r = file_make_parent(path, 0700);
+    if (r != 0) {
+        return error_set(err, r, "cannot make the directory of %s: %s", path, strerrordesc_np(-r));
+    }
     r = sql_errno(sqlite3_open_v2(
         path, &db->sqlite, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
     if (r == 0) {
@@ -480,12 +486,14 @@ int db_backup(struct db *db, const char *file, uint64_t *ret_bytes)
     struct stat st;
     int code;
 
-    if (access(file, F_OK) == 0) {
-        return -EEXIST;
+    int fd = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+    if (fd < 0) {
+        return -errno; /* which SQLite would not tell */
     }
-    code = sqlite3_open_v2(file, &target, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL);
+    (void)close(fd);
+    code = sqlite3_open_v2(file, &target, SQLITE_OPEN_READWRITE, NULL);
     if (code == SQLITE_OK) {
-        (void)chmod(file, 0600);
         mutex_lock(&db->lock);
         backup = sqlite3_backup_init(target, "main", db->sqlite, "main");
         do {

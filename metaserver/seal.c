@@ -41,8 +41,8 @@ static int make_file(const char *file)
     buf_addstr(&text, "k1 ");
     encode_hex(&text, key, sizeof(key));
     buf_addstr(&text, "\n");
-    ret = buf_error(&text) != 0 ? buf_error(&text)
-                                : file_create(file, buf_str(&text), buf_len(&text), 0600);
+    ret = buf_error(&text) != 0 ? buf_error(&text) : file_make_parent(file, 0700);
+    ret = ret != 0 ? ret : file_create(file, buf_str(&text), buf_len(&text), 0600);
     explicit_bzero(key, sizeof(key));
     if (text.data != NULL) {
         explicit_bzero(text.data, text.cap);

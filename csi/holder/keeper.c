@@ -231,6 +231,16 @@ static void drop(const char *key)
     }
 }
 
+static bool is_empty(void)
+{
+    for (int i = 0; i < KEEPER_ENTRIES_MAX; i++) {
+        if (self.table[i].key[0] != '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
 static int list(void)
 {
     int r = 0;
@@ -398,7 +408,7 @@ static int restart(char *const *argv)
 
 int keeper_run(char *const *argv)
 {
-    enum { FIRST_START_FATAL = 2, WAIT_MS = 1000 };
+    enum { WAIT_MS = 1000 };
     bool once = false;
     int status = 0;
 
@@ -411,7 +421,7 @@ int keeper_run(char *const *argv)
         struct pollfd p[2] = {{.fd = self.signals, .events = POLLIN}};
 
         if (self.supervisor == 0) {
-            if (self.leaving || (once && status == FIRST_START_FATAL)) {
+            if (self.leaving || (once && status == KEEPER_CANNOT_START && is_empty())) {
                 return self.leaving ? 0 : status;
             }
             if (once) {

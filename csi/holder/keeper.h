@@ -23,9 +23,14 @@ enum {
     KEEPER_TIMEOUT_MS = 5000,
 };
 
+/* Exit status of a supervisor that could not begin to work, and of options that are wrong: another
+ * try would end alike. */
+enum { KEEPER_CANNOT_START = 2 };
+
 /*
  * Start `argv` (NULL-terminated; the last argument's room takes "--keeper-fd=N") as the supervisor
- * again and again. Returns the exit status of the program: after SIGTERM, or keeper_exit().
+ * again and again. Returns the exit status of the program: after SIGTERM, keeper_exit(), or with
+ * KEEPER_CANNOT_START when the supervisor said so while nothing is kept, so nothing is lost by it.
  */
 int keeper_run(char *const *argv);
 

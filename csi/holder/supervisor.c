@@ -13,6 +13,7 @@
 #include "csi/holder/supervisor_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
+#include "util/file.h"
 #include "util/log.h"
 
 enum {
@@ -271,7 +272,7 @@ static int open_signals(struct supervisor *s)
     return s->signals < 0 ? -errno : 0;
 }
 
-static int prepare(struct supervisor *s)
+static int prepare(struct supervisor *s, struct error *err)
 {
     struct rlimit files;
     int r;
@@ -291,7 +292,12 @@ static int prepare(struct supervisor *s)
         r = inherit_all(s);
     }
     if (r == 0) {
-        r = message_listen(s->config->socket, &s->listener);
+        r = file_make_parent(s->config->socket, 0700);
+        r = r < 0 ? r : message_listen(s->config->socket, &s->listener);
+        if (r < 0) {
+            return error_set(err, r, "cannot make the socket %s: %s", s->config->socket,
+                             strerrordesc_np(-r));
+        }
     }
     return r;
 }
@@ -315,10 +321,11 @@ int supervisor_run(const struct supervisor_config *config)
 {
     struct supervisor s = {.config = config};
     struct polled *p = calloc(1, sizeof(*p));
-    int r = p == NULL ? -ENOMEM : prepare(&s);
+    struct error err = ERROR_INIT;
+    int r = p == NULL ? -ENOMEM : prepare(&s, &err);
 
     if (r < 0) {
-        log_error("cannot start", "socket", config->socket, "error", error_text(NULL, r), NULL);
+        log_error("cannot start", "error", error_text(&err, r), NULL);
     } else {
         log_info("holder is ready", "socket", config->socket, "mounts", log_num(s.mount_count),
                  NULL);
@@ -332,7 +339,7 @@ int supervisor_run(const struct supervisor_config *config)
     free(p);
     done(&s);
     if (r < 0) {
-        return 1;
+        return KEEPER_CANNOT_START;
     }
     return s.keeper_lost ? 1 : 0;
 }

@@ -26,7 +26,8 @@ struct supervisor_config {
     uint64_t budget_bytes;     /* of all mounts together; 0: no limit */
 };
 
-/* Returns the program's exit status: 0 after SIGTERM or a hand-over, 2: cannot work at all. */
+/* Returns the program's exit status: 0 after SIGTERM or a hand-over, KEEPER_CANNOT_START when it
+ * could not begin to work, 1 without a keeper. */
 int supervisor_run(const struct supervisor_config *config);
 
 #endif

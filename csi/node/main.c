@@ -3,12 +3,12 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "csi/node/keep.h"
 #include "csi/node/node.h"
 #include "csi/serve.h"
+#include "util/file.h"
 
 struct config {
     struct csi_serve_config serve;
@@ -60,9 +60,9 @@ static void drained(void *context)
 
 static int make_dir(const char *path, struct error *err)
 {
-    return mkdir(path, 0700) == 0 || errno == EEXIST
-               ? 0
-               : error_set(err, -errno, "cannot make %s: %s", path, strerrordesc_np(errno));
+    int r = file_make_dir(path, 0700);
+
+    return r == 0 ? 0 : error_set(err, r, "cannot make %s: %s", path, strerrordesc_np(-r));
 }
 
 /* Duplicates of every mount's descriptors are kept. */

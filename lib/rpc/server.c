@@ -12,6 +12,7 @@
 #include "rpc/server_private.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/file.h"
 #include "util/log.h"
 
 enum {
@@ -229,10 +230,11 @@ static int bind_unix(struct rpc_server *server, const char *address, struct erro
     const char *path = address + strlen("unix:");
     mode_t mode = server->config.socket_mode != 0 ? server->config.socket_mode : 0600;
     grpc_server_credentials *plain;
-    int r = clear_socket(path);
+    int r = file_make_parent(path, 0700);
     mode_t before;
     int port;
 
+    r = r < 0 ? r : clear_socket(path);
     if (r < 0) {
         return error_set(err, r, "cannot listen on %s: %s", address,
                          r == -EADDRINUSE ? "another process does" : strerrordesc_np(-r));
@@ -244,8 +246,7 @@ static int bind_unix(struct rpc_server *server, const char *address, struct erro
     (void)umask(before);
     grpc_server_credentials_release(plain);
     if (port == 0) {
-        return error_set(err, -EACCES, "cannot listen on %s: is its directory there and writable?",
-                         address);
+        return error_set(err, -EACCES, "cannot listen on %s: is its directory writable?", address);
     }
     return 0;
 }
@@ -284,9 +285,11 @@ static int bind_tcp(struct rpc_server *server, size_t index, struct error *err)
     port = grpc_server_add_http2_port(server->handle, server->listen[index], credentials);
     grpc_server_credentials_release(credentials);
     if (port == 0) {
-        return error_set(err, -EADDRINUSE,
-                         "cannot listen on %s: give host:port (port 0: any) that is free",
-                         server->listen[index]);
+        return error_set(
+            err, -EADDRINUSE,
+            "cannot listen on %s: is another program on that port, or the address none of "
+            "this machine? (host:port; port 0: any that is free)",
+            server->listen[index]);
     }
     server->ports[index] = (uint16_t)port;
     return 0;

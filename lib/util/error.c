@@ -7,15 +7,17 @@
 
 int error_set(struct error *err, int code, const char *format, ...)
 {
+    char text[ERROR_TEXT_MAX]; /* the arguments may be err's own text */
     va_list args;
 
     if (err == NULL) {
         return code;
     }
-    err->code = code;
     va_start(args, format);
-    (void)vsnprintf(err->text, sizeof(err->text), format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    err->code = code;
+    memcpy(err->text, text, strlen(text) + 1);
     return code;
 }
 

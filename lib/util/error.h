@@ -29,7 +29,8 @@ struct error {
         .code = 0                                                                                  \
     }
 
-/* Set code and text (replacing what was there) and return `code`, for `return error_set(...)`. */
+/* Set code and text (replacing what was there, which may be an argument) and return `code`, for
+ * `return error_set(...)`. */
 int error_set(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -146,6 +146,49 @@ int file_create(const char *path, const void *bytes, size_t len, mode_t mode)
     return write_file(path, (struct slice){.data = bytes, .len = len}, mode, false);
 }
 
+int file_make_dir(const char *path, mode_t mode)
+{
+    char part[PATH_MAX];
+    struct stat st;
+    size_t len = strlen(path);
+
+    if (len >= sizeof(part)) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(part, path, len + 1);
+    for (size_t i = 1; i <= len; i++) {
+        if (i < len && path[i] != '/') {
+            continue;
+        }
+        part[i] = '\0';
+        if (stat(part, &st) < 0) {
+            if (errno != ENOENT || (mkdir(part, mode) < 0 && errno != EEXIST)) {
+                return -errno;
+            }
+        } else if (!S_ISDIR(st.st_mode)) {
+            return -ENOTDIR;
+        }
+        part[i] = path[i];
+    }
+    return 0;
+}
+
+int file_make_parent(const char *path, mode_t mode)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX];
+
+    if (slash == NULL || slash == path) {
+        return 0;
+    }
+    if ((size_t)(slash - path) >= sizeof(parent)) {
+        return -ENAMETOOLONG;
+    }
+    memcpy(parent, path, (size_t)(slash - path));
+    parent[slash - path] = '\0';
+    return file_make_dir(parent, mode);
+}
+
 int file_stamp(const char *path, struct file_stamp *ret)
 {
     struct stat st;

@@ -28,6 +28,13 @@ int file_replace(const char *path, const void *bytes, size_t len, mode_t mode)
 int file_create(const char *path, const void *bytes, size_t len, mode_t mode)
     __attribute__((warn_unused_result));
 
+/* Make the directory, and those above it that are missing, with `mode` (and umask). 0 when it is
+ * there; else what mkdir(2) says, -ENOTDIR, -ENAMETOOLONG. */
+int file_make_dir(const char *path, mode_t mode) __attribute__((warn_unused_result));
+
+/* The same for the directory that a file is to lie in. */
+int file_make_parent(const char *path, mode_t mode) __attribute__((warn_unused_result));
+
 /* What changes when a file is replaced or written. */
 struct file_stamp {
     uint64_t device;

@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import time
 
@@ -364,3 +365,36 @@ def test_unmounted_by_somebody_else_is_forgotten(rig, target):
     subprocess.run(["umount", target], check=True, timeout=20)
     wait_until(lambda: one.client.list() == [], what="the holder to forget it")
     one.client.mount("v1", target)
+
+
+def test_holder_makes_the_directory_of_its_socket(workdir, processes):
+    process = processes.start([program("skyvol-holder"), "--socket", workdir / "a" / "b" / "h.sock"],
+                              "holder")
+    wait_until(lambda: (workdir / "a" / "b" / "h.sock").exists(), what="holder", process=process)
+    assert (workdir / "a").stat().st_mode & 0o777 == 0o700
+    processes.stop(process)
+
+
+def test_holder_that_cannot_start_says_why_and_ends(workdir):
+    (workdir / "file").touch()
+    done = subprocess.run([program("skyvol-holder"), "--socket", workdir / "file" / "h.sock"],
+                          capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("cannot start") == 1
+    assert f"cannot make the socket {workdir}/file/h.sock: Not a directory" in done.stderr
+
+
+def test_supervisor_that_is_killed_at_once_is_started_again(workdir, processes):
+    """What ends the holder is only a supervisor that says it cannot work, not one that crashes."""
+    process = processes.start([program("skyvol-holder"), "--socket", workdir / "h.sock"], "holder")
+
+    def ready(times):
+        return process.log.read_text().count("holder is ready") >= times
+
+    def supervisor():
+        return int(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+    wait_until(lambda: ready(1), what="holder", process=process)
+    for times in (2, 3):
+        os.kill(supervisor(), signal.SIGKILL)
+        wait_until(lambda n=times: ready(n), what="another supervisor", process=process)
+    processes.stop(process)

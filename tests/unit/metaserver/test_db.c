@@ -26,6 +26,7 @@ static void a_backup_is_a_database_of_its_own_and_overwrites_nothing(void **stat
     assert_int_equal(db_backup(f->meta.db, path, &bytes), 0);
     assert_true(bytes > 0);
     assert_int_equal(db_backup(f->meta.db, path, &bytes), -EEXIST);
+    assert_int_equal(db_backup(f->meta.db, "/tmp/no-such-directory/x", &bytes), -ENOENT);
     assert_int_equal(db_store_delete(f->meta.db, "lab"), 0);
     assert_int_equal(db_open(path, &copy, &err), 0);
     assert_int_equal(db_store_get(copy, "lab", &arena, &found), 0);
