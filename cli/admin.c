@@ -15,25 +15,43 @@ struct options {
     struct meta_options meta;
 };
 
-/* Call `method` with the one word as member `name`, and print the answer as JSON. */
-static int run_admin(const struct options_program *program, int argc, char *const *argv,
-                     const char *method, const char *name)
+static int backup(const void *options, cJSON **ret, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
-    struct options o = {0};
-    struct error err = ERROR_INIT;
-    cJSON *reply = NULL;
-    int status;
-    int r = options_parse(program, argc, argv, &o, &err);
+    int r = in != NULL ? meta_set_text(in, "file", o->meta.words.items[0]) : -ENOMEM;
 
-    if (r != 0) {
-        return options_exit(program, r, &err);
+    return r < 0 ? r : meta_call(&o->meta, ADMIN, "Backup", in, ret, err);
+}
+
+static int print_backup(const cJSON *reply)
+{
+    char size[32];
+
+    output_bytes(meta_number(reply, "bytes"), size, sizeof(size));
+    return printf("%s written on the server's disk\n", size) < 0 ? -EIO : 0;
+}
+
+static int rebuild(const void *options, cJSON **ret, struct error *err)
+{
+    const struct options *o = options;
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    int r = in != NULL ? meta_set_text(in, "store", o->meta.words.items[0]) : -ENOMEM;
+
+    r = r < 0 ? r : meta_call(&o->meta, ADMIN, "Rebuild", in, ret, err);
+    if (r == 0 && cJSON_GetObjectItemCaseSensitive(*ret, "volumesAdded") == NULL) {
+        r = cJSON_AddNumberToObject(*ret, "volumesAdded", 0) != NULL ? 0 : -ENOMEM;
     }
-    r = in != NULL ? meta_set_text(in, name, o.meta.words.items[0]) : -ENOMEM;
-    r = r < 0 ? r : meta_call(&o.meta, ADMIN, method, in, &reply, &err);
-    status = r < 0 ? command_fail(&err, r) : output_json(reply);
-    options_done(program, &o);
-    return status;
+    return r;
+}
+
+static int print_rebuild(const cJSON *reply)
+{
+    return printf("volumes found: %llu; not known before, added: %llu\n",
+                  (unsigned long long)meta_number(reply, "volumesFound"),
+                  (unsigned long long)meta_number(reply, "volumesAdded")) < 0
+               ? -EIO
+               : 0;
 }
 
 static int run_backup(int argc, char *const *argv)
@@ -43,7 +61,7 @@ static int run_backup(int argc, char *const *argv)
         struct options, meta, "backup",
         "Write a copy of the database to a new file on the server's disk.", "FILE", 1, 1);
 
-    return run_admin(&program, argc, argv, "Backup", "file");
+    return meta_run(&program, argc, argv, &(struct options){0}, backup, print_backup);
 }
 
 static int run_rebuild(int argc, char *const *argv)
@@ -53,7 +71,7 @@ static int run_rebuild(int argc, char *const *argv)
         META_PROGRAM(struct options, meta, "rebuild",
                      "Find the volumes of a store by the markers in its buckets.", "STORE", 1, 1);
 
-    return run_admin(&program, argc, argv, "Rebuild", "store");
+    return meta_run(&program, argc, argv, &(struct options){0}, rebuild, print_rebuild);
 }
 
 const struct command command_backup = {

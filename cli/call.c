@@ -24,7 +24,9 @@ static int connect_to(const struct call *call, struct rpc_client **ret, struct e
     char address[ADDRESS_SIZE];
 
     if (some && !all) {
-        return error_set(err, -EINVAL, "mTLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
+        return error_set(err, -EINVAL,
+                         "mTLS needs all of --tls-ca-file, "
+                         "--tls-cert-file and --tls-key-file");
     }
     if (snprintf(address, sizeof(address), "%s%s", call->address[0] == '/' ? "unix:" : "",
                  call->address) >= (int)sizeof(address)) {

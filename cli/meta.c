@@ -35,13 +35,33 @@ int meta_run(const struct options_program *program, int argc, char *const *argv,
     return status;
 }
 
+int meta_hint(const struct meta_options *o, int result, struct error *err)
+{
+    bool has_tls = o->call.ca != NULL;
+    bool is_unix = strncmp(o->address, "unix:", 5) == 0 || o->address[0] == '/';
+
+    if (result != -ECONNREFUSED) {
+        return result;
+    }
+    return error_set(
+        err, result,
+        "skyvol-meta does not answer at %s: is it running there (--meta ADDRESS)?%s (%s)",
+        o->address,
+        is_unix   ? ""
+        : has_tls ? " Is its certificate from --tls-ca-file, and --tls-cert-file from "
+                    "its authority?"
+                  : " With TLS it needs --tls-ca-file, --tls-cert-file and "
+                    "--tls-key-file.",
+        error_text(err, result));
+}
+
 int meta_call(const struct meta_options *o, const ProtobufCServiceDescriptor *service,
               const char *method, const cJSON *in, cJSON **ret, struct error *err)
 {
     struct call call = {
         .address = o->address, .options = &o->call, .service = service, .method = method, .in = in};
 
-    return call_json(&call, ret, err);
+    return meta_hint(o, call_json(&call, ret, err), err);
 }
 
 cJSON *meta_new_request(void)

@@ -36,6 +36,10 @@ struct meta_options {
         .positional_offset = offsetof(type, member.words)                                          \
     }
 
+/* `result`; where it means that nobody answered, err then says what to look at. */
+int meta_hint(const struct meta_options *o, int result, struct error *err)
+    __attribute__((warn_unused_result));
+
 /*
  * What such a command does: parse the words into `options` (a struct whose first member is struct
  * meta_options, all zero), work, and print the reply as JSON or by print(). Exit status.

@@ -215,7 +215,7 @@ static int attach(const struct options *o, Skyvol__Meta__V1__AttachVolumeRespons
     in.id = id;
     in.node = host;
     in.read_only = o->readonly;
-    r = call_message(&call, &in.base, &reply, err);
+    r = meta_hint(&o->meta, call_message(&call, &in.base, &reply, err), err);
     if (r == 0) {
         *ret = (void *)reply;
     }

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/meta.h"
 #include "cli/output.h"
+#include "mount/config.h"
 #include "util/cleanup.h"
 
 struct options {
@@ -20,24 +21,9 @@ struct options {
 
 #define STORES &skyvol__meta__v1__stores__descriptor
 
-/* The spellings of a key pair that people have in files: ours, and those of Secrets. */
-static int add_key(cJSON *out, const char *name, const cJSON *in, const char *const spellings[3])
-{
-    for (int i = 0; i < 3; i++) {
-        const cJSON *item = cJSON_GetObjectItemCaseSensitive(in, spellings[i]);
-
-        if (cJSON_IsString(item)) {
-            return meta_set_text(out, name, item->valuestring);
-        }
-    }
-    return 0;
-}
-
 static int add_credentials(cJSON *request, const char *path, struct error *err)
 {
-    static const char *const access[] = {"accessKey", "accessKeyID", "access_key"};
-    static const char *const secret[] = {"secretKey", "secretAccessKey", "secret_key"};
-    static const char *const token[] = {"sessionToken", "SessionToken", "session_token"};
+    CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
     CLEANUP(cJSON_Delete_p) cJSON *in = NULL;
     cJSON *out;
     int r;
@@ -46,19 +32,18 @@ static int add_credentials(cJSON *request, const char *path, struct error *err)
         return 0;
     }
     r = call_read_json(path, &in, err);
+    r = r < 0 ? r : mount_credentials_read(in, &keys, err);
     if (r < 0) {
         return r;
     }
-    out = cJSON_AddObjectToObject(request, "credentials");
-    r = out != NULL ? add_key(out, "accessKey", in, access) : -ENOMEM;
-    r = r < 0 ? r : add_key(out, "secretKey", in, secret);
-    r = r < 0 ? r : add_key(out, "sessionToken", in, token);
-    if (r == 0 &&
-        (meta_text(out, "accessKey")[0] == '\0' || meta_text(out, "secretKey")[0] == '\0')) {
-        r = error_set(err, -EINVAL,
-                      "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
+    if (keys.access_key == NULL) {
+        return error_set(err, -EINVAL,
+                         "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
     }
-    return r;
+    out = cJSON_AddObjectToObject(request, "credentials");
+    r = out != NULL ? meta_set_text(out, "accessKey", keys.access_key) : -ENOMEM;
+    r = r < 0 ? r : meta_set_text(out, "secretKey", keys.secret_key);
+    return r < 0 ? r : meta_set_text(out, "sessionToken", keys.session_token);
 }
 
 static int add(const void *options, cJSON **ret, struct error *err)
@@ -124,10 +109,16 @@ static int print_stores(const cJSON *reply)
     {
         r = r < 0 ? r : add_row(&table, store);
     }
-    if (r == 0 && (one != NULL || table.rows > 0)) {
+    if (r == 0) {
         table_print(&table, stdout);
     }
     return r;
+}
+
+static int print_deleted(const cJSON *reply)
+{
+    (void)reply;
+    return puts("the store is forgotten; what lies in it stays") < 0 ? -EIO : 0;
 }
 
 static int run_add(int argc, char *const *argv)
@@ -175,7 +166,7 @@ static int run_delete(int argc, char *const *argv)
     static const struct options_program program = META_PROGRAM(
         struct options, meta, "store delete", "Forget a store that has no volume.", "NAME", 1, 1);
 
-    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_stores);
+    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_deleted);
 }
 
 static const struct command below[] = {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/meta.h"
@@ -21,6 +22,7 @@ struct options {
     uint64_t limit;
     uint64_t wait_ms;
     bool adopt;
+    bool yes;
     struct option_list parameters;
 };
 
@@ -161,13 +163,44 @@ static int delete_until_gone(const struct options *o, const char *id, cJSON **re
     return r;
 }
 
+static bool is_adopted(const cJSON *volume)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(volume, "adopted"));
+}
+
+/* Ask the person at the terminal. */
+static bool confirm(const cJSON *volume)
+{
+    char answer[16] = "";
+
+    (void)fprintf(stderr, "Delete volume %s (%s, bucket %s)%s? [y/N] ", meta_text(volume, "name"),
+                  meta_text(volume, "id"), meta_text(volume, "bucket"),
+                  is_adopted(volume) ? "; what lies in it stays" : " and all that is in it");
+    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
 static int delete (const void *options, cJSON **ret, struct error *err)
 {
     const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
 
-    return r < 0 ? r : delete_until_gone(o, meta_text(volume, "id"), ret, err);
+    if (r == 0 && !o->yes && isatty(STDIN_FILENO) && !confirm(volume)) {
+        r = error_set(err, -ECANCELED, "nothing was deleted");
+    }
+    r = r < 0 ? r : delete_until_gone(o, meta_text(volume, "id"), ret, err);
+    return r < 0 || cJSON_AddItemToObject(*ret, "deleted", TAKE(volume)) ? r : -ENOMEM;
+}
+
+static int print_deleted(const cJSON *reply)
+{
+    const cJSON *volume = cJSON_GetObjectItemCaseSensitive(reply, "deleted");
+
+    return printf("volume %s (%s) is %s\n", meta_text(volume, "name"), meta_text(volume, "id"),
+                  is_adopted(volume) ? "forgotten; what lies in its bucket stays"
+                                     : "deleted, with all that was in it") < 0
+               ? -EIO
+               : 0;
 }
 
 static const char *state_of(const cJSON *volume)
@@ -207,7 +240,7 @@ static int print_volumes(const cJSON *reply)
     {
         r = r < 0 ? r : add_row(&table, volume);
     }
-    if (r == 0 && table.rows > 0) {
+    if (r == 0) {
         table_print(&table, stdout);
     }
     return r;
@@ -271,12 +304,14 @@ static int run_delete(int argc, char *const *argv)
     static const struct option_spec table[] = {
         META_OPTIONS(struct options, meta),
         OPTION(struct options, wait_ms, OPTION_DURATION_MS, "wait", "TIME", "1h",
-               "how long to wait until it is gone; the deletion goes on without us")};
+               "how long to wait until it is gone; the deletion goes on without us"),
+        OPTION(struct options, yes, OPTION_BOOL, "yes", NULL, NULL,
+               "do not ask; without a terminal nobody is asked")};
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume delete",
                      "Delete a volume and all that is in it.", "ID-OR-NAME", 1, 1);
 
-    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_volumes);
+    return meta_run(&program, argc, argv, &(struct options){0}, delete, print_deleted);
 }
 
 static const struct command below[] = {

@@ -19,13 +19,16 @@ struct config {
     char *key_file;
     char *cluster;
     char *status;
+    char *log_level;
     uint64_t create_timeout_ms;
     char *ca_file, *cert_file, *tls_key_file;
 };
 
 static const struct option_spec options[] = {
-    OPTION(struct config, listen, OPTION_LIST, "listen", "ADDRESS", "unix:/run/skyvol/meta.sock",
-           "where to serve gRPC: unix:/path or host:port, several with commas"),
+    OPTION(
+        struct config, listen, OPTION_LIST, "listen", "ADDRESS", "unix:/run/skyvol/meta.sock",
+        "where to serve gRPC: unix:/path or host:port, several with commas; TCP without TLS files "
+        "serves every user of this machine, with all rights"),
     OPTION(struct config, database, OPTION_STRING, "database", "FILE",
            "/var/lib/skyvol/meta.sqlite", "the SQLite database; made if absent"),
     OPTION(struct config, key_file, OPTION_STRING, "seal-key-file", "FILE",
@@ -38,6 +41,8 @@ static const struct option_spec options[] = {
            "undo a creation that was cut off and that nobody has come back for after this"),
     OPTION(struct config, status, OPTION_STRING, "status", "ADDRESS", NULL,
            "serve /healthz and /metrics here, as 127.0.0.1:9101"),
+    OPTION(struct config, log_level, OPTION_STRING, "log-level", "LEVEL", "info",
+           "error, warn, info or debug"),
     OPTION(struct config, ca_file, OPTION_STRING, "tls-ca-file", "FILE", NULL,
            "authority that callers' certificates must come from (with TCP)"),
     OPTION(struct config, cert_file, OPTION_STRING, "tls-cert-file", "FILE", NULL,
@@ -107,6 +112,23 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
     return ret;
 }
 
+static int check(const struct config *config, struct error *err)
+{
+    int files =
+        (config->ca_file != NULL) + (config->cert_file != NULL) + (config->tls_key_file != NULL);
+    enum log_level level = LOG_INFO;
+
+    if (files != 0 && files != 3) {
+        return error_set(err, -EINVAL,
+                         "TLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
+    }
+    if (log_parse_level(config->log_level, &level) < 0) {
+        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    }
+    log_set_level(level);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct config config = {0};
@@ -117,6 +139,11 @@ int main(int argc, char **argv)
     signals_block();
     ret = options_parse(&program, argc, argv, &config, &err);
     if (ret != 0) {
+        return options_exit(&program, ret, &err);
+    }
+    ret = check(&config, &err);
+    if (ret != 0) {
+        options_done(&program, &config);
         return options_exit(&program, ret, &err);
     }
     meta.cluster = config.cluster;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mount/config.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/file.h"
@@ -36,17 +37,17 @@ static void keys_free(struct credential *keys, size_t count)
 
 static int key_read(const cJSON *item, struct credential *ret)
 {
-    const char *access = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "access_key"));
-    const char *secret = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "secret_key"));
+    CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
+    int r = mount_credentials_read(item, &keys, NULL);
 
-    if (access == NULL || access[0] == '\0' || secret == NULL || secret[0] == '\0') {
-        return -EINVAL;
+    if (r < 0 || keys.access_key == NULL) {
+        return r < 0 ? r : -EINVAL;
     }
-    ret->access_key = strdup(access);
-    ret->secret_key = strdup(secret);
+    ret->access_key = TAKE(keys.access_key);
+    ret->secret_key = TAKE(keys.secret_key);
     ret->read_only = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "read_only"));
     ret->internal = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "internal"));
-    return ret->access_key != NULL && ret->secret_key != NULL ? 0 : -ENOMEM;
+    return 0;
 }
 
 int secret_file_read(const char *path, struct buf *out, struct error *err)

@@ -54,7 +54,12 @@ static int connect_meta(const struct csi_serve_config *config, struct serving *s
         .tls = config->ca != NULL ? &tls : NULL,
         .server_name = config->meta_name,
     };
+    int files = (config->ca != NULL) + (config->cert != NULL) + (config->key != NULL);
 
+    if (files != 0 && files != 3) {
+        return error_set(err, -EINVAL,
+                         "TLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
+    }
     s->meta.timeout_ms = META_TIMEOUT_MS;
     return config->meta != NULL ? rpc_client_new(&client, &s->meta.client, err) : 0;
 }

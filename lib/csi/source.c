@@ -325,42 +325,15 @@ static void plain_word(const char *key, char ret[WORD_MAX + 1])
     ret[len] = '\0';
 }
 
-static int replace(char **slot, const char *value)
-{
-    char *copy = strdup(value);
-
-    if (copy == NULL) {
-        return -ENOMEM;
-    }
-    if (*slot != NULL) {
-        explicit_bzero(*slot, strlen(*slot));
-        free(*slot);
-    }
-    *slot = copy;
-    return 0;
-}
-
 static int take_secret(struct parse *p, const char *key, const char *value, bool key_id_dialect)
 {
-    struct mount_credentials *c = &p->source->credentials;
     char word[WORD_MAX + 1];
+    int r = mount_credentials_take(&p->source->credentials, key, value, key_id_dialect);
 
+    if (r != 0 || value[0] == '\0') {
+        return r < 0 ? r : 0;
+    }
     plain_word(key, word);
-    if (value[0] == '\0') {
-        return 0;
-    }
-    if (IS(word, "accesskey")) { /* beside key_id it is the secret one */
-        return replace(key_id_dialect ? &c->secret_key : &c->access_key, value);
-    }
-    if (IS(word, "accesskeyid", "awsaccesskeyid", "keyid")) {
-        return replace(&c->access_key, value);
-    }
-    if (IS(word, "secretaccesskey", "awssecretaccesskey", "secretkey")) {
-        return replace(&c->secret_key, value);
-    }
-    if (IS(word, "sessiontoken", "awssessiontoken")) {
-        return replace(&c->session_token, value);
-    }
     if (IS(word, "endpoint", "endpointurl", "awsendpointurl", "awsendpointurls3")) {
         return set_endpoint(p, value);
     }

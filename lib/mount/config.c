@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mount/config.h"
 
-#include <cjson/cJSON.h>
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mount/json_text.h"
 #include "util/cleanup.h"
+
+enum { WORD_MAX = 63 };
 
 static void add_member(struct buf *out, const char *name, const char *value)
 {
@@ -158,9 +160,90 @@ static void wipe_and_delete(cJSON *json)
     cJSON_Delete(json);
 }
 
+/* accessKeyID, AWS_ACCESS_KEY_ID and access-key-id are one word. */
+static void plain_word(const char *key, char ret[WORD_MAX + 1])
+{
+    size_t len = 0;
+
+    for (; *key != '\0' && len < WORD_MAX; key++) {
+        if (*key != '_' && *key != '-' && *key != '.') {
+            ret[len++] = (char)tolower((unsigned char)*key);
+        }
+    }
+    ret[len] = '\0';
+}
+
+static bool is_one_of(const char *word, const char *const *names)
+{
+    for (; *names != NULL; names++) {
+        if (strcmp(word, *names) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int mount_credentials_take(struct mount_credentials *credentials, const char *key,
+                           const char *value, bool beside_key_id)
+{
+    static const char *const access[] = {"accesskeyid", "awsaccesskeyid", "keyid", NULL};
+    static const char *const secret[] = {"secretaccesskey", "awssecretaccesskey", "secretkey",
+                                         NULL};
+    static const char *const token[] = {"sessiontoken", "awssessiontoken", NULL};
+    char word[WORD_MAX + 1];
+    char **slot = NULL;
+    char *copy;
+
+    plain_word(key, word);
+    if (is_one_of(word, access)) {
+        slot = &credentials->access_key;
+    } else if (is_one_of(word, secret)) {
+        slot = &credentials->secret_key;
+    } else if (is_one_of(word, token)) {
+        slot = &credentials->session_token;
+    } else if (strcmp(word, "accesskey") == 0) {
+        slot = beside_key_id ? &credentials->secret_key : &credentials->access_key;
+    }
+    if (slot == NULL || value[0] == '\0') {
+        return 0;
+    }
+    copy = strdup(value);
+    if (copy == NULL) {
+        return -ENOMEM;
+    }
+    wipe(slot);
+    *slot = copy;
+    return 1;
+}
+
+int mount_credentials_read(const cJSON *object, struct mount_credentials *ret, struct error *err)
+{
+    CLEANUP(mount_credentials_done) struct mount_credentials read = {NULL, NULL, NULL};
+    bool beside_key_id = cJSON_GetObjectItemCaseSensitive(object, "key_id") != NULL ||
+                         cJSON_GetObjectItemCaseSensitive(object, "key-id") != NULL;
+    const cJSON *item;
+
+    cJSON_ArrayForEach(item, object)
+    {
+        int r = cJSON_IsString(item)
+                    ? mount_credentials_take(&read, item->string, item->valuestring, beside_key_id)
+                    : 0;
+
+        if (r < 0) {
+            return r;
+        }
+    }
+    if ((read.access_key == NULL) != (read.secret_key == NULL)) {
+        return error_set(err, -EINVAL, "credentials: access key and secret key belong together");
+    }
+    ret->access_key = TAKE(read.access_key);
+    ret->secret_key = TAKE(read.secret_key);
+    ret->session_token = TAKE(read.session_token);
+    return 0;
+}
+
 int mount_credentials_parse(const char *json, struct mount_credentials *ret, struct error *err)
 {
-    CLEANUP(mount_credentials_done) struct mount_credentials parsed = {NULL, NULL, NULL};
     cJSON *object = json[0] != '\0' ? cJSON_Parse(json) : cJSON_CreateObject();
     int r;
 
@@ -168,18 +251,7 @@ int mount_credentials_parse(const char *json, struct mount_credentials *ret, str
         cJSON_Delete(object);
         return error_set(err, -EINVAL, "credentials: not a JSON object");
     }
-    r = copy_string(object, "access_key", &parsed.access_key);
-    r = r < 0 ? r : copy_string(object, "secret_key", &parsed.secret_key);
-    r = r < 0 ? r : copy_string(object, "session_token", &parsed.session_token);
+    r = mount_credentials_read(object, ret, err);
     wipe_and_delete(object);
-    if (r == 0 && (parsed.access_key == NULL) != (parsed.secret_key == NULL)) {
-        r = error_set(err, -EINVAL, "credentials: access key and secret key belong together");
-    }
-    if (r < 0) {
-        return r;
-    }
-    ret->access_key = TAKE(parsed.access_key);
-    ret->secret_key = TAKE(parsed.secret_key);
-    ret->session_token = TAKE(parsed.session_token);
-    return 0;
+    return r;
 }

@@ -15,6 +15,8 @@
 #ifndef MOUNT_CONFIG_H
 #define MOUNT_CONFIG_H
 
+#include <cjson/cJSON.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,7 +53,20 @@ struct mount_credentials {
 void mount_credentials_done(struct mount_credentials *credentials);
 /* The caller overwrites out's bytes when it is done with them. */
 void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out);
-/* An empty text has none. Error texts never hold what was there. */
+/*
+ * One member of a Secret or credentials file in any of its spellings: accessKeyID,
+ * AWS_ACCESS_KEY_ID, access-key-id and access_key are one. `beside_key_id`: there is a key_id too,
+ * then access_key is the secret one. 1: taken; 0: it is none of the three, or empty; -ENOMEM.
+ */
+int mount_credentials_take(struct mount_credentials *credentials, const char *key,
+                           const char *value, bool beside_key_id)
+    __attribute__((warn_unused_result));
+
+/* All strings of a JSON object by that; what is unknown is left alone. -EINVAL: half a pair. */
+int mount_credentials_read(const cJSON *object, struct mount_credentials *ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* The same from text; an empty one has none. Error texts never hold what was there. */
 int mount_credentials_parse(const char *json, struct mount_credentials *ret, struct error *err)
     __attribute__((warn_unused_result));
 

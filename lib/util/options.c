@@ -676,6 +676,9 @@ void options_help(const struct options_program *program, struct buf *out)
                  program->environment);
     }
     if (program->epilogue != NULL) {
-        buf_addf(out, "\n%s", program->epilogue);
+        size_t len = strlen(program->epilogue);
+
+        buf_addf(out, "\n%s%s", program->epilogue,
+                 len > 0 && program->epilogue[len - 1] == '\n' ? "" : "\n");
     }
 }

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT, free_port, listening, mounts_below, program, tool, wait_until
+from conftest import BIN, ROOT, free_port, listening, mounts_below, program, tool, wait_until
 
 SECRET = "s3cr3t-never-shown"
 
@@ -66,8 +66,8 @@ def test_both_sides_show_certificates_which_reload_without_restart(workdir, proc
          certs / "meta.crt", "--tls-key-file", certs / "meta.key"], "meta")
     wait_until(lambda: listening(port), 15, "port of skyvol-meta", process)
     where = ["--meta", f"127.0.0.1:{port}"]
-    mine = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file", certs / "operator.crt", "--tls-key-file",
-            certs / "operator.key"]
+    mine = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file",
+            certs / "operator.crt", "--tls-key-file", certs / "operator.key"]
     ctl("store", "list", *where, *mine)
     assert "UNAVAILABLE" in ctl("store", "list", *where, ok=False)
     assert "needs all of" in ctl("store", "list", *where, *mine[:2], ok=False)
@@ -75,8 +75,8 @@ def test_both_sides_show_certificates_which_reload_without_restart(workdir, proc
     other = workdir / "other"
     ctl("certs", "init", other)
     ctl("certs", "issue", other, "operator")
-    stranger = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file", other / "operator.crt", "--tls-key-file",
-                other / "operator.key"]
+    stranger = ["--tls-ca-file", certs / "ca.crt", "--tls-cert-file",
+                other / "operator.crt", "--tls-key-file", other / "operator.key"]
     assert "UNAVAILABLE" in ctl("store", "list", *where, *stranger, ok=False)
 
     grpcurl = [tool("grpcurl"), "-max-time", "20", "-import-path", ROOT / "proto", "-proto",
@@ -112,11 +112,17 @@ def test_a_volume_lives_and_dies_by_command(meta, workdir):
     assert table[0].split()[:3] == ["ID", "NAME", "STATE"] and "1.0 GiB" in table[1]
     assert json.loads(ctl("volume", "show", meta, made["id"], "--json"))["volume"]["name"] == "mine"
     assert "FAILED_PRECONDITION" in ctl("store", "delete", meta, "default", ok=False)
-    ctl("backup", meta, workdir / "copy.db")
+    assert "written on the server's disk" in ctl("backup", meta, workdir / "copy.db")
+    assert "NOT_FOUND" in ctl("backup", meta, workdir / "none" / "copy.db", ok=False)
+    assert "no store \"none\"" in ctl("volume", "create", meta, "x", "--store", "none", ok=False)
     assert (workdir / "copy.db").stat().st_size > 0
-    assert json.loads(ctl("rebuild", meta, "default"))["volumesFound"] == 1
-    ctl("volume", "delete", meta, "mine")
-    assert ctl("volume", "list", meta).strip() == ""
+    assert json.loads(ctl("rebuild", meta, "default", "--json")) == {
+        "volumesFound": 1, "volumesAdded": 0}
+    assert "found: 1; not known before, added: 0" in ctl("rebuild", meta, "default")
+    said = ctl("volume", "delete", meta, "mine")
+    assert said == f"volume mine ({made['id']}) is deleted, with all that was in it\n"
+    assert ctl("volume", "list", meta).split()[:2] == ["ID", "NAME"]
+    assert len(ctl("volume", "list", meta).splitlines()) == 1
     assert "NOT_FOUND" in ctl("volume", "show", meta, "mine", ok=False)
     ctl("store", "delete", meta, "default")
 
@@ -160,3 +166,47 @@ def test_any_csi_call_can_be_made_by_hand(meta, workdir, processes):
         time.sleep(0.2)
     assert volume["volumeId"] not in ctl("csi", "list", socket)
     assert "Node.NodeStageVolume" in ctl("csi", "services")
+
+
+def test_deleting_asks_a_person_at_a_terminal(meta):
+    def at_terminal(answer, *words):
+        master, slave = os.openpty()
+        try:
+            os.write(master, answer)
+            return subprocess.run([program("skyvolctl"), "volume", "delete", meta, "mine", *words],
+                                  stdin=slave, capture_output=True, text=True, timeout=60,
+                                  check=False)
+        finally:
+            os.close(master)
+            os.close(slave)
+    ctl("volume", "create", meta, "mine")
+    done = at_terminal(b"\n")
+    assert done.returncode == 1 and "Delete volume mine" in done.stderr
+    assert "nothing was deleted" in done.stderr
+    assert "mine" in ctl("volume", "list", meta)
+    assert at_terminal(b"y\n").returncode == 0
+    ctl("volume", "create", meta, "mine")
+    done = at_terminal(b"", "--yes")
+    assert done.returncode == 0 and "[y/N]" not in done.stderr
+
+
+def test_a_server_that_is_not_there_is_told(workdir):
+    said = ctl("store", "list", f"--meta=unix:{workdir}/none.sock", ok=False)
+    assert f"skyvol-meta does not answer at unix:{workdir}/none.sock: is it running" in said
+    said = ctl("store", "list", f"--meta=127.0.0.1:{free_port()}", ok=False)
+    assert "With TLS it needs --tls-ca-file" in said
+
+
+def test_every_help_text_ends_with_a_line():
+    for name in ("skyvol-controller", "skyvol-holder", "skyvol-meta", "skyvol-mount", "skyvol-node",
+                 "skyvol-s3", "skyvolctl"):
+        if (BIN / name).exists():
+            assert subprocess.run([BIN / name, "--help"], capture_output=True, check=True,
+                                  timeout=20).stdout.endswith(b"\n")
+
+
+def test_part_of_the_tls_files_is_refused(workdir, certs):
+    done = subprocess.run([program("skyvol-meta"), "--listen", "127.0.0.1:0", "--database",
+                           workdir / "db", "--tls-cert-file", certs / "meta.crt"], check=False,
+                          capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and "needs all of --tls-ca-file" in done.stderr

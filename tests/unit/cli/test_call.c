@@ -158,7 +158,8 @@ static void errors_begin_with_the_code(void **state)
     f->options.ca = f->file;
     call.method = "DeleteVolume";
     assert_int_equal(call_json(&call, &reply, &err), -EINVAL);
-    assert_string_equal(err.text, "mTLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
+    assert_string_equal(err.text, "mTLS needs all of --tls-ca-file, "
+                                  "--tls-cert-file and --tls-key-file");
 }
 
 static int run(const char *const *words)

@@ -215,12 +215,12 @@ static void deleting_asks_again_until_the_volume_is_gone(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(RUN("volume", "delete", f->meta, "mine"), EXIT_DONE);
+    assert_int_equal(RUN("volume", "delete", f->meta, "mine", "--yes"), EXIT_DONE);
     assert_int_equal(f->deletes, 3);
     mutex_lock(&seen);
     f->deletes = 0;
     mutex_unlock(&seen);
-    assert_int_equal(RUN("volume", "delete", f->meta, "v-1", "--wait=0"), EXIT_FAILED);
+    assert_int_equal(RUN("volume", "delete", f->meta, "v-1", "--wait=0", "--yes"), EXIT_FAILED);
     assert_int_equal(f->deletes, 1);
 }
 

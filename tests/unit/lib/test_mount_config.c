@@ -74,12 +74,33 @@ static void credentials_come_back_and_stay_out_of_errors(UNUSED void **state)
     assert_null(strstr(err.text, "hush"));
 }
 
+static void every_common_spelling_of_the_keys_is_read(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        "{\"accessKey\":\"A\",\"secretKey\":\"S\"}",
+        "{\"access_key\":\"A\",\"secret_key\":\"S\"}",
+        "{\"accessKeyID\":\"A\",\"secretAccessKey\":\"S\"}",
+        "{\"AWS_ACCESS_KEY_ID\":\"A\",\"AWS_SECRET_ACCESS_KEY\":\"S\"}",
+        "{\"access-key\":\"A\",\"secret-key\":\"S\",\"more\":true}",
+        "{\"access_key\":\"S\",\"key_id\":\"A\"}",
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        CLEANUP(mount_credentials_done) struct mount_credentials c = {NULL, NULL, NULL};
+
+        assert_int_equal(mount_credentials_parse(texts[i], &c, NULL), 0);
+        assert_string_equal(c.access_key, "A");
+        assert_string_equal(c.secret_key, "S");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_configuration_comes_back_byte_by_byte),
         cmocka_unit_test(what_is_not_a_configuration_is_refused),
         cmocka_unit_test(credentials_come_back_and_stay_out_of_errors),
+        cmocka_unit_test(every_common_spelling_of_the_keys_is_read),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,7 +42,7 @@ static void keys_are_found_with_what_they_may(void **state UNUSED)
     const struct credential *key;
 
     put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"},"
-        "{\"access_key\": \"b\", \"secret_key\": \"2\", \"read_only\": true},"
+        "{\"accessKey\": \"b\", \"secretAccessKey\": \"2\", \"read_only\": true},"
         "{\"access_key\": \"c\", \"secret_key\": \"3\", \"internal\": true}]}");
     assert_int_equal(credentials_new(path, &c, &err), 0);
     key = credentials_find(c, "a");
