@@ -13,10 +13,7 @@ static int check_stage(const Csi__V1__NodeStageVolumeRequest *in, struct error *
 {
     int r = csi_required(in->volume_id, "volume_id", CSI_ID_MAX, err);
 
-    r = r < 0 ? r : csi_required(in->staging_target_path, "staging_target_path", CSI_PATH_MAX, err);
-    if (r == 0 && in->staging_target_path[0] != '/') {
-        r = error_set(err, -EINVAL, "staging_target_path is not absolute");
-    }
+    r = r < 0 ? r : csi_path(in->staging_target_path, "staging_target_path", err);
     return r < 0 ? r : csi_capability_check(in->volume_capability, err);
 }
 
@@ -135,7 +132,7 @@ int node_unstage(struct rpc_call *call, const ProtobufCMessage *request, Protobu
     int r = csi_required(in->volume_id, "volume_id", CSI_ID_MAX, err);
 
     (void)reply;
-    r = r < 0 ? r : csi_required(in->staging_target_path, "staging_target_path", CSI_PATH_MAX, err);
+    r = r < 0 ? r : csi_path(in->staging_target_path, "staging_target_path", err);
     r = r < 0 ? r : node_lock(node, &busy, in->volume_id);
     if (r < 0) {
         return r;

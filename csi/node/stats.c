@@ -78,6 +78,7 @@ int node_stats(struct rpc_call *call, const ProtobufCMessage *request, ProtobufC
     int r = csi_required(in->volume_id, "volume_id", CSI_ID_MAX, err);
 
     r = r < 0 ? r : csi_required(in->volume_path, "volume_path", CSI_PATH_MAX, err);
+    r = r < 0 ? r : csi_path_parts(in->volume_path, "volume_path", err);
     r = r < 0 ? r : record_load(node->state_dir, in->volume_id, &record, err);
     r = r < 0 ? r : find_path(&record, in->volume_path, &key, err);
     if (r < 0) {

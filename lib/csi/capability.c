@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "csi/identity.h"
+
 #define MODE(name) CSI__V1__VOLUME_CAPABILITY__ACCESS_MODE__MODE__##name
 
 int csi_capability_check(const Csi__V1__VolumeCapability *capability, struct error *err)
@@ -72,6 +74,33 @@ int csi_required(const char *value, const char *name, size_t max, struct error *
                          len, max);
     }
     return 0;
+}
+
+int csi_path_parts(const char *path, const char *name, struct error *err)
+{
+    const char *part = path + (path[0] == '/');
+
+    while (part != NULL) {
+        size_t len = strcspn(part, "/");
+
+        if (len == 0 || (len == 1 && part[0] == '.') || (len == 2 && memcmp(part, "..", 2) == 0)) {
+            return error_set(err, -EINVAL,
+                             "%s is not a plain path: no part of it may be empty, '.' or '..'",
+                             name);
+        }
+        part = part[len] == '/' ? part + len + 1 : NULL;
+    }
+    return 0;
+}
+
+int csi_path(const char *path, const char *name, struct error *err)
+{
+    int r = csi_required(path, name, CSI_PATH_MAX, err);
+
+    if (r == 0 && path[0] != '/') {
+        r = error_set(err, -EINVAL, "%s is not absolute", name);
+    }
+    return r < 0 ? r : csi_path_parts(path, name, err);
 }
 
 int csi_capacity(const Csi__V1__CapacityRange *range, uint64_t fallback, uint64_t *ret,

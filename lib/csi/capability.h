@@ -32,6 +32,16 @@ int csi_required(const char *value, const char *name, size_t max, struct error *
     __attribute__((warn_unused_result));
 
 /*
+ * A path of a request: present, and written as the kernel's mount table writes it: absolute,
+ * without empty, '.' or '..' parts. By any other spelling what is mounted now
+ * would not be found again by the next call, and it could be anywhere.
+ */
+int csi_path(const char *path, const char *name, struct error *err)
+    __attribute__((warn_unused_result));
+int csi_path_parts(const char *path, const char *name, struct error *err)
+    __attribute__((warn_unused_result)); /* the parts alone: of a path that is only looked up */
+
+/*
  * The size to give: required_bytes, else limit_bytes if smaller than `fallback`, else fallback.
  * -ERANGE: less than nothing, or more required than the limit allows. `range` may be NULL.
  */

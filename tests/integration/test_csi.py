@@ -355,6 +355,27 @@ def test_nothing_but_our_own_mounts_is_unmounted_and_no_file_is_ever_removed(csi
         volume.unpublish()
 
 
+def test_a_path_is_refused_unless_it_is_spelled_plainly(csi, volume):
+    """The mount table would have it by another name: nothing could find it again."""
+    volume.stage()
+    volume.publish()
+    (csi.dir / "x").mkdir()
+    pod = csi.dir / "pods"
+    for path in (f"{pod}/../x", f"{pod}/./pod", f"{csi.dir}//x", f"{csi.dir}/x/", f"{pod}/..", "/"):
+        one = {"volumeId": volume.wish["volumeId"]}
+        for call in (lambda: volume.stage(stagingTargetPath=path),
+                     lambda: volume.publish(targetPath=path),
+                     lambda: volume.publish("other", stagingTargetPath=path),
+                     lambda: csi.call("Node.NodeUnpublishVolume", targetPath=path, **one),
+                     lambda: csi.call("Node.NodeUnstageVolume", stagingTargetPath=path, **one),
+                     lambda: csi.call("Node.NodeGetVolumeStats", volumePath=path, **one)):
+            with pytest.raises(Refused, match="(?s)INVALID_ARGUMENT.*plain path"):
+                call()
+    assert sorted(mounts_below(csi.dir)) == sorted([str(csi.dir / "staging"), csi.target("pod")])
+    volume.unpublish()
+    volume.unstage()
+
+
 def test_a_stalled_store_stops_neither_unpublish_nor_stats(csi, bucket, minio):
     v = Volume(csi, "team-data", {}, secrets=keys(bucket))
     v.stage()

@@ -254,6 +254,28 @@ static void capacity_is_what_is_required_within_the_limit(UNUSED void **state)
     assert_int_equal(csi_capacity(&range, 7, &bytes, NULL), -ERANGE);
 }
 
+static void paths_are_spelled_as_the_mount_table_does(UNUSED void **state)
+{
+    static const char *const bad[] = {"",     "a/b",  "/",   "//a",     "/a//b", "/a/",
+                                      "/./a", "/a/.", "/..", "/a/../b", "/a/.."};
+    char longer[CSI_PATH_MAX + 2];
+
+    assert_int_equal(csi_path("/a", "p", NULL), 0);
+    assert_int_equal(csi_path("/var/lib/..data/.x/a..", "p", NULL), 0);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct error err = {.text = ""};
+
+        assert_int_equal(csi_path(bad[i], "target_path", &err), -EINVAL);
+        assert_non_null(strstr(err.text, "target_path"));
+    }
+    memset(longer, 'a', sizeof(longer) - 1);
+    longer[0] = '/';
+    longer[sizeof(longer) - 1] = '\0';
+    assert_int_equal(csi_path(longer, "p", NULL), -EINVAL);
+    assert_int_equal(csi_path_parts("some/path", "p", NULL), 0);
+    assert_int_equal(csi_path_parts("some/../path", "p", NULL), -EINVAL);
+}
+
 static void driver_names_are_those_of_dns(UNUSED void **state)
 {
     assert_int_equal(csi_identity_check(CSI_DRIVER_NAME, NULL), 0);
@@ -278,6 +300,7 @@ int main(void)
         cmocka_unit_test(sizes_are_those_of_kubernetes),
         cmocka_unit_test(capabilities_are_mounts_in_any_mode),
         cmocka_unit_test(capacity_is_what_is_required_within_the_limit),
+        cmocka_unit_test(paths_are_spelled_as_the_mount_table_does),
         cmocka_unit_test(driver_names_are_those_of_dns),
     };
 
