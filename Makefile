@@ -253,10 +253,10 @@ check: ## install what is missing, build, run unit, integration and conformance 
 	$(Q)scripts/check.sh
 
 .PHONY: integration integration-full
-integration: all ## the integration tests but the long ones
+integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration tests but the long ones
 	$(Q)$(PYTEST) -q -m 'not full' tests/integration
 
-integration-full: all ## the long integration tests: crash loops
+integration-full: all $(BUILD)/tests/unit/mounter/test_takeover ## the long integration tests: crash loops
 	$(Q)$(PYTEST) -q -m full tests/integration
 
 demo: ## install what is missing, build, and run Skyvol end to end in a temporary directory

@@ -262,9 +262,10 @@ static int run_create(int argc, char *const *argv)
         OPTION(struct options, bucket, OPTION_STRING, "bucket", "BUCKET", NULL,
                "make a prefix in this bucket; unset: a bucket of its own"),
         OPTION(struct options, adopt, OPTION_BOOL, "adopt", NULL, NULL,
-               "take over what is not empty; it is then never deleted by us"),
+               "take over this volume's bucket or prefix though it is not empty; we then never "
+               "delete it"),
         OPTION(struct options, parameters, OPTION_LIST, "parameter", "KEY=VALUE", NULL,
-               "as in a StorageClass; repeat")};
+               "kept with the volume for the node: options, mounter; not checked here; repeat")};
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume create",
                      "Create a volume; the same name again gives the same volume.", "NAME", 1, 1);

@@ -22,6 +22,14 @@ void meta_wipe(struct buf *b)
     buf_done(b);
 }
 
+/* Why seal_get() failed, for a person. */
+static const char *refusal(int r)
+{
+    return r == -ENOKEY    ? "their key is not in the key file"
+           : r == -EBADMSG ? "they were changed, or the key file has another key of that name"
+                           : strerrordesc_np(-r);
+}
+
 int meta_unseal(struct meta *meta, const struct db_store *store, struct mount_credentials *ret,
                 struct error *err)
 {
@@ -35,7 +43,7 @@ int meta_unseal(struct meta *meta, const struct db_store *store, struct mount_cr
     r = seal_get(meta->seal, store->name, store->sealed, store->sealed_len, &text);
     if (r != 0) {
         return error_set(err, r, "the credentials of store %s cannot be opened: %s", store->name,
-                         r == -ENOKEY ? "their key is not in the key file" : strerror(-r));
+                         refusal(r));
     }
     return mount_credentials_parse(buf_str(&text), ret, err);
 }
@@ -152,6 +160,13 @@ static int reseal_one(struct meta *meta, const struct db_store *row)
     return r == 0 ? db_store_seal(meta->db, row->name, buf_str(&sealed), buf_len(&sealed)) : r;
 }
 
+static bool opens(struct meta *meta, const struct db_store *row)
+{
+    CLEANUP(meta_wipe) struct buf plain = BUF_INIT(PLAIN_MAX);
+
+    return seal_get(meta->seal, row->name, row->sealed, row->sealed_len, &plain) == 0;
+}
+
 void meta_reseal(struct meta *meta)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(16 << 20);
@@ -166,14 +181,15 @@ void meta_reseal(struct meta *meta)
         int r = 0;
 
         if (rows[i].sealed == NULL ||
-            seal_is_newest(meta->seal, rows[i].sealed, rows[i].sealed_len)) {
+            (seal_is_newest(meta->seal, rows[i].sealed, rows[i].sealed_len) &&
+             opens(meta, &rows[i]))) {
             continue;
         }
         r = reseal_one(meta, &rows[i]);
         done += r == 0;
         if (r != 0) {
-            log_error("credentials stay under an old key", "store", rows[i].name, "error",
-                      strerrordesc_np(-r), NULL);
+            log_error("credentials cannot be opened: restore the key file, or add the store again",
+                      "store", rows[i].name, "error", refusal(r), NULL);
         }
     }
     if (done > 0) {

@@ -21,6 +21,9 @@ static int read_credentials(const char *path, struct mount_credentials *ret, str
 
     if (r == 0) {
         r = mount_credentials_parse(buf_str(&text), ret, &why);
+        if (r == 0 && ret->access_key == NULL) {
+            r = error_set(&why, -EINVAL, "there is no access_key and secret_key in it");
+        }
         r = r != 0 ? error_set(err, r, "credentials file %s: %s", path, error_text(&why, r)) : 0;
     }
     if (text.data != NULL) {

@@ -278,7 +278,7 @@ static int take_attribute(struct parse *p, const char *key, const char *value)
     }
     return error_set(p->err, -EINVAL,
                      "attribute '%.64s' is unknown: bucket, prefix, options, endpoint and region "
-                     "are possible",
+                     "are possible, in a StorageClass store and adopt too",
                      key);
 }
 

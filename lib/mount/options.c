@@ -497,6 +497,12 @@ static int apply(struct mount_options *o, const struct setting *s)
     if (text == NULL || value == NULL) {
         return -ENOMEM;
     }
+    if (row->kind == MOUNT_OPTION_ENDPOINT && strstr(text, "://") == NULL &&
+        strpbrk(text, ":./") != NULL) { /* s3fs has its region here, which has none of these */
+        return error_set(s->err, -EINVAL,
+                         "mount option '%s': write http:// or https:// before '%.64s'", s->name,
+                         text);
+    }
     if (!parse_value(row, text, value)) {
         return error_set(s->err, -EINVAL, "mount option '%s': '%.64s' is not possible", s->name,
                          text);

@@ -313,3 +313,12 @@ def test_volumes_stand_beside_the_buckets_of_a_store(processes, workdir):
     client.put_object(Bucket="vol", Key="k", Body=b"1")
     assert keys(Renamed(client, "one")) == ["sub/k"]
     served.close()
+
+
+def test_a_file_without_keys_is_not_taken_for_anonymous(workdir, processes):
+    path = workdir / "empty.json"
+    path.write_text("{}")
+    path.chmod(0o600)
+    with pytest.raises(AssertionError):
+        Endpoint(processes, workdir, serve=["--store", "s3://", "--store-credentials-file", path])
+    assert "no access_key and secret_key" in (workdir / "skyvol-s3.log").read_text()

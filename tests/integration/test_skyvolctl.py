@@ -210,3 +210,26 @@ def test_part_of_the_tls_files_is_refused(workdir, certs):
                            workdir / "db", "--tls-cert-file", certs / "meta.crt"], check=False,
                           capture_output=True, text=True, timeout=20)
     assert done.returncode == 2 and "needs all of --tls-ca-file" in done.stderr
+
+
+def test_credentials_that_the_key_file_does_not_open_are_told_at_the_start(workdir, processes):
+    def start(name, log):
+        process = processes.start(
+            [program("skyvol-meta"), "--listen", f"unix:{workdir}/m.sock", "--database",
+             workdir / "db", "--seal-key-file", workdir / name], log)
+        wait_until(lambda: "serving" in process.log.read_text(), 15, "skyvol-meta", process)
+        return process
+    flag = f"--meta=unix:{workdir}/m.sock"
+    process = start("keys", "first")
+    ctl("store", "add", flag, "default", f"dir://{workdir}/store", "--credentials-file", "-",
+        stdin=json.dumps({"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": SECRET}))
+    processes.stop(process)
+    process = start("other-keys", "second")
+    said = [line for line in process.log.read_text().splitlines() if "cannot be opened" in line]
+    assert len(said) == 1 and "store=default" in said[0] and "restore the key file" in said[0]
+    assert "credentials of store default cannot be opened" in ctl("volume", "create", flag, "x",
+                                                                  ok=False)
+    processes.stop(process)
+    process = start("keys", "third")
+    assert "cannot be opened" not in process.log.read_text()
+    ctl("volume", "create", flag, "x")

@@ -117,6 +117,8 @@ static void values_out_of_range_are_refused(UNUSED void **state)
     refuse("ro=maybe", MOUNT_OPTIONS_USER, "'ro'");
     refuse("region=a;b", MOUNT_OPTIONS_USER, "'region'");
     refuse("endpoint=ftp://host", MOUNT_OPTIONS_USER, "'endpoint'");
+    refuse("endpoint=127.0.0.1:9000", MOUNT_OPTIONS_OPERATOR, "write http:// or https:// before");
+    refuse("endpoint=s3.example", MOUNT_OPTIONS_OPERATOR, "write http:// or https:// before");
     refuse("endpoint=http://user@host", MOUNT_OPTIONS_USER, "'endpoint'");
     refuse("--uid", MOUNT_OPTIONS_USER, "needs a value");
 }
