@@ -174,7 +174,7 @@ int call_add_map(cJSON *json, const char *name, const struct option_list *words,
         bool ok;
 
         if (equals == NULL || equals == words->items[i]) {
-            return error_set(err, -EINVAL, "'%s' must be KEY=VALUE", words->items[i]);
+            return error_set(err, -EINVAL, "each of the %s must be KEY=VALUE", name);
         }
         *equals = '\0';
         ok = cJSON_AddStringToObject(map, words->items[i], equals + 1) != NULL;

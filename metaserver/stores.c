@@ -7,6 +7,7 @@
 #include "metaserver/meta.h"
 #include "mount/config.h"
 #include "util/clock.h"
+#include "util/url.h"
 #include "volume/open.h"
 
 int meta_busy(struct meta *meta, const char *name)
@@ -217,6 +218,12 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     if (strncmp(in->store->location, "s3://", 5) != 0 &&
         strncmp(in->store->location, "dir:///", 7) != 0) {
         return error_set(err, -EINVAL, "store location: s3:// or dir:///ROOT");
+    }
+    if (url_may_hold_secret(in->store->endpoint) ||
+        (in->store->location[0] == 's' && url_may_hold_secret(in->store->location))) {
+        return error_set(err, -EINVAL,
+                         "store location and endpoint: a user name and password do not belong in "
+                         "them, give the keys as credentials");
     }
     row.name = in->store->name;
     row.location = in->store->location;

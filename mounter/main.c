@@ -13,6 +13,7 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/signals.h"
+#include "util/url.h"
 
 static void print_help(FILE *out)
 {
@@ -74,20 +75,20 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
     } else if ((value = value_of(argc, argv, i, "-t")) != NULL) {
         return strcmp(value, "fuse.skyvol") == 0
                    ? 0
-                   : error_set(err, -EINVAL, "-t %s: this mounts fuse.skyvol", value);
+                   : error_set(err, -EINVAL, "-t %s: this mounts fuse.skyvol", url_shown(value));
     } else if (strcmp(argv[*i], "-f") == 0) {
         ret->foreground = true;
     } else if (is_helper_flag(argv[*i])) {
         return 0;
     } else if (argv[*i][0] == '-') {
-        return error_set(err, -EINVAL, "unknown argument %s (see --help)", argv[*i]);
+        return error_set(err, -EINVAL, "unknown argument %s (see --help)", url_shown(argv[*i]));
     } else if (ret->config.location == NULL) {
         ret->config.location = strdup(argv[*i]);
     } else if (ret->mountpoint == NULL) {
         ret->mountpoint = argv[*i];
     } else {
         return error_set(err, -EINVAL, "%s: there is a location and a mount point already",
-                         argv[*i]);
+                         url_shown(argv[*i]));
     }
     return 0;
 }

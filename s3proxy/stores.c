@@ -9,6 +9,7 @@
 #include "s3/names.h"
 #include "s3proxy/credentials.h"
 #include "util/cleanup.h"
+#include "util/url.h"
 #include "volume/open.h"
 
 enum { FILE_MAX = 64 * 1024 };
@@ -49,7 +50,7 @@ static int open_volume(struct stores *stores, struct volume_open_config *open, c
     size_t len = equals != NULL ? (size_t)(equals - text) : 0;
 
     if (len == 0 || !s3_bucket_valid((struct slice){text, len})) {
-        return error_set(err, -EINVAL, "--volume %s: wants BUCKET=LOCATION", text);
+        return error_set(err, -EINVAL, "--volume %s: wants BUCKET=LOCATION", url_shown(text));
     }
     name = strndup(text, len);
     if (name == NULL) {
@@ -58,7 +59,7 @@ static int open_volume(struct stores *stores, struct volume_open_config *open, c
     v = &stores->volumes[stores->volume_count++]; /* from here on stores_done() frees it */
     v->name = name;
     if (stores_volume(stores, name) != NULL) {
-        return error_set(err, -EINVAL, "--volume %s: that bucket is a volume already", text);
+        return error_set(err, -EINVAL, "--volume %s: that bucket is a volume already", name);
     }
     open->location = equals + 1;
     return volume_open(open, &v->volume, err);

@@ -11,6 +11,7 @@
 #include "util/log.h"
 #include "util/signals.h"
 #include "util/status.h"
+#include "util/url.h"
 
 enum { POOLS_MAX = 8, META_TIMEOUT_MS = 55000, DRAIN_MS = 10000, QUICK_THREADS = 4 };
 
@@ -40,7 +41,7 @@ static int unix_address(const char *endpoint, char **ret, struct error *err)
     }
     if (path[0] != '/') {
         return error_set(err, -EINVAL, "endpoint '%.128s': a unix socket is needed, unix:///path",
-                         endpoint);
+                         url_shown(endpoint));
     }
     return asprintf(ret, "unix:%s", path) < 0 ? -ENOMEM : 0;
 }

@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "util/cleanup.h"
+#include "util/url.h"
 
 enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WORD_MAX = 63, WISH_MAX = 1 << 20 };
 
@@ -77,7 +78,7 @@ static int make_prefix(const char *text, char **ret, struct error *err)
         if (!part_possible(text + at, part)) {
             return error_set(err, -EINVAL,
                              "prefix '%.128s': no part of it may be empty, '.', '..' or '.skyvol'",
-                             text);
+                             url_shown(text));
         }
         at += part + 1;
     }
@@ -101,7 +102,7 @@ int csi_bucket_split(const char *text, char **ret_bucket, char **ret_prefix, str
         return error_set(err, -EINVAL,
                          "'%.128s' names no bucket: use bucket or bucket/prefix as volumeHandle, "
                          "or set the attribute bucket",
-                         text);
+                         url_shown(text));
     }
     bucket = strndup(text, (size_t)(slash - text));
     if (bucket == NULL) {
@@ -190,7 +191,7 @@ int csi_policy_check(const struct csi_policy *policy, const char *endpoint, stru
     return error_set(err, -EACCES,
                      "endpoint '%.128s' is not among those that this node allows: ask its operator "
                      "for --allow-endpoints",
-                     endpoint);
+                     url_shown(endpoint));
 }
 
 /* ---- Attributes ---- */
@@ -213,7 +214,7 @@ static int set_endpoint(struct parse *p, const char *endpoint)
     }
     if (strstr(endpoint, "://") == NULL) {
         return error_set(p->err, -EINVAL, "endpoint '%.128s': write http:// or https:// before it",
-                         endpoint);
+                         url_shown(endpoint));
     }
     return mount_options_set(&p->source->options, "endpoint", endpoint, by, p->err);
 }
@@ -240,7 +241,7 @@ static int check_mounter(struct parse *p, const char *value)
     return error_set(p->err, -EINVAL,
                      "mounter '%.64s' is unknown: leave it out (options of geesefs, s3fs, rclone "
                      "and mountpoint-s3 are understood)",
-                     value);
+                     url_shown(value));
 }
 
 static bool same_key(const char *key, const char *const *names)
@@ -279,7 +280,7 @@ static int take_attribute(struct parse *p, const char *key, const char *value)
     return error_set(p->err, -EINVAL,
                      "attribute '%.64s' is unknown: bucket, prefix, options, endpoint and region "
                      "are possible, in a StorageClass store and adopt too",
-                     key);
+                     url_shown(key));
 }
 
 static int take_location(struct parse *p)

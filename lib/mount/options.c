@@ -13,6 +13,7 @@
 #include "mount/options_table.h"
 #include "util/cleanup.h"
 #include "util/slice.h"
+#include "util/url.h"
 
 enum { NAME_MAX_ = 64, TEXT_LIMIT = 64 * 1024 };
 
@@ -327,6 +328,7 @@ static bool is_forbidden_host(const char *host)
 static bool host_of(const char *url, char *ret, size_t size)
 {
     const char *at;
+    const char *port;
     size_t len;
 
     if (strncasecmp(url, "http://", 7) == 0) {
@@ -344,6 +346,13 @@ static bool host_of(const char *url, char *ret, size_t size)
         }
     } else {
         len = strcspn(at, ":/?#");
+    }
+    port = at + len + (at[len] == ']');
+    if (*port == ':') {
+        port += 1 + strspn(port + 1, "0123456789");
+    }
+    if (*port != '/' && *port != '\0') {
+        return false;
     }
     if (len == 0 || len >= size || strpbrk(at, "@?#\\ \t\r\n") != NULL) {
         return false;
@@ -406,9 +415,9 @@ static int refuse_unknown(const struct setting *s)
     }
     if (nearest != NULL) {
         return error_set(s->err, -EINVAL, "mount option '%s' is unknown; did you mean '%s'?",
-                         s->name, nearest);
+                         url_shown(s->name), nearest);
     }
-    return error_set(s->err, -EINVAL, "mount option '%s' is unknown", s->name);
+    return error_set(s->err, -EINVAL, "mount option '%s' is unknown", url_shown(s->name));
 }
 
 static const struct mount_option_row *find_row(const char *name)
@@ -505,7 +514,7 @@ static int apply(struct mount_options *o, const struct setting *s)
     }
     if (!parse_value(row, text, value)) {
         return error_set(s->err, -EINVAL, "mount option '%s': '%.64s' is not possible", s->name,
-                         text);
+                         url_shown(text));
     }
     if (s->source == MOUNT_OPTIONS_USER) {
         r = check_user(s, row, value);
@@ -526,8 +535,9 @@ static int name_setting(struct setting *s, struct slice name)
         name.len--;
     }
     if (name.len == 0 || name.len >= sizeof(s->name)) {
-        return error_set(s->err, -EINVAL, "mount option '%.*s' is unknown",
-                         (int)(name.len < 64 ? name.len : 64), name.data);
+        return error_set(s->err, -EINVAL,
+                         "an option is unknown: its name is empty or longer than %d bytes",
+                         NAME_MAX_ - 1);
     }
     for (size_t i = 0; i < name.len; i++) {
         s->name[i] = name.data[i];

@@ -8,6 +8,7 @@
 #include "objstore/s3_private.h"
 #include "util/cleanup.h"
 #include "util/container.h"
+#include "util/url.h"
 
 static const char default_region[] = "us-east-1";
 
@@ -311,14 +312,15 @@ static int parse_endpoint(struct s3_store *store, const char *endpoint, struct e
         rest += 7;
     } else {
         return error_set(err, -EINVAL, "endpoint '%s': it must begin with http:// or https://",
-                         endpoint);
+                         url_shown(endpoint));
     }
     len = strcspn(rest, "/");
     if (strcmp(rest + len, "") != 0 && strcmp(rest + len, "/") != 0) {
-        return error_set(err, -EINVAL, "endpoint '%s': a path is not allowed", endpoint);
+        return error_set(err, -EINVAL, "endpoint '%s': a path is not allowed", url_shown(endpoint));
     }
     if (!valid_host(rest, len)) {
-        return error_set(err, -EINVAL, "endpoint '%s': the host name is not valid", endpoint);
+        return error_set(err, -EINVAL, "endpoint '%s': the host name is not valid",
+                         url_shown(endpoint));
     }
     port = store->tls ? ":443" : ":80";
     if (len > strlen(port) && strncmp(rest + len - strlen(port), port, strlen(port)) == 0) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rpc/reflect.h"
+#include "util/url.h"
 
 struct rule {
     const char *message;
@@ -83,6 +84,9 @@ bool rpc_redact_check(const ProtobufCMessageDescriptor *type)
 
 static void add_escaped(struct buf *out, const char *text)
 {
+    if (strstr(text, "://") != NULL && url_may_hold_secret(text)) {
+        text = "***"; /* in whatever field somebody has put it */
+    }
     buf_addstr(out, "\"");
     for (const char *p = text; *p != '\0'; p++) {
         if (*p == '"' || *p == '\\') {

@@ -14,6 +14,7 @@
 
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/url.h"
 
 enum { OPTIONS_MAX = 128, ITEMS_MAX = 1024, CONFIG_FILE_MAX = 1 << 20, NAME_MAX_ = 64 };
 
@@ -175,7 +176,7 @@ static int letter_flag(struct parse *p, const char *arg, char *const *args, int 
         }
         return give(p, i, FROM_FLAG, args[(*next)++]);
     }
-    return error_set(p->err, -EINVAL, "unknown option %s: see %s --help", arg, p->program->name);
+    return error_set(p->err, -EINVAL, "unknown option %.2s: see %s --help", arg, p->program->name);
 }
 
 static int from_arguments(struct parse *p, int argc, char *const *argv)
@@ -197,8 +198,8 @@ static int from_arguments(struct parse *p, int argc, char *const *argv)
         } else if (flags && arg[0] == '-' && arg[1] != '\0') {
             r = letter_flag(p, arg, argv, &i);
         } else if (p->program->positional == NULL) {
-            r = error_set(p->err, -EINVAL, "unexpected argument '%s': see %s --help", arg,
-                          p->program->name);
+            r = error_set(p->err, -EINVAL, "unexpected argument '%s': see %s --help",
+                          url_shown(arg), p->program->name);
         } else {
             r = list_add(&p->positional, arg, strlen(arg));
         }
@@ -457,7 +458,7 @@ static int set_number(struct parse *p, const struct option_spec *spec, const str
 
     if (r < 0) {
         return error_set(p->err, -EINVAL, "option '%s' (from the %s): '%s' is not %s", spec->name,
-                         source_name(v->source), text, wanted(spec->type));
+                         source_name(v->source), url_shown(text), wanted(spec->type));
     }
     if (*ret < spec->min || (spec->max > 0 && *ret > spec->max)) {
         return error_set(p->err, -EINVAL,
@@ -493,7 +494,7 @@ static int set_member(struct parse *p, size_t index, void *config)
             return 0;
         }
         return error_set(p->err, -EINVAL, "option '%s' (from the %s): '%s' is not true or false",
-                         spec->name, source_name(v->source), v->texts.items[0]);
+                         spec->name, source_name(v->source), url_shown(v->texts.items[0]));
     default:
         r = set_number(p, spec, v, &number);
         if (r == 0) {

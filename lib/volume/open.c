@@ -15,6 +15,7 @@
 #include "objstore/retry.h"
 #include "objstore/s3.h"
 #include "util/cleanup.h"
+#include "util/url.h"
 #include "volume/volume_internal.h"
 
 enum location_kind { LOCATION_S3, LOCATION_DIR, LOCATION_MEM };
@@ -120,10 +121,14 @@ static int parse_location(const char *text, bool bucket, struct location *l, str
     } else {
         return error_set(err, -EINVAL,
                          "location \"%s\": begin with s3://BUCKET, dir:///ROOT/BUCKET or mem://",
-                         text);
+                         url_shown(text));
+    }
+    if (ret == 0 && l->kind == LOCATION_S3 && strpbrk(l->bucket, ":@") != NULL) {
+        return error_set(err, -EINVAL,
+                         "the location (not shown) names no bucket: keys do not belong in it");
     }
     if (ret == 0 && bucket && l->bucket[0] == '\0') {
-        return error_set(err, -EINVAL, "location \"%s\" names no bucket", text);
+        return error_set(err, -EINVAL, "location \"%s\" names no bucket", url_shown(text));
     }
     return ret != 0 && (err == NULL || err->code == 0) ? error_set(err, ret, "out of memory") : ret;
 }

@@ -406,6 +406,27 @@ def test_no_secret_is_in_a_log_or_record(csi, bucket):
     assert "NodeStageVolume" in csi.node.log.read_text()
 
 
+def test_a_password_in_a_url_is_in_no_log_and_no_answer(csi, workdir):
+    handle = {"bucket": "team-data"}
+    for wish in ({"endpoint": "http://u:PASSHUSH@h/"}, {"options": "url=http://u:PASSHUSH@h"},
+                 {"bucket": "s3://AK:PASSHUSH@b"}, {"prefix": "../s3://AK:PASSHUSH@b"}):
+        with pytest.raises(Refused, match="do not belong there") as why:
+            Volume(csi, "any", {**handle, **wish}).stage()
+        assert "HUSH" not in str(why.value)
+    for location, more in (("s3://AK:PASSHUSH@", []),
+                           ("s3://", ["--endpoint", "http://u:PASSHUSH@h"])):
+        done = subprocess.run([program("skyvolctl"), "store", "add", "second", location, "--meta",
+                               f"unix:{workdir}/meta.sock", *more], check=False,
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode and "do not belong" in done.stderr and "HUSH" not in done.stderr
+    for location in ("s3://AK:PASSHUSH@b", "AK:PASSHUSH@b"):
+        done = subprocess.run([program("skyvol-mount"), location, workdir], check=False,
+                              capture_output=True, text=True, timeout=30)
+        assert done.returncode and "HUSH" not in done.stderr + done.stdout, done.stderr
+    for file in (*csi.dir.glob("*.log"), *(csi.dir / "state").iterdir()):
+        assert "HUSH" not in file.read_text(errors="replace"), file
+
+
 def test_what_is_not_there_yet_says_so(csi):
     later = [f"Controller.{method}" for method in (
         "ControllerPublishVolume", "ControllerUnpublishVolume", "CreateSnapshot", "DeleteSnapshot",

@@ -177,6 +177,30 @@ static void a_user_reaches_neither_the_node_nor_its_metadata_service(UNUSED void
            "{\"endpoint\":\"http://[2001:db8::1]:9000\"}");
 }
 
+static void a_password_in_a_value_is_never_repeated(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        "endpoint=http://u:HUSH@h/",     "url=https://HUSH@h", "endpoint=http://u:HUSH",
+        "endpoint=http://u:HU,SH@h/",    "uid=s3://K:HUSH@b",  "http://u:HUSH@h",
+        "--endpoint http://u:HUSH@h:80", "memory=HUSH@x",      "endpoint=ftp://u:HUSH@h",
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        for (int source = MOUNT_OPTIONS_OPERATOR; source <= MOUNT_OPTIONS_USER; source++) {
+            CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+            struct error err = ERROR_INIT;
+
+            assert_int_equal(
+                mount_options_parse(&o, texts[i], (enum mount_options_source)source, &err),
+                -EINVAL);
+            assert_null(strstr(err.text, "HU"));
+            assert_null(strstr(err.text, "SH"));
+            assert_non_null(strstr(err.text, "do not belong there"));
+        }
+    }
+    refuse("uid=seven", MOUNT_OPTIONS_USER, "'seven'"); /* the rest is still told */
+}
+
 static void spellings_are_unique_and_canonical(UNUSED void **state)
 {
     for (size_t i = 0; i < mount_option_table_count; i++) {
@@ -214,6 +238,7 @@ int main(void)
         cmocka_unit_test(values_out_of_range_are_refused),
         cmocka_unit_test(a_user_sets_nothing_of_the_operators),
         cmocka_unit_test(a_user_reaches_neither_the_node_nor_its_metadata_service),
+        cmocka_unit_test(a_password_in_a_value_is_never_repeated),
         cmocka_unit_test(spellings_are_unique_and_canonical),
         cmocka_unit_test(help_names_each_of_ours),
     };
