@@ -45,13 +45,20 @@ bool claim_blocked(struct fs *fs, const struct node *node)
     return node->streaming > 0 || held(fs, node->ino, true);
 }
 
-int claim_wait(struct fs *fs, uint32_t ino, struct node **ret)
+int claim_wait(struct fs *fs, uint32_t ino, struct pending *waiter, struct node **ret)
 {
     uint64_t until = fs_now_ms() + PUBLISH_WAIT_MS;
+    uint64_t seen = 0;
 
     while ((*ret = fs_node(fs, ino)) != NULL && claim_blocked(fs, *ret)) {
         if (fs_now_ms() >= until) {
             return -ETIMEDOUT;
+        }
+        if (waiter != NULL && (*ret)->progress_ms > seen) { /* of somebody else's publication */
+            uint64_t now = fs_now_ms();
+
+            seen = (*ret)->progress_ms;
+            (void)pending_renew(waiter, seen > now ? seen - now : 0);
         }
         cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
     }

@@ -10,7 +10,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-enum { TASKS_MAX = 128, STREAMS_MAX = 8, TICK_MS = 1000, DIRTY_AGE_S = 30 };
+enum { TASKS_MAX = 128, WRITERS_MAX = 32, STREAMS_MAX = 8, TICK_MS = 1000 };
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
 
@@ -491,49 +491,26 @@ void fs_op_entry(struct fs *fs, struct op *op, struct node *node)
 
 /* ---- life ---- */
 
-static void publish_old(struct fs *fs)
-{
-    int64_t now = fs_now_ns();
-
-    for (uint32_t ino = STATE_ROOT; ino < state_inode_limit(fs->state); ino++) {
-        struct inode_rec *rec;
-        bool old = false;
-
-        mutex_lock(&fs->lock);
-        rec = state_inode(fs->state, ino);
-        if (rec != NULL && fs_node(fs, ino) != NULL) {
-            old = (rec->flags & INODE_DIRTY) != 0 &&
-                  (rec->flags & (INODE_LOST | INODE_UNLINKED)) == 0 &&
-                  (rec->opens == 0 || now - rec->dirty_since_ns > DIRTY_AGE_S * ns_per_s);
-        }
-        mutex_unlock(&fs->lock);
-        if (old) {
-            publish_soon(fs, ino);
-        }
-    }
-}
-
 static void *flusher_main(void *arg)
 {
     struct fs *fs = arg;
-    unsigned ticks = 0;
     uint64_t told = 0;
 
     mutex_lock(&fs->lock);
     while (!fs->ending) {
-        cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
-        if (fs->lost > told) {
-            told = fs->lost;
-            mutex_unlock(&fs->lock);
+        uint64_t lost = fs->lost;
+
+        claim_expire(fs);
+        mutex_unlock(&fs->lock);
+        if (lost > told) {
+            told = lost;
             log_error("bytes of files could not be kept: nothing of these files is published",
                       "files", log_num((long long)told), NULL);
-            mutex_lock(&fs->lock);
         }
-        claim_expire(fs);
-        if (!fs->ending && ++ticks % 5 == 0) {
-            mutex_unlock(&fs->lock);
-            publish_old(fs);
-            mutex_lock(&fs->lock);
+        publish_old(fs);
+        mutex_lock(&fs->lock);
+        if (!fs->ending) {
+            cond_wait_ms(&fs->end, &fs->lock, TICK_MS);
         }
     }
     mutex_unlock(&fs->lock);
@@ -601,11 +578,13 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     TAILQ_INIT(&fs->chunk_lru);
     mutex_init(&fs->lock);
     cond_init(&fs->changed);
+    cond_init(&fs->end);
     if (state.pool_bytes < pool_min) {
         state.pool_bytes = pool_min;
     }
     r = state_new(&state, &fs->state, err);
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
+    r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
     if (r == 0) {
         mutex_lock(&fs->lock);
@@ -636,6 +615,7 @@ void fs_free(struct fs *fs)
 {
     mutex_lock(&fs->lock);
     fs->ending = true;
+    cond_broadcast(&fs->end);
     cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
     if (fs->has_flusher) {
@@ -643,6 +623,7 @@ void fs_free(struct fs *fs)
     }
     usage_stop(fs);
     tasks_free(fs->tasks);
+    tasks_free(fs->writers);
     tasks_free(fs->streams);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
@@ -667,6 +648,7 @@ void fs_free(struct fs *fs)
     mutex_unlock(&fs->lock);
     free(fs->nodes);
     state_free(fs->state);
+    cond_done(&fs->end);
     cond_done(&fs->changed);
     mutex_done(&fs->lock);
     free(fs);

@@ -9,6 +9,7 @@
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
+ *   background.c  publications that nobody waits for
  *   stream.c      parts of a new file, sent while it is written
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
@@ -81,7 +82,11 @@ struct node {
     bool meta_changed;     /* since the publication under way took its copy */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
-    uint64_t changed; /* fs->clock when it became newer than what the store had said before */
+    bool queued;          /* for publish_soon() */
+    uint32_t failures;    /* of publish_soon() in a row */
+    uint64_t retry_ms;    /* not in the background before */
+    uint64_t progress_ms; /* when the store last took something of it; later for a large step */
+    uint64_t changed;     /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
     struct listing *listing;           /* of a directory, or NULL */
     uint32_t streaming;                /* parts being uploaded while the file is written */
@@ -105,10 +110,12 @@ struct fs {
     struct objstore_caps caps;
     struct state *state;
     struct tasks *tasks;
+    struct tasks *writers; /* publications that nobody waits for */
     struct tasks *streams; /* parts sent ahead: tasks wait for these, so they are not behind them */
     struct session *session; /* for notifications; set after session_new() */
 
     struct mutex lock;
+    struct cond end;     /* ending is set */
     struct cond changed; /* a publication, a chunk or space for dirty bytes */
     struct node **nodes; /* by inode number */
     uint32_t nodes_len;
@@ -339,6 +346,9 @@ void reader_done(struct fs *fs) REQUIRES(&fs->lock);
 /* ---- publish.c, settle.c ---- */
 /* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */
 int publish(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+/* The same; the waiter's deadline moves as long as the store takes bytes of the file. */
+int publish_for(struct fs *fs, uint32_t ino, struct pending *waiter)
+    __attribute__((warn_unused_result));
 /*
  * A publication whose end we have not seen (we were killed, the store did not answer) may have
  * reached the store. Its object carries our token: then the inode is based on it from now on.
@@ -357,8 +367,6 @@ void publish_upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
 int publish_settle(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
 /* In a transaction of the caller's: it has been settled. */
 void publish_settled(struct fs *fs, struct inode_rec *rec) REQUIRES(&fs->lock);
-/* Publish later, in a task. */
-void publish_soon(struct fs *fs, uint32_t ino);
 enum { PUBLISH_SMALL_PARTS = 2000 }; /* the first parts are of 8 MiB: 16 GB */
 /* For whoever has the claim, or counts in node->streaming. *ret: index + 1. Waits. */
 int publish_upload_start(struct fs *fs, struct node *node, const char *key,
@@ -367,6 +375,12 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
 /* Upload the parts that are full, while the file is being written. */
 void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
+
+/* ---- background.c ---- */
+/* Publish later, in a task of its own kind: requests do not wait behind it. */
+void publish_soon(struct fs *fs, uint32_t ino);
+/* What is closed or old, unless the store has just refused it. */
+void publish_old(struct fs *fs);
 int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
@@ -398,8 +412,8 @@ bool claim_held(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* It is claimed, parts of it are being sent, or somebody waits to claim it. */
 bool claim_blocked(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* Wait until it is not; then *ret may be published. -ESTALE: no such inode; -ETIMEDOUT. */
-int claim_wait(struct fs *fs, uint32_t ino, struct node **ret) REQUIRES(&fs->lock)
-    __attribute__((warn_unused_result));
+int claim_wait(struct fs *fs, uint32_t ino, struct pending *waiter, struct node **ret)
+    REQUIRES(&fs->lock) __attribute__((warn_unused_result));
 /*
  * Claims one or two (0: none) at once, when nobody else has them; `unique`: for which request. Not
  * by who has a claim. Names may have changed in the wait. -ESTALE: no such inode; -ETIMEDOUT.

@@ -455,8 +455,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 static void publish_run(struct op *op)
 {
-    (void)pending_set_deadline(op->pending, 300000); /* a large file takes its time */
-    (void)fs_op_fail(op, publish(op->fs, (uint32_t)op->ino));
+    (void)fs_op_fail(op, publish_for(op->fs, (uint32_t)op->ino, op->pending));
 }
 
 static bool is_dirty(struct fs *fs, uint64_t ino, bool *ret_lost)
@@ -486,6 +485,7 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
     if (!is_dirty(op->fs, ino, &lost)) {
         (void)fs_op_fail(op, lost ? -EIO : 0);
     } else if (wait) {
+        pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
         fs_op_start(op, publish_run);
     } else {
         publish_soon(op->fs, (uint32_t)ino);

@@ -4,10 +4,16 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/fuse.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "mounter/session_internal.h"
+#include "util/buf.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
+#include "util/file.h"
 
 /*
  * Who answers:
@@ -22,6 +28,8 @@
  * pending is session->cancelling, and whoever ends it waits; the watch itself, ending it from
  * within the callback, does not, and takes the mark away so that nobody looks at it again.
  */
+enum { LOOK_MS = 100, LOOK_SELDOM_MS = 1000 };
+
 enum pending_state { PENDING_NEW, PENDING_WAITING, PENDING_CLAIMED, PENDING_EXPIRED };
 
 struct pending {
@@ -31,11 +39,13 @@ struct pending {
     uint64_t begun_ms;
     int slot;
     bool replay;
+    uint32_t pid; /* the thread that waits; 0: not of our PID namespace */
 
     /* Guarded by session->lock. */
     enum pending_state state;
     bool interruptible;
     bool interrupted;
+    uint64_t look_ms;     /* when to look next whether the interrupted thread is being killed */
     uint64_t deadline_ms; /* monotonic */
     pending_cancel_fn *cancel;
     void *context;
@@ -73,6 +83,7 @@ static void interrupted(fuse_req_t req, void *data)
     TAILQ_FOREACH (p, &s->pendings, link) {
         if (p->req == req) {
             p->interrupted = true;
+            p->look_ms = 0;
             cond_signal(&s->watched);
             break;
         }
@@ -96,6 +107,7 @@ struct pending *pending_begin(fuse_req_t req)
     p->unique = d->unique;
     p->slot = d->slot;
     p->replay = d->replay;
+    p->pid = ((const struct fuse_in_header *)slots_data(s->slots, d->slot))->pid;
     p->begun_ms = now_ms();
     d->begun = true;
     p->deadline_ms = p->begun_ms + s->deadline_ms;
@@ -171,6 +183,11 @@ int pending_set_deadline(struct pending *p, uint64_t ms)
     return r;
 }
 
+int pending_renew(struct pending *p, uint64_t more_ms)
+{
+    return pending_set_deadline(p, p->session->deadline_ms + more_ms);
+}
+
 int pending_claim(struct pending *p)
 {
     struct session *s = p->session;
@@ -195,6 +212,7 @@ void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *c
     mutex_lock(&s->lock);
     if (p->state == PENDING_WAITING) {
         p->interruptible = true;
+        p->look_ms = p->interrupted ? 0 : p->begun_ms + LOOK_SELDOM_MS;
         p->cancel = cancel;
         p->context = context;
         if (p->interrupted) {
@@ -204,29 +222,107 @@ void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *c
     mutex_unlock(&s->lock);
 }
 
-/* The first to be answered now, or NULL; then *ret_wait_ms is when to look again at the latest. */
+/*
+ * The kernel tells of any signal, but once only, and a fatal one has to wait for our answer.
+ * Programs do not expect EINTR of files, so a handled signal is none of our business: we look
+ * whether SIGKILL is pending, as it is for each thread of a process that any signal is about to
+ * end, or whether the thread has been killed and this is its exit's own close, of which no
+ * INTERRUPT tells.
+ */
+static bool is_being_killed(uint32_t pid, bool believed)
+{
+    enum {
+        PF_EXITING = 4,
+        FLAGS = 9,
+        EXIT_CODE = 52,
+        PROC_MAX = 8192
+    }; /* proc(5): fields of stat */
+    CLEANUP(buf_done) struct buf status = BUF_INIT(PROC_MAX);
+    CLEANUP(buf_done) struct buf stat = BUF_INIT(PROC_MAX);
+    char path[40];
+    const char *at;
+    bool exiting = false;
+
+    (void)snprintf(path, sizeof(path), "/proc/%u/status", pid);
+    if (pid == 0 || file_read(path, &status) != 0) {
+        return believed;
+    }
+    at = strstr(buf_str(&status), "\nSigPnd:");
+    if (at != NULL && (strtoull(at + 8, NULL, 16) & (UINT64_C(1) << (SIGKILL - 1))) != 0) {
+        return true;
+    }
+    (void)snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+    at = file_read(path, &stat) == 0 ? strrchr(buf_str(&stat), ')') : NULL;
+    if (at == NULL) {
+        return believed;
+    }
+    for (int field = 3; field <= EXIT_CODE; field++) {
+        at = strchr(at, ' ');
+        if (at == NULL) {
+            break;
+        }
+        at++;
+        if (field == FLAGS) {
+            exiting = (strtoull(at, NULL, 10) & PF_EXITING) != 0;
+        } else if (field == EXIT_CODE) {
+            return exiting && (strtoull(at, NULL, 10) & 0x7f) != 0; /* by a signal */
+        }
+    }
+    return false;
+}
+
+/* The first to be looked at now, or NULL; then *ret_wait_ms is when to look again at the latest. */
 static struct pending *overdue_locked(struct session *s, uint64_t now, uint64_t *ret_wait_ms)
     REQUIRES(&s->lock)
 {
     struct pending *p;
 
     TAILQ_FOREACH (p, &s->pendings, link) {
-        if (p->state == PENDING_WAITING &&
-            ((p->interruptible && p->interrupted) || now >= p->deadline_ms)) {
+        uint64_t at;
+
+        if (p->state != PENDING_WAITING) {
+            continue;
+        }
+        at = p->interruptible && p->look_ms < p->deadline_ms ? p->look_ms : p->deadline_ms;
+        if (now >= at) {
             return p;
         }
-        if (p->state == PENDING_WAITING && p->deadline_ms - now < *ret_wait_ms) {
-            *ret_wait_ms = p->deadline_ms - now;
+        if (at - now < *ret_wait_ms) {
+            *ret_wait_ms = at - now;
         }
     }
     return NULL;
+}
+
+/* False: it goes on, or is another's by now. Releases the lock in between. */
+LOCK_UNCHECKED
+static bool has_to_end_locked(struct session *s, struct pending **p)
+{
+    uint64_t unique = (*p)->unique;
+    uint32_t pid = (*p)->pid;
+    bool believed = (*p)->interrupted;
+    bool killed;
+
+    if (now_ms() >= (*p)->deadline_ms) {
+        return true;
+    }
+    (*p)->look_ms = now_ms() + (believed ? LOOK_MS : LOOK_SELDOM_MS);
+    mutex_unlock(&s->lock);
+    killed = is_being_killed(pid, believed);
+    mutex_lock(&s->lock);
+    TAILQ_FOREACH (*p, &s->pendings, link) {
+        if ((*p)->unique == unique && (*p)->state == PENDING_WAITING) {
+            return killed;
+        }
+    }
+    return false;
 }
 
 /* Answer for the operation, then tell it. Releases the lock in between. */
 LOCK_UNCHECKED
 static void expire_locked(struct session *s, struct pending *p)
 {
-    bool by_interrupt = p->interruptible && p->interrupted;
+    bool by_interrupt = now_ms() < p->deadline_ms;
     pending_cancel_fn *cancel = p->cancel;
     void *context = p->context;
 
@@ -258,9 +354,9 @@ static void *watch_main(void *argument)
         uint64_t wait_ms = idle_ms;
         struct pending *p = overdue_locked(s, now_ms(), &wait_ms);
 
-        if (p != NULL) {
+        if (p != NULL && has_to_end_locked(s, &p)) {
             expire_locked(s, p);
-        } else {
+        } else if (p == NULL) {
             cond_wait_ms(&s->watched, &s->lock, wait_ms);
         }
     }

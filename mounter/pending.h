@@ -72,6 +72,9 @@ fuse_req_t pending_req(const struct pending *p);
 /* Move the deadline to `ms` from now (at most 10 minutes). -ECANCELED: already answered. */
 int pending_set_deadline(struct pending *p, uint64_t ms);
 
+/* The same, to the session's deadline and `more_ms` from now: the operation makes progress. */
+int pending_renew(struct pending *p, uint64_t more_ms);
+
 /*
  * FUSE_INTERRUPT and the deadline may abandon the operation: `cancel(context)` is called at most
  * once, after the answer (EINTR, EIO) has gone out, so that the operation ends soon. It must not
@@ -79,6 +82,8 @@ int pending_set_deadline(struct pending *p, uint64_t ms);
  * pending_claim() has returned, so `context` may be freed then. It may itself end the operation
  * and call pending_reply_*(). `cancel` may be NULL: just answer.
  * Without this call only the deadline answers, and nothing is cancelled.
+ * Only a thread that is being killed, or that we cannot see, interrupts: who handles a signal goes
+ * on waiting, as on a local file system.
  */
 typedef void pending_cancel_fn(void *context);
 void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *context);

@@ -25,6 +25,7 @@ enum {
     PARTS_AT_ONCE = 4,
     CONFLICT_TRIES = 2,
     PUBLISH_TIMEOUT_MS = 300000,
+    SLOWEST_BYTES_PER_MS = 512, /* 0.5 MB/s: a store that is slower counts as stalled */
 };
 static const uint64_t small_part = 8 << 20;
 static const uint64_t large_part = 512 << 20;
@@ -65,6 +66,7 @@ static uint32_t part_count(uint64_t size)
 struct job {
     struct fs *fs;
     struct node *node;
+    struct pending *waiter; /* who must have the answer; or NULL */
     uint32_t ino;
     char *key;
     uint64_t size, base_valid;
@@ -89,6 +91,22 @@ static void job_done(struct job *job)
     free(job->etags);
     free(job->key);
     free(job->target);
+}
+
+/*
+ * The store has taken something of this file: who waits for its publication may wait on, and longer
+ * if the next step is a large one.
+ */
+static void progress(struct job *job, uint64_t next_bytes)
+{
+    uint64_t more_ms = next_bytes / SLOWEST_BYTES_PER_MS;
+
+    mutex_lock(&job->fs->lock);
+    job->node->progress_ms = fs_now_ms() + more_ms;
+    mutex_unlock(&job->fs->lock);
+    if (job->waiter != NULL) {
+        (void)pending_renew(job->waiter, more_ms);
+    }
 }
 
 static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
@@ -296,12 +314,15 @@ static int send_parts(struct job *job, struct part_work *work, size_t count)
 {
     struct objstore_request requests[PARTS_AT_ONCE];
     struct objstore_answer answers[PARTS_AT_ONCE];
+    uint64_t bytes = 0;
     int ret = 0;
 
     for (size_t i = 0; i < count; i++) {
         answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
         ret = ret == 0 ? prepare_part(job, &work[i], &requests[i]) : ret;
+        bytes += part_len(work[i].part, job->size);
     }
+    progress(job, bytes);
     ret = ret == 0 ? volume_call_many(job->fs->volume, requests, answers, count) : ret;
     for (size_t i = 0; i < count; i++) {
         if (ret == 0) {
@@ -419,6 +440,7 @@ static int put_parts(struct job *job)
             count = 0;
         }
     }
+    progress(job, 0);
     ret = ret == 0 ? complete(job, parts) : ret;
     return ret == -ENOENT ? upload_gone(job) : ret;
 }
@@ -633,15 +655,15 @@ static int run(struct job *job)
 }
 
 /* 0: published, or there was nothing to do; *ret_again: more was written meanwhile. */
-static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
+static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, bool *ret_again)
 {
-    struct job job = {.fs = fs, .ino = ino};
+    struct job job = {.fs = fs, .ino = ino, .waiter = waiter};
     const struct inode_rec *rec;
     int ret;
 
     *ret_again = false;
     mutex_lock(&fs->lock);
-    ret = claim_wait(fs, ino, &job.node);
+    ret = claim_wait(fs, ino, waiter, &job.node);
     if (ret == -ETIMEDOUT) {
         mutex_unlock(&fs->lock);
         return ret;
@@ -675,7 +697,7 @@ static int publish_once(struct fs *fs, uint32_t ino, bool *ret_again)
     return ret;
 }
 
-int publish(struct fs *fs, uint32_t ino)
+int publish_for(struct fs *fs, uint32_t ino, struct pending *waiter)
 {
     bool again = true;
     int ret = 0;
@@ -683,99 +705,12 @@ int publish(struct fs *fs, uint32_t ino)
     /* A writer that never rests must not keep us here: what it wrote before we came is published.
      */
     for (int i = 0; ret == 0 && again && i < 3; i++) {
-        ret = publish_once(fs, ino, &again);
+        ret = publish_once(fs, ino, waiter, &again);
     }
     return ret;
 }
 
-/* ---- in the background ---- */
-
-struct later {
-    struct fs *fs;
-    uint32_t ino;
-};
-
-static void run_later(void *arg)
+int publish(struct fs *fs, uint32_t ino)
 {
-    struct later *later = arg;
-    int ret = publish(later->fs, later->ino);
-
-    if (ret != 0 && ret != -ESTALE) {
-        log_warn("publish: not possible now, will be tried again", "error", strerror(-ret), NULL);
-    }
-    free(later);
-}
-
-void publish_soon(struct fs *fs, uint32_t ino)
-{
-    struct later *later = malloc(sizeof(*later));
-
-    if (later == NULL) {
-        return; /* the flusher comes by again */
-    }
-    *later = (struct later){.fs = fs, .ino = ino};
-    if (tasks_add(fs->tasks, run_later, later) != 0) {
-        free(later);
-    }
-}
-
-/* Publish what is dirty and below `dir`. Returns the first error; *ret_left: how many stay dirty.
- */
-static int publish_each(struct fs *fs, uint32_t dir, uint64_t deadline_ms, size_t *ret_left)
-{
-    int first = 0;
-
-    *ret_left = 0;
-    for (uint32_t ino = STATE_ROOT; ino < state_inode_limit(fs->state); ino++) {
-        const struct inode_rec *rec;
-        bool dirty;
-        int ret;
-
-        mutex_lock(&fs->lock);
-        rec = fs_node(fs, ino) != NULL ? state_inode(fs->state, ino) : NULL;
-        dirty = rec != NULL && (rec->flags & INODE_DIRTY) != 0 &&
-                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0 && fs_is_below(fs, ino, dir);
-        mutex_unlock(&fs->lock);
-        if (!dirty) {
-            continue;
-        }
-        ret = fs_now_ms() < deadline_ms ? publish(fs, ino) : -ETIMEDOUT;
-        *ret_left += ret != 0 && ret != -ESTALE;
-        first = first == 0 && ret != -ESTALE ? ret : first;
-    }
-    return first;
-}
-
-int publish_below(struct fs *fs, uint32_t dir)
-{
-    const struct node *node;
-    bool alone;
-    size_t left;
-    int ret;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, dir);
-    alone = node != NULL && node->children == 0;
-    mutex_unlock(&fs->lock);
-    if (!alone) {
-        return publish_each(fs, dir, UINT64_MAX, &left);
-    }
-    ret = publish(fs, dir);
-    return ret == -ESTALE ? 0 : ret; /* kept beside */
-}
-
-int publish_all(struct fs *fs, uint64_t deadline_ms)
-{
-    size_t left;
-    int ret;
-
-    do {
-        ret = publish_each(fs, STATE_ROOT, deadline_ms, &left);
-    } while (left > 0 && fs_now_ms() < deadline_ms);
-    if (left > 0) {
-        log_error("publish: files are still not in the store", "files", log_num(left), "error",
-                  strerror(-ret), NULL);
-        return -ETIMEDOUT;
-    }
-    return 0;
+    return publish_for(fs, ino, NULL);
 }

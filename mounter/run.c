@@ -110,6 +110,7 @@ static int start_held(struct life *life, struct error *err)
     session.torn = lost_torn;
     session.device = held_device(life->held);
     session.threads = setup_threads(&config);
+    session.deadline_ms = setup_deadline_ms(&config);
     session.resend = held_resend(life->held) && setup_resend(&config);
     r = session_new(&session, &life->session, err);
     if (r == 0 && session_taken_over(life->session) && !state_adopted(life->fs->state)) {
@@ -210,7 +211,8 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
                                      .keep = keep,
                                      .device = -1,
                                      .mountpoint = arguments->mountpoint,
-                                     .threads = setup_threads(&arguments->config)};
+                                     .threads = setup_threads(&arguments->config),
+                                     .deadline_ms = setup_deadline_ms(&arguments->config)};
     int r;
 
     buf_addf(&options, "fsname=skyvol,subtype=skyvol,default_permissions%s%s",

@@ -145,7 +145,7 @@ int publish_settle(struct fs *fs, uint32_t ino)
     int ret;
 
     mutex_lock(&fs->lock);
-    ret = claim_wait(fs, ino, &node);
+    ret = claim_wait(fs, ino, NULL, &node);
     if (ret == -ETIMEDOUT) {
         mutex_unlock(&fs->lock);
         return ret;

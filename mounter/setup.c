@@ -37,6 +37,11 @@ unsigned setup_threads(const struct mount_config *config)
     return threads < 1 ? 1 : threads > 64 ? 64 : (unsigned)threads;
 }
 
+uint64_t setup_deadline_ms(const struct mount_config *config)
+{
+    return milliseconds(config, "deadline", 0);
+}
+
 bool setup_resend(const struct mount_config *config)
 {
     const char *text = mount_options_get(&config->options, "resend");

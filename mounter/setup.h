@@ -20,6 +20,8 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
 
 /* Options that are of the session, not of the file system. */
 unsigned setup_threads(const struct mount_config *config);
+/* Of one operation; 0: the session's default. */
+uint64_t setup_deadline_ms(const struct mount_config *config);
 bool setup_resend(const struct mount_config *config);
 
 /*
