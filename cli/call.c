@@ -21,6 +21,7 @@ static int connect_to(const struct call *call, struct rpc_client **ret, struct e
     struct rpc_tls tls = {.ca_file = o->ca, .cert_file = o->cert, .key_file = o->key};
     bool some = o->ca != NULL || o->cert != NULL || o->key != NULL;
     bool all = o->ca != NULL && o->cert != NULL && o->key != NULL;
+    bool is_path = strchr(call->address, '/') != NULL && strchr(call->address, ':') == NULL;
     char address[ADDRESS_SIZE];
 
     if (some && !all) {
@@ -28,8 +29,8 @@ static int connect_to(const struct call *call, struct rpc_client **ret, struct e
                          "mTLS needs all of --tls-ca-file, "
                          "--tls-cert-file and --tls-key-file");
     }
-    if (snprintf(address, sizeof(address), "%s%s", call->address[0] == '/' ? "unix:" : "",
-                 call->address) >= (int)sizeof(address)) {
+    if (snprintf(address, sizeof(address), "%s%s", is_path ? "unix:" : "", call->address) >=
+        (int)sizeof(address)) {
         return error_set(err, -EINVAL, "the address is too long");
     }
     return rpc_client_new(&(struct rpc_client_config){.target = address,

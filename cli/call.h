@@ -43,9 +43,10 @@ struct call_options {
                "how long to wait for the answer")
 
 /*
- * Call address ("/path", "unix:/path" or "host:port"). `in` is the request as JSON, NULL for an
- * empty one. On success *ret is the reply, to be freed with cJSON_Delete. -EINVAL: no such method,
- * or JSON that does not fit; else what the server answered, its code's name before its text.
+ * Call address ("/path", "./path", "unix:/path" or "host:port"). `in` is the request as JSON, NULL
+ * for an empty one. On success *ret is the reply, to be freed with cJSON_Delete. -EINVAL: no such
+ * method, or JSON that does not fit; else what the server answered, its code's name before its
+ * text.
  */
 struct call {
     const char *address;

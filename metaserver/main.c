@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* skyvol-meta: the metadata server. Parse, open, serve, drain, close. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 
 #include "csi/secrets.h"
 #include "metaserver/meta.h"
+#include "util/cleanup.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/options.h"
 #include "util/signals.h"
@@ -112,6 +116,30 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
     return ret;
 }
 
+/* SQLite would let two of us write in turns, each with its own idea of what is under way. The lock
+ * is a file of its own, kept: closing a descriptor of the database would drop SQLite's locks. */
+static int lock_database(const char *database, int *ret, struct error *err)
+{
+    AUTOFREE char *path = NULL;
+    AUTOCLOSE int fd = -1;
+    int r = file_make_parent(database, 0700);
+
+    if (r == 0 && asprintf(&path, "%s.lock", database) < 0) {
+        path = NULL;
+        return -ENOMEM;
+    }
+    fd = r == 0 ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd < 0) {
+        r = r == 0 ? -errno : r;
+        return error_set(err, r, "cannot make %s.lock: %s", database, strerrordesc_np(-r));
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        return error_set(err, -EBUSY, "another skyvol-meta has the database %s", database);
+    }
+    *ret = take_fd(&fd);
+    return 0;
+}
+
 static int check(const struct config *config, struct error *err)
 {
     int files =
@@ -134,6 +162,7 @@ int main(int argc, char **argv)
     struct config config = {0};
     struct meta meta = {0};
     struct error err = ERROR_INIT;
+    int lock = -1;
     int ret;
 
     signals_block();
@@ -150,6 +179,7 @@ int main(int argc, char **argv)
     meta.create_timeout_ms = config.create_timeout_ms;
     ret = csi_secrets_init();
     ret = ret == 0 ? metrics_new(&meta.metrics) : ret;
+    ret = ret == 0 ? lock_database(config.database, &lock, &err) : ret;
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
@@ -163,6 +193,7 @@ int main(int argc, char **argv)
     }
     seal_close(meta.seal);
     db_close(meta.db);
+    cleanup_close(&lock);
     metrics_free(meta.metrics);
     options_done(&program, &config);
     return ret != 0 ? 1 : 0;

@@ -12,6 +12,7 @@
 #include "mounter/run.h"
 #include "util/cleanup.h"
 #include "util/log.h"
+#include "util/options.h"
 #include "util/signals.h"
 #include "util/url.h"
 
@@ -31,7 +32,7 @@ static void print_help(FILE *out)
         "                    understood too\n"
         "  -f                stay in the foreground, log to stderr\n"
         "  -n -s -v -t TYPE  taken as mount(8) gives them to mount.fuse.skyvol\n"
-        "  --size BYTES      what df shows, and the limit of what may be written\n"
+        "  --size SIZE       what df shows, and the limit of what may be written\n"
         "  --help, --version\n"
         "\n"
         "Keys are read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or\n"
@@ -71,7 +72,9 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
     } else if ((value = value_of(argc, argv, i, "-o")) != NULL) {
         return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_OPERATOR, err);
     } else if ((value = value_of(argc, argv, i, "--size")) != NULL) {
-        ret->config.size_bytes = strtoull(value, NULL, 10);
+        if (options_parse_size(value, &ret->config.size_bytes) < 0) {
+            return error_set(err, -EINVAL, "--size '%s': bytes or a size such as 10GiB", value);
+        }
     } else if ((value = value_of(argc, argv, i, "-t")) != NULL) {
         return strcmp(value, "fuse.skyvol") == 0
                    ? 0

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "mount/mountinfo.h"
 #include "mounter/held.h"
 #include "mounter/session.h"
 #include "mounter/setup.h"
@@ -226,17 +228,24 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
                        struct error *err)
 {
     struct mount_credentials credentials;
+    struct mountinfo m;
     struct stat st;
+    char real[PATH_MAX];
     int r;
 
     if (stat(arguments->mountpoint, &st) != 0 || !S_ISDIR(st.st_mode)) {
         return error_set(err, -ENOTDIR, "%s is not a directory to mount on", arguments->mountpoint);
     }
+    if (realpath(arguments->mountpoint, real) != NULL && mountinfo_find(real, &m) == 0 &&
+        strcmp(m.type, "fuse.skyvol") == 0) {
+        return error_set(err, -EBUSY, "%s is mounted already (%s): unmount it first",
+                         arguments->mountpoint, m.source);
+    }
     if (access("/dev/fuse", R_OK | W_OK) != 0) {
-        return error_set(err, -errno,
-                         "/dev/fuse cannot be used: %s (modprobe fuse, or give this "
-                         "container the device)",
-                         strerror(errno));
+        return error_set(err, -errno, "/dev/fuse cannot be used: %s (%s)", strerror(errno),
+                         errno == EACCES || errno == EPERM
+                             ? "its permissions, or those of this container"
+                             : "modprobe fuse, or give this container the device");
     }
     r = setup_personal_credentials(&credentials, err);
     r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, ret, err) : r;

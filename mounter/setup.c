@@ -121,6 +121,12 @@ static int open_volume(const struct mount_config *config,
         return r;
     }
     r = volume_probe(*ret, err);
+    if (r == -EACCES && !open.read_only) {
+        (void)error_set(err, r,
+                        "%s; the bucket is tried out by writing below .skyvol/probe/: the option "
+                        "ro does without",
+                        error_text(err, r));
+    }
     if (r != 0) {
         volume_free(*ret);
         *ret = NULL;
@@ -148,7 +154,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
 }
 
 /* "key = value" lines of one [profile]. */
-static int read_profile(char *text, const char *profile, struct mount_credentials *ret)
+static int read_profile(char *text, const char *profile, struct mount_credentials *ret, bool *found)
 {
     bool inside = false;
     char *save = NULL;
@@ -163,6 +169,7 @@ static int read_profile(char *text, const char *profile, struct mount_credential
         if (name[0] == '[') {
             len = strcspn(name + 1, "]");
             inside = len == strlen(profile) && strncmp(name + 1, profile, len) == 0;
+            *found = *found || inside;
             continue;
         }
         if (!inside || equals == NULL) {
@@ -195,6 +202,7 @@ static int from_file(struct mount_credentials *ret, struct error *err)
     AUTOFREE char *path = NULL;
     CLEANUP(buf_done) struct buf text = BUF_INIT(CREDENTIALS_MAX);
     AUTOFREE char *copy = NULL;
+    bool found = false;
     int r;
 
     if (file == NULL && home == NULL) {
@@ -205,7 +213,7 @@ static int from_file(struct mount_credentials *ret, struct error *err)
         path = NULL;
         return -ENOMEM;
     }
-    if (file == NULL && access(path, F_OK) != 0) {
+    if (file == NULL && profile == NULL && access(path, F_OK) != 0) {
         return 0;
     }
     r = file_read(path, &text);
@@ -215,8 +223,11 @@ static int from_file(struct mount_credentials *ret, struct error *err)
     copy = r == 0 ? strdup(buf_str(&text)) : NULL;
     r = r == 0 && copy == NULL ? -ENOMEM : r;
     if (r == 0) {
-        r = read_profile(copy, profile != NULL ? profile : "default", ret);
+        r = read_profile(copy, profile != NULL ? profile : "default", ret, &found);
         explicit_bzero(copy, strlen(copy));
+    }
+    if (r == 0 && profile != NULL && !found) {
+        r = error_set(err, -ENOENT, "there is no profile '%s' (AWS_PROFILE) in %s", profile, path);
     }
     if (text.data != NULL) {
         explicit_bzero(text.data, text.cap);

@@ -41,7 +41,10 @@ int main(int argc, char **argv)
     struct error err = ERROR_INIT;
     int r = options_parse(&program, argc, argv, &config, &err);
 
-    if (r == 0) {
+    if (r == 0 && config.serve.meta == NULL) {
+        r = error_set(&err, -EINVAL, "--meta is missing: where skyvol-meta listens");
+        options_done(&program, &config);
+    } else if (r == 0) {
         controller.policy = (struct csi_policy){.endpoints = config.allow.items,
                                                 .endpoint_count = config.allow.count};
         r = csi_serve(&config.serve, &(struct csi_serve_hooks){.add = add, .context = &controller},

@@ -287,6 +287,10 @@ static int prepare(struct supervisor *s, struct error *err)
         files.rlim_cur = files.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &files);
     }
+    if (access(s->config->mounter, X_OK) < 0) {
+        return error_set(err, -errno, "cannot run the mounter %s: %s", s->config->mounter,
+                         strerrordesc_np(errno));
+    }
     r = open_signals(s);
     if (r == 0) {
         r = inherit_all(s);

@@ -382,6 +382,11 @@ def test_holder_that_cannot_start_says_why_and_ends(workdir):
     assert done.returncode == 2
     assert done.stderr.count("cannot start") == 1
     assert f"cannot make the socket {workdir}/file/h.sock: Not a directory" in done.stderr
+    done = subprocess.run([program("skyvol-holder"), "--socket", workdir / "h.sock", "--mounter",
+                           workdir / "none"], capture_output=True, text=True, timeout=20,
+                          check=False)
+    assert done.returncode == 2
+    assert f"cannot run the mounter {workdir}/none: No such file" in done.stderr
 
 
 def test_supervisor_that_is_killed_at_once_is_started_again(workdir, processes):

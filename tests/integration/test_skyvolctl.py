@@ -233,3 +233,44 @@ def test_credentials_that_the_key_file_does_not_open_are_told_at_the_start(workd
     process = start("keys", "third")
     assert "cannot be opened" not in process.log.read_text()
     ctl("volume", "create", flag, "x")
+
+
+def test_a_second_server_of_a_database_is_refused(meta, workdir):
+    done = subprocess.run([program("skyvol-meta"), "--listen", f"unix:{workdir}/2.sock",
+                           "--database", workdir / "meta.db", "--seal-key-file",
+                           workdir / "seal.keys"], capture_output=True, text=True, check=False,
+                          timeout=20)
+    assert done.returncode == 1 and "another skyvol-meta has the database" in done.stderr
+    ctl("store", "list", meta)
+
+
+def test_a_relative_path_is_a_socket_not_a_host(workdir):
+    assert "unix:run/x.sock" in ctl("csi", "info", "run/x.sock", ok=False)
+
+
+def test_controller_without_a_metaserver_says_so(workdir):
+    done = subprocess.run([program("skyvol-controller"), "--endpoint", f"unix:{workdir}/c.sock"],
+                          capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 2 and "--meta is missing" in done.stderr
+
+
+def skyvol_mount(*words, **variables):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | variables
+    return subprocess.run([program("skyvol-mount"), *words], capture_output=True, text=True,
+                          check=False, timeout=60, env=env)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="needs /dev/fuse")
+def test_mounting_by_hand_says_what_is_wrong(workdir):
+    (workdir / "m").mkdir()
+    (workdir / "credentials").write_text("[one]\naws_access_key_id = a\n")
+    done = skyvol_mount("mem://bucket", workdir / "m", AWS_PROFILE="two",
+                        AWS_SHARED_CREDENTIALS_FILE=str(workdir / "credentials"))
+    assert done.returncode == 1 and "no profile 'two' (AWS_PROFILE) in" in done.stderr
+    done = skyvol_mount("mem://bucket", workdir / "m", "--size", "-5")
+    assert done.returncode == 2 and "--size '-5'" in done.stderr
+    assert skyvol_mount("mem://bucket", workdir / "m", "--size", "1GiB").returncode == 0
+    done = skyvol_mount("mem://bucket", workdir / "m")
+    assert done.returncode == 1 and "is mounted already" in done.stderr
+    subprocess.run(["fusermount3", "-u", workdir / "m"], check=True, timeout=20)
+    assert mounts_below(workdir) == []
