@@ -15,6 +15,7 @@
 #include "s3proxy/stores.h"
 #include "s3proxy/supervise.h"
 #include "util/file.h"
+#include "util/log.h"
 
 static const struct option_spec options[] = {
     OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
@@ -65,6 +66,8 @@ static const struct option_spec options[] = {
            "serve /metrics and /healthz here, for operators only: 127.0.0.1:9100, unix:/path"),
     OPTION(struct proxy_config, nginx, OPTION_STRING, "nginx", "FILE", "/usr/sbin/nginx",
            "the nginx to run"),
+    OPTION(struct proxy_config, log_level, OPTION_STRING, "log-level", "LEVEL", "warn",
+           "of errors on stderr: error, warn, info or debug"),
 };
 
 static const struct options_program program = {
@@ -172,8 +175,15 @@ static int try_stores(const struct proxy_config *config, struct error *err)
 static int prepare(struct proxy_config *config, struct error *err)
 {
     struct credentials *credentials = NULL;
+    enum log_level level;
     int ret;
 
+    if (log_parse_level(config->log_level, &level) < 0) {
+        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    }
+    if (strchr(config->listen, ':') == NULL) {
+        return error_set(err, -EINVAL, "--listen %s: wants host:port", config->listen);
+    }
     if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
         return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");
     }

@@ -112,8 +112,9 @@ int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf 
     }
     buf_addf(out,
              "load_module \"%s\";\ndaemon off;\nmaster_process on;\nworker_processes %llu;\n"
-             "pid \"%s/nginx.pid\";\nerror_log stderr warn;\nworker_shutdown_timeout 30s;\n",
-             c->module, (unsigned long long)c->workers, c->run_dir);
+             "pid \"%s/nginx.pid\";\nerror_log stderr %s;\nworker_shutdown_timeout 30s;\n",
+             c->module, (unsigned long long)c->workers, c->run_dir,
+             c->log_level != NULL ? c->log_level : "warn");
     if (user != NULL) {
         buf_addf(out, "user %s;\n", user);
     }

@@ -26,6 +26,7 @@ struct proxy_config {
     struct option_list host_suffix;
     char *status; /* NULL: nothing is counted */
     char *nginx;
+    char *log_level; /* error, warn, info or debug; NULL: warn */
 };
 
 /* Append the configuration. -EINVAL: a value that cannot stand in one (quotes, control bytes). */

@@ -27,6 +27,23 @@ static bool is_ours(const char *key)
     return false;
 }
 
+/* Mount options that the node would refuse later, when a pod waits for them. */
+static int check_flags(const Csi__V1__CreateVolumeRequest *in, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < in->n_volume_capabilities; i++) {
+        const Csi__V1__VolumeCapability__MountVolume *mount = in->volume_capabilities[i]->mount;
+
+        for (size_t k = 0; r == 0 && mount != NULL && k < mount->n_mount_flags; k++) {
+            CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+
+            r = mount_options_parse(&o, mount->mount_flags[k], MOUNT_OPTIONS_OPERATOR, err);
+        }
+    }
+    return r;
+}
+
 /* The parameters as the node will see them later must be understood now, before anything is made.
  */
 static int check_parameters(struct rpc_call *call, const Csi__V1__CreateVolumeRequest *in,
@@ -37,6 +54,7 @@ static int check_parameters(struct rpc_call *call, const Csi__V1__CreateVolumeRe
         rpc_call_alloc(call, (in->n_parameters + 1) * sizeof(void *));
     struct csi_source_input input = {
         .volume_id = "derived", .secrets = CSI_MAP(in, secrets), .context = {.entries = left}};
+    int r;
 
     if (left == NULL) {
         return -ENOMEM;
@@ -47,7 +65,8 @@ static int check_parameters(struct rpc_call *call, const Csi__V1__CreateVolumeRe
             left[input.context.count++] = in->parameters[i];
         }
     }
-    return csi_source_parse(&controller->policy, &input, ret, err);
+    r = check_flags(in, err);
+    return r < 0 ? r : csi_source_parse(&controller->policy, &input, ret, err);
 }
 
 /* One store for each endpoint, region and key: found again whichever claim comes first. */

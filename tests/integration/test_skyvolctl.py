@@ -197,6 +197,16 @@ def test_a_server_that_is_not_there_is_told(workdir):
     assert "With TLS it needs --tls-ca-file" in said
 
 
+def test_options_that_cannot_be_are_refused_by_skyvol_s3(workdir):
+    if not (BIN / "skyvol-s3").exists():
+        pytest.skip("skyvol-s3 is not built")
+    for words, why in ((["--listen", "9000"], "wants host:port"),
+                       (["--log-level", "loud"], "'loud' is none")):
+        done = subprocess.run([BIN / "skyvol-s3", "--credentials-file", workdir / "keys", *words],
+                              capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode != 0 and why in done.stderr
+
+
 def test_every_help_text_ends_with_a_line():
     for name in ("skyvol-controller", "skyvol-holder", "skyvol-meta", "skyvol-mount", "skyvol-node",
                  "skyvol-s3", "skyvolctl"):

@@ -496,6 +496,9 @@ static void a_wish_that_cannot_be_met_is_refused_before_anything_is_made(void **
                                          {"bucket", "No/.."},
                                          {"mounter", "nfs"},
                                          {"options", "--no-such-option"}};
+    char good[] = "noatime";
+    char unknown[] = "bogus";
+    char *flags[] = {good, unknown};
     struct fixture *f = *state;
     struct asked a;
 
@@ -505,6 +508,10 @@ static void a_wish_that_cannot_be_met_is_refused_before_anything_is_made(void **
         assert_int_equal(try(f, "CreateVolume", &a.in.base), RPC_INVALID_ARGUMENT);
     }
     ask(&a, "");
+    assert_int_equal(try(f, "CreateVolume", &a.in.base), RPC_INVALID_ARGUMENT);
+    ask(&a, "pvc-1");
+    a.in.volume_capabilities[0]->mount->mount_flags = flags;
+    a.in.volume_capabilities[0]->mount->n_mount_flags = 2;
     assert_int_equal(try(f, "CreateVolume", &a.in.base), RPC_INVALID_ARGUMENT);
     ask(&a, "pvc-1");
     a.in.n_volume_capabilities = 0;

@@ -27,11 +27,14 @@ static void every_setting_reaches_the_module(void **state UNUSED)
     struct proxy_config c = config();
     struct buf out = BUF_INIT(64 * 1024);
     struct error err = ERROR_INIT;
+    char level[] = "info";
     char *volumes[] = {volume, NULL}, *suffixes[] = {suffix, NULL};
 
     c.volumes = (struct option_list){volumes, 1};
     c.host_suffix = (struct option_list){suffixes, 1};
+    c.log_level = level;
     assert_int_equal(nginx_conf_write(&c, "root", &out, &err), 0);
+    assert_non_null(strstr(buf_str(&out), "error_log stderr info;"));
     assert_non_null(strstr(buf_str(&out), "user root;"));
     assert_non_null(strstr(buf_str(&out), "listen 127.0.0.1:9000;"));
     assert_non_null(strstr(buf_str(&out), "skyvol_store \"s3://\";"));
