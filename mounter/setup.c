@@ -108,6 +108,7 @@ static int open_volume(const struct mount_config *config,
                         .secret_key = anonymous ? NULL : credentials->secret_key,
                         .session_token = anonymous ? NULL : credentials->session_token},
         .ca_file = mount_options_get(&config->options, "ca_file"),
+        .public_only = mount_options_true(&config->options, "public_only"),
         .virtual_host_style =
             path_style != NULL ? strcmp(path_style, "true") != 0 : endpoint == NULL,
         .read_only = mount_options_true(&config->options, "ro"),

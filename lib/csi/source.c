@@ -427,6 +427,11 @@ int csi_source_parse(const struct csi_policy *policy, const struct csi_source_in
     if (r == 0 && endpoint != NULL) {
         r = csi_policy_check(policy, endpoint, err);
     }
+    if (r == 0 && p.by == MOUNT_OPTIONS_USER &&
+        (endpoint == NULL || !endpoint_listed(policy, endpoint))) {
+        /* its name is the user's, and so is what it resolves to at any time */
+        r = mount_options_set(&source.options, "public_only", "true", MOUNT_OPTIONS_OPERATOR, err);
+    }
     if (r < 0) {
         return r;
     }

@@ -3,9 +3,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "util/address.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 
@@ -266,6 +269,25 @@ static size_t on_write(char *data, size_t size, size_t count, void *arg)
     return len;
 }
 
+/* ---- the connection ---- */
+
+/*
+ * Asked with the very address that is connected to next: what a name resolved to when somebody
+ * looked at it earlier would prove nothing.
+ */
+static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct transfer *transfer = arg;
+
+    (void)purpose;
+    if (address_is_internal(&address->addr)) {
+        (void)getnameinfo(&address->addr, address->addrlen, transfer->refused,
+                          sizeof(transfer->refused), NULL, 0, NI_NUMERICHOST);
+        return CURL_SOCKET_BAD;
+    }
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 /* ---- setting up ---- */
 
 static int add_header_line(struct transfer *transfer, const char *name, const char *value)
@@ -390,6 +412,10 @@ int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfe
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_TIMEOUT_MS,
         (long)(transfer->deadline_ms > now_ms ? transfer->deadline_ms - now_ms : 1));
+    if (options->public_only) {
+        SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+        SET(CURLOPT_OPENSOCKETDATA, transfer);
+    }
     failed |= set_common(easy, options);
     failed |= set_method(transfer, easy);
     transfer->progress_ms = now_ms;
@@ -477,7 +503,12 @@ void transfer_result(struct transfer *transfer, CURLcode code, uint64_t now_ms,
         return;
     }
     ret->status = errno_of(code, os_error);
-    if (ret->status == -EPROTO) {
+    if (code == CURLE_COULDNT_CONNECT && transfer->refused[0] != '\0') {
+        ret->status = error_set(&ret->error, -EACCES,
+                                "%.*s resolves to %s, which is on this machine itself or "
+                                "link-local: that is only for endpoints that the operator allows",
+                                (int)host.len, host.data, transfer->refused);
+    } else if (ret->status == -EPROTO) {
         error_set(&ret->error, ret->status,
                   "TLS with %.*s failed: %s (is the authority that signed its certificate known "
                   "here? give it as the CA file)",

@@ -36,6 +36,7 @@ struct transfer {
     uint64_t received; /* of the answer's body, taken by write() */
     bool paused;
     int callback_error; /* what a callback ended the request with */
+    char refused[64];   /* an internal address that was not connected to; or "" */
 
     int http_status;
     bool head_done;
@@ -47,7 +48,7 @@ struct transfer {
 /* What all transfers of a client share. */
 struct transfer_options {
     const char *ca_file, *cert_file, *key_file, *proxy, *user_agent;
-    bool ca_only;
+    bool ca_only, public_only;
     uint32_t connect_timeout_ms, idle_close_s;
     CURLSH *share; /* of the worker: TLS sessions */
 };

@@ -11,6 +11,7 @@
 
 #include "mount/json_text.h"
 #include "mount/options_table.h"
+#include "util/address.h"
 #include "util/cleanup.h"
 #include "util/slice.h"
 #include "util/url.h"
@@ -280,27 +281,8 @@ static bool parse_path(const char *text, char *ret)
 
 /* Endpoints */
 
-static bool is_forbidden_v4(uint32_t host_order)
-{
-    uint32_t a = host_order >> 24;
-
-    return a == 0 || a == 127 || host_order >> 16 == 0xa9fe || a >= 224;
-}
-
-static bool is_forbidden_v6(const struct in6_addr *address)
-{
-    const uint8_t *b = address->s6_addr;
-    uint32_t v4 = (uint32_t)b[12] << 24 | (uint32_t)b[13] << 16 | (uint32_t)b[14] << 8 | b[15];
-
-    if (IN6_IS_ADDR_V4MAPPED(address) || IN6_IS_ADDR_V4COMPAT(address)) {
-        return is_forbidden_v4(v4);
-    }
-    return IN6_IS_ADDR_LOOPBACK(address) || IN6_IS_ADDR_UNSPECIFIED(address) ||
-           IN6_IS_ADDR_LINKLOCAL(address) || IN6_IS_ADDR_MULTICAST(address) ||
-           (b[0] == 0xfd && b[1] == 0x00 && b[2] == 0x0e && b[3] == 0xc2); /* metadata on AWS */
-}
-
-/* What leads to the node itself or to a cloud's metadata service. inet_aton() reads every form. */
+/* What leads to the node itself or to a cloud's metadata service. inet_aton() reads every form.
+ * What a name resolves to is looked at when it is connected to: see the option public_only. */
 static bool is_forbidden_host(const char *host)
 {
     static const char *const names[] = {"localhost", "metadata", "metadata.google.internal",
@@ -310,10 +292,10 @@ static bool is_forbidden_host(const char *host)
     struct in_addr v4;
 
     if (inet_aton(host, &v4) != 0) {
-        return is_forbidden_v4(ntohl(v4.s_addr));
+        return address_v4_is_internal(ntohl(v4.s_addr));
     }
     if (inet_pton(AF_INET6, host, &v6) == 1) {
-        return is_forbidden_v6(&v6);
+        return address_v6_is_internal(&v6);
     }
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         size_t n = strlen(names[i]);

@@ -93,6 +93,8 @@ const struct mount_option_row mount_option_table[] = {
          "of the disk cache; not in this version"),
     OURS("ca_file", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "certificates that endpoints must have"),
+    OURS("public_only", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
+         "no endpoint that resolves to this machine itself or a link-local address"),
     OURS("insecure_tls", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
          "do not verify certificates; not in this version"),
     OURS("log_level", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_OPERATOR, "error warn info debug",

@@ -348,7 +348,8 @@ static int configure(struct s3_store *store, const struct objstore_s3_config *co
     struct http_client_config http = {.threads = config->transfer_threads,
                                       .max_connections = config->max_connections,
                                       .connect_timeout_ms = config->connect_timeout_ms,
-                                      .ca_file = config->ca_file};
+                                      .ca_file = config->ca_file,
+                                      .public_only = config->public_only};
     int error = parse_endpoint(store, config->endpoint, err);
 
     if (error < 0) {

@@ -30,6 +30,7 @@ struct objstore_s3_config {
     const char *region;   /* NULL: "us-east-1" */
     struct objstore_s3_credentials credentials; /* copied, wiped when replaced or freed */
     const char *ca_file;                        /* PEM of further authorities; NULL: none */
+    bool public_only; /* -EACCES for an endpoint that resolves to this machine or link-local */
     bool virtual_host_style;
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */

@@ -143,6 +143,7 @@ static int open_backend(const struct volume_open_config *config, const struct lo
         .credentials = {config->credentials.access_key, config->credentials.secret_key,
                         config->credentials.session_token},
         .ca_file = config->ca_file,
+        .public_only = config->public_only,
         .virtual_host_style = config->virtual_host_style,
         .transfer_threads = config->transfer_threads,
         .max_connections = config->max_connections,

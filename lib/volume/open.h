@@ -30,6 +30,7 @@ struct volume_open_config {
     struct volume_credentials credentials;
     const char *ca_file;     /* PEM of further authorities; NULL: the system's only */
     bool virtual_host_style; /* default: path style */
+    bool public_only;        /* the endpoint is somebody's who must not reach this machine by it */
     bool read_only;
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */

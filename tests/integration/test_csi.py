@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import time
 
@@ -203,6 +204,34 @@ def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket):
     with pytest.raises(Refused, match="operator"):
         v.publish()
     assert mounts_below(csi.dir) == [] and os.listdir(csi.dir / "state") == []
+
+
+def test_a_pods_author_cannot_point_us_at_the_node_by_a_name_either(csi, bucket):
+    """What a name resolves to is looked at when it is connected to, each time."""
+    host = socket.gethostname()
+    try:
+        if not socket.gethostbyname(host).startswith("127."):
+            pytest.skip(f"{host} does not resolve to a loopback address")
+    except OSError:
+        pytest.skip(f"{host} does not resolve")
+    port = bucket.url.rsplit(":", 1)[1]
+    inline = {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"}
+    v = Volume(csi, "csi-0124", inline)
+    with pytest.raises(Refused, match="(?s)PERMISSION_DENIED.*link-local"):
+        v.publish(secrets={**keys(bucket), "endpoint": f"http://{host}:{port}"})
+    v = Volume(csi, "csi-0125", {**inline, "options": f"endpoint=http://{host}:{port}"})
+    with pytest.raises(Refused, match="link-local"):
+        v.publish(secrets={k: x for k, x in keys(bucket).items() if k != "endpoint"})
+    v.wish["volumeContext"]["options"] += ",public_only=false"
+    with pytest.raises(Refused, match="operator"):
+        v.publish()
+    assert mounts_below(csi.dir) == []
+    csi.node.terminate()
+    csi.node.wait()
+    csi.node = csi.start_node("--allow-endpoints", host)
+    v = Volume(csi, "csi-0126", inline)
+    (v.publish(secrets={**keys(bucket), "endpoint": f"http://{host}:{port}"}) / "f").write_text("x")
+    v.unpublish()
 
 
 def test_publish_by_the_table_of_the_specification(volume):

@@ -147,6 +147,7 @@ static void an_inline_volume_is_a_users(UNUSED void **state)
     assert_int_equal(parse("csi-1", context, NULL, &s, NULL), -EINVAL);
     assert_int_equal(parse_as(&policy, "csi-1", context, NULL, &s, NULL), 0);
     assert_true(s.ephemeral);
+    assert_false(mount_options_true(&s.options, "public_only"));
     assert_int_equal(parse("csi-1",
                            TEXTS("bucket=data", CSI_EPHEMERAL_KEY "=true", "options=cache=/etc"),
                            NULL, &s, NULL),
@@ -155,6 +156,7 @@ static void an_inline_volume_is_a_users(UNUSED void **state)
                            TEXTS("bucket=data", CSI_EPHEMERAL_KEY "=true", CSI_MANAGED_KEY "=true"),
                            NULL, &s, NULL),
                      0);
+    assert_true(mount_options_true(&s.options, "public_only")); /* by whatever name it goes */
     assert_false(s.managed); /* no pod's author gets the keys of a registered store */
 }
 

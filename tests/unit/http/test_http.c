@@ -312,6 +312,16 @@ static int run(struct http_client *client, struct exchange *x)
     return wait_end(client, x);
 }
 
+static struct http_client *new_public_client(void)
+{
+    struct http_client_config config = {.threads = 1, .public_only = true};
+    struct http_client *client = NULL;
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(http_client_new(&config, &client, &err), 0);
+    return client;
+}
+
 static struct http_client *new_client(uint32_t threads, uint32_t connections)
 {
     struct http_client_config config = {.threads = threads, .max_connections = connections};
@@ -563,6 +573,29 @@ static void a_connection_that_died_is_replaced(UNUSED void **state)
     http_client_free(client);
 }
 
+static void whoever_may_not_reach_this_machine_is_not_connected_to_it(UNUSED void **state)
+{
+    static const char *const hosts[] = {"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]",
+                                        "0.0.0.0"};
+    struct http_client *client = new_public_client();
+    int before = atomic_load(&accepted);
+
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        CLEANUP(buf_done) struct buf url = BUF_INIT(256);
+        struct exchange x;
+
+        exchange_init(&x, "GET", "/");
+        buf_addf(&url, "http://%s:%d/", hosts[i], port);
+        x.request.url = buf_str(&url);
+        assert_int_equal(run(client, &x), -EACCES);
+        assert_non_null(strstr(x.result.error.text, hosts[i]));
+        assert_non_null(strstr(x.result.error.text, "on this machine itself or link-local"));
+        exchange_done(&x);
+    }
+    assert_int_equal(atomic_load(&accepted), before);
+    http_client_free(client);
+}
+
 static void many_requests_share_few_connections(UNUSED void **state)
 {
     enum { MANY = 400 };
@@ -679,6 +712,7 @@ int main(void)
         cmocka_unit_test(a_request_can_be_cancelled_wherever_it_is),
         cmocka_unit_test(failures_are_told_by_errno_and_without_the_query),
         cmocka_unit_test(a_connection_that_died_is_replaced),
+        cmocka_unit_test(whoever_may_not_reach_this_machine_is_not_connected_to_it),
         cmocka_unit_test(many_requests_share_few_connections),
         cmocka_unit_test(cancel_and_resume_may_come_at_any_time),
         cmocka_unit_test(the_queue_has_an_end),
