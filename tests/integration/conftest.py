@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 import pytest
 
@@ -124,6 +125,14 @@ class Endpoint:
                             config=Config(retries={"max_attempts": 2}, **config))
 
 
+def http_ok(url):
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return reply.status == 200
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def minio(workdir, processes):
     port, console = free_port(), free_port()
@@ -132,7 +141,8 @@ def minio(workdir, processes):
     env = dict(os.environ, MINIO_ROOT_USER="minioroot", MINIO_ROOT_PASSWORD="minio-secret-1")
     server = processes.start([tool("minio"), "server", "--quiet", "--address", f"127.0.0.1:{port}",
                               "--console-address", f"127.0.0.1:{console}", data], "minio", env=env)
-    wait_until(lambda: listening(port), what="MinIO", process=server)
+    wait_until(lambda: http_ok(f"http://127.0.0.1:{port}/minio/health/cluster"), what="MinIO",
+               process=server)
     return Endpoint(f"http://127.0.0.1:{port}", "minioroot", "minio-secret-1")
 
 
