@@ -16,7 +16,7 @@ import urllib.request
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
-from stack import BIN, ROOT, free_port, listening, mounts_below  # noqa: E402
+from stack import BIN, ROOT, Stack, free_port, listening, mounts_below  # noqa: E402
 
 TOOLS = ROOT / "build" / "tools"
 
@@ -123,6 +123,15 @@ class Endpoint:
                             aws_access_key_id=self.access_key,
                             aws_secret_access_key=self.secret_key,
                             config=Config(retries={"max_attempts": 2}, **config))
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """All of Skyvol, for the tests of one file."""
+    one = Stack()
+    one.start()
+    yield one
+    one.stop()
 
 
 def http_ok(url):

@@ -3,24 +3,11 @@
 import errno
 import os
 import pathlib
-import sys
 
 import boto3
 import pytest
-from conftest import ROOT
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from stack import Stack  # noqa: E402
 
 SMALL, LARGE = 3000, 10 << 20  # one PUT; several parts
-
-
-@pytest.fixture(scope="module")
-def stack():
-    one = Stack()
-    one.start()
-    yield one
-    one.stop()
 
 
 @pytest.fixture(scope="module")

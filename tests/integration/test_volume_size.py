@@ -2,23 +2,11 @@
 """A volume's size: what df shows, and what is refused beyond it."""
 import errno
 import os
-import sys
 
 import pytest
-from conftest import ROOT, wait_until
-
-sys.path.insert(0, str(ROOT / "scripts"))
-from stack import Stack  # noqa: E402
+from conftest import wait_until
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def stack():
-    one = Stack()
-    one.start()
-    yield one
-    one.stop()
 
 
 @pytest.fixture
