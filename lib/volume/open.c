@@ -160,6 +160,23 @@ static int open_backend(const struct volume_open_config *config, const struct lo
     }
 }
 
+/* A volume lies in a store that is there: a mistyped root must not become a new one. */
+static int check_root(const struct location *l, struct error *err)
+{
+    AUTOFREE char *format = NULL;
+
+    if (l->kind != LOCATION_DIR) {
+        return 0;
+    }
+    if (asprintf(&format, "%s/format", l->root) < 0) {
+        format = NULL;
+        return -ENOMEM;
+    }
+    return access(format, F_OK) == 0 || errno != ENOENT
+               ? 0
+               : error_set(err, -ENOENT, "there is no directory store in %s", l->root);
+}
+
 /* The backend, and around it what was asked for. *ret_backend stays the chain's. */
 static int open_chain(const struct volume_open_config *config, const struct location *l,
                       struct objstore **ret, struct objstore **ret_backend, struct error *err)
@@ -214,6 +231,7 @@ int volume_open(const struct volume_open_config *config, struct volume **ret, st
     struct volume_config volume;
     int r = parse_location(config->location, true, &l, err);
 
+    r = r == 0 ? check_root(&l, err) : r;
     r = r == 0 ? open_chain(config, &l, &store, &backend, err) : r;
     if (r != 0) {
         return r;

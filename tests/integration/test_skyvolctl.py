@@ -277,6 +277,9 @@ def test_mounting_by_hand_says_what_is_wrong(workdir):
     done = skyvol_mount("mem://bucket", workdir / "m", AWS_PROFILE="two",
                         AWS_SHARED_CREDENTIALS_FILE=str(workdir / "credentials"))
     assert done.returncode == 1 and "no profile 'two' (AWS_PROFILE) in" in done.stderr
+    done = skyvol_mount(f"dir://{workdir}/none/bucket", workdir / "m")
+    assert done.returncode == 1 and f"no directory store in {workdir}/none" in done.stderr
+    assert not (workdir / "none").exists()
     done = skyvol_mount("mem://bucket", workdir / "m", "--size", "-5")
     assert done.returncode == 2 and "--size '-5'" in done.stderr
     assert skyvol_mount("mem://bucket", workdir / "m", "--size", "1GiB").returncode == 0
