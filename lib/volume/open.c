@@ -226,8 +226,8 @@ int volume_open_store(const struct volume_open_config *config, struct objstore *
 int volume_open(const struct volume_open_config *config, struct volume **ret, struct error *err)
 {
     CLEANUP(location_done) struct location l = {0};
-    struct objstore *store;
-    struct objstore *backend;
+    struct objstore *store = NULL;
+    struct objstore *backend = NULL;
     struct volume_config volume;
     int r = parse_location(config->location, true, &l, err);
 
