@@ -359,7 +359,9 @@ void call_begin(struct call *call)
     if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
     }
-    if (ret == 0 && call->target.key[0] != '\0' && call_hidden(call, call->target.key)) {
+    if (ret == 0 && call->target.key[0] != '\0' &&
+        (objstore_op_reads(call->op.op) ? call_hidden(call, call->target.key)
+                                        : call_reserved(call, call->target.key))) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;

@@ -148,6 +148,9 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
 /* A header, copied; NULL when absent. */
 const char *call_header(struct call *call, const char *name);
 bool call_hidden(const struct call *call, const char *key);
+/* As hidden, and also what nobody but Skyvol may write: a volume may lie at any prefix of a bucket.
+ */
+bool call_reserved(const struct call *call, const char *key);
 
 /* Read the headers of a PUT, UPLOAD_CREATE or part into op. */
 int call_put_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));

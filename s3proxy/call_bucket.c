@@ -94,7 +94,7 @@ static void format_list(struct call *call, const struct objstore_result *result)
     uint32_t count = 0;
 
     for (size_t i = 0; i < result->count; i++) {
-        count += call_hidden(call, result->entries[i].key) ? 0 : 1;
+        count += list->max_keys == 0 || call_hidden(call, result->entries[i].key) ? 0 : 1;
     }
     list->truncated = result->truncated && list->max_keys > 0;
     list->key_count = count;
@@ -234,7 +234,10 @@ static void format_batch(struct call *call, const struct objstore_result *result
     for (size_t i = 0; i < call->op.victims_count; i++) {
         const struct objstore_victim *v = &call->op.victims[i];
 
-        if (v->error != 0 && v->error != -ENOENT) {
+        if (v->error == -ENOENT && v->version_id != NULL) { /* the object is there still */
+            s3_xml_delete_error(out, v->key, v->version_id, S3_NO_SUCH_VERSION,
+                                s3_code_message(S3_NO_SUCH_VERSION));
+        } else if (v->error != 0 && v->error != -ENOENT) {
             enum s3_code code = s3_code_from_errno(v->error, false);
 
             s3_xml_delete_error(out, v->key, v->version_id, code, s3_code_message(code));
@@ -305,7 +308,7 @@ static int parse_batch(struct call *call, struct s3_fault *fault)
     for (size_t i = 0; i < call->doc->count; i++) {
         const struct s3_xml_item *item = &call->doc->items[i];
 
-        if (call_hidden(call, item->key)) {
+        if (call_reserved(call, item->key)) {
             return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
         }
         victims[i].key = item->key;

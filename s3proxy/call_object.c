@@ -110,6 +110,12 @@ bool call_hidden(const struct call *call, const char *key)
     return !call->internal && strncmp(key, ".skyvol/", 8) == 0;
 }
 
+bool call_reserved(const struct call *call, const char *key)
+{
+    return call_hidden(call, key) ||
+           (!call->internal && call->volume == NULL && strstr(key, "/.skyvol/") != NULL);
+}
+
 /* ---- headers of a write ---- */
 
 /* 1 for a new name; a header that came before gets this value behind its own. */
@@ -450,6 +456,10 @@ static int get_info(struct objstore_request *op, const struct objstore_info *inf
     struct call *call = op->arg;
 
     if (read_conditions(call, info) != S3_OK) {
+        return -ECANCELED;
+    }
+    if (call->range.kind != S3_RANGE_NONE && info->size == 0) { /* stores give all of nothing */
+        call_fault(call, S3_INVALID_RANGE, "");
         return -ECANCELED;
     }
     object_headers(call, info, range);

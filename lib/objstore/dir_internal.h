@@ -45,6 +45,7 @@ struct job {
     int (*change)(struct dir_index *index, struct job *job);
     bool committed;
     int commit_status;
+    bool upload_gone;    /* change() found no upload any more */
     bool chosen;         /* for the transaction that the committer makes */
     bool commit_unknown; /* the commit failed: nobody knows whether it is on the disk */
 

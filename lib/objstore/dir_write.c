@@ -181,7 +181,7 @@ enum job_next dir_write_end(struct job *job)
 
 static enum job_next write_committed(struct job *job)
 {
-    if (job->commit_status == -ENOENT && is_part(job->request)) {
+    if (job->commit_status == -ENOENT && (is_part(job->request) || job->upload_gone)) {
         return job_fail(job, -ENOENT, S3_NO_SUCH_UPLOAD, "no such upload");
     }
     job->result.info = job->object.info;
@@ -569,6 +569,7 @@ static int change_complete(struct dir_index *index, struct job *job)
     const struct dir_conditions conditions = {r->if_match, r->if_none_match};
     int ret = dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
 
+    job->upload_gone = ret == -ENOENT; /* another completion or an abort came first */
     return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
 }
 
@@ -582,16 +583,17 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
     if (job->committed) {
         return write_committed(job);
     }
+    /* The parts first: if the upload is there after that, they were all there. */
+    ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &a.have);
+    if (ret != 0) {
+        return fail_io(job, ret);
+    }
     ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
     ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id,
                                           &job->arena, &a.upload)
                    : ret;
     if (ret != 0) {
         return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
-    }
-    ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &a.have);
-    if (ret != 0) {
-        return fail_io(job, ret);
     }
     (void)choose_parts(job, &a, &ok);
     if (!ok || assemble_checksum(job, &a) == JOB_DONE) {

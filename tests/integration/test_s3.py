@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """skyvol-s3 as S3's clients see it: boto3, the AWS CLI, s3cmd and rclone."""
+import concurrent.futures
 import datetime
 import hashlib
 import http.client
@@ -144,6 +145,11 @@ def test_ranges(s3):
         assert got["Body"].read() == want and got["ResponseMetadata"]["HTTPStatusCode"] == 206
     assert code_of(s3.get_object, Bucket="bucket", Key="k",
                    Range=f"bytes={3 * MIB}-") == ("InvalidRange", 416)
+    s3.put_object(Bucket="bucket", Key="empty", Body=b"")
+    assert s3.get_object(Bucket="bucket", Key="empty")["Body"].read() == b""
+    for text in ("bytes=0-0", "bytes=0-", "bytes=-1"):
+        assert code_of(s3.get_object, Bucket="bucket", Key="empty",
+                       Range=text) == ("InvalidRange", 416)
 
 
 def test_conditions(s3):
@@ -279,6 +285,61 @@ def test_skyvols_own_keys_are_hidden(plain, s3):
         assert code_of(call, Bucket="bucket", Key=".skyvol/volume.json") == ("AccessDenied", 403)
     assert code_of(s3.put_object, Bucket="bucket", Key=".skyvol/x",
                    Body=b"") == ("AccessDenied", 403)
+
+
+def test_the_mark_of_a_volume_at_a_prefix_is_not_overwritten(plain, s3):
+    """Volumes may share a bucket: each has its own .skyvol/, below its prefix."""
+    inner = plain.client(access="inner")
+    mark = {"Bucket": "bucket", "Key": "a/b/.skyvol/volume.json"}
+    inner.put_object(**mark, Body=b"{}")
+    s3.put_object(Bucket="bucket", Key="k", Body=b"x")
+    for call in (s3.put_object, s3.delete_object, s3.create_multipart_upload,
+                 lambda **to: s3.copy_object(CopySource="bucket/k", **to)):
+        assert code_of(call, **mark) == ("AccessDenied", 403)
+    assert code_of(s3.delete_objects, Bucket="bucket",
+                   Delete={"Objects": [{"Key": mark["Key"]}]}) == ("AccessDenied", 403)
+    assert inner.get_object(**mark)["Body"].read() == b"{}"
+    s3.put_object(Bucket="bucket", Key="a/b.skyvol/x", Body=b"")  # only a whole part is ours
+
+
+def test_a_version_that_is_not_there_is_not_told_deleted(s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"x")
+    answer = s3.delete_objects(Bucket="bucket", Delete={"Objects": [
+        {"Key": "k", "VersionId": "abc"}, {"Key": "none"}]})
+    assert [(e["Key"], e["VersionId"], e["Code"]) for e in answer["Errors"]] == [
+        ("k", "abc", "NoSuchVersion")]
+    assert [d["Key"] for d in answer["Deleted"]] == ["none"] and keys(s3) == ["k"]
+    answer = s3.delete_objects(Bucket="bucket", Delete={"Objects": [
+        {"Key": "k", "VersionId": "null"}]})
+    assert "Errors" not in answer and keys(s3) == []
+
+
+def test_no_keys_asked_for_are_no_keys(s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"x")
+    for call in (s3.list_objects_v2, s3.list_objects):
+        answer = call(Bucket="bucket", MaxKeys=0)
+        assert "Contents" not in answer and answer["IsTruncated"] is False
+        assert answer.get("KeyCount", 0) == answer["MaxKeys"] == 0
+
+
+def test_an_upload_is_completed_once_whoever_tries(plain, s3):
+    def complete(upload, etag):
+        try:
+            plain.client().complete_multipart_upload(
+                Bucket="bucket", Key="k", UploadId=upload,
+                MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+        except botocore.exceptions.ClientError as why:
+            return why.response["Error"]["Code"]
+        return "done"
+
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            upload = s3.create_multipart_upload(Bucket="bucket", Key="k")["UploadId"]
+            etag = s3.upload_part(Bucket="bucket", Key="k", UploadId=upload, PartNumber=1,
+                                  Body=b"x" * 1000)["ETag"]
+            told = sorted(pool.map(complete, [upload] * 6, [etag] * 6))
+            assert told.count("done") == 1
+            assert set(told) <= {"done", "NoSuchUpload", "OperationAborted"}, told
 
 
 def test_a_changed_credentials_file_is_read_again(plain, s3):
