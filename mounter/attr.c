@@ -75,7 +75,7 @@ static bool read_time(const char *text, int64_t *ret)
     if (*end != '\0' && *end != ' ') { /* s3fs once wrote a comment behind a space */
         return false;
     }
-    *ret = seconds * ns_per_s + ns;
+    *ret = seconds * ns_per_s + (text[0] == '-' ? -ns : ns); /* "-0.5" is before 1970, too */
     return true;
 }
 
@@ -140,15 +140,11 @@ static const char *format_u32(struct arena *arena, uint32_t value)
 static const char *format_time(struct arena *arena, int64_t ns)
 {
     char text[40];
-    int64_t seconds = ns / ns_per_s;
-    int64_t rest = ns % ns_per_s;
+    uint64_t size = ns < 0 ? 0 - (uint64_t)ns : (uint64_t)ns;
 
-    if (rest < 0) {
-        rest += ns_per_s;
-        seconds--;
-    }
-    (void)snprintf(text, sizeof(text), "%lld.%0*lld", (long long)seconds, NS_DIGITS,
-                   (long long)rest);
+    (void)snprintf(text, sizeof(text), "%s%llu.%0*llu", ns < 0 ? "-" : "",
+                   (unsigned long long)(size / (uint64_t)ns_per_s), NS_DIGITS,
+                   (unsigned long long)(size % (uint64_t)ns_per_s));
     return arena_strdup(arena, text);
 }
 

@@ -3,9 +3,9 @@
  * attr.h - what a file system knows of a file and S3 does not, in an object's user metadata.
  *
  * Written in the form of s3fs: "mode" (st_mode with the type, decimal), "uid", "gid", "mtime",
- * "ctime", "atime" (seconds, and nanoseconds after a point), "xattr" (percent-encoded JSON object
- * of base64 values); "rdev" is ours. Read as well: GeeseFS ("--mode", "--uid", "--gid", "--mtime",
- * "rdev"), rclone
+ * "ctime", "atime" (a decimal number of seconds with nine digits after the point), "xattr"
+ * (percent-encoded JSON object of base64 values); "rdev" is ours. Read as well: GeeseFS ("--mode",
+ * "--uid", "--gid", "--mtime", "rdev"), rclone
  * ("mtime", "btime"). User attributes are kept as that JSON text ("{}" or "" for none).
  * Values out of range count as absent. Pure: any thread.
  */

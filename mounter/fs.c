@@ -321,6 +321,19 @@ int fs_data_key(struct fs *fs, const struct node *node, struct buf *out)
     return fs_key(fs, node->ino, out);
 }
 
+/* Nanoseconds count forwards also before 1970: -1 ns is the last one of the second -1. */
+static uint32_t rest_of(int64_t ns)
+{
+    int64_t rest = ns % ns_per_s;
+
+    return (uint32_t)(rest < 0 ? rest + ns_per_s : rest);
+}
+
+static uint64_t seconds_of(int64_t ns)
+{
+    return (uint64_t)(ns / ns_per_s - (ns % ns_per_s < 0 ? 1 : 0));
+}
+
 void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
@@ -329,12 +342,12 @@ void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
         .ino = node->ino == STATE_ROOT ? STATE_ROOT : rec->number,
         .size = S_ISDIR(rec->mode) ? 4096 : rec->size,
         .blocks = (rec->size + 511) / 512,
-        .atime = (uint64_t)(rec->atime_ns / ns_per_s),
-        .mtime = (uint64_t)(rec->mtime_ns / ns_per_s),
-        .ctime = (uint64_t)(rec->ctime_ns / ns_per_s),
-        .atimensec = (uint32_t)(rec->atime_ns % ns_per_s),
-        .mtimensec = (uint32_t)(rec->mtime_ns % ns_per_s),
-        .ctimensec = (uint32_t)(rec->ctime_ns % ns_per_s),
+        .atime = seconds_of(rec->atime_ns),
+        .mtime = seconds_of(rec->mtime_ns),
+        .ctime = seconds_of(rec->ctime_ns),
+        .atimensec = rest_of(rec->atime_ns),
+        .mtimensec = rest_of(rec->mtime_ns),
+        .ctimensec = rest_of(rec->ctime_ns),
         .mode = rec->mode,
         .nlink = (rec->flags & INODE_UNLINKED) != 0 ? 0
                  : S_ISDIR(rec->mode)               ? 2

@@ -198,6 +198,16 @@ def test_a_new_symbolic_link_has_its_length_at_once(target):
     assert os.readlink(link) == "where/it/leads"
 
 
+def test_a_time_before_1970_stays_before_it(target):
+    file = target / "old"
+    file.write_text("x")
+    for ns in (-1, -999999999, -1000000000, -1500000000):
+        os.utime(file, ns=(ns, ns))
+        for _ in range(2):
+            assert (os.stat(file).st_atime_ns, os.stat(file).st_mtime_ns) == (ns, ns)
+            time.sleep(1.2)  # until the store is asked again
+
+
 @pytest.mark.parametrize("moved, below", [("log", ""), ("dir", "log")])
 def test_what_is_written_while_it_is_moved_is_under_the_new_name(target, moved, below):
     """A file as log rotation moves it, and a directory with the file in it."""
