@@ -209,12 +209,12 @@ clang: ## compile everything with clang, lock annotations checked
 
 # Beyond this factor the analyzer spends minutes on one function of many small steps, and learns nothing.
 analyze: ## compile everything with gcc -fanalyzer
-	$(Q)$(MAKE) objects BUILD=$(BUILD)/analyze CC="$(GCC)" CFLAGS="-O1 -g0 -fanalyzer --param=analyzer-bb-explosion-factor=2" ANALYZE=1 NO_CMOCKA=1
+	$(Q)$(MAKE) objects BUILD=$(BUILD)/analyze CC="$(GCC)" CFLAGS="-O1 -g0 -fanalyzer --param=analyzer-bb-explosion-factor=2 -fdiagnostics-path-format=none" ANALYZE=1 NO_CMOCKA=1
 
 # gcc 12's analyzer loses pointers that are kept in arrays, hash tables and protobuf-c messages, and then
 # tells of leaks and uses that are none. In these files it warns only; LeakSanitizer and UBSan still gate.
 ANALYZER_LOST := cli/mount.c csi/controller/listing.c csi/controller/volumes.c csi/node/keep.c csi/node/record.c \
-                 csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/objstore/dir.c lib/objstore/dir_files.c \
+                 csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/mount/config.c lib/objstore/dir.c lib/objstore/dir_files.c \
                  lib/rpc/call.c lib/util/options.c mounter/data.c mounter/fs.c mounter/listing.c mounter/run.c \
                  mounter/setup.c s3proxy/stores.c
 $(if $(ANALYZE),$(eval $(ANALYZER_LOST:%.c=$(BUILD)/%.o): ALL_CFLAGS += -Wno-error))
