@@ -8,6 +8,7 @@
 
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
+#include "util/log.h"
 
 enum { META_TIMEOUT_MS = 50000, UNLINK_TRIES = 4 };
 
@@ -229,6 +230,20 @@ static void unlink_run(struct op *op)
     (void)fs_op_fail(op, ret);
 }
 
+/* A directory that looks empty and is not would be a riddle: tell what cannot be shown. */
+static void tell_obstacle(const char *dir, const char *key)
+{
+    struct slice component = slice_of(key + strlen(dir));
+    const char *slash = memchr(component.data, '/', component.len);
+    char name[NAMES_MAX + 1];
+
+    component.len = slash != NULL ? (size_t)(slash - component.data) : component.len;
+    if (names_from_key(component, false, name) == -ENAMETOOLONG) {
+        log_warn("rmdir: an object is in the way whose name is too long to be shown", "key", key,
+                 "bytes", log_num(component.len), "limit", log_num(NAMES_MAX), NULL);
+    }
+}
+
 static int rmdir_check(struct op *op, const char *key)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -241,7 +256,10 @@ static int rmdir_check(struct op *op, const char *key)
     int ret = volume_call(fs->volume, &list, &answer);
 
     for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
-        ret = strcmp(answer.result.entries[i].key, key) != 0 ? -ENOTEMPTY : 0;
+        if (strcmp(answer.result.entries[i].key, key) != 0) {
+            tell_obstacle(key, answer.result.entries[i].key);
+            ret = -ENOTEMPTY;
+        }
     }
     mutex_lock(&fs->lock);
     dir = fs_child(fs, (uint32_t)op->ino, op->name);
