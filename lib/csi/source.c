@@ -11,7 +11,7 @@
 #include "util/cleanup.h"
 #include "util/url.h"
 
-enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WORD_MAX = 63, WISH_MAX = 1 << 20 };
+enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WISH_MAX = 1 << 20 };
 
 void csi_source_done(struct csi_source *source)
 {
@@ -313,28 +313,15 @@ static int take_location(struct parse *p)
 
 /* ---- Secrets ---- */
 
-/* accessKeyID, AWS_ACCESS_KEY_ID and access-key-id are one word. */
-static void plain_word(const char *key, char ret[WORD_MAX + 1])
-{
-    size_t len = 0;
-
-    for (; *key != '\0' && len < WORD_MAX; key++) {
-        if (*key != '_' && *key != '-' && *key != '.') {
-            ret[len++] = (char)tolower((unsigned char)*key);
-        }
-    }
-    ret[len] = '\0';
-}
-
 static int take_secret(struct parse *p, const char *key, const char *value, bool key_id_dialect)
 {
-    char word[WORD_MAX + 1];
+    char word[MOUNT_WORD_MAX + 1];
     int r = mount_credentials_take(&p->source->credentials, key, value, key_id_dialect);
 
     if (r != 0 || value[0] == '\0') {
         return r < 0 ? r : 0;
     }
-    plain_word(key, word);
+    mount_key_word(key, word);
     if (IS(word, "endpoint", "endpointurl", "awsendpointurl", "awsendpointurls3")) {
         return set_endpoint(p, value);
     }

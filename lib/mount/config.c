@@ -9,8 +9,6 @@
 #include "mount/json_text.h"
 #include "util/cleanup.h"
 
-enum { WORD_MAX = 63 };
-
 static void add_member(struct buf *out, const char *name, const char *value)
 {
     if (value != NULL) {
@@ -160,12 +158,11 @@ static void wipe_and_delete(cJSON *json)
     cJSON_Delete(json);
 }
 
-/* accessKeyID, AWS_ACCESS_KEY_ID and access-key-id are one word. */
-static void plain_word(const char *key, char ret[WORD_MAX + 1])
+void mount_key_word(const char *key, char ret[MOUNT_WORD_MAX + 1])
 {
     size_t len = 0;
 
-    for (; *key != '\0' && len < WORD_MAX; key++) {
+    for (; *key != '\0' && len < MOUNT_WORD_MAX; key++) {
         if (*key != '_' && *key != '-' && *key != '.') {
             ret[len++] = (char)tolower((unsigned char)*key);
         }
@@ -190,11 +187,11 @@ int mount_credentials_take(struct mount_credentials *credentials, const char *ke
     static const char *const secret[] = {"secretaccesskey", "awssecretaccesskey", "secretkey",
                                          NULL};
     static const char *const token[] = {"sessiontoken", "awssessiontoken", NULL};
-    char word[WORD_MAX + 1];
+    char word[MOUNT_WORD_MAX + 1];
     char **slot = NULL;
     char *copy;
 
-    plain_word(key, word);
+    mount_key_word(key, word);
     if (is_one_of(word, access)) {
         slot = &credentials->access_key;
     } else if (is_one_of(word, secret)) {

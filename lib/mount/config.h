@@ -53,6 +53,10 @@ struct mount_credentials {
 void mount_credentials_done(struct mount_credentials *credentials);
 /* The caller overwrites out's bytes when it is done with them. */
 void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out);
+/* accessKeyID, AWS_ACCESS_KEY_ID and access-key-id are one word: small letters, nothing else. */
+enum { MOUNT_WORD_MAX = 63 };
+void mount_key_word(const char *key, char ret[MOUNT_WORD_MAX + 1]);
+
 /*
  * One member of a Secret or credentials file in any of its spellings: accessKeyID,
  * AWS_ACCESS_KEY_ID, access-key-id and access_key are one. `beside_key_id`: there is a key_id too,
