@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "util/encode.h"
 #include "util/file.h"
+#include "util/log.h"
 #include "util/mutex.h"
 #include "util/random.h"
 
@@ -106,6 +108,7 @@ int seal_reload(struct seal *seal, struct error *err)
 int seal_open(const char *key_file, struct seal **ret, struct error *err)
 {
     CLEANUP(seal_close_p) struct seal *seal = calloc(1, sizeof(*seal));
+    struct stat st;
     int r;
 
     if (seal == NULL || (seal->file = strdup(key_file)) == NULL) {
@@ -115,6 +118,9 @@ int seal_open(const char *key_file, struct seal **ret, struct error *err)
     r = make_file(key_file);
     if (r != 0) {
         return error_set(err, r, "cannot make the key file %s: %s", key_file, strerror(-r));
+    }
+    if (stat(key_file, &st) == 0 && (st.st_mode & S_IRWXO) != 0) {
+        log_warn("others may read the key file: chmod o= it", "file", key_file, NULL);
     }
     r = seal_reload(seal, err);
     if (r == 0) {
