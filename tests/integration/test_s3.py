@@ -51,18 +51,27 @@ class Endpoint:
         self.process = processes.start(
             [program("skyvol-s3"), "--listen", f"127.0.0.1:{self.port}",
              *(serve or ["--dir", directory / "store"]), "--credentials-file", self.credentials,
-             "--run-dir", directory / "run", *extra], name, env=os.environ | {"LD_PRELOAD": PRELOAD})
+             "--run-dir", directory / "run", *extra], name,
+            env=os.environ | {"LD_PRELOAD": PRELOAD} | self.sanitizer_options())
         wait_until(lambda: listening(self.port), what="S3 endpoint", process=self.process)
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
+    def sanitizer_options(self):
+        """Reports of the several processes would mix in one log: each has a file of its own."""
+        return {name: f"{os.environ.get(name, '')} log_path={self.directory}/sanitizer".strip()
+                for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "LSAN_OPTIONS")}
 
     def close(self):
         """Ends it as an operator would; a sanitizer in it must have had nothing to tell."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(40) == 0
-        text = NGINX_KEEPS.sub("", self.process.log.read_text())
+        text = self.process.log.read_text()
         for word in ("Sanitizer", "runtime error", "exited on signal", "left in connection"):
             assert word not in text, text[-8000:]
+        for report in self.directory.glob("sanitizer.*"):
+            text = NGINX_KEEPS.sub("", report.read_text()).strip()
+            assert text == "", text[-8000:]
 
     def write_keys(self, keys):
         fresh = self.directory / "credentials.new"

@@ -202,6 +202,9 @@ def test_a_store_that_breaks_in_mid_transfer_breaks_that_transfer_only(behind, f
             target = put.split(str(front.port), 1)[1]
             raw.sendall(f"PUT {target} HTTP/1.1\r\nHost: 127.0.0.1:{front.port}\r\n"
                         f"Content-Length: {len(body)}\r\n\r\n".encode() + body[:4 * MIB])
+            wait_until(lambda: any(f.is_file() and f.stat().st_size >= MIB for f in
+                                   back.log.parent.glob("behind/store/tmp/*/*")),
+                       what="the transfer behind")
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)  # its nginx starts others
             raw.sendall(body[4 * MIB:5 * MIB])
