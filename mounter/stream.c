@@ -85,6 +85,20 @@ static int stream_part(struct fs *fs, const struct part *part, char *buffer, str
     return ret;
 }
 
+static void end_part(struct part *part)
+{
+    struct fs *fs = part->fs;
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, part->ino);
+    node->streaming--;
+    cond_broadcast(&fs->changed);
+    fs_node_put(fs, node);
+    mutex_unlock(&fs->lock);
+    free(part);
+}
+
 static void run_stream(void *arg)
 {
     struct part *part = arg;
@@ -93,7 +107,6 @@ static void run_stream(void *arg)
     size_t len =
         (size_t)(publish_part_offset(part->number + 1) - publish_part_offset(part->number));
     char *buffer = malloc(len);
-    struct node *node;
     int ret = buffer == NULL ? -ENOMEM : stream_part(fs, part, buffer, &seqs);
 
     if (ret != 0) {
@@ -101,13 +114,7 @@ static void run_stream(void *arg)
     }
     free(buffer);
     free(seqs.items);
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, part->ino);
-    node->streaming--;
-    cond_broadcast(&fs->changed);
-    fs_node_put(fs, node);
-    mutex_unlock(&fs->lock);
-    free(part);
+    end_part(part);
 }
 
 /* The upload that the parts go to; its metadata is that of the file as it is now. */
@@ -134,19 +141,12 @@ static void run_stream_start(void *arg)
 {
     struct part *part = arg;
     struct fs *fs = part->fs;
-    struct node *node;
 
     if (start_upload(fs, part, &part->upload) == 0) {
         run_stream(part);
         return;
     }
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, part->ino);
-    node->streaming--;
-    cond_broadcast(&fs->changed);
-    fs_node_put(fs, node);
-    mutex_unlock(&fs->lock);
-    free(part);
+    end_part(part);
 }
 
 /*
