@@ -500,7 +500,7 @@ def children(pid):
 def test_duplicates_of_the_plugin_revive_a_mount_whose_holder_and_mounter_died(csi, volume):
     volume.stage()
     here = volume.publish()
-    wait_until(lambda: any("skyvol" in os.readlink(f) or "fuse" in os.readlink(f) for f in
+    wait_until(lambda: any(os.readlink(f) == "/dev/fuse" for f in
                            pathlib.Path("/proc", str(csi.node.pid), "fd").iterdir()),
                what="duplicates in the node plugin")
     # A process of its own: a child forked here would flush the file at its exec, and wait.

@@ -301,7 +301,11 @@ def opened_while_it_runs(path):
     path.write_bytes(pathlib.Path("/bin/sleep").read_bytes())
     path.chmod(0o755)
     count = 0
-    with subprocess.Popen([path, "30"]) as running:
+    # By a shell: our own thread would hold Python's lock until the file has been read, and with it
+    # the store that answers late, which is a thread of ours.
+    with subprocess.Popen(["sh", "-c", "exec \"$0\" 30", path]) as running:
+        wait_until(lambda: os.readlink(f"/proc/{running.pid}/exe") == str(path),
+                   what="the program", process=running)
         for flags in (os.O_WRONLY, os.O_RDWR | os.O_TRUNC, os.O_RDONLY | os.O_TRUNC):
             try:
                 os.close(os.open(path, flags))
