@@ -63,7 +63,7 @@ REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps unit asan tsan module-asan module-tsan module-slice gates threadsafety analyze tidy format format-check layers banned limits clean install
+.PHONY: all help deps unit asan tsan module-asan module-tsan module-slice gates analyze tidy format format-check layers banned limits clean install
 
 all: $(BINARIES) $(NGX_MODULE) ## build every program into build/bin, the nginx module into build/lib
 

@@ -10,7 +10,7 @@
 #include "util/clock.h"
 #include "util/log.h"
 
-enum { TASKS_MAX = 128, WRITERS_MAX = 32, STREAMS_MAX = 8, TICK_MS = 1000 };
+enum { TASKS_MAX = 128, WRITERS_MAX = 32, STREAMS_MAX = 8, TICK_MS = 1000, PUBLISH_TICKS = 5 };
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
 
@@ -507,6 +507,7 @@ void fs_op_entry(struct fs *fs, struct op *op, struct node *node)
 static void *flusher_main(void *arg)
 {
     struct fs *fs = arg;
+    unsigned ticks = 0;
     uint64_t told = 0;
 
     mutex_lock(&fs->lock);
@@ -520,7 +521,9 @@ static void *flusher_main(void *arg)
             log_error("bytes of files could not be kept: nothing of these files is published",
                       "files", log_num((long long)told), NULL);
         }
-        publish_old(fs);
+        if (++ticks % PUBLISH_TICKS == 0) {
+            publish_old(fs);
+        }
         mutex_lock(&fs->lock);
         if (!fs->ending) {
             cond_wait_ms(&fs->end, &fs->lock, TICK_MS);

@@ -5,7 +5,7 @@
  * Mark each guarded member GUARDED_BY(lock). Mark each function that expects
  * its caller to hold the lock REQUIRES(&x->lock), give its name the suffix
  * `_locked`, and pass it x itself: the analysis compares expressions, so it
- * cannot see that block->cache->lock is cache->lock. `make threadsafety` then
+ * cannot see that block->cache->lock is cache->lock. `make clang` then
  * finds a missing or doubled lock at compile time; ThreadSanitizer finds what
  * is left.
  *
