@@ -63,7 +63,7 @@ REPLAYS := $(FUZZ:%=$(BUILD)/tests/fuzz/replay_%)
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all help deps unit asan tsan module-asan module-tsan module-slice gates analyze tidy format format-check layers banned limits clean install
+.PHONY: all help deps unit asan tsan module-asan module-tsan module-slice gates analyze tidy format format-check layers banned limits clean install man
 
 all: $(BINARIES) $(NGX_MODULE) ## build every program into build/bin, the nginx module into build/lib
 
@@ -239,9 +239,18 @@ format: ## lay out the sources by .clang-format
 format-check: ## fail where `make format` would change something
 	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 
-install: all ## install programs under DESTDIR and PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin
+# Manual pages are what --help says, and for some programs more: scripts/man.sh.
+MANUALS := $(BINARIES:$(BUILD)/bin/%=$(BUILD)/man/%.8)
+man: $(MANUALS) ## the manual pages, into build/man
+
+$(BUILD)/man/%.8: $(BUILD)/bin/% scripts/man.sh $(wildcard docs/man/*.h2m)
+	@mkdir -p $(@D)
+	$(Q)scripts/man.sh $< $@
+
+install: all man ## install programs and manual pages under DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 0755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+	install -m 0644 $(MANUALS) $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -d $(DESTDIR)$(HELPER_DIR)
 	ln -sf $(PREFIX)/bin/skyvol-mount $(DESTDIR)$(HELPER_DIR)/mount.fuse.skyvol
 	$(if $(NGX_MODULE),install -D -m 0644 $(NGX_MODULE) $(DESTDIR)$(PREFIX)/lib/ngx_http_skyvol_module.so)

@@ -23,22 +23,24 @@ static void print_help(FILE *out)
     mount_options_help(&text);
     (void)fprintf(
         out,
-        "usage: skyvol-mount LOCATION MOUNTPOINT [-o OPTION,...] [-f]\n"
+        "Usage: skyvol-mount LOCATION MOUNTPOINT [-o OPTION,...] [-f]\n"
         "\n"
         "Mount a bucket, or a prefix in one, as a file system.\n"
         "\n"
+        "Arguments:\n"
         "  LOCATION          s3://bucket[/prefix], dir:///root/bucket[/prefix], mem://bucket\n"
         "  -o OPTION,...     see below; those of GeeseFS, s3fs, rclone and mountpoint-s3 are\n"
         "                    understood too\n"
         "  -f                stay in the foreground, log to stderr\n"
         "  -n -s -v -t TYPE  taken as mount(8) gives them to mount.fuse.skyvol\n"
         "  --size SIZE       what df shows, and the limit of what may be written\n"
-        "  --help, --version\n"
+        "  --help, -h        print this text\n"
+        "  --version         print the version\n"
         "\n"
         "Keys are read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, or\n"
         "from the profile AWS_PROFILE of ~/.aws/credentials. Unmount with fusermount3 -u.\n"
         "\n"
-        "options:\n%s",
+        "Mount options (-o):\n%s",
         buf_str(&text));
 }
 

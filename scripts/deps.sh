@@ -22,7 +22,8 @@ esac
 build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev libprotobuf-c-dev
     protobuf-c-compiler protobuf-compiler libprotobuf-dev libfuse3-dev fuse3 libcurl4-openssl-dev
     libssl-dev libsqlite3-dev libcjson-dev libexpat1-dev libmicrohttpd-dev uthash-dev zlib1g-dev
-    libisal-dev nginx-light nginx-dev libpcre2-dev mount procps)
+    libisal-dev nginx-light nginx-dev libpcre2-dev mount procps
+    help2man)
 demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
     sqlite3 attr acl git rsync curl jq psmisc openssl)

@@ -666,15 +666,47 @@ void mount_options_json(const struct mount_options *o, struct buf *out)
     buf_addstr(out, "}");
 }
 
+/* What follows the name of an option: "=close|fsync", "=SIZE"; nothing for one that is on or off.
+ */
+static void add_form(const struct mount_option_row *row, struct buf *out)
+{
+    static const char *const forms[] = {
+        [MOUNT_OPTION_BOOL] = "",       [MOUNT_OPTION_ID] = "=NUMBER",
+        [MOUNT_OPTION_MODE] = "=OCTAL", [MOUNT_OPTION_SECONDS] = "=TIME",
+        [MOUNT_OPTION_SIZE] = "=SIZE",  [MOUNT_OPTION_COUNT] = "=NUMBER",
+        [MOUNT_OPTION_PATH] = "=PATH",  [MOUNT_OPTION_URL] = "=URL",
+        [MOUNT_OPTION_WORD] = "=WORD",  [MOUNT_OPTION_ENDPOINT] = "=URL",
+    };
+
+    if (row->choices != NULL) {
+        buf_addstr(out, "=");
+        for (const char *c = row->choices; *c != '\0'; c++) {
+            buf_add(out, *c == ' ' ? "|" : c, 1);
+        }
+    } else if ((size_t)row->kind < sizeof(forms) / sizeof(forms[0]) && forms[row->kind] != NULL) {
+        buf_addstr(out, forms[row->kind]);
+    }
+}
+
 void mount_options_help(struct buf *out)
 {
+    enum { COLUMN = 26 };
+
     for (size_t i = 0; i < mount_option_table_count; i++) {
         const struct mount_option_row *row = &mount_option_table[i];
+        CLEANUP(buf_done) struct buf form = BUF_INIT(256);
 
-        if (row->help != NULL) {
-            buf_addf(out, "  %-16s %s%s%s%s\n", row->spelling, row->help,
-                     row->choices != NULL ? ": " : "", row->choices != NULL ? row->choices : "",
-                     row->owner == MOUNT_OPTION_OF_OPERATOR ? " [operator]" : "");
+        if (row->help == NULL) {
+            continue;
         }
+        buf_addstr(&form, row->spelling);
+        add_form(row, &form);
+        if (buf_len(&form) < COLUMN) {
+            buf_addf(out, "  %-*s ", COLUMN, buf_str(&form));
+        } else {
+            buf_addf(out, "  %s\n   %*s", buf_str(&form), COLUMN, "");
+        }
+        buf_addf(out, "%s%s\n", row->help,
+                 row->owner == MOUNT_OPTION_OF_OPERATOR ? " [operator]" : "");
     }
 }

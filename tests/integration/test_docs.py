@@ -42,11 +42,20 @@ def test_every_document_is_reached_from_the_readme():
 
 
 def test_parameters_page_names_every_mount_option():
-    known = re.findall(r"^  ([a-z_]+) ", run(BIN / "skyvol-mount", "--help").split("options:\n")[1],
-                       re.MULTILINE)
+    options = run(BIN / "skyvol-mount", "--help").split("Mount options (-o):\n")[1]
+    known = re.findall(r"^  ([a-z_]+)[ =\n]", options, re.MULTILINE)
     text = (ROOT / "docs" / "parameters.md").read_text().split("## Mount options")[1]
     assert len(known) > 20
     assert not [name for name in known if not re.search(rf"`{name}[`=]", text)]
+
+
+def test_manual_page_names_every_mount_option():
+    subprocess.run(["make", "-s", "-C", ROOT, "build/man/skyvol-mount.8"], check=True)
+    page = (ROOT / "build/man/skyvol-mount.8").read_text().replace("\\-", "-").replace("\\fR", "")
+    options = run(BIN / "skyvol-mount", "--help").split("Mount options (-o):\n")[1]
+    for option in re.findall(r"^  ([a-z_]+)[ =\n]", options, re.MULTILINE):
+        assert re.search(rf"\b{option}\b", page), option
+    assert ".SH EXAMPLES" in page and "Mount a bucket" in page
 
 
 def test_options_in_documents_exist():
