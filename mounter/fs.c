@@ -382,6 +382,7 @@ void fs_mark_dirty(struct fs *fs, struct node *node)
     struct inode_rec *rec = fs_rec(fs, node);
 
     node->meta_changed = true;
+    node->edits++;
     STATE_SET(fs->state, rec->flags, rec->flags | INODE_DIRTY | INODE_ATTRS);
     if (rec->dirty_since_ns == 0) {
         STATE_SET(fs->state, rec->dirty_since_ns, fs_now_ns());

@@ -80,6 +80,8 @@ struct node {
     uint32_t wanted;       /* operations that wait for that to end, to claim it */
     uint64_t held_for;     /* the request of a predecessor's that had claimed it; or 0 */
     bool meta_changed;     /* since the publication under way took its copy */
+    uint64_t edits;        /* counts what makes it dirty: bytes, size or attributes */
+    uint64_t edits_kept;   /* its value when the journal's file of it was written */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
     bool queued;          /* for publish_soon() */
