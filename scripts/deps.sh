@@ -26,7 +26,7 @@ build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev l
     help2man)
 demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
-    sqlite3 attr acl git rsync curl jq psmisc openssl)
+    sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
 
 missing_of() {
     local package
