@@ -72,9 +72,7 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
 /* Options that are understood and cannot be honoured yet must not be taken silently. */
 static int refuse_unsupported(const struct mount_config *config, struct error *err)
 {
-    static const char *const unsupported[] = {"acl",          "sse",           "sse_key",
-                                              "cache",        "cache_size",    "storage_class",
-                                              "insecure_tls", "requester_pays"};
+    static const char *const unsupported[] = {"cache", "cache_size"};
     const char *sync = mount_options_get(&config->options, "sync");
 
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
@@ -100,6 +98,8 @@ static int open_volume(const struct mount_config *config,
     bool anonymous = mount_options_true(&config->options, "anonymous");
     const char *path_style = mount_options_get(&config->options, "path_style");
     const char *endpoint = mount_options_get(&config->options, "endpoint");
+    const char *sse = mount_options_get(&config->options, "sse");
+    const char *sse_key = mount_options_get(&config->options, "sse_key");
     const struct volume_open_config open = {
         .location = config->location,
         .endpoint = endpoint,
@@ -109,6 +109,14 @@ static int open_volume(const struct mount_config *config,
                         .session_token = anonymous ? NULL : credentials->session_token},
         .ca_file = mount_options_get(&config->options, "ca_file"),
         .public_only = mount_options_true(&config->options, "public_only"),
+        .insecure = mount_options_true(&config->options, "insecure_tls"),
+        .wishes = {.storage_class = mount_options_get(&config->options, "storage_class"),
+                   .acl = mount_options_get(&config->options, "acl"),
+                   .sse = sse != NULL       ? sse
+                          : sse_key != NULL ? "aws:kms"
+                                            : NULL,
+                   .sse_key = sse_key,
+                   .requester_pays = mount_options_true(&config->options, "requester_pays")},
         .virtual_host_style =
             path_style != NULL ? strcmp(path_style, "true") != 0 : endpoint == NULL,
         .read_only = mount_options_true(&config->options, "ro"),

@@ -544,6 +544,7 @@ static int copy_config(struct http_client *client, const struct http_client_conf
         return -ENOMEM;
     }
     options->ca_only = config->ca_only;
+    options->insecure = config->insecure;
     options->public_only = config->public_only;
     options->connect_timeout_ms =
         config->connect_timeout_ms != 0 ? config->connect_timeout_ms : 10000;

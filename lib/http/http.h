@@ -50,6 +50,7 @@ struct http_client_config {
     bool ca_only;                /* trust ca_file alone, not the system's */
     const char *cert_file;       /* client certificate and key (PEM); NULL: none */
     const char *key_file;
+    bool insecure;          /* take any certificate */
     bool public_only;       /* connect to no address that address_is_internal(); see -EACCES */
     const char *proxy;      /* NULL: none, whatever the environment says */
     const char *user_agent; /* NULL: "skyvol/VERSION" */

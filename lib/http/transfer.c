@@ -348,8 +348,8 @@ static bool set_common(CURL *easy, const struct transfer_options *options)
     SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
     SET(CURLOPT_SHARE, options->share);
-    SET(CURLOPT_SSL_VERIFYPEER, 1L);
-    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_SSL_VERIFYPEER, options->insecure ? 0L : 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, options->insecure ? 0L : 2L);
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_CA_CACHE_TIMEOUT, (long)CA_CACHE_S);
     if (options->ca_file != NULL) {

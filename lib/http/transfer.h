@@ -48,7 +48,7 @@ struct transfer {
 /* What all transfers of a client share. */
 struct transfer_options {
     const char *ca_file, *cert_file, *key_file, *proxy, *user_agent;
-    bool ca_only, public_only;
+    bool ca_only, public_only, insecure;
     uint32_t connect_timeout_ms, idle_close_s;
     CURLSH *share; /* of the worker: TLS sessions */
 };

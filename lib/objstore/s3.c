@@ -266,6 +266,10 @@ static void s3_free(struct objstore *base)
     s3_identity_unref(store->identity);
     OPENSSL_cleanse(&store->key, sizeof(store->key));
     free(store->host);
+    free(store->storage_class);
+    free(store->acl);
+    free(store->sse);
+    free(store->sse_key);
     mutex_done(&store->lock);
     objstore_base_done(&store->base);
     free(store);
@@ -339,6 +343,16 @@ static bool valid_region(const char *region)
                len;
 }
 
+static int copy_wishes(const struct objstore_s3_wishes *wishes, struct s3_store *store)
+{
+    int error = copy_text(wishes->storage_class, &store->storage_class);
+
+    error = error == 0 ? copy_text(wishes->acl, &store->acl) : error;
+    error = error == 0 ? copy_text(wishes->sse, &store->sse) : error;
+    store->requester_pays = wishes->requester_pays;
+    return error == 0 ? copy_text(wishes->sse_key, &store->sse_key) : error;
+}
+
 LOCK_UNCHECKED
 static int configure(struct s3_store *store, const struct objstore_s3_config *config,
                      struct error *err)
@@ -349,7 +363,8 @@ static int configure(struct s3_store *store, const struct objstore_s3_config *co
                                       .max_connections = config->max_connections,
                                       .connect_timeout_ms = config->connect_timeout_ms,
                                       .ca_file = config->ca_file,
-                                      .public_only = config->public_only};
+                                      .public_only = config->public_only,
+                                      .insecure = config->insecure};
     int error = parse_endpoint(store, config->endpoint, err);
 
     if (error < 0) {
@@ -361,7 +376,8 @@ static int configure(struct s3_store *store, const struct objstore_s3_config *co
     memcpy(store->region, region, strlen(region) + 1);
     store->virtual_host = config->virtual_host_style;
     store->timeout_ms = config->request_timeout_ms != 0 ? config->request_timeout_ms : 60000;
-    error = identity_new(&config->credentials, &store->identity);
+    error = copy_wishes(&config->wishes, store);
+    error = error == 0 ? identity_new(&config->credentials, &store->identity) : error;
     if (error == -EINVAL) {
         return error_set(err, error, "an access key needs a secret key, and the other way round");
     }

@@ -25,17 +25,28 @@ struct objstore_s3_credentials {
     const char *session_token; /* NULL: none */
 };
 
+/* What new objects get, and how requests are paid; NULL and false: as the bucket has it. */
+struct objstore_s3_wishes {
+    const char *storage_class; /* where a request's metadata names none */
+    const char *acl;           /* a canned one: "private", "bucket-owner-full-control", ... */
+    const char *sse;           /* "AES256", "aws:kms", "aws:kms:dsse" */
+    const char *sse_key;       /* of KMS; NULL: the account's default */
+    bool requester_pays;       /* agree to pay, in every request */
+};
+
 struct objstore_s3_config {
     const char *endpoint; /* http(s)://host[:port], NULL or "": AWS for the region */
     const char *region;   /* NULL: "us-east-1" */
     struct objstore_s3_credentials credentials; /* copied, wiped when replaced or freed */
     const char *ca_file;                        /* PEM of further authorities; NULL: none */
     bool public_only; /* -EACCES for an endpoint that resolves to this machine or link-local */
+    bool insecure;    /* certificates are not verified */
     bool virtual_host_style;
-    uint32_t transfer_threads;   /* 0: 2 */
-    uint32_t max_connections;    /* 0: 64 */
-    uint32_t request_timeout_ms; /* 0: 60000; of requests whose timeout_ms is 0 */
-    uint32_t connect_timeout_ms; /* 0: 10000 */
+    struct objstore_s3_wishes wishes; /* copied */
+    uint32_t transfer_threads;        /* 0: 2 */
+    uint32_t max_connections;         /* 0: 64 */
+    uint32_t request_timeout_ms;      /* 0: 60000; of requests whose timeout_ms is 0 */
+    uint32_t connect_timeout_ms;      /* 0: 10000 */
 };
 
 int objstore_s3_new(const struct objstore_s3_config *config, struct objstore **ret,

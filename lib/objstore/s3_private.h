@@ -61,6 +61,8 @@ struct s3_store {
     char *host; /* host[:port], without a default port; NULL with aws */
     char region[S3_REGION_SIZE];
     uint32_t timeout_ms;
+    char *storage_class, *acl, *sse, *sse_key; /* of new objects; or NULL */
+    bool requester_pays;
 
     struct mutex lock;
     struct s3_identity *identity GUARDED_BY(lock);

@@ -165,6 +165,20 @@ static void user_header(struct s3_call *call, const struct objstore_pair *pair)
     }
 }
 
+/* Of requests that make an object: what the mount wishes for, but for what the request says. */
+static void wish_headers(struct s3_call *call)
+{
+    const struct s3_store *store = call->store;
+    const struct objstore_meta *meta = call->request->meta;
+
+    if (meta == NULL || meta->storage_class == NULL) {
+        header(call, "x-amz-storage-class", store->storage_class);
+    }
+    header(call, "x-amz-acl", store->acl);
+    header(call, "x-amz-server-side-encryption", store->sse);
+    header(call, "x-amz-server-side-encryption-aws-kms-key-id", store->sse_key);
+}
+
 static void meta_headers(struct s3_call *call)
 {
     const struct objstore_meta *meta = call->request->meta;
@@ -250,6 +264,7 @@ static void build_put(struct s3_call *call)
         query(call, "uploadId", request->upload_id);
     } else {
         meta_headers(call);
+        wish_headers(call);
         etag_header(call, "if-match", request->if_match);
         etag_header(call, "if-none-match", request->if_none_match);
     }
@@ -283,6 +298,7 @@ static void build_copy(struct s3_call *call)
         header(call, "x-amz-metadata-directive", "REPLACE");
         meta_headers(call);
     }
+    wish_headers(call);
 }
 
 static void build_list(struct s3_call *call)
@@ -355,6 +371,7 @@ static void build_upload_create(struct s3_call *call)
     call->method = "POST";
     query(call, "uploads", "");
     meta_headers(call);
+    wish_headers(call);
     if (kind != OBJSTORE_CHECKSUM_NONE) {
         header(call, "x-amz-checksum-algorithm", s3_checksum_name((enum s3_checksum_kind)kind));
     }
@@ -622,6 +639,7 @@ static int finish_build(struct s3_call *call)
     if (!call->identity->anonymous || streamed(payload)) {
         header(call, "x-amz-content-sha256", hash);
     }
+    header(call, "x-amz-request-payer", call->store->requester_pays ? "requester" : NULL);
     if (call->build_error == 0 && !call->identity->anonymous) {
         error = sign(call, hash, &chain);
     }

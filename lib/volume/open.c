@@ -144,6 +144,8 @@ static int open_backend(const struct volume_open_config *config, const struct lo
                         config->credentials.session_token},
         .ca_file = config->ca_file,
         .public_only = config->public_only,
+        .insecure = config->insecure,
+        .wishes = config->wishes,
         .virtual_host_style = config->virtual_host_style,
         .transfer_threads = config->transfer_threads,
         .max_connections = config->max_connections,

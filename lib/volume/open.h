@@ -9,6 +9,7 @@
 #ifndef VOLUME_OPEN_H
 #define VOLUME_OPEN_H
 
+#include "objstore/s3.h"
 #include "util/metrics.h"
 #include "volume/volume.h"
 
@@ -29,8 +30,10 @@ struct volume_open_config {
     const char *region;   /* NULL: "us-east-1" */
     struct volume_credentials credentials;
     const char *ca_file;     /* PEM of further authorities; NULL: the system's only */
+    bool insecure;           /* https without verifying certificates */
     bool virtual_host_style; /* default: path style */
-    bool public_only;        /* the endpoint is somebody's who must not reach this machine by it */
+    struct objstore_s3_wishes wishes;
+    bool public_only; /* the endpoint is somebody's who must not reach this machine by it */
     bool read_only;
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */

@@ -23,12 +23,14 @@ struct fixture {
     struct objstore *store;
 };
 
+static struct objstore_s3_wishes wishes; /* of the next fixture */
+
 static struct fixture open_fixture(const char *const *answers, size_t count,
                                    const struct objstore_s3_credentials *credentials)
 {
     struct fixture f = {.server = scripted_server_start(answers, count)};
     struct objstore_s3_config config = {
-        .credentials = *credentials, .transfer_threads = 1, .max_connections = 1};
+        .credentials = *credentials, .wishes = wishes, .transfer_threads = 1, .max_connections = 1};
     char endpoint[64];
     struct error err = ERROR_INIT;
 
@@ -447,6 +449,42 @@ static void odd_keys_and_conditions_go_out_encoded(UNUSED void **state)
     assert_int_equal(scripted_server_count(f.server), 2);
 }
 
+static void new_objects_get_what_the_mount_wishes(UNUSED void **state)
+{
+    static const char *const answers[] = {OK_EMPTY, OK_EMPTY, OK_EMPTY};
+    static const struct objstore_meta glacier = {.storage_class = "GLACIER_IR"};
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT, .bucket = "bucket", .key = "key", .source = {.data = "d", .size = 1}};
+    struct objstore_request part = {.op = OBJSTORE_UPLOAD_PART,
+                                    .bucket = "bucket",
+                                    .key = "key",
+                                    .upload_id = "u",
+                                    .part_number = 1,
+                                    .source = {.data = "d", .size = 1}};
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+
+    wishes = (struct objstore_s3_wishes){.storage_class = "STANDARD_IA",
+                                         .acl = "bucket-owner-full-control",
+                                         .sse = "aws:kms",
+                                         .sse_key = "alias/k",
+                                         .requester_pays = true};
+    OPEN(f, answers);
+    wishes = (struct objstore_s3_wishes){0};
+
+    assert_int_equal(objstore_call(f.store, &put, &answer), 0);
+    assert_asked(&f, 0, "x-amz-storage-class: STANDARD_IA\r\n");
+    assert_asked(&f, 0, "x-amz-acl: bucket-owner-full-control\r\n");
+    assert_asked(&f, 0, "x-amz-server-side-encryption: aws:kms\r\n");
+    assert_asked(&f, 0, "x-amz-server-side-encryption-aws-kms-key-id: alias/k\r\n");
+    assert_asked(&f, 0, "x-amz-request-payer: requester\r\n");
+    put.meta = &glacier; /* of the object itself: it wins */
+    assert_int_equal(objstore_call(f.store, &put, &answer), 0);
+    assert_asked(&f, 1, "x-amz-storage-class: GLACIER_IR\r\n");
+    assert_int_equal(objstore_call(f.store, &part, &answer), 0);
+    assert_null(strstr(scripted_server_request(f.server, 2), "x-amz-server-side"));
+    assert_asked(&f, 2, "x-amz-request-payer: requester\r\n");
+}
+
 static void bad_configurations_are_told(UNUSED void **state)
 {
     static const char *const endpoints[] = {"s3.example",   "ftp://s3.example", "http://",
@@ -498,6 +536,7 @@ int main(void)
         cmocka_unit_test(keys_that_xml_cannot_carry_are_deleted_singly),
         cmocka_unit_test(only_a_source_that_rewinds_is_sent_again),
         cmocka_unit_test(odd_keys_and_conditions_go_out_encoded),
+        cmocka_unit_test(new_objects_get_what_the_mount_wishes),
         cmocka_unit_test(bad_configurations_are_told),
     };
 
