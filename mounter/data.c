@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 
 static struct block_ref *find_block(const struct node *node, uint64_t index)
 {
@@ -112,7 +113,7 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
     state_block_write(fs->state, block, from, data, (uint32_t)len); /* before it counts */
     state_set(fs->state, state_block(fs->state, block), &rec, sizeof(rec));
     state_commit(fs->state);
-    ref->seq++;
+    ref->seq = ++fs->block_seq; /* never one that a dropped block of this index had */
     return 0;
 }
 
@@ -158,7 +159,7 @@ void data_truncate(struct fs *fs, struct node *node, uint64_t size)
         if (start + STATE_BLOCK_SIZE <= size) {
             continue;
         }
-        ref->seq++;
+        ref->seq = ++fs->block_seq;
         keep = size > start ? (uint32_t)(size - start) : 0;
         while (rec.count > 0 && rec.extents[rec.count - 1].from >= keep) {
             rec.count--;
@@ -174,6 +175,84 @@ void data_truncate(struct fs *fs, struct node *node, uint64_t size)
         }
         state_commit(fs->state);
     }
+}
+
+/* A part of a block: in zeros. They join what is dirty there, so the pieces do not grow in number.
+ */
+static void zero_part(struct fs *fs, struct node *node, const struct block_rec *rec, uint64_t from,
+                      uint64_t to) REQUIRES(&fs->lock)
+{
+    static const char zeros[STATE_BLOCK_SIZE];
+    uint64_t start = rec->index * STATE_BLOCK_SIZE;
+    uint32_t low = from > start ? (uint32_t)(from - start) : 0;
+    uint32_t high = to < start + STATE_BLOCK_SIZE ? (uint32_t)(to - start) : STATE_BLOCK_SIZE;
+    bool dirty = false;
+
+    for (uint32_t i = 0; i < rec->count; i++) {
+        dirty = dirty || (rec->extents[i].from < high && rec->extents[i].to > low);
+    }
+    if (dirty) {
+        (void)!write_block(fs, node, start + low, zeros, high - low); /* it needs no new block */
+    }
+}
+
+void data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to)
+{
+    struct block_ref *ref;
+    struct block_ref *next;
+
+    HASH_ITER(hh, node->blocks, ref, next)
+    {
+        uint64_t start = ref->index * STATE_BLOCK_SIZE;
+
+        if (start >= to || start + STATE_BLOCK_SIZE <= from) {
+            continue;
+        }
+        if (start < from || start + STATE_BLOCK_SIZE > to) {
+            const struct block_rec rec = *state_block(fs->state, ref->block);
+
+            zero_part(fs, node, &rec, from, to);
+        } else {
+            state_begin(fs->state);
+            drop_ref(fs, node, ref);
+            state_commit(fs->state);
+        }
+    }
+    cond_broadcast(&fs->changed);
+}
+
+static bool next_in_block(struct fs *fs, const struct block_ref *ref, uint64_t offset,
+                          uint64_t *ret_from, uint64_t *ret_to) REQUIRES(&fs->lock)
+{
+    const struct block_rec *rec = state_block(fs->state, ref->block);
+    uint64_t start = ref->index * STATE_BLOCK_SIZE;
+
+    for (uint32_t i = 0; i < rec->count; i++) {
+        if (start + rec->extents[i].to > offset) {
+            *ret_from = start + rec->extents[i].from;
+            *ret_to = start + rec->extents[i].to;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool data_next(struct fs *fs, const struct node *node, uint64_t offset, uint64_t *ret_from,
+               uint64_t *ret_to)
+{
+    uint64_t index = offset / STATE_BLOCK_SIZE;
+    const struct block_ref *ref = find_block(node, index);
+    const struct block_ref *first = NULL;
+
+    if (ref != NULL && next_in_block(fs, ref, offset, ret_from, ret_to)) {
+        return true;
+    }
+    for (ref = node->blocks; ref != NULL; ref = ref->hh.next) {
+        if (ref->index > index && (first == NULL || ref->index < first->index)) {
+            first = ref;
+        }
+    }
+    return first != NULL && next_in_block(fs, first, offset, ret_from, ret_to);
 }
 
 /* Calls visit() for each dirty piece of [offset, offset + len), in order; stops when it says so. */
@@ -221,32 +300,37 @@ void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffe
 {
     struct overlay o = {buffer, offset};
 
+    holes_lay(node, offset, buffer, len);
     if (node->blocks != NULL) {
         each_piece(fs, node, offset, len, lay_over, &o);
     }
 }
 
+struct cover {
+    const struct node *node;
+    uint64_t reached;
+};
+
 static bool cover(void *arg, uint64_t from, uint64_t to, const char *data)
 {
-    uint64_t *reached = arg;
+    struct cover *c = arg;
 
     (void)data;
-    if (from != *reached) {
+    if (from != c->reached && !holes_cover(c->node, c->reached, from)) {
         return false;
     }
-    *reached = to;
+    c->reached = to;
     return true;
 }
 
 bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
 {
-    uint64_t reached = offset;
+    struct cover c = {node, offset};
 
-    if (node->blocks == NULL) {
-        return len == 0;
+    if (node->blocks != NULL) {
+        each_piece(fs, node, offset, len, cover, &c);
     }
-    each_piece(fs, node, offset, len, cover, &reached);
-    return reached == offset + len;
+    return holes_cover(node, c.reached, offset + len);
 }
 
 static bool found_one(void *arg, uint64_t from, uint64_t to, const char *data)
@@ -260,9 +344,9 @@ static bool found_one(void *arg, uint64_t from, uint64_t to, const char *data)
 
 bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
 {
-    bool found = false;
+    bool found = holes_any(node, offset, offset + len);
 
-    if (node->blocks != NULL && HASH_COUNT(node->blocks) > 0) {
+    if (!found && node->blocks != NULL && HASH_COUNT(node->blocks) > 0) {
         each_piece(fs, node, offset, len, found_one, &found);
     }
     return found;

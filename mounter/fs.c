@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/holes.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -203,6 +204,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     fs->nodes[node->ino] = NULL;
     fs_number_drop(fs, node);
     listing_drop(node);
+    holes_free(node);
     free(node->name_key);
     free(node);
 }
@@ -544,6 +546,7 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
 
         if (state_inode(fs->state, ino) != NULL) {
             ret = fs_node_add(fs, ino, NULL, &node);
+            ret = ret == 0 ? holes_adopt(fs, node) : ret;
         }
     }
     for (uint32_t ino = STATE_ROOT + 1; ret == 0 && ino < state_inode_limit(fs->state); ino++) {
@@ -658,6 +661,7 @@ void fs_free(struct fs *fs)
                 free(ref);
             }
             listing_drop(fs->nodes[i]);
+            holes_free(fs->nodes[i]);
             free(fs->nodes[i]->name_key);
             free(fs->nodes[i]);
         }
@@ -718,6 +722,8 @@ const struct fuse_lowlevel_ops *fs_ops(void)
         .releasedir = fs_releasedir,
         .fsyncdir = fs_fsyncdir,
         .statfs = fs_statfs,
+        .fallocate = fs_fallocate,
+        .lseek = fs_lseek,
         .setxattr = fs_setxattr,
         .getxattr = fs_getxattr,
         .listxattr = fs_listxattr,

@@ -7,6 +7,7 @@
  *   fresh.c       which answers of the store are too old; st_ino
  *   remote.c      what the store says of a key
  *   data.c        dirty blocks: write, overlay on reads, truncate
+ *   holes.c       ranges that read as zeros and hold no memory
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
  *   background.c  publications that nobody waits for
@@ -17,7 +18,7 @@
  *   usage.c       how many bytes the volume has
  *   rename.c      moving files and directories
  *   listing.c     directories
- *   ops_name.c, ops_file.c, ops_attr.c    the FUSE handlers
+ *   ops_name.c, ops_file.c, ops_attr.c, ops_space.c    the FUSE handlers
  *
  * Locks: fs->lock covers state, nodes and everything marked below. It is never held while the store
  * is waited for, nor while a request is answered. A node with `users` > 0 is not released.
@@ -67,6 +68,14 @@ struct block_ref {
     uint32_t seq; /* changes with every write: a copy of older bytes is not the last word */
 };
 
+/* Ranges that read as zeros; ascending, not touching. See holes.h. */
+struct holes {
+    struct hole {
+        uint64_t from, to;
+    } * items;
+    size_t count;
+};
+
 /* What this process knows of an inode besides its record. */
 struct node {
     UT_hash_handle hh;        /* in fs->names, by name_key, while it has a name */
@@ -90,6 +99,8 @@ struct node {
     uint64_t progress_ms; /* when the store last took something of it; later for a large step */
     uint64_t changed;     /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
+    struct holes holes;
+    struct holes fresh_holes;          /* of these, since the publication under way began */
     struct listing *listing;           /* of a directory, or NULL */
     uint32_t streaming;                /* parts being uploaded while the file is written */
     uint64_t next_read;                /* where a sequential reader will go on */
@@ -130,6 +141,7 @@ struct fs {
     struct chunk *chunks; /* reader.c */
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
+    uint32_t block_seq;        /* of the last change to a block */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
     int64_t used_bytes;        /* usage.c */
@@ -313,10 +325,15 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
 int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
     REQUIRES(&fs->lock);
 void data_truncate(struct fs *fs, struct node *node, uint64_t size) REQUIRES(&fs->lock);
-/* Lay the dirty bytes of [offset, offset + len) over what is in the buffer. */
+/* What is dirty of [from, to) counts no more, or is zero. Makes transactions of its own. */
+void data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to) REQUIRES(&fs->lock);
+/* The first dirty piece that ends after `offset`; false: there is none. */
+bool data_next(struct fs *fs, const struct node *node, uint64_t offset, uint64_t *ret_from,
+               uint64_t *ret_to) REQUIRES(&fs->lock);
+/* Lay holes and dirty bytes of [offset, offset + len) over what is in the buffer. */
 void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
     REQUIRES(&fs->lock);
-/* True if every byte of the range is dirty. */
+/* True if every byte of the range is dirty or in a hole. */
 bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
     REQUIRES(&fs->lock);
 bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len) REQUIRES(&fs->lock);
@@ -496,6 +513,9 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi);
 void fs_statfs(fuse_req_t req, fuse_ino_t ino);
+void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+                  struct fuse_file_info *fi);
+void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
 void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                  int flags);
 void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size);

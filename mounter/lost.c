@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 #include "util/log.h"
 
 bool lost_is(struct fs *fs, const struct node *node)
@@ -40,6 +41,7 @@ void lost_drop(struct fs *fs, struct node *node)
     }
     fs_node_unname(fs, node);
     state_begin(fs->state);
+    holes_clear(fs, node);
     STATE_SET(fs->state, rec->flags,
               has_name ? (rec->flags & ~(uint32_t)INODE_DIRTY) | INODE_DETACHED : rec->flags);
     state_commit(fs->state);

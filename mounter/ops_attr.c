@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, STATFS_BLOCK = 4096 };
@@ -132,6 +133,7 @@ static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES
         if (op->size < rec->base_valid) {
             STATE_SET(fs->state, rec->base_valid, op->size);
         }
+        holes_cut(fs, node, op->size);
         if (rec->attempt > op->size + 1) {
             STATE_SET(fs->state, rec->attempt, op->size + 1);
         }
@@ -169,8 +171,8 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||
         (rec->flags & (INODE_NEW | INODE_LOST | INODE_UNLINKED)) != 0 || node->blocks != NULL ||
-        rec->upload != 0 || rec->size != rec->base_size || rec->base_valid != rec->size ||
-        rec->attempt != 0 || rec->size > fs->caps.copy_max) {
+        node->holes.count > 0 || rec->upload != 0 || rec->size != rec->base_size ||
+        rec->base_valid != rec->size || rec->attempt != 0 || rec->size > fs->caps.copy_max) {
         mutex_unlock(&fs->lock);
         return -EAGAIN; /* there is more to publish than attributes */
     }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 #include "objstore/objstore_call.h"
 
 enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRIES = 6 };
@@ -38,6 +39,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
         usage_resized(fs, rec->size, 0);
         STATE_SET(fs->state, rec->size, (uint64_t)0);
         STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
+        holes_cut(fs, node, 0);
         STATE_SET(fs->state, rec->attempt, rec->attempt != 0 ? (uint64_t)1 : (uint64_t)0);
         STATE_SET(fs->state, rec->mtime_ns, now);
         STATE_SET(fs->state, rec->ctime_ns, now);

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -138,6 +139,7 @@ static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
     }
     job->node->meta_changed = false;
     job->node->truncated_to = UINT64_MAX;
+    holes_mark(fs, job->node);
     return ret;
 }
 
@@ -459,6 +461,7 @@ static void published(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
     STATE_SET(fs->state, rec->base_size, job->size);
     STATE_SET(fs->state, rec->base_valid, valid);
     STATE_SET(fs->state, rec->flags, flags);
+    holes_published(fs, node, valid);
     publish_settled(fs, rec);
     state_commit(fs->state);
     publish_upload_forget(fs, node);
@@ -594,6 +597,7 @@ static int keep_conflict(struct job *job)
                   (rec->flags & ~(uint32_t)(INODE_DIRTY | INODE_NEW)) | INODE_CONFLICT);
         STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
         STATE_SET(fs->state, rec->etag[0], '\0');
+        holes_clear(fs, job->node);
         publish_settled(fs, rec);
         state_commit(fs->state);
         job->node->valid_until_ms = 0;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "mounter/holes.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
@@ -110,6 +111,7 @@ static void adopt(struct fs *fs, struct node *node, const struct objstore_info *
     state_set(fs->state, rec->etag, etag, sizeof(etag));
     STATE_SET(fs->state, rec->base_size, info->size);
     STATE_SET(fs->state, rec->base_valid, valid);
+    holes_cut(fs, node, valid);
     STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT));
     publish_settled(fs, rec);
     state_commit(fs->state);

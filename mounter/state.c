@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 3,
+    STATE_VERSION = 4,
     INODES_DEFAULT = 4 * 1024 * 1024,
     LOG_SIZE = 64 * 1024,
     CELL_TEXT = 28,
@@ -350,6 +350,7 @@ void state_inode_release(struct state *state, uint32_t ino)
     state_text_release(state, inodes[ino].target);
     state_text_release(state, inodes[ino].xattr);
     state_text_release(state, inodes[ino].hidden);
+    state_text_release(state, inodes[ino].holes);
     state_set(state, &inodes[ino].flags, &flags, sizeof(flags));
     (void)free_push(&state->inodes, ino);
 }

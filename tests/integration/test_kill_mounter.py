@@ -4,6 +4,7 @@
 test_holder.py does the same with a tiny file system and more kinds of death; this is the real one,
 on a directory store, under fio --verify.
 """
+import ctypes
 import json
 import os
 import random
@@ -197,4 +198,48 @@ def test_what_is_moved_while_it_is_written_is_whole_after_kills(mount, resend, m
     one.mount()
     assert path(name[0]).read_bytes().splitlines() == [b"%09d" % i for i in range(lines[0])]
     assert os.listdir(one.target) == [path(name[0]).relative_to(one.target).parts[0]]
+    one.unmount()
+
+
+def test_holes_are_kept_by_kills(mount, workdir):
+    """Written, punched, zeroed, cut and grown at random; what is read is always what was done."""
+    one = mount(sync="fsync")
+    libc = ctypes.CDLL(None, use_errno=True)
+    rng, model = random.Random(7), bytearray()
+    file = os.open(one.target / "f", os.O_CREAT | os.O_RDWR)
+    end, kill_at, rounds, kills = time.monotonic() + 4, 0, 0, 0
+    while time.monotonic() < end:
+        start, length = rng.randrange(1 << 20), rng.randrange(1, 1 << 18)
+        what = rng.choice(["write", "write", "punch", "zero", "cut", "sync"])
+        if what == "write":
+            data = rng.randbytes(length)
+            model.extend(bytes(max(0, start + length - len(model))))
+            model[start:start + length] = data
+            assert os.pwrite(file, data, start) == length
+        elif what == "cut":
+            model = model[:start] + bytes(max(0, start - len(model)))
+            os.ftruncate(file, start)
+        elif what == "sync":
+            os.fsync(file)
+        else:
+            mode = 3 if what == "punch" else 16  # PUNCH_HOLE | KEEP_SIZE; ZERO_RANGE
+            if what == "zero":
+                model.extend(bytes(max(0, start + length - len(model))))
+            stop = min(start + length, len(model))
+            model[start:stop] = bytes(max(0, stop - start))
+            assert libc.fallocate(file, mode, ctypes.c_long(start), ctypes.c_long(length)) == 0
+        assert os.pread(file, 1 << 21, 0) == model, (rounds, what, start, length)
+        rounds += 1
+        if time.monotonic() > kill_at:
+            subprocess.Popen(["sh", "-c", f"sleep 0.0{random.randint(0, 9)}; "
+                              f"kill -9 {one.client.status('v1')['mounter']}"],
+                             stderr=subprocess.DEVNULL)
+            kills += 1
+            kill_at = time.monotonic() + 0.15
+    print(f"{rounds} rounds, {kills} kills")
+    assert rounds > 50 and kills > 10
+    os.close(file)
+    one.unmount()
+    one.mount()
+    assert (one.target / "f").read_bytes() == model
     one.unmount()
