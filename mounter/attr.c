@@ -244,6 +244,15 @@ static int change_json(cJSON *parsed, const struct attr_xattr_change *change)
     return 0;
 }
 
+/* As metadata. */
+static size_t encoded_len(const char *json)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(3 * ATTR_XATTR_MAX);
+
+    encode_percent(&text, slice_of(json), false);
+    return buf_error(&text) != 0 ? SIZE_MAX : buf_len(&text);
+}
+
 int attr_xattr_set(const char *json, const struct attr_xattr_change *change, struct buf *out)
 {
     cJSON *parsed = parse_xattr(json);
@@ -252,7 +261,7 @@ int attr_xattr_set(const char *json, const struct attr_xattr_change *change, str
 
     if (ret == 0) {
         text = cJSON_PrintUnformatted(parsed);
-        ret = text == NULL ? -ENOMEM : strlen(text) > ATTR_XATTR_MAX / 2 ? -ENOSPC : 0;
+        ret = text == NULL ? -ENOMEM : encoded_len(text) > ATTR_XATTR_ENCODED ? -ENOSPC : 0;
     }
     if (ret == 0) {
         buf_addstr(out, text);

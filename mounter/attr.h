@@ -27,7 +27,10 @@ struct attr {
     const char *xattr; /* JSON text in the arena, or NULL */
 };
 
-enum { ATTR_XATTR_MAX = 2048 }; /* bytes of JSON: S3 takes 2 KiB of user metadata in all */
+enum {
+    ATTR_XATTR_MAX = 2048,     /* bytes of JSON */
+    ATTR_XATTR_ENCODED = 1750, /* as metadata: S3 takes 2 KiB of it in all */
+};
 
 void attr_read(const struct objstore_meta *meta, struct arena *arena, struct attr *ret);
 

@@ -458,6 +458,7 @@ static int finish(struct op *op, int ret)
     mutex_lock(&op->fs->lock);
     state_forget_applied(op->fs->state, op->unique);
     mutex_unlock(&op->fs->lock);
+    free(op->xattr);
     free(op);
     return ret;
 }
@@ -688,9 +689,13 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
      */
     conn->want &=
         ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
-                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ATOMIC_O_TRUNC);
+                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
     conn->want |=
         conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO);
+    /* A default list goes before the umask: so the umask is ours to apply. */
+    if ((conn->capable & FUSE_CAP_POSIX_ACL) != 0 && (conn->capable & FUSE_CAP_DONT_MASK) != 0) {
+        conn->want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
+    }
 }
 
 const struct fuse_lowlevel_ops *fs_ops(void)

@@ -18,7 +18,8 @@
  *   usage.c       how many bytes the volume has
  *   rename.c      moving files and directories
  *   listing.c     directories
- *   ops_name.c, ops_file.c, ops_attr.c, ops_space.c    the FUSE handlers
+ *   ops_name.c, ops_file.c, ops_attr.c, ops_space.c, ops_xattr.c,
+ *   ops_link.c    the FUSE handlers
  *
  * Locks: fs->lock covers state, nodes and everything marked below. It is never held while the store
  * is waited for, nor while a request is answered. A node with `users` > 0 is not released.
@@ -255,8 +256,10 @@ struct op {
     void (*run)(struct op *op);
     uint64_t ino, ino2;
     const char *name, *name2;
-    uint32_t flags, mode, uid, gid, rdev;
+    uint32_t flags, mode, uid, gid, rdev, umask;
+    bool kill; /* set-user-id and set-group-id end */
     int to_set;
+    char *xattr; /* of a new file, as JSON text; freed with the op */
     uint64_t offset, size;
     bool writepage; /* a WRITE of the kernel's own: no program sees its error */
     struct stat stat;
@@ -483,8 +486,31 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
     __attribute__((warn_unused_result));
 /* Note that the store is about to be changed; *ret_again: an earlier try had done so. */
 int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result));
+/* ---- ops_name.c, for others that make names ---- */
+/* Begins an operation that makes a name. NULL: answered already. */
+struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
+/* -EEXIST: there is something of op's name; 0: there is nothing. Waits. */
+int op_check_absent(struct op *op) __attribute__((warn_unused_result));
+/* A new file's lookup, open count and answer, in one transaction. */
+int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* Ends the op; takes the counts back if the kernel has not learned of them. */
+void op_reply_entry(struct op *op, uint64_t ino, bool opened);
+/* ops_link.c: a file without a name. */
+void link_tmpfile_run(struct op *op);
 int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, bool only_new)
     __attribute__((warn_unused_result));
+
+/* ---- ops_attr.c, ops_xattr.c, for others ---- */
+/* Changed attributes of what nobody has open go to the store now. Waits. */
+int attr_store(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+/* In a transaction: the mode is about to become this, and with it the access list. */
+int xattr_chmod(struct fs *fs, struct node *node, uint32_t mode) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* In a transaction, when content or owner change: capabilities end, and suid if it is said. */
+void xattr_kill(struct fs *fs, struct node *node, bool suid) REQUIRES(&fs->lock);
+/* What a new file has of its directory op->ino: mode, group, lists. Also applies the umask. */
+int xattr_inherit(struct op *op) __attribute__((warn_unused_result));
 
 /* ---- handlers, ops_*.c ---- */
 void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);

@@ -98,7 +98,7 @@ static int64_t time_of(const struct timespec *ts, bool now)
 }
 
 /* The new values in the record, in one transaction; dirty unless it is a directory. */
-static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
     struct inode_rec *rec = fs_rec(fs, node);
     int set = op->to_set;
@@ -111,6 +111,12 @@ static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES
     }
     state_begin(fs->state);
     if ((set & FUSE_SET_ATTR_MODE) != 0) {
+        int ret = xattr_chmod(fs, node, op->stat.st_mode);
+
+        if (ret != 0) {
+            state_abort(fs->state);
+            return ret;
+        }
         STATE_SET(fs->state, rec->mode, (rec->mode & S_IFMT) | (op->stat.st_mode & 07777));
     }
     if ((set & FUSE_SET_ATTR_UID) != 0) {
@@ -141,11 +147,15 @@ static void apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES
             STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
         }
     }
+    if ((set & (FUSE_SET_ATTR_SIZE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0) {
+        xattr_kill(fs, node, op->kill);
+    }
     STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
     if (!S_ISDIR(rec->mode)) {
         fs_mark_dirty(fs, node);
     }
     state_commit(fs->state);
+    return 0;
 }
 
 /* A clean file whose attributes changed: the store copies the object onto itself. */
@@ -253,7 +263,7 @@ static int put_dir_attr(struct fs *fs, uint32_t ino)
 }
 
 /* Where no close() will follow, the change goes to the store now. */
-static int store_attr(struct fs *fs, uint32_t ino)
+int attr_store(struct fs *fs, uint32_t ino)
 {
     const struct inode_rec *rec;
     struct node *node;
@@ -313,9 +323,9 @@ static void setattr_run(struct op *op)
     if (ret == 0) {
         mutex_lock(&fs->lock);
         node = fs_node(fs, op->ino);
-        apply_attr(fs, op, node);
+        ret = node != NULL ? apply_attr(fs, op, node) : -ESTALE;
         mutex_unlock(&fs->lock);
-        ret = store_attr(fs, (uint32_t)op->ino);
+        ret = ret != 0 ? ret : attr_store(fs, (uint32_t)op->ino);
     }
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino);
@@ -335,6 +345,7 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
     op->stat = *attr;
     op->size = (uint64_t)attr->st_size;
     op->to_set = to_set;
+    op->kill = (session_request_flags() & FATTR_KILL_SUIDGID) != 0;
     if (op->fs->options.read_only) {
         (void)fs_op_fail(op, -EROFS);
         return;
@@ -359,148 +370,6 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
     } else {
         (void)fuse_reply_readlink(req, buf_str(&target));
     }
-}
-
-/* ---- user attributes ---- */
-
-static bool is_user(const char *name)
-{
-    return strncmp(name, "user.", 5) == 0;
-}
-
-static int xattr_text(struct fs *fs, uint64_t ino, struct buf *out)
-{
-    struct node *node;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, ino);
-    if (node != NULL) {
-        state_text_get(fs->state, fs_rec(fs, node)->xattr, out);
-    }
-    mutex_unlock(&fs->lock);
-    return node == NULL ? -ESTALE : buf_error(out);
-}
-
-static void reply_sized(fuse_req_t req, int ret, const struct buf *value, size_t size)
-{
-    if (ret != 0) {
-        (void)fuse_reply_err(req, -ret);
-    } else if (size == 0) {
-        (void)fuse_reply_xattr(req, buf_len(value));
-    } else if (buf_len(value) > size) {
-        (void)fuse_reply_err(req, ERANGE);
-    } else {
-        (void)fuse_reply_buf(req, buf_str(value), buf_len(value));
-    }
-}
-
-void fs_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-    struct fs *fs = fuse_req_userdata(req);
-    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
-    CLEANUP(buf_done) struct buf value = BUF_INIT(STATE_TEXT_MAX);
-    int ret = is_user(name) ? xattr_text(fs, ino, &text) : -EOPNOTSUPP;
-
-    ret = ret == 0 ? attr_xattr_get(buf_str(&text), name, &value) : ret;
-    reply_sized(req, ret, &value, size);
-}
-
-void fs_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
-{
-    struct fs *fs = fuse_req_userdata(req);
-    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
-    CLEANUP(buf_done) struct buf names = BUF_INIT(STATE_TEXT_MAX);
-    int ret = xattr_text(fs, ino, &text);
-
-    ret = ret == 0 ? attr_xattr_list(buf_str(&text), &names) : ret;
-    reply_sized(req, ret, &names, size);
-}
-
-static int change_xattr(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
-{
-    struct node *node = fs_node(fs, op->ino);
-    CLEANUP(buf_done) struct buf old = BUF_INIT(STATE_TEXT_MAX);
-    CLEANUP(buf_done) struct buf text = BUF_INIT(STATE_TEXT_MAX);
-    const struct attr_xattr_change change = {op->name, op->data, (size_t)op->size, op->to_set};
-    struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
-    uint32_t cell;
-    uint32_t before;
-    int ret;
-
-    if (rec == NULL || lost_is(fs, node)) {
-        return rec == NULL ? -ESTALE : -EIO;
-    }
-    before = rec->xattr;
-    state_text_get(fs->state, before, &old);
-    ret = attr_xattr_set(buf_str(&old), &change, &text);
-    if (ret != 0) {
-        return ret;
-    }
-    state_begin(fs->state);
-    ret = state_text_new(fs->state, buf_str(&text), buf_len(&text), &cell);
-    if (ret != 0) {
-        state_abort(fs->state);
-        return ret;
-    }
-    STATE_SET(fs->state, rec->xattr, cell);
-    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
-    if (!S_ISDIR(rec->mode)) {
-        fs_mark_dirty(fs, node);
-    }
-    state_text_release(fs->state, before);
-    state_commit(fs->state);
-    return 0;
-}
-
-static void xattr_run(struct op *op)
-{
-    struct fs *fs = op->fs;
-    int ret;
-
-    mutex_lock(&fs->lock);
-    ret = change_xattr(fs, op);
-    mutex_unlock(&fs->lock);
-    ret = ret == 0 ? store_attr(fs, (uint32_t)op->ino) : ret;
-    (void)fs_op_fail(op, ret);
-}
-
-static void start_xattr(fuse_req_t req, fuse_ino_t ino, const struct attr_xattr_change *change)
-{
-    struct op *op = fs_op_new(req);
-    int ret;
-
-    if (op == NULL) {
-        return;
-    }
-    op->ino = ino;
-    op->name = change->name;
-    op->data = change->value;
-    op->size = change->len;
-    op->to_set = change->flags;
-    ret = op->fs->options.read_only          ? -EROFS
-          : !is_user(change->name)           ? -EOPNOTSUPP
-          : change->len > ATTR_XATTR_MAX / 2 ? -ENOSPC
-                                             : 0;
-    if (ret != 0) {
-        (void)fs_op_fail(op, ret);
-    } else {
-        fs_op_start(op, xattr_run);
-    }
-}
-
-void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
-                 int flags)
-{
-    const struct attr_xattr_change change = {name, value != NULL ? value : "", size, flags};
-
-    start_xattr(req, ino, &change);
-}
-
-void fs_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
-{
-    const struct attr_xattr_change change = {.name = name};
-
-    start_xattr(req, ino, &change);
 }
 
 void fs_statfs(fuse_req_t req, fuse_ino_t ino)

@@ -305,6 +305,7 @@ static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     }
     STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
     STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    xattr_kill(fs, node, op->kill);
     fs_mark_dirty(fs, node);
     ret = fs_op_applied(fs, op);
     state_commit(fs->state);
@@ -441,6 +442,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     op->size = size;
     op->offset = (uint64_t)off;
     op->writepage = fi->writepage != 0;
+    op->kill = (session_request_flags() & FUSE_WRITE_KILL_SUIDGID) != 0;
     mutex_lock(&fs->lock);
     ret = write_locked(fs, op);
     mutex_unlock(&fs->lock);

@@ -33,7 +33,7 @@ static void uncount(struct fs *fs, uint64_t ino, bool opened)
     mutex_unlock(&fs->lock);
 }
 
-static void reply_entry(struct op *op, uint64_t ino, bool opened)
+void op_reply_entry(struct op *op, uint64_t ino, bool opened)
 {
     struct fs *fs = op->fs;
 
@@ -132,7 +132,7 @@ void lookup_run(struct op *op) /* as name_find() */
 {
     struct fs *fs = op->fs;
     struct node *node = NULL;
-    bool locked;
+    bool locked = false;
     uint64_t ino = 0;
     int ret = name_find(op, &node, &locked);
 
@@ -146,7 +146,7 @@ void lookup_run(struct op *op) /* as name_find() */
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
     } else {
-        reply_entry(op, ino, false);
+        op_reply_entry(op, ino, false);
     }
 }
 
@@ -179,7 +179,7 @@ void fs_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
     }
     mutex_unlock(&fs->lock);
     if (known) {
-        reply_entry(op, ino, false);
+        op_reply_entry(op, ino, false);
     } else {
         pending_interruptible(op->pending, NULL, NULL);
         fs_op_start(op, lookup_run);
@@ -246,11 +246,11 @@ void fs_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forg
 /* ---- making ---- */
 
 /* -EEXIST: there is something; 0: there is nothing. Where it is, *ret is the node (unlocked). */
-static LOCK_UNCHECKED
-int check_absent(struct op *op)
+LOCK_UNCHECKED
+int op_check_absent(struct op *op)
 {
     struct node *node = NULL;
-    bool locked;
+    bool locked = false;
     int ret = name_find(op, &node, &locked);
 
     if (locked) {
@@ -271,6 +271,7 @@ static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *
                  .uid = op->uid,
                  .gid = op->gid,
                  .rdev = op->rdev,
+                 .xattr = op->xattr,
                  .mtime_ns = now,
                  .ctime_ns = now,
                  .atime_ns = now},
@@ -343,7 +344,8 @@ static void make_object_run(struct op *op)
     uint32_t ino = 0;
     int ret = op_intend(op, &again);
 
-    ret = ret == 0 ? check_absent(op) : ret;
+    ret = ret == 0 ? op_check_absent(op) : ret;
+    ret = ret == 0 ? xattr_inherit(op) : ret;
     mutex_lock(&fs->lock);
     node = ret == 0 || (ret == -EEXIST && again) ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
     if (ret == -EEXIST && again && node != NULL) {
@@ -370,10 +372,10 @@ static void make_object_run(struct op *op)
         (void)fs_op_fail(op, ret == -ESTALE ? -EEXIST : ret);
         return;
     }
-    reply_entry(op, ino, false);
+    op_reply_entry(op, ino, false);
 }
 
-static struct op *new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct op *op = fs_op_new(req);
     char component[NAMES_MAX + 1];
@@ -388,6 +390,7 @@ static struct op *new_make(fuse_req_t req, fuse_ino_t parent, const char *name, 
     op->mode = (uint32_t)mode;
     op->uid = fuse_req_ctx(req)->uid;
     op->gid = fuse_req_ctx(req)->gid;
+    op->umask = (uint32_t)fuse_req_ctx(req)->umask;
     ret = op->fs->options.read_only  ? -EROFS
           : strlen(name) > NAMES_MAX ? -ENAMETOOLONG
                                      : names_to_key(name, &beside, component);
@@ -403,7 +406,7 @@ static struct op *new_make(fuse_req_t req, fuse_ino_t parent, const char *name, 
 
 void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
 {
-    struct op *op = new_make(req, parent, name, mode);
+    struct op *op = op_new_make(req, parent, name, mode);
 
     if (op != NULL) {
         op->rdev = (uint32_t)rdev;
@@ -413,20 +416,12 @@ void fs_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, 
 
 void fs_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
 {
-    struct op *op = new_make(req, parent, name, S_IFLNK | 0777);
+    struct op *op = op_new_make(req, parent, name, S_IFLNK | 0777);
 
     if (op != NULL) {
         op->name2 = target;
         fs_op_start(op, make_object_run);
     }
-}
-
-void fs_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t newparent, const char *newname)
-{
-    (void)ino;
-    (void)newparent;
-    (void)newname;
-    (void)fuse_reply_err(req, EPERM); /* what link(2) says where there are no hard links */
 }
 
 int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, bool only_new)
@@ -453,6 +448,7 @@ static int mkdir_store(struct op *op, bool again)
     const struct attr attr = {.mode = op->mode,
                               .uid = op->uid,
                               .gid = op->gid,
+                              .xattr = op->xattr,
                               .mtime_ns = now,
                               .ctime_ns = now,
                               .atime_ns = now};
@@ -474,8 +470,9 @@ static void mkdir_run(struct op *op)
     uint32_t ino = 0;
     int ret = op_intend(op, &again);
 
-    ret = ret == 0 ? check_absent(op) : ret;
+    ret = ret == 0 ? op_check_absent(op) : ret;
     ret = ret == -EEXIST && again ? 0 : ret;
+    ret = ret == 0 ? xattr_inherit(op) : ret;
     ret = ret == 0 ? mkdir_store(op, again) : ret;
     if (ret == 0) {
         mutex_lock(&fs->lock);
@@ -491,13 +488,13 @@ static void mkdir_run(struct op *op)
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
     } else {
-        reply_entry(op, ino, false);
+        op_reply_entry(op, ino, false);
     }
 }
 
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
-    struct op *op = new_make(req, parent, name, S_IFDIR | (mode & 07777));
+    struct op *op = op_new_make(req, parent, name, S_IFDIR | (mode & 07777));
 
     if (op != NULL) {
         fs_op_start(op, mkdir_run);
@@ -515,7 +512,7 @@ static void add_open_out(struct op *op)
 }
 
 /* One transaction for inode, lookup, open count and answer. */
-static int create_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
     struct inode_rec *rec = fs_rec(fs, node);
     int ret;
@@ -539,9 +536,10 @@ void create_run(struct op *op)
 {
     struct fs *fs = op->fs;
     struct node *node = NULL;
-    bool locked;
+    bool locked = false;
     uint32_t ino = 0;
-    int ret = name_find(op, &node, &locked);
+    int inherited = xattr_inherit(op);
+    int ret = inherited == 0 ? name_find(op, &node, &locked) : inherited;
 
     if (!locked) {
         mutex_lock(&fs->lock);
@@ -554,7 +552,7 @@ void create_run(struct op *op)
         node = NULL;
         ret = make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node);
     }
-    ret = ret == 0 ? create_commit(fs, op, node) : ret;
+    ret = ret == 0 ? op_created(fs, op, node) : ret;
     if (ret == 0) {
         ino = node->ino;
     }
@@ -562,17 +560,17 @@ void create_run(struct op *op)
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
     } else {
-        reply_entry(op, ino, true);
+        op_reply_entry(op, ino, true);
     }
 }
 
 void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
-    struct op *op = new_make(req, parent, name, S_IFREG | (mode & 07777));
+    struct op *op = op_new_make(req, parent, name, S_IFREG | (mode & 07777));
 
     if (op != NULL) {
         op->flags = (uint32_t)fi->flags;
-        fs_op_start(op, create_run);
+        fs_op_start(op, strcmp(name, "/") == 0 ? link_tmpfile_run : create_run);
     }
 }

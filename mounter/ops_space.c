@@ -40,6 +40,7 @@ static int space_commit(struct fs *fs, struct op *op, struct node *node) REQUIRE
 
         STATE_SET(fs->state, rec->mtime_ns, now);
         STATE_SET(fs->state, rec->ctime_ns, now);
+        xattr_kill(fs, node, op->uid != 0);
         fs_mark_dirty(fs, node);
     }
     ret = ret == 0 ? fs_op_applied(fs, op) : ret;
@@ -108,6 +109,7 @@ void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t 
         return;
     }
     op->ino = ino;
+    op->uid = fuse_req_ctx(req)->uid;
     op->mode = (uint32_t)mode;
     op->offset = (uint64_t)offset;
     op->size = (uint64_t)length;

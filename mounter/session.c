@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 
 #include "mounter/session_internal.h"
 #include "util/clock.h"
@@ -116,13 +117,51 @@ static int do_init(struct session *s, struct error *err)
         return error_set(err, -EPROTO, "the FUSE connection was opened by somebody else");
     }
     buf.size = in->len;
-    session_dispatch = (struct dispatch){.session = s, .slot = SLOT_NONE};
+    session_dispatch = (struct dispatch){.session = s, .slot = SLOT_NONE, .init = true};
     fuse_session_process_buf(s->fuse, &buf);
     session_dispatch = (struct dispatch){0};
     if (fuse_session_exited(s->fuse)) {
         return error_set(err, -EPROTO, "kernel and file system do not agree on FUSE_INIT");
     }
     return 0;
+}
+
+/*
+ * Answers go out here. libfuse of the floor knows nothing of FUSE_HANDLE_KILLPRIV_V2, with which
+ * the kernel asks no more for security.capability at each write, but says when to clear suid.
+ */
+static ssize_t send_answer(int fd, struct iovec *iov, int count, void *userdata)
+{
+    struct session *s = session_dispatch.session;
+
+    (void)userdata;
+    if (session_dispatch.init && count > 1 &&
+        iov[1].iov_len >= offsetof(struct fuse_init_out, max_write)) {
+        const struct fuse_init_in *in =
+            (const void *)(s->kept->init + sizeof(struct fuse_in_header));
+        struct fuse_init_out *out = iov[1].iov_base;
+
+        out->flags |= in->flags & FUSE_HANDLE_KILLPRIV_V2;
+    }
+    return writev(fd, iov, count);
+}
+
+static ssize_t read_nothing(int fd, void *buf, size_t len, void *userdata)
+{
+    (void)userdata;
+    return read(fd, buf, len); /* not called: requests are read into slots */
+}
+
+static int own_io(struct fuse_session *fuse)
+{
+    const struct fuse_custom_io io = {.writev = send_answer, .read = read_nothing};
+
+    return fuse_session_custom_io(fuse, &io, fuse_session_fd(fuse));
+}
+
+uint32_t session_request_flags(void)
+{
+    return session_dispatch.flags;
 }
 
 /* Dispatch */
@@ -145,13 +184,34 @@ void session_slot_done(struct session *s, int slot)
 }
 
 /*
+ * What libfuse of the floor does not know or hand on. A SETATTR it changes in place: a copy, as it
+ * may have to be replayed.
+ */
+static void prepare(struct fuse_in_header *in, struct fuse_buf *buf, char *copy, size_t copy_size)
+{
+    const void *args = in + 1;
+
+    if (in->opcode == FUSE_TMPFILE) {
+        in->opcode = FUSE_CREATE; /* the same arguments; its name is "/", which no file has */
+    } else if (in->opcode == FUSE_WRITE && in->len >= sizeof(*in) + sizeof(struct fuse_write_in)) {
+        session_dispatch.flags = ((const struct fuse_write_in *)args)->write_flags;
+    } else if (in->opcode == FUSE_SETATTR && in->len <= copy_size &&
+               in->len >= sizeof(*in) + sizeof(struct fuse_setattr_in)) {
+        session_dispatch.flags = ((const struct fuse_setattr_in *)args)->valid;
+        memcpy(copy, in, in->len);
+        buf->mem = copy;
+    }
+}
+
+/*
  * Hand one request to libfuse. A handler that has begun no pending has answered already (or
  * libfuse has, for an operation that the table lacks): then the slot is empty when it returns.
  */
 static void dispatch(struct session *s, int slot, bool replay)
 {
-    const struct fuse_in_header *in = slots_data(s->slots, slot);
+    struct fuse_in_header *in = slots_data(s->slots, slot);
     struct fuse_buf buf = {.mem = slots_data(s->slots, slot), .size = in->len};
+    _Alignas(struct fuse_in_header) char copy[256];
     bool begun;
 
     atomic_store(&s->use[slot].users, 1);
@@ -161,6 +221,7 @@ static void dispatch(struct session *s, int slot, bool replay)
                                          .unique = in->unique & ~SESSION_RESEND_BIT,
                                          .replay = replay || (in->unique & SESSION_RESEND_BIT)};
     atomic_fetch_add(session_dispatch.replay ? &s->replayed : &s->requests, 1);
+    prepare(in, &buf, copy, sizeof(copy));
     fuse_session_process_buf(s->fuse, &buf);
     begun = session_dispatch.begun;
     session_dispatch = (struct dispatch){0};
@@ -480,6 +541,7 @@ static int open_fuse(struct session *s, const struct session_config *config, str
     struct fuse_args args = FUSE_ARGS_INIT(1, argv);
     char path[32];
     int device = -1;
+    int r;
 
     if (options == NULL) {
         return -ENOMEM;
@@ -507,7 +569,8 @@ static int open_fuse(struct session *s, const struct session_config *config, str
                          config->device < 0 ? config->mountpoint : path);
     }
     s->mounted_here = config->device < 0;
-    return 0;
+    r = own_io(s->fuse);
+    return r < 0 ? error_set(err, r, "libfuse: %s", error_text(NULL, r)) : 0;
 }
 
 static int check(const struct session_config *config, struct error *err)

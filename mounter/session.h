@@ -97,6 +97,12 @@ bool session_in_flight(struct session *s, uint64_t unique);
 /* For fuse_lowlevel_notify_*(): never from a handler, never with a lock held. */
 struct fuse_session *session_fuse(const struct session *s);
 
+/*
+ * In a handler: what libfuse keeps from it. Of a WRITE write_flags (FUSE_WRITE_KILL_SUIDGID), of a
+ * SETATTR valid (FATTR_KILL_SUIDGID), else 0. An O_TMPFILE comes as a create of the name "/".
+ */
+uint32_t session_request_flags(void);
+
 struct session_stats {
     uint64_t requests;      /* read from the device */
     uint64_t replayed;      /* handled again after the takeover */

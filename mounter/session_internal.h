@@ -83,6 +83,8 @@ struct dispatch {
     int slot;
     bool replay;
     bool begun; /* the handler has begun a pending */
+    bool init;  /* FUSE_INIT is being answered */
+    uint32_t flags;
 };
 extern _Thread_local struct dispatch session_dispatch;
 

@@ -116,7 +116,8 @@ def digests(directory):
 
 
 def test_names_are_changed_exactly_once(mount):
-    """O_EXCL, rename, unlink, mkdir, rmdir: done twice, each would fail."""
+    """O_EXCL, rename, unlink, mkdir, rmdir, XATTR_CREATE, link: done twice, each would fail."""
+    libc = ctypes.CDLL(None, use_errno=True)
     one = mount(sync="fsync")
     end = time.monotonic() + 10
     kill_at = time.monotonic() + 0.2
@@ -130,6 +131,12 @@ def test_names_are_changed_exactly_once(mount):
         os.rename(d / "x", b)
         assert b.read_text() == str(rounds)
         assert not a.exists()
+        os.setxattr(b, "user.once", b"", os.XATTR_CREATE)
+        os.removexattr(b, "user.once")
+        unnamed = os.open(d, os.O_TMPFILE | os.O_WRONLY)
+        assert libc.linkat(-100, b"/proc/self/fd/%d" % unnamed, -100, os.fsencode(a), 0x400) == 0
+        os.close(unnamed)
+        a.unlink()
         b.unlink()
         d.rmdir()
         rounds += 1

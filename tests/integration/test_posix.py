@@ -4,10 +4,14 @@
 Most tests mount a directory store, change files, and look again after a remount: what is seen then
 is in the store.
 """
+import ast
 import ctypes
 import errno
 import mmap
 import os
+import socket
+import stat
+import struct
 import subprocess
 
 import pytest
@@ -35,6 +39,7 @@ class Volume:
     def __init__(self, workdir, processes):
         self.processes, self.target, self.count = processes, workdir / "target", 0
         self.target.mkdir()
+        workdir.chmod(0o711)
         self.location = f"dir://{workdir}/store/bucket"
         subprocess.run([HELPER, "--make-bucket", f"dir://{workdir}/store", "bucket"], check=True,
                        timeout=20)
@@ -182,3 +187,227 @@ def test_what_is_written_over_a_cut_file_while_it_is_published_stays(target):
         os.fsync(file)
         os.close(file)
         assert path.read_bytes() == bytes([i + 101]) * 1000
+
+
+# ---- attributes ----
+
+ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 1, 2, 4, 8, 16, 32
+NOBODY = 65534
+
+
+def acl(*entries):
+    """(tag, bits) or (tag, bits, id), in the order of tags."""
+    out = struct.pack("<I", 2)
+    for tag, bits, *who in entries:
+        out += struct.pack("<HHI", tag, bits, who[0] if who else 0xffffffff)
+    return out
+
+
+def as_user(function, uid=NOBODY, gid=NOBODY):
+    """In a child that is this user; its return value, or the errno of its OSError."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+            answer = repr(function())
+        except OSError as error:
+            answer = repr(-error.errno)
+        except BaseException as error:  # pylint: disable=broad-except
+            answer = repr(repr(error))
+        os.write(write_end, answer.encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    return ast.literal_eval(answer)
+
+
+def test_attributes_of_every_namespace_are_kept(volume, target):
+    path, directory = target / "f", target / "d"
+    path.write_bytes(b"x")
+    directory.mkdir()
+    values = {"user.a": b"1", "user.empty": b"", "user.bytes": bytes(range(256)),
+              "trusted.b": b"2", "security.c": b"3"}
+    for name, value in values.items():
+        os.setxattr(path, name, value)
+        os.setxattr(directory, name, value)
+    target = volume.again()
+    for one in (target / "f", target / "d"):
+        assert set(os.listxattr(one)) == set(values)
+        assert {name: os.getxattr(one, name) for name in values} == values
+    assert as_user(lambda: sorted(os.listxattr(path))) == ["security.c", "user.a", "user.bytes",
+                                                           "user.empty"]
+    with pytest.raises(OSError) as failed:
+        os.setxattr(path, "user.a", b"", os.XATTR_CREATE)
+    assert failed.value.errno == errno.EEXIST
+    with pytest.raises(OSError) as failed:
+        os.setxattr(path, "user.new", b"", os.XATTR_REPLACE)
+    assert failed.value.errno == errno.ENODATA
+    with pytest.raises(OSError) as failed:
+        os.setxattr(path, "other.name", b"")
+    assert failed.value.errno == errno.EOPNOTSUPP
+    with pytest.raises(OSError) as failed:
+        os.setxattr(path, "user.large", bytes(2000))
+    assert failed.value.errno == errno.ENOSPC
+    for name in values:
+        os.removexattr(path, name)
+    assert os.listxattr(path) == []
+
+
+def test_an_access_list_and_the_mode_say_the_same(volume, target):
+    path = target / "f"
+    path.write_bytes(b"secret")
+    os.chmod(path, 0o600)
+    assert as_user(lambda: open(path, "rb").read()) == -errno.EACCES
+    os.setxattr(path, ACCESS, acl((USER_OBJ, 6), (USER, 4, NOBODY), (GROUP_OBJ, 0), (MASK, 4),
+                                  (OTHER, 0)))
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert as_user(lambda: open(path, "rb").read()) == b"secret"
+    target = volume.again()
+    assert as_user(lambda: open(path, "rb").read()) == b"secret"
+    os.chmod(path, 0o600)
+    assert os.getxattr(path, ACCESS) == acl((USER_OBJ, 6), (USER, 4, NOBODY), (GROUP_OBJ, 0),
+                                            (MASK, 0), (OTHER, 0))
+    assert as_user(lambda: open(path, "rb").read()) == -errno.EACCES
+    os.setxattr(path, ACCESS, acl((USER_OBJ, 6), (GROUP_OBJ, 4), (OTHER, 4)))
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert ACCESS not in os.listxattr(path)
+
+
+def test_new_files_have_their_directorys_default_list(volume, target):
+    directory = target / "d"
+    directory.mkdir()
+    default = acl((USER_OBJ, 7), (USER, 7, NOBODY), (GROUP_OBJ, 5), (MASK, 7), (OTHER, 5))
+    os.setxattr(directory, DEFAULT, default)
+    old = os.umask(0o077)  # does not count where there is a default list
+    try:
+        (directory / "f").write_bytes(b"x")
+        (directory / "sub").mkdir()
+        (target / "plain").write_bytes(b"x")
+    finally:
+        os.umask(old)
+    target = volume.again()
+    assert (target / "plain").stat().st_mode & 0o777 == 0o600
+    assert os.listxattr(target / "plain") == []
+    assert (directory / "f").stat().st_mode & 0o777 == 0o664
+    assert os.getxattr(directory / "f", ACCESS) == acl(
+        (USER_OBJ, 6), (USER, 7, NOBODY), (GROUP_OBJ, 5), (MASK, 6), (OTHER, 4))
+    assert DEFAULT not in os.listxattr(directory / "f")
+    assert os.getxattr(directory / "sub", DEFAULT) == default
+    assert os.getxattr(directory / "sub", ACCESS) == acl(
+        (USER_OBJ, 7), (USER, 7, NOBODY), (GROUP_OBJ, 5), (MASK, 7), (OTHER, 5))
+    with pytest.raises(OSError) as failed:
+        os.setxattr(target / "plain", DEFAULT, default)
+    assert failed.value.errno == errno.EACCES
+
+
+def test_a_directory_with_setgid_gives_its_group(volume, target):
+    directory = target / "d"
+    directory.mkdir()
+    os.chown(directory, 0, 4242)
+    os.chmod(directory, 0o2777)
+    (directory / "f").write_bytes(b"x")
+    (directory / "sub").mkdir()
+    os.symlink("f", directory / "link")
+    volume.again()
+    assert (directory / "f").stat().st_gid == 4242
+    assert (directory / "link").lstat().st_gid == 4242
+    assert (directory / "sub").stat().st_gid == 4242
+    assert (directory / "sub").stat().st_mode & 0o7777 == 0o2755
+
+
+def test_writing_takes_suid_and_capabilities_away(target):
+    path = target / "f"
+
+    def made(mode):
+        path.write_bytes(b"0123456789")
+        os.chmod(path, mode)
+        return path
+
+    def mode():
+        return path.stat().st_mode & 0o7777
+
+    made(0o6777)
+    path.open("r+b").write(b"root may")
+    assert mode() == 0o6777
+    assert as_user(lambda: path.open("r+b").write(b"others")) == 6
+    assert mode() == 0o777
+    made(0o2766)  # not executable by the group: it means a kind of lock, not a privilege
+    assert as_user(lambda: path.open("r+b").write(b"others")) == 6
+    assert mode() == 0o2766
+    made(0o6777)
+    assert as_user(lambda: os.truncate(path, 3)) is None
+    assert mode() == 0o777
+    made(0o6777)
+    os.chown(path, 5, 5)
+    assert mode() == 0o777
+    made(0o755)
+    capability = struct.pack("<IIIII", 0x02000001, 1 << 10, 0, 0, 0)
+    os.setxattr(path, "security.capability", capability)
+    assert os.getxattr(path, "security.capability") == capability
+    path.open("r+b").write(b"also by root")
+    assert "security.capability" not in os.listxattr(path)
+
+
+def test_special_files_and_long_links_are_kept(volume, target):
+    os.mkfifo(target / "fifo", 0o640)
+    os.mknod(target / "char", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    os.mknod(target / "block", 0o600 | stat.S_IFBLK, os.makedev(300, 70000))
+    os.mknod(target / "plain", 0o604 | stat.S_IFREG)
+    sock = socket.socket(socket.AF_UNIX)
+    sock.bind(str(target / "socket"))
+    sock.close()
+    os.symlink("x" * 4095, target / "link")
+    os.utime(target / "fifo", ns=(1, -2 * 10**9 - 3))
+    target = volume.again()
+    assert stat.S_ISFIFO((target / "fifo").stat().st_mode)
+    assert (target / "fifo").stat().st_mtime_ns == -2 * 10**9 - 3
+    assert stat.S_ISCHR((target / "char").stat().st_mode)
+    assert (target / "char").stat().st_rdev == os.makedev(1, 3)
+    assert stat.S_ISBLK((target / "block").stat().st_mode)
+    assert (target / "block").stat().st_rdev == os.makedev(300, 70000)
+    assert (target / "plain").stat().st_mode == 0o604 | stat.S_IFREG
+    assert stat.S_ISSOCK((target / "socket").stat().st_mode)
+    assert os.readlink(target / "link") == "x" * 4095
+
+
+# ---- names ----
+
+def give_name(file, path):
+    check(libc.linkat(-100, f"/proc/self/fd/{file}".encode(), -100, os.fsencode(path), 0x400))
+
+
+def test_a_file_without_a_name_can_be_given_one(volume, target):
+    (target / "d").mkdir()
+    file = os.open(target / "d", os.O_TMPFILE | os.O_RDWR, 0o640)
+    lost = os.open(target / "d", os.O_TMPFILE | os.O_RDWR, 0o640)
+    os.write(file, b"unseen")
+    os.write(lost, b"never seen")
+    assert os.fstat(file).st_nlink == 0
+    assert os.listdir(target / "d") == []
+    give_name(file, target / "named")
+    assert os.fstat(file).st_nlink == 1
+    assert (target / "named").read_bytes() == b"unseen"
+    assert (target / "named").stat().st_ino == os.fstat(file).st_ino
+    with pytest.raises(OSError) as failed:
+        give_name(lost, target / "named")
+    assert failed.value.errno == errno.EEXIST
+    os.write(file, b" before")
+    os.close(file)
+    os.close(lost)
+    target = volume.again()
+    assert (target / "named").read_bytes() == b"unseen before"
+    assert (target / "named").stat().st_mode & 0o777 == 0o640
+    assert os.listdir(target / "d") == []
+
+
+def test_a_second_name_is_refused_as_not_permitted(target):
+    (target / "f").write_bytes(b"x")
+    with pytest.raises(OSError) as failed:
+        os.link(target / "f", target / "g")
+    assert failed.value.errno == errno.EPERM
