@@ -14,7 +14,7 @@
 #include "util/mutex.h"
 #include "util/random.h"
 
-enum { TOKENS_PER_RETRY = 10 };
+enum { TOKENS_PER_RETRY = 10, REFILL_MS = 100 /* for one retry */ };
 
 /*
  * An attempt is the caller's request and the copy that is sent. It is being SENT, RUNNING (the
@@ -42,7 +42,7 @@ struct attempt {
     uint64_t received; /* bytes that the sink has taken */
     uint64_t deadline_ms;
     char etag[OBJSTORE_ETAG_MAX];
-    int failed_status; /* while LOOKING: what to say if it did not happen */
+    int failed_status; /* while WAITING or LOOKING: what to say if nothing better comes */
     int failed_code;
 };
 
@@ -53,6 +53,7 @@ struct retry_store {
     struct delay *delay;
     struct mutex lock; /* of everything below and of attempts' refs, state, cancelled, resumed */
     int64_t tokens;
+    uint64_t refilled_ms;
     struct objstore_retry_stats stats;
 };
 
@@ -135,7 +136,35 @@ static uint64_t pause_ms(const struct retry_store *store, uint32_t tries)
     return random_below(ceiling) + 1;
 }
 
-/* True when the attempt waits (and is no longer the caller's). */
+static void earn(struct retry_store *store, int64_t tokens) REQUIRES(&store->lock)
+{
+    int64_t most = (int64_t)store->config.budget * TOKENS_PER_RETRY;
+
+    store->tokens = store->tokens + tokens < most ? store->tokens + tokens : most;
+}
+
+/* A store that answers nobody still gets a few tries each second, to see when it is back. */
+static bool pay(struct retry_store *store) REQUIRES(&store->lock)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+    uint64_t earned = (now - store->refilled_ms) / REFILL_MS;
+
+    if (earned > 0) {
+        earn(store, (int64_t)(earned < store->config.budget ? earned : store->config.budget) *
+                        TOKENS_PER_RETRY);
+        store->refilled_ms = now;
+    }
+    if (store->tokens < TOKENS_PER_RETRY) {
+        return false;
+    }
+    store->tokens -= TOKENS_PER_RETRY;
+    return true;
+}
+
+/*
+ * True when the attempt waits (and is no longer the caller's). It pays when its pause is over; who
+ * then cannot pay waits again.
+ */
 static bool wait_for_next(struct attempt *a)
 {
     struct retry_store *store = a->store;
@@ -143,15 +172,9 @@ static bool wait_for_next(struct attempt *a)
     bool queued = false;
 
     mutex_lock(&store->lock);
-    if (!a->cancelled && due_ms < a->deadline_ms) {
-        if (store->tokens < TOKENS_PER_RETRY) {
-            store->stats.refused++;
-        } else if (delay_add(store->delay, &a->delay, due_ms)) {
-            store->tokens -= TOKENS_PER_RETRY;
-            store->stats.retries++;
-            a->state = WAITING; /* under the lock that due() needs first */
-            queued = true;
-        }
+    if (!a->cancelled && due_ms < a->deadline_ms && delay_add(store->delay, &a->delay, due_ms)) {
+        a->state = WAITING; /* under the lock that due() needs first */
+        queued = true;
     }
     mutex_unlock(&store->lock);
     return queued;
@@ -244,8 +267,8 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
 
     mutex_lock(&store->lock);
     a->state = OVER;
-    if (status == 0 && store->tokens < (int64_t)store->config.budget * TOKENS_PER_RETRY) {
-        store->tokens++;
+    if (status == 0) { /* a retry that succeeds has cost nothing */
+        earn(store, a->tries > 1 ? TOKENS_PER_RETRY : 1);
     }
     mutex_unlock(&store->lock);
     if (status == -ENOENT && a->answerless &&
@@ -264,6 +287,7 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
         return;
     }
     a->answerless |= !certainly_undone(status);
+    a->failed_status = status;
     if (!wait_for_next(a)) {
         attempt_end(a, result);
     }
@@ -360,15 +384,24 @@ static void attempt_send(struct attempt *a)
 static void due(struct delay_entry *entry, bool early)
 {
     struct attempt *a = container_of(entry, struct attempt, delay);
+    struct retry_store *store = a->store;
     bool cancelled;
+    bool paid = false;
 
-    mutex_lock(&a->store->lock);
+    mutex_lock(&store->lock);
     cancelled = a->cancelled || early;
-    mutex_unlock(&a->store->lock);
+    if (!cancelled) {
+        paid = pay(store);
+        store->stats.retries += paid;
+        store->stats.refused += !paid;
+    }
+    mutex_unlock(&store->lock);
     if (cancelled) {
         attempt_fail(a, -ECANCELED, "cancelled");
-    } else {
+    } else if (paid) {
         attempt_send(a);
+    } else if (!wait_for_next(a)) {
+        attempt_fail(a, a->failed_status, "the store is in trouble, and the deadline has passed");
     }
 }
 
@@ -456,12 +489,13 @@ int objstore_retry_new(struct objstore *inner, const struct objstore_retry_confi
     }
     store->inner = inner;
     store->config = *config;
-    store->config.tries = config->tries != 0 ? config->tries : 10;
+    store->config.tries = config->tries != 0 ? config->tries : 100;
     store->config.base_ms = config->base_ms != 0 ? config->base_ms : 50;
     store->config.cap_ms = config->cap_ms != 0 ? config->cap_ms : 5000;
     store->config.budget = config->budget != 0 ? config->budget : 50;
     store->config.timeout_ms = config->timeout_ms != 0 ? config->timeout_ms : 60000;
     store->tokens = (int64_t)store->config.budget * TOKENS_PER_RETRY;
+    store->refilled_ms = clock_monotonic_ms(clock_real());
     mutex_init(&store->lock);
     r = objstore_base_init(&store->base, &retry_ops, "%s", objstore_name(inner));
     r = r == 0 ? delay_new(due, &store->delay) : r;

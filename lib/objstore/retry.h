@@ -5,7 +5,9 @@
  * Tried again, after an exponential pause with full jitter, within the request's own timeout_ms:
  * -EBUSY, -ETIMEDOUT of one attempt, lost or refused connections, and -EIO. A request whose source
  * can be neither kept nor rewound is not. All requests share a budget: every success pays in a
- * tenth of a retry, so a store in trouble gets at most that much more load, not a multiple.
+ * tenth of a retry, a retry that succeeds pays in itself, and so do 100 ms; who finds the budget
+ * used up waits longer. So a store in trouble gets a tenth more load and ten tries a second, not a
+ * multiple, and a storm of 503 is ridden out within the request's own timeout_ms.
  *
  * What a retry must not do:
  *   - GET goes on at the byte it had reached, under if_match with the first answer's ETag, and
@@ -22,7 +24,7 @@
 #include "objstore/objstore.h"
 
 struct objstore_retry_config {
-    uint32_t tries;      /* attempts at most; 0: 10 */
+    uint32_t tries;      /* attempts at most; 0: 100, so that the deadline ends them */
     uint32_t base_ms;    /* the first pause is up to this; doubles; 0: 50 */
     uint32_t cap_ms;     /* the longest; 0: 5000 */
     uint32_t budget;     /* retries that may be used at once; 0: 50 */
@@ -33,7 +35,7 @@ struct objstore_retry_config {
 int objstore_retry_new(struct objstore *inner, const struct objstore_retry_config *config,
                        struct objstore **ret) __attribute__((warn_unused_result));
 
-/* Retries made so far, and those that the budget did not allow. */
+/* Retries made so far, and how often one had to wait for the budget. */
 struct objstore_retry_stats {
     uint64_t retries;
     uint64_t refused;

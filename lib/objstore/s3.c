@@ -7,6 +7,7 @@
 
 #include "objstore/s3_private.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/container.h"
 #include "util/url.h"
 
@@ -70,6 +71,11 @@ static int identity_new(const struct objstore_s3_credentials *credentials, struc
     }
     *ret = identity;
     return 0;
+}
+
+int64_t s3_store_now_s(const struct s3_store *store)
+{
+    return clock_realtime_ns(clock_real()) / 1000000000 + atomic_load(&store->clock_off_s);
 }
 
 struct s3_identity *s3_store_identity(struct s3_store *store)

@@ -15,6 +15,7 @@
 #include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/container.h"
+#include "util/log.h"
 
 static void call_unref(struct s3_call *call)
 {
@@ -95,6 +96,31 @@ static bool for_credentials(struct s3_call *call, enum s3_code code)
     return can_send_again(call);
 }
 
+/*
+ * A store refuses what is signed for another time than its own. Its answers tell that: it is taken
+ * over, as this machine's clock may be wrong for as long as nobody looks. HEAD has no body to say
+ * why it is refused, so any refusal counts when the clocks are that far apart.
+ */
+static bool for_clock(struct s3_call *call, enum s3_code code)
+{
+    struct s3_store *store = call->store;
+    int64_t wrong_s = call->answer_time_s - call->signed_s;
+    int64_t off_s = call->answer_time_s - s3_store_now_s(store);
+
+    if ((code != S3_REQUEST_TIME_TOO_SKEWED && s3_code_errno(code) != -EACCES) ||
+        call->answer_time_s == 0 || call->sent_again_for_clock ||
+        (wrong_s < S3_CLOCK_HINT_S && wrong_s > -S3_CLOCK_HINT_S)) {
+        return false;
+    }
+    call->sent_again_for_clock = true;
+    if (off_s >= S3_CLOCK_HINT_S || off_s <= -S3_CLOCK_HINT_S) { /* nobody else was faster */
+        (void)atomic_fetch_add(&store->clock_off_s, off_s);
+        log_warn("the store's clock and this machine's differ: requests are signed by the store's",
+                 "store", objstore_name(&store->base), "seconds", log_num(off_s), NULL);
+    }
+    return can_send_again(call);
+}
+
 /* ---- the answer ---- */
 
 static void answered(struct s3_call *call)
@@ -108,7 +134,8 @@ static void answered(struct s3_call *call)
     } else {
         s3_reply_failure(call, &code);
     }
-    if (code != S3_OK && (for_region(call, code) || for_credentials(call, code))) {
+    if (code != S3_OK &&
+        (for_region(call, code) || for_credentials(call, code) || for_clock(call, code))) {
         s3_call_send(call);
         return;
     }

@@ -63,6 +63,7 @@ struct s3_store {
     uint32_t timeout_ms;
     char *storage_class, *acl, *sse, *sse_key; /* of new objects; or NULL */
     bool requester_pays;
+    _Atomic int64_t clock_off_s; /* what the store's clock shows beyond ours; 0 until it objects */
 
     struct mutex lock;
     struct s3_identity *identity GUARDED_BY(lock);
@@ -107,7 +108,8 @@ struct s3_call {
     char region[S3_REGION_SIZE];
     struct buf body; /* XML that goes out */
     struct s3_chunk_stage stage;
-    bool sent_again_for_region, sent_again_for_keys;
+    int64_t signed_s; /* the time it was signed for */
+    bool sent_again_for_region, sent_again_for_keys, sent_again_for_clock;
 
     /* the answer */
     int http_status;
@@ -126,6 +128,8 @@ struct s3_call {
 };
 
 /* ---- s3.c ---- */
+/* Now, as the store's clock has it, in seconds since 1970. */
+int64_t s3_store_now_s(const struct s3_store *store);
 struct s3_identity *s3_store_identity(struct s3_store *store);
 void s3_identity_unref(struct s3_identity *identity);
 /* True when newer credentials than these are there. */

@@ -594,7 +594,8 @@ static int sign(struct s3_call *call, const char *hash, struct s3_chunk_chain *c
     char signature[S3_HEX_SIZE];
     int error;
 
-    s3_timestamp_format(clock_realtime_ns(clock_real()) / 1000000000, params.timestamp);
+    call->signed_s = s3_store_now_s(call->store);
+    s3_timestamp_format(call->signed_s, params.timestamp);
     header(call, "x-amz-date", format(call, "%s", params.timestamp));
     header(call, "x-amz-security-token", call->identity->session_token);
     if (call->build_error < 0) {

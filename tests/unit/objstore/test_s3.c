@@ -186,12 +186,32 @@ static void without_keys_nothing_is_signed(UNUSED void **state)
     assert_non_null(strstr(answer.result.error.text, "no credentials"));
 }
 
-static void no_error_text_holds_the_secret_and_a_wrong_clock_is_named(UNUSED void **state)
+#define SKEWED                                                                                     \
+    "HTTP/1.1 403 Forbidden\r\nDate: Fri, 24 May 2013 00:00:00 GMT\r\nContent-Length: 69\r\n\r\n"  \
+    "<Error><Code>RequestTimeTooSkewed</Code><Message>m</Message></Error>\n"
+
+static void the_time_of_the_store_is_taken_over_when_it_objects_to_ours(UNUSED void **state)
 {
     static const char *const answers[] = {
-        "HTTP/1.1 403 Forbidden\r\nDate: Fri, 24 May 2013 00:00:00 GMT\r\nContent-Length: "
-        "69\r\n\r\n"
-        "<Error><Code>RequestTimeTooSkewed</Code><Message>m</Message></Error>\n"};
+        SKEWED, OK_EMPTY, OK_EMPTY,
+        "HTTP/1.1 403 Forbidden\r\nDate: Sat, 25 May 2013 12:00:00 GMT\r\n\r\n", OK_EMPTY};
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT, .bucket = "bucket", .key = "key", .source = {.data = "d", .size = 1}};
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+    OPEN(f, answers);
+
+    assert_int_equal(objstore_call(f.store, &put, &answer), 0);
+    assert_asked(&f, 1, "x-amz-date: 20130524T0000");
+    assert_int_equal(head(&f, &answer), 0);
+    assert_asked(&f, 2, "x-amz-date: 20130524T0000");
+    assert_int_equal(head(&f, &answer), 0); /* it was set meanwhile; HEAD tells no reason */
+    assert_asked(&f, 4, "x-amz-date: 20130525T1200");
+    assert_int_equal(scripted_server_count(f.server), 5);
+}
+
+static void no_error_text_holds_the_secret_and_a_wrong_clock_is_named(UNUSED void **state)
+{
+    static const char *const answers[] = {SKEWED, SKEWED};
     struct objstore_request list = {.op = OBJSTORE_LIST, .bucket = "bucket"};
     ANSWER answer = OBJSTORE_ANSWER_INIT;
     OPEN(f, answers);
@@ -525,6 +545,7 @@ int main(void)
         cmocka_unit_test(a_wrong_region_is_tried_once_only),
         cmocka_unit_test(a_request_that_old_keys_spoiled_is_sent_with_the_new),
         cmocka_unit_test(without_keys_nothing_is_signed),
+        cmocka_unit_test(the_time_of_the_store_is_taken_over_when_it_objects_to_ours),
         cmocka_unit_test(no_error_text_holds_the_secret_and_a_wrong_clock_is_named),
         cmocka_unit_test(an_error_inside_an_answer_of_200_is_an_error),
         cmocka_unit_test(answers_that_are_not_s3s_are_told_as_such),
