@@ -261,6 +261,24 @@ test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.
 check: ## install what is missing, build, run unit, integration and conformance tests
 	$(Q)scripts/check.sh
 
+# Runs, networks and what else: make bench-mount BENCH="--runs 5 --store loopback,rtt20".
+BENCH ?= --runs 3 --store loopback,rtt20
+BENCH_OUT ?= $(BUILD)/bench
+BENCH_TOOLS := $(BUILD)/bench/rawclient $(BUILD)/tests/bench/mount/nullfs
+.PHONY: bench-mount bench-tools
+bench-tools: $(BENCH_TOOLS)
+
+$(BUILD)/bench/rawclient: $(wildcard tests/bench/mount/*/*.go) tests/bench/mount/go.mod
+	$(Q)mkdir -p $(@D) && cd tests/bench/mount && GOFLAGS=-buildvcs=false go build -o $(abspath $(@D))/ ./... && touch $(abspath $@)
+
+$(BUILD)/tests/bench/mount/nullfs: tests/bench/mount/nullfs.c
+	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -lfuse3
+
+bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the store: table, plot, bars (as root)
+	$(Q)scripts/deps.sh bench
+	$(Q)BUILD=$(BUILD) python3 tests/bench/mount/bench_mount.py $(BENCH) --json $(BENCH_OUT)/mount.json \
+	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
+
 .PHONY: integration integration-full
 integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration tests but the long ones
 	$(Q)$(PYTEST) -q -m 'not full' tests/integration

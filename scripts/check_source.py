@@ -40,7 +40,8 @@ OBJSTORE_OPEN = {"objstore/objstore.h", "objstore/objstore_call.h"}
 FOREIGN_HOME = {
     r"grpc/": {"lib/rpc"},
     r"curl/": {"lib/http"},
-    r"fuse_lowlevel\.h|fuse3/|fuse\.h": {"mounter", "csi/holder", "tests/unit/mounter"},
+    r"fuse_lowlevel\.h|fuse3/|fuse\.h": {"mounter", "csi/holder", "tests/unit/mounter",
+                                              "tests/bench/mount"},
     r"ngx_": {"s3proxy/module"},
     r"sqlite3\.h": {"lib/util", "lib/objstore", "metaserver"},
     r"expat\.h": {"lib/s3"},

@@ -1,0 +1,3 @@
+module skyvol/tests/bench/mount
+
+go 1.19
