@@ -35,6 +35,30 @@ static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lo
     return false;
 }
 
+static void note_busy(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    bool busy = node->publishing || node->streaming > 0;
+
+    if (busy && !node->busy_listed) {
+        TAILQ_INSERT_TAIL(&fs->busy, node, busy_link);
+    } else if (!busy && node->busy_listed) {
+        TAILQ_REMOVE(&fs->busy, node, busy_link);
+    }
+    node->busy_listed = busy;
+}
+
+void claim_set(struct fs *fs, struct node *node, bool claimed)
+{
+    node->publishing = claimed;
+    note_busy(fs, node);
+}
+
+void claim_streaming(struct fs *fs, struct node *node, int change)
+{
+    node->streaming += (uint32_t)change;
+    note_busy(fs, node);
+}
+
 bool claim_held(struct fs *fs, const struct node *node)
 {
     return held(fs, node->ino, false);
@@ -68,11 +92,10 @@ int claim_wait(struct fs *fs, uint32_t ino, struct pending *waiter, struct node 
 /* Somebody is at work on a node below this directory. */
 static bool busy_below(struct fs *fs, uint32_t dir) REQUIRES(&fs->lock)
 {
-    for (uint32_t ino = STATE_ROOT + 1; ino < fs->nodes_len; ino++) {
-        const struct node *node = fs_node(fs, ino);
+    const struct node *node;
 
-        if (node != NULL && ino != dir && (node->publishing || node->streaming > 0) &&
-            fs_is_below(fs, ino, dir)) {
+    TAILQ_FOREACH (node, &fs->busy, busy_link) {
+        if (node->ino != dir && fs_is_below(fs, node->ino, dir)) {
             return true;
         }
     }
@@ -95,7 +118,7 @@ static void set(struct fs *fs, uint32_t ino, bool claimed) REQUIRES(&fs->lock)
     struct node *node = ino != 0 ? fs_node(fs, ino) : NULL;
 
     if (node != NULL) {
-        node->publishing = claimed;
+        claim_set(fs, node, claimed);
         node->held_for = 0;
         if (!claimed) {
             fs_node_put(fs, node);
@@ -161,7 +184,7 @@ void claim_adopt(struct fs *fs)
             struct node *node = intent.inos[i] != 0 ? fs_node(fs, intent.inos[i]) : NULL;
 
             if (node != NULL) {
-                node->publishing = true;
+                claim_set(fs, node, true);
                 node->held_for = intent.unique;
                 fs->adopted_until_ms = fs_now_ms() + ADOPTED_MS;
             }

@@ -83,6 +83,19 @@ static int add_extent(struct block_rec *rec, uint32_t from, uint32_t to)
     return 0;
 }
 
+/* Its bytes are being sent as they are: the writer goes on in a copy. */
+static void copy_block(struct fs *fs, uint32_t from, uint32_t to) REQUIRES(&fs->lock)
+{
+    const struct block_rec *rec = state_block(fs->state, from);
+
+    for (uint32_t i = 0; i < rec->count; i++) {
+        const struct block_extent *e = &rec->extents[i];
+
+        state_block_write(fs->state, to, e->from, state_block_data(fs->state, from) + e->from,
+                          e->to - e->from);
+    }
+}
+
 static int write_block(struct fs *fs, struct node *node, uint64_t offset, const char *data,
                        size_t len) REQUIRES(&fs->lock)
 {
@@ -109,6 +122,16 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
             state_abort(fs->state);
             return block == UINT32_MAX ? -EAGAIN : -ENOMEM;
         }
+    } else if (state_block_pinned(fs->state, block)) {
+        uint32_t fresh = state_block_take(fs->state);
+
+        if (fresh == UINT32_MAX) {
+            state_abort(fs->state);
+            return -EAGAIN;
+        }
+        copy_block(fs, block, fresh);
+        state_block_release(fs->state, block);
+        ref->block = block = fresh;
     }
     state_block_write(fs->state, block, from, data, (uint32_t)len); /* before it counts */
     state_set(fs->state, state_block(fs->state, block), &rec, sizeof(rec));
@@ -125,7 +148,9 @@ int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *da
     uint32_t needed = 0;
 
     for (uint64_t i = first; i <= last; i++) {
-        needed += find_block(node, i) == NULL;
+        const struct block_ref *ref = find_block(node, i);
+
+        needed += ref == NULL || state_block_pinned(fs->state, ref->block);
     }
     if (needed > free_blocks) {
         return -EAGAIN; /* nothing has been changed: the whole write comes again */
@@ -192,14 +217,35 @@ static void zero_part(struct fs *fs, struct node *node, const struct block_rec *
         dirty = dirty || (rec->extents[i].from < high && rec->extents[i].to > low);
     }
     if (dirty) {
-        (void)!write_block(fs, node, start + low, zeros, high - low); /* it needs no new block */
+        (void)!write_block(fs, node, start + low, zeros, high - low); /* there is room */
     }
 }
 
-void data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to)
+/* The blocks at the ends are written to: they may need copies, as in data_write(). */
+static bool has_room_to_punch(struct fs *fs, const struct node *node, uint64_t from, uint64_t to)
+    REQUIRES(&fs->lock)
+{
+    const struct block_ref *ends[2] = {find_block(node, from / STATE_BLOCK_SIZE),
+                                       find_block(node, (to - 1) / STATE_BLOCK_SIZE)};
+    uint32_t needed = 0;
+
+    for (int i = 0; i < 2; i++) {
+        needed += ends[i] != NULL && state_block_pinned(fs->state, ends[i]->block);
+    }
+    return needed <= state_block_count(fs->state) - state_block_used(fs->state);
+}
+
+int data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to)
 {
     struct block_ref *ref;
     struct block_ref *next;
+
+    if (from >= to) {
+        return 0;
+    }
+    if (!has_room_to_punch(fs, node, from, to)) {
+        return -EAGAIN;
+    }
 
     HASH_ITER(hh, node->blocks, ref, next)
     {
@@ -219,6 +265,7 @@ void data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to)
         }
     }
     cond_broadcast(&fs->changed);
+    return 0;
 }
 
 static bool next_in_block(struct fs *fs, const struct block_ref *ref, uint64_t offset,
@@ -255,11 +302,8 @@ bool data_next(struct fs *fs, const struct node *node, uint64_t offset, uint64_t
     return first != NULL && next_in_block(fs, first, offset, ret_from, ret_to);
 }
 
-/* Calls visit() for each dirty piece of [offset, offset + len), in order; stops when it says so. */
-typedef bool visit_fn(void *arg, uint64_t from, uint64_t to, const char *data);
-
-static void each_piece(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
-                       visit_fn *visit, void *arg) REQUIRES(&fs->lock)
+void data_each(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
+               data_visit_fn *visit, void *arg)
 {
     uint64_t end = offset + len;
 
@@ -275,7 +319,7 @@ static void each_piece(struct fs *fs, const struct node *node, uint64_t offset, 
             from = from < offset ? offset : from;
             to = to > end ? end : to;
             if (from < to &&
-                !visit(arg, from, to, state_block_data(fs->state, ref->block) + (from - start))) {
+                !visit(arg, &(struct data_piece){from, to, ref->block, (uint32_t)(from - start)})) {
                 return;
             }
         }
@@ -283,26 +327,28 @@ static void each_piece(struct fs *fs, const struct node *node, uint64_t offset, 
 }
 
 struct overlay {
+    struct fs *fs;
     char *buffer;
     uint64_t offset;
 };
 
-static bool lay_over(void *arg, uint64_t from, uint64_t to, const char *data)
+static bool lay_over(void *arg, const struct data_piece *p)
 {
     struct overlay *o = arg;
 
-    memcpy(o->buffer + (from - o->offset), data, (size_t)(to - from));
+    memcpy(o->buffer + (p->from - o->offset), data_bytes(o->fs->state, p),
+           (size_t)(p->to - p->from));
     return true;
 }
 
 /* NOLINTNEXTLINE(readability-non-const-parameter): lay_over() writes there */
 void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffer, size_t len)
 {
-    struct overlay o = {buffer, offset};
+    struct overlay o = {fs, buffer, offset};
 
     holes_lay(node, offset, buffer, len);
     if (node->blocks != NULL) {
-        each_piece(fs, node, offset, len, lay_over, &o);
+        data_each(fs, node, offset, len, lay_over, &o);
     }
 }
 
@@ -311,15 +357,14 @@ struct cover {
     uint64_t reached;
 };
 
-static bool cover(void *arg, uint64_t from, uint64_t to, const char *data)
+static bool cover(void *arg, const struct data_piece *p)
 {
     struct cover *c = arg;
 
-    (void)data;
-    if (from != c->reached && !holes_cover(c->node, c->reached, from)) {
+    if (p->from != c->reached && !holes_cover(c->node, c->reached, p->from)) {
         return false;
     }
-    c->reached = to;
+    c->reached = p->to;
     return true;
 }
 
@@ -328,16 +373,14 @@ bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len
     struct cover c = {node, offset};
 
     if (node->blocks != NULL) {
-        each_piece(fs, node, offset, len, cover, &c);
+        data_each(fs, node, offset, len, cover, &c);
     }
     return holes_cover(node, c.reached, offset + len);
 }
 
-static bool found_one(void *arg, uint64_t from, uint64_t to, const char *data)
+static bool found_one(void *arg, const struct data_piece *p)
 {
-    (void)from;
-    (void)to;
-    (void)data;
+    (void)p;
     *(bool *)arg = true;
     return false;
 }
@@ -347,7 +390,7 @@ bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
     bool found = holes_any(node, offset, offset + len);
 
     if (!found && node->blocks != NULL && HASH_COUNT(node->blocks) > 0) {
-        each_piece(fs, node, offset, len, found_one, &found);
+        data_each(fs, node, offset, len, found_one, &found);
     }
     return found;
 }

@@ -54,6 +54,23 @@ bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
     return asked < fs->moved || asked < node->changed;
 }
 
+/* By its hash alone: who makes a name that is wrongly thought absent is told when it is published.
+ */
+void fs_note_absent(struct fs *fs, uint32_t parent, const char *name)
+{
+    uint64_t hash = hash_name(parent, name);
+
+    fs->absent[hash % FS_ABSENT] = (struct absent){hash, fs_now_ms() + fs->options.attr_timeout_ms};
+}
+
+bool fs_known_absent(const struct fs *fs, uint32_t parent, const char *name)
+{
+    uint64_t hash = hash_name(parent, name);
+    const struct absent *absent = &fs->absent[hash % FS_ABSENT];
+
+    return absent->name == hash && fs_now_ms() < absent->until_ms;
+}
+
 bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
 {
     uint64_t hash = hash_name(parent, name);

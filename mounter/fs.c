@@ -115,6 +115,10 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
     node->truncated_to = UINT64_MAX;
     fs->nodes[ino] = node;
     fs_number_add(fs, node);
+    node->writers = state_inode(fs->state, ino)->opens; /* of a predecessor's: at most */
+    if ((state_inode(fs->state, ino)->flags & INODE_DIRTY) != 0) {
+        dirty_add(fs, node);
+    }
     if (name != NULL) {
         r = add_name(fs, node, state_inode(fs->state, ino)->parent, name);
     }
@@ -194,6 +198,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     if ((rec->flags & INODE_DIRTY) != 0 && !unwanted) {
         return; /* the flusher publishes it, and puts it again */
     }
+    dirty_forget(fs, node);
     fs_node_unname(fs, node);
     publish_upload_forget(fs, node);
     data_drop(fs, node);
@@ -384,6 +389,7 @@ void fs_mark_dirty(struct fs *fs, struct node *node)
     struct inode_rec *rec = fs_rec(fs, node);
 
     node->meta_changed = true;
+    dirty_add(fs, node);
     node->edits++;
     STATE_SET(fs->state, rec->flags, rec->flags | INODE_DIRTY | INODE_ATTRS);
     if (rec->dirty_since_ns == 0) {
@@ -597,6 +603,9 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->volume = config->volume;
     fs->caps = *volume_caps(config->volume);
     TAILQ_INIT(&fs->chunk_lru);
+    TAILQ_INIT(&fs->busy);
+    TAILQ_INIT(&fs->dirty);
+    TAILQ_INIT(&fs->ready);
     mutex_init(&fs->lock);
     cond_init(&fs->changed);
     cond_init(&fs->end);

@@ -8,9 +8,11 @@
  *   remote.c      what the store says of a key
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   holes.c       ranges that read as zeros and hold no memory
+ *   image.c       dirty bytes as they are sent
  *   reader.c      bytes from the store, read ahead in parallel
  *   publish.c     dirty bytes to the store
- *   background.c  publications that nobody waits for
+ *   put.c         publications by one PUT, without a thread
+ *   background.c  publications that nobody waits for, and the lists of what is dirty
  *   stream.c      parts of a new file, sent while it is written
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
@@ -46,6 +48,7 @@
 #include "volume/volume.h"
 
 enum { FS_GONE = 512 }; /* more than requests can be in flight */
+enum { FS_ABSENT = 256 };
 enum sync_mode { SYNC_CLOSE, SYNC_FSYNC };
 
 struct fs_options {
@@ -87,6 +90,8 @@ struct node {
     uint32_t children; /* nodes with this as parent */
     bool named;
     bool publishing;       /* one at a time; also while its key changes or goes: see claim.c */
+    bool busy_listed;      /* in fs->busy: publishing, or parts of it are being sent */
+    bool dirty_listed;     /* in fs->dirty */
     uint32_t wanted;       /* operations that wait for that to end, to claim it */
     uint64_t held_for;     /* the request of a predecessor's that had claimed it; or 0 */
     bool meta_changed;     /* since the publication under way took its copy */
@@ -94,7 +99,8 @@ struct node {
     uint64_t edits_kept;   /* its value when the journal's file of it was written */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
-    bool queued;          /* for publish_soon() */
+    uint32_t writers;     /* handles that may write; after a takeover at most those that are open */
+    bool queued;          /* in fs->ready */
     uint32_t failures;    /* of publish_soon() in a row */
     uint64_t retry_ms;    /* not in the background before */
     uint64_t progress_ms; /* when the store last took something of it; later for a large step */
@@ -107,6 +113,7 @@ struct node {
     uint64_t next_read;                /* where a sequential reader will go on */
     uint64_t window;                   /* bytes to read ahead */
     char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
+    TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */
 };
@@ -117,6 +124,14 @@ struct gone {
     uint64_t name; /* hash of parent and name */
     uint64_t when; /* fs->clock */
 };
+
+/* A name of which the store has just said that there is none. */
+struct absent {
+    uint64_t name; /* hash of parent and name */
+    uint64_t until_ms;
+};
+
+TAILQ_HEAD(node_list, node);
 
 struct fs {
     struct fs_options options;
@@ -139,7 +154,12 @@ struct fs {
     uint64_t moved; /* clock of the last change to keys of many nodes */
     struct gone gone[FS_GONE];
     uint32_t gone_next;
-    struct chunk *chunks; /* reader.c */
+    struct absent absent[FS_ABSENT];
+    struct node_list busy;  /* claim.c */
+    struct node_list dirty; /* background.c: by age; also some that are clean again */
+    struct node_list ready; /* background.c: to be published now */
+    uint32_t putting;       /* publications under way that have no thread: put.c */
+    struct chunk *chunks;   /* reader.c */
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
     uint32_t block_seq;        /* of the last change to a block */
@@ -230,6 +250,12 @@ void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
     REQUIRES(&fs->lock);
 /* An answer to a question of then is too old: of a node, or of a name without one. */
 bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) REQUIRES(&fs->lock);
+/*
+ * The store has said less than attr_timeout ago that there is no such name. Good enough for making
+ * it where the PUT of a new file fails if somebody else was first.
+ */
+void fs_note_absent(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+bool fs_known_absent(const struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
 bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
     REQUIRES(&fs->lock);
 /*
@@ -328,8 +354,10 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
 int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
     REQUIRES(&fs->lock);
 void data_truncate(struct fs *fs, struct node *node, uint64_t size) REQUIRES(&fs->lock);
-/* What is dirty of [from, to) counts no more, or is zero. Makes transactions of its own. */
-void data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to) REQUIRES(&fs->lock);
+/* What is dirty of [from, to) counts no more, or is zero. Makes transactions of its own. -EAGAIN:
+ * no block is free. */
+int data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
 /* The first dirty piece that ends after `offset`; false: there is none. */
 bool data_next(struct fs *fs, const struct node *node, uint64_t offset, uint64_t *ret_from,
                uint64_t *ret_to) REQUIRES(&fs->lock);
@@ -340,6 +368,18 @@ void data_overlay(struct fs *fs, struct node *node, uint64_t offset, char *buffe
 bool data_covers(struct fs *fs, struct node *node, uint64_t offset, uint64_t len)
     REQUIRES(&fs->lock);
 bool data_any(struct fs *fs, struct node *node, uint64_t offset, uint64_t len) REQUIRES(&fs->lock);
+/* Calls visit() for each dirty piece of [offset, offset + len), in order; stops when it says so. */
+struct data_piece {
+    uint64_t from, to; /* of the file */
+    uint32_t block, at;
+};
+typedef bool data_visit_fn(void *arg, const struct data_piece *piece);
+void data_each(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
+               data_visit_fn *visit, void *arg) REQUIRES(&fs->lock);
+static inline const char *data_bytes(const struct state *state, const struct data_piece *piece)
+{
+    return state_block_data(state, piece->block) + piece->at;
+}
 /*
  * Which blocks have all their dirty bytes in the range, and their seq: these data_clean() gives
  * back, in transactions, if nothing has been written to them since.
@@ -357,6 +397,29 @@ int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t l
 void data_clean(struct fs *fs, struct node *node, const struct data_seqs *seqs) REQUIRES(&fs->lock);
 int data_adopt(struct fs *fs) REQUIRES(&fs->lock);
 void data_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+
+/* ---- image.c ---- */
+/*
+ * What a range of a file is now, to be sent without a copy: its dirty pieces, whose blocks are
+ * pinned, and zeros between them. The caller knows that nothing of the object counts there.
+ */
+struct data_image {
+    uint64_t offset, len;
+    struct data_piece *pieces;
+    size_t count, cap;
+    struct data_seqs seqs; /* to be given to data_clean() when it has been sent */
+    uint64_t at;           /* where data_image_read() goes on */
+    size_t piece;
+};
+int data_image_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t len,
+                    struct data_image *ret) REQUIRES(&fs->lock) __attribute__((warn_unused_result));
+void data_image_done(struct fs *fs, struct data_image *image) REQUIRES(&fs->lock);
+/* Without the lock, as objstore_source.read(). */
+ssize_t data_image_read(const struct state *state, struct data_image *image, void *buffer,
+                        size_t cap);
+void data_image_rewind(struct data_image *image);
+/* The bytes, if they lie together; else NULL. */
+const char *data_image_whole(const struct state *state, const struct data_image *image);
 
 /* ---- reader.c ---- */
 /* Bytes of the object version that the inode is based on. Waits. -ESTALE: it is gone. */
@@ -399,8 +462,19 @@ void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
 
 /* ---- background.c ---- */
-/* Publish later, in a task of its own kind: requests do not wait behind it. */
+/* It may be dirty from now on. / It goes. */
+void dirty_add(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+void dirty_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* Publish in the background, as soon as there is room. */
 void publish_soon(struct fs *fs, uint32_t ino);
+/* The same by publish(), in a thread: it settles what is doubtful, and keeps conflict copies. */
+void publish_patiently(struct fs *fs, uint32_t ino);
+/* Publish op->ino and answer. */
+void publish_op(struct op *op);
+/* A publication has ended: begin those whose turn it is. Does not wait. */
+void publish_next(struct fs *fs);
+/* Of those that nobody waits for: when to try again. */
+void publish_put_off(struct node *node, int error);
 /* What is closed or old, unless the store has just refused it. */
 void publish_old(struct fs *fs);
 int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
@@ -433,6 +507,9 @@ void lost_torn(void *userdata, uint64_t ino);
 bool claim_held(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* It is claimed, parts of it are being sent, or somebody waits to claim it. */
 bool claim_blocked(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* For whoever has the claim, and for who sends parts: keep fs->busy. */
+void claim_set(struct fs *fs, struct node *node, bool claimed) REQUIRES(&fs->lock);
+void claim_streaming(struct fs *fs, struct node *node, int change) REQUIRES(&fs->lock);
 /* Wait until it is not; then *ret may be published. -ESTALE: no such inode; -ETIMEDOUT. */
 int claim_wait(struct fs *fs, uint32_t ino, struct pending *waiter, struct node **ret)
     REQUIRES(&fs->lock) __attribute__((warn_unused_result));

@@ -186,7 +186,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
         mutex_unlock(&fs->lock);
         return -EAGAIN; /* there is more to publish than attributes */
     }
-    node->publishing = true;
+    claim_set(fs, node, true);
     node->meta_changed = false;
     ret = fs_key(fs, ino, &key);
     fs_attr(fs, node, &attr, &arena);
@@ -199,7 +199,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
     mutex_lock(&fs->lock);
-    node->publishing = false;
+    claim_set(fs, node, false);
     if (ret == 0) {
         bool clean = !node->meta_changed && node->blocks == NULL && rec->size == rec->base_size;
 

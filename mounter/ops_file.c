@@ -51,6 +51,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
         return ret;
     }
     state_commit(fs->state);
+    node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
     return 0;
 }
@@ -457,11 +458,6 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
 
 /* ---- flush, fsync, release ---- */
 
-static void publish_run(struct op *op)
-{
-    (void)fs_op_fail(op, publish_for(op->fs, (uint32_t)op->ino, op->pending));
-}
-
 static bool is_dirty(struct fs *fs, uint64_t ino, bool *ret_lost)
 {
     struct node *node;
@@ -490,9 +486,8 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
         (void)fs_op_fail(op, lost ? -EIO : 0);
     } else if (wait) {
         pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
-        fs_op_start(op, publish_run);
-    } else {
-        publish_soon(op->fs, (uint32_t)ino);
+        publish_op(op);
+    } else { /* begins when the last writer's handle is released, at once */
         (void)fs_op_fail(op, lost ? -EIO : 0);
     }
 }
@@ -552,6 +547,16 @@ static void start_remove_hidden(struct fs *fs, const char *key)
     }
 }
 
+static void drop_writer(struct node *node, const struct inode_rec *rec, int flags)
+{
+    if ((flags & O_ACCMODE) != O_RDONLY && node->writers > 0) {
+        node->writers--;
+    }
+    if (node->writers > rec->opens) { /* after a takeover readers were counted, too */
+        node->writers = rec->opens;
+    }
+}
+
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(256);
@@ -560,7 +565,6 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     struct node *node;
     bool dirty = false;
 
-    (void)fi;
     if (op == NULL) {
         return;
     }
@@ -574,11 +578,12 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
         (void)!fs_op_applied(fs, op);
         state_commit(fs->state);
+        drop_writer(node, rec, fi->flags);
         if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
             state_text_get(fs->state, rec->hidden, &key);
         }
-        dirty =
-            (rec->flags & INODE_DIRTY) != 0 && (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+        dirty = (rec->flags & INODE_DIRTY) != 0 && node->writers == 0 &&
+                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
         if (rec->opens == 0 && lost_is(fs, node)) {
             lost_drop(fs, node);
         } else {

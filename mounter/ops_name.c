@@ -28,6 +28,7 @@ static void uncount(struct fs *fs, uint64_t ino, bool opened)
             STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
         }
         state_commit(fs->state);
+        node->writers = node->writers < rec->opens ? node->writers : rec->opens;
         fs_node_put(fs, node);
     }
     mutex_unlock(&fs->lock);
@@ -139,6 +140,12 @@ void lookup_run(struct op *op) /* as name_find() */
     if (ret == 0) {
         ret = entry_of(fs, op, node);
         ino = node->ino;
+    } else if (ret == -ENOENT) {
+        if (!locked) {
+            mutex_lock(&fs->lock);
+            locked = true;
+        }
+        fs_note_absent(fs, (uint32_t)op->ino, op->name);
     }
     if (locked) {
         mutex_unlock(&fs->lock);
@@ -527,8 +534,19 @@ int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lo
         return ret;
     }
     state_commit(fs->state);
+    node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
     return 0;
+}
+
+/* By this very request, whose process died before it had the answer recorded. */
+static bool is_half_made(struct fs *fs, const struct op *op, const struct node *node)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return pending_replay(op->pending) && (rec->flags & INODE_NEW) != 0 && rec->nlookup == 0 &&
+           rec->opens == 0;
 }
 
 static LOCK_UNCHECKED
@@ -544,7 +562,7 @@ void create_run(struct op *op)
     if (!locked) {
         mutex_lock(&fs->lock);
     }
-    if (ret == 0 && (op->flags & O_EXCL) != 0) {
+    if (ret == 0 && (op->flags & O_EXCL) != 0 && !is_half_made(fs, op, node)) {
         ret = -EEXIST;
     } else if (ret == 0 && S_ISDIR(fs_rec(fs, node)->mode)) {
         ret = -EISDIR;
@@ -564,13 +582,54 @@ void create_run(struct op *op)
     }
 }
 
+/*
+ * The kernel has looked the name up just before: what that told is not asked for again. Where
+ * somebody else makes the file before ours is published, both are kept, one as a conflict copy.
+ */
+static bool create_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
+{
+    struct node *dir = fs_node(fs, op->ino);
+    struct node *node = NULL;
+
+    if (dir == NULL || !fs->caps.if_none_match_put || claim_held(fs, dir) ||
+        fs_child(fs, (uint32_t)op->ino, op->name) != NULL ||
+        (listing_ask(fs, dir, op->name) != LISTING_ABSENT &&
+         !fs_known_absent(fs, (uint32_t)op->ino, op->name)) ||
+        make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node) != 0) {
+        return false;
+    }
+    *ret_ino = node->ino;
+    return op_created(fs, op, node) == 0;
+}
+
 void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
     struct op *op = op_new_make(req, parent, name, S_IFREG | (mode & 07777));
 
-    if (op != NULL) {
-        op->flags = (uint32_t)fi->flags;
-        fs_op_start(op, strcmp(name, "/") == 0 ? link_tmpfile_run : create_run);
+    struct fs *fs;
+    uint32_t ino = 0;
+    bool done;
+
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    op->flags = (uint32_t)fi->flags;
+    if (strcmp(name, "/") == 0) {
+        fs_op_start(op, link_tmpfile_run);
+        return;
+    }
+    done = xattr_inherit(op) == 0;
+    mutex_lock(&fs->lock);
+    done = done && create_at_once(fs, op, &ino);
+    mutex_unlock(&fs->lock);
+    if (done) {
+        op_reply_entry(op, ino, true);
+    } else if (ino != 0) {
+        unmake(fs, ino);
+        (void)fs_op_fail(op, -EBUSY);
+    } else {
+        fs_op_start(op, create_run);
     }
 }

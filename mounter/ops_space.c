@@ -73,9 +73,9 @@ static int space_once(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
         return ret;
     }
     if (makes_zeros(op->mode)) {
-        data_punch(fs, node, op->offset, end < rec->size ? end : rec->size);
+        ret = data_punch(fs, node, op->offset, end < rec->size ? end : rec->size);
     }
-    return space_commit(fs, op, node);
+    return ret == 0 ? space_commit(fs, op, node) : ret;
 }
 
 static void space_run(struct op *op)

@@ -19,25 +19,25 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/publish_internal.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
 enum {
     PARTS_AT_ONCE = 4,
     CONFLICT_TRIES = 2,
-    PUBLISH_TIMEOUT_MS = 300000,
     SLOWEST_BYTES_PER_MS = 512, /* 0.5 MB/s: a store that is slower counts as stalled */
 };
-static const uint64_t small_part = 8 << 20;
+const uint64_t publish_whole_max = 8 << 20;
 static const uint64_t large_part = 512 << 20;
 
 uint64_t publish_part_offset(uint32_t part)
 {
     uint64_t before = part - 1;
 
-    return before <= PUBLISH_SMALL_PARTS
-               ? before * small_part
-               : PUBLISH_SMALL_PARTS * small_part + (before - PUBLISH_SMALL_PARTS) * large_part;
+    return before <= PUBLISH_SMALL_PARTS ? before * publish_whole_max
+                                         : PUBLISH_SMALL_PARTS * publish_whole_max +
+                                               (before - PUBLISH_SMALL_PARTS) * large_part;
 }
 
 uint64_t publish_size_max(void)
@@ -63,29 +63,7 @@ static uint32_t part_count(uint64_t size)
     return count;
 }
 
-/* One publication under way: what was true when it began. */
-struct job {
-    struct fs *fs;
-    struct node *node;
-    struct pending *waiter; /* who must have the answer; or NULL */
-    uint32_t ino;
-    char *key;
-    uint64_t size, base_valid;
-    char etag[STATE_ETAG_SIZE]; /* of the object it is based on; "" when new */
-    bool is_new;
-    uint32_t upload; /* index + 1, or 0 */
-    bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
-    bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
-    char (*etags)[STATE_ETAG_SIZE]; /* of its parts */
-    struct attr attr;
-    struct objstore_meta meta;
-    char *target;
-    struct arena arena;
-    struct data_seqs seqs;
-    char result_etag[STATE_ETAG_SIZE];
-};
-
-static void job_done(struct job *job)
+void job_done(struct job *job)
 {
     arena_done(&job->arena);
     free(job->seqs.items);
@@ -94,11 +72,7 @@ static void job_done(struct job *job)
     free(job->target);
 }
 
-/*
- * The store has taken something of this file: who waits for its publication may wait on, and longer
- * if the next step is a large one.
- */
-static void progress(struct job *job, uint64_t next_bytes)
+void job_progress(struct job *job, uint64_t next_bytes)
 {
     uint64_t more_ms = next_bytes / SLOWEST_BYTES_PER_MS;
 
@@ -110,7 +84,7 @@ static void progress(struct job *job, uint64_t next_bytes)
     }
 }
 
-static int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
+int job_begin(struct fs *fs, struct job *job)
 {
     const struct inode_rec *rec = fs_rec(fs, job->node);
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
@@ -324,7 +298,7 @@ static int send_parts(struct job *job, struct part_work *work, size_t count)
         ret = ret == 0 ? prepare_part(job, &work[i], &requests[i]) : ret;
         bytes += part_len(work[i].part, job->size);
     }
-    progress(job, bytes);
+    job_progress(job, bytes);
     ret = ret == 0 ? volume_call_many(job->fs->volume, requests, answers, count) : ret;
     for (size_t i = 0; i < count; i++) {
         if (ret == 0) {
@@ -442,14 +416,14 @@ static int put_parts(struct job *job)
             count = 0;
         }
     }
-    progress(job, 0);
+    job_progress(job, 0);
     ret = ret == 0 ? complete(job, parts) : ret;
     return ret == -ENOENT ? upload_gone(job) : ret;
 }
 
 /* ---- the end ---- */
 
-static void published(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
+void job_published(struct fs *fs, struct job *job)
 {
     struct node *node = job->node;
     struct inode_rec *rec = fs_rec(fs, node);
@@ -517,7 +491,7 @@ static int put_beside(struct job *job, char *beside)
     bool was_new = job->is_new;
     int ret;
 
-    if (job->size <= small_part) {
+    if (job->size <= publish_whole_max) {
         return put_whole(job, beside, false);
     }
     if (job->upload != 0) { /* it is bound to its key */
@@ -641,7 +615,7 @@ static int run(struct job *job)
     if (!fits) {
         return -EIO;
     }
-    if (plain || (job->size <= small_part && !job->streamed)) {
+    if (plain || (job->size <= publish_whole_max && !job->streamed)) {
         ret = put_whole(job, job->key, true);
         if (ret == 0) {
             abort_upload(job); /* of an earlier try, when it was larger */
@@ -681,7 +655,7 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
         mutex_unlock(&fs->lock);
         return -EIO;
     }
-    job.node->publishing = true;
+    claim_set(fs, job.node, true);
     ret = job_begin(fs, &job);
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? run(&job) : ret;
@@ -690,10 +664,10 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
         *ret_again = true; /* on another base */
         ret = 0;
     } else if (ret == 0) {
-        published(fs, &job);
+        job_published(fs, &job);
         *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
     }
-    job.node->publishing = false;
+    claim_set(fs, job.node, false);
     cond_broadcast(&fs->changed);
     fs_node_put(fs, job.node);
     mutex_unlock(&fs->lock);

@@ -156,12 +156,12 @@ int publish_settle(struct fs *fs, uint32_t ino)
         mutex_unlock(&fs->lock);
         return 0;
     }
-    node->publishing = true;
+    claim_set(fs, node, true);
     ret = fs_key(fs, ino, &key);
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? publish_settle_now(fs, node, buf_str(&key)) : ret;
     mutex_lock(&fs->lock);
-    node->publishing = false;
+    claim_set(fs, node, false);
     cond_broadcast(&fs->changed);
     fs_node_put(fs, node);
     mutex_unlock(&fs->lock);

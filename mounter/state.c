@@ -16,6 +16,7 @@ enum {
     APPLIED_COUNT = 2048,
     PAGE = 4096,
     BLOCK_PAGES = STATE_BLOCK_SIZE / PAGE,
+    PIN_FREED = 1 << 15,
     REPLY_INTENT = 0x7fffffff, /* as a length: the request is under way, see state_intend() */
 };
 static const uint64_t state_magic = UINT64_C(0x736b797374617465);
@@ -91,6 +92,7 @@ struct state {
     uint64_t log_len;
     struct free_list inodes, cells, blocks;
     uint32_t cells_max, blocks_max, blocks_used;
+    uint16_t *pins; /* of each block; PIN_FREED: it is free once they are gone */
     uint32_t pending_inode_high, pending_cell_high, pending_block_high;
 };
 
@@ -518,8 +520,34 @@ void state_block_release(struct state *state, uint32_t block)
     uint32_t none = 0;
 
     state_set(state, &rec->inode, &none, sizeof(none));
+    if (state->pins[block] > 0) {
+        state->pins[block] |= PIN_FREED;
+        return;
+    }
     (void)free_push(&state->blocks, block);
     state->blocks_used--;
+}
+
+void state_block_pin(struct state *state, uint32_t block)
+{
+    assert((state->pins[block] & ~(unsigned)PIN_FREED) < PIN_FREED - 1);
+    state->pins[block]++;
+}
+
+void state_block_unpin(struct state *state, uint32_t block)
+{
+    assert((state->pins[block] & ~(unsigned)PIN_FREED) > 0);
+    state->pins[block]--;
+    if (state->pins[block] == PIN_FREED) {
+        state->pins[block] = 0;
+        (void)free_push(&state->blocks, block);
+        state->blocks_used--;
+    }
+}
+
+bool state_block_pinned(const struct state *state, uint32_t block)
+{
+    return state->pins[block] != 0;
 }
 
 struct upload_rec *state_upload(const struct state *state, uint32_t upload)
@@ -719,6 +747,8 @@ int state_new(const struct state_config *config, struct state **ret, struct erro
     }
     state->cells_max = state->header->inodes * CELLS_PER_INODE;
     state->blocks_max = (uint32_t)(state->header->pool_bytes / STATE_BLOCK_SIZE);
+    state->pins = calloc(state->blocks_max, sizeof(*state->pins));
+    r = state->pins == NULL ? -ENOMEM : r;
     r = r == 0 ? read_tables(state) : r;
     if (r != 0) {
         return error_set(err, r, "out of memory");
@@ -733,6 +763,7 @@ void state_free(struct state *state)
         free(state->inodes.items);
         free(state->cells.items);
         free(state->blocks.items);
+        free(state->pins);
         free(state);
     }
 }

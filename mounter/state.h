@@ -188,6 +188,13 @@ void state_block_write(struct state *state, uint32_t block, uint32_t from, const
 uint32_t state_block_take(struct state *state);
 /* Make it free, in a transaction. */
 void state_block_release(struct state *state, uint32_t block);
+/*
+ * A block whose bytes are being sent: as long as it is pinned nobody writes to it, and when it is
+ * released it becomes free at the last unpin. Pins are this process's; a successor has none.
+ */
+void state_block_pin(struct state *state, uint32_t block);
+void state_block_unpin(struct state *state, uint32_t block);
+bool state_block_pinned(const struct state *state, uint32_t block);
 
 /* Uploads. */
 struct upload_rec *state_upload(const struct state *state, uint32_t upload);

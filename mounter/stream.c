@@ -92,7 +92,7 @@ static void end_part(struct part *part)
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, part->ino);
-    node->streaming--;
+    claim_streaming(fs, node, -1);
     cond_broadcast(&fs->changed);
     fs_node_put(fs, node);
     mutex_unlock(&fs->lock);
@@ -180,9 +180,9 @@ void publish_stream(struct fs *fs, struct node *node)
         return;
     }
     *next = (struct part){.fs = fs, .ino = node->ino, .number = part, .upload = rec->upload};
-    node->streaming++;
+    claim_streaming(fs, node, 1);
     if (tasks_add(fs->streams, rec->upload != 0 ? run_stream : run_stream_start, next) != 0) {
-        node->streaming--;
+        claim_streaming(fs, node, -1);
         free(next);
     }
 }

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* publish_internal.h - one publication, for the files that carry it out: publish.c, put.c. */
+#ifndef MOUNTER_PUBLISH_INTERNAL_H
+#define MOUNTER_PUBLISH_INTERNAL_H
+
+#include "mounter/fs.h"
+
+enum { PUBLISH_TIMEOUT_MS = 300000 };
+extern const uint64_t publish_whole_max; /* bytes of a file that is sent by one PUT */
+
+/* One publication under way: what was true when it began. */
+struct job {
+    struct fs *fs;
+    struct node *node;
+    struct pending *waiter; /* who must have the answer; or NULL */
+    uint32_t ino;
+    char *key;
+    uint64_t size, base_valid;
+    char etag[STATE_ETAG_SIZE]; /* of the object it is based on; "" when new */
+    bool is_new;
+    uint32_t upload; /* index + 1, or 0 */
+    bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
+    bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
+    char (*etags)[STATE_ETAG_SIZE]; /* of its parts */
+    struct attr attr;
+    struct objstore_meta meta;
+    char *target;
+    struct arena arena;
+    struct data_seqs seqs;
+    char result_etag[STATE_ETAG_SIZE];
+};
+
+/* What is true now. The node is claimed by the caller. job_done() also after a failure. */
+int job_begin(struct fs *fs, struct job *job) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+void job_done(struct job *job);
+/* The object is there, under job->result_etag. */
+void job_published(struct fs *fs, struct job *job) REQUIRES(&fs->lock);
+/*
+ * The store has taken something of this file: who waits for its publication may wait on, and longer
+ * if the next step is a large one.
+ */
+void job_progress(struct job *job, uint64_t next_bytes);
+
+/* ---- put.c ---- */
+struct put;
+/* Begin a publication by one PUT, which answers `op` (or NULL) in the end. NULL: not this way. */
+struct put *put_begin(struct fs *fs, struct node *node, struct op *op) REQUIRES(&fs->lock);
+void put_submit(struct put *put); /* without the lock */
+
+#endif
