@@ -83,6 +83,25 @@ static int list(const void *options, cJSON **ret, struct error *err)
     return r;
 }
 
+/* Who has it mounted, into "sessions"; a server that cannot tell has none. */
+static int add_sessions(const struct options *o, cJSON *to, const char *id, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *in = cJSON_CreateObject();
+    CLEANUP(cJSON_Delete_p) cJSON *reply = NULL;
+    cJSON *sessions;
+    int r = in != NULL ? meta_set_text(in, "volumeId", id) : -ENOMEM;
+
+    r = r < 0 ? r
+              : meta_call(&o->meta, &skyvol__meta__v1__sessions__descriptor, "ListSessions", in,
+                          &reply, err);
+    sessions = cJSON_DetachItemFromObjectCaseSensitive(reply, "sessions");
+    if (sessions != NULL && !cJSON_AddItemToObject(to, "sessions", sessions)) {
+        cJSON_Delete(sessions);
+        return -ENOMEM;
+    }
+    return r == -ENOTSUP ? 0 : r;
+}
+
 static int show(const void *options, cJSON **ret, struct error *err)
 {
     const struct options *o = options;
@@ -97,8 +116,11 @@ static int show(const void *options, cJSON **ret, struct error *err)
         cJSON_Delete(volume);
         return -ENOMEM;
     }
-    *ret = TAKE(reply);
-    return 0;
+    r = add_sessions(o, reply, meta_text(volume, "id"), err);
+    if (r == 0) {
+        *ret = TAKE(reply);
+    }
+    return r;
 }
 
 static int expand(const void *options, cJSON **ret, struct error *err)
@@ -246,6 +268,39 @@ static int print_volumes(const cJSON *reply)
     return r;
 }
 
+/* A volume, and below it who has it mounted. */
+static int print_shown(const cJSON *reply)
+{
+    CLEANUP(table_done)
+    struct table table = TABLE_INIT("MOUNTED ON NODE", "MOUNT", "ACCESS", "LOCKS", "LEASE ENDS IN");
+    const cJSON *sessions = cJSON_GetObjectItemCaseSensitive(reply, "sessions");
+    const cJSON *one;
+    int r = print_volumes(reply);
+
+    cJSON_ArrayForEach(one, sessions)
+    {
+        bool alone = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "exclusive"));
+        bool reads = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(one, "readOnly"));
+        char locks[24];
+        char left[24];
+
+        (void)snprintf(locks, sizeof(locks), "%llu", (unsigned long long)meta_number(one, "locks"));
+        (void)snprintf(left, sizeof(left), "%llu s",
+                       (unsigned long long)(meta_number(one, "leaseMs") + 999) / 1000);
+        r = r < 0 ? r
+                  : table_row(&table, meta_text(one, "node"), meta_text(one, "mount"),
+                              reads   ? "read-only"
+                              : alone ? "one node"
+                                      : "several nodes",
+                              locks, left);
+    }
+    if (r == 0 && cJSON_GetArraySize(sessions) > 0) {
+        (void)printf("\n");
+        table_print(&table, stdout);
+    }
+    return r;
+}
+
 #define SIZE                                                                                       \
     OPTION(struct options, size, OPTION_SIZE, "size", "SIZE", NULL,                                \
            "bytes that are needed, such as 10GiB")
@@ -286,9 +341,10 @@ static int run_show(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
     static const struct options_program program =
-        META_PROGRAM(struct options, meta, "volume show", "Show a volume.", "ID-OR-NAME", 1, 1);
+        META_PROGRAM(struct options, meta, "volume show", "Show a volume, and who has it mounted.",
+                     "ID-OR-NAME", 1, 1);
 
-    return meta_run(&program, argc, argv, &(struct options){0}, show, print_volumes);
+    return meta_run(&program, argc, argv, &(struct options){0}, show, print_shown);
 }
 
 static int run_expand(int argc, char *const *argv)

@@ -10,12 +10,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "util/clock.h"
 #include "util/file.h"
 #include "util/mutex.h"
 #include "util/random.h"
 #include "util/sql.h"
 
-enum { BUSY_TIMEOUT_MS = 10000, APPLICATION_ID = 0x534b594d /* "SKYM" */, BACKUP_PAGES = 1024 };
+enum {
+    BUSY_TIMEOUT_MS = 10000,
+    APPLICATION_ID = 0x534b594d /* "SKYM" */,
+    BACKUP_PAGES = 1024,
+    TOKENS_KEPT = 32
+};
 
 struct db {
     struct mutex lock;
@@ -39,6 +45,9 @@ static const char *const migrations[DB_VERSION] = {
     "ALTER TABLE volume ADD COLUMN error INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE volume ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE volume ADD COLUMN retry_ns INTEGER NOT NULL DEFAULT 0;",
+    "CREATE TABLE volume_token(hash TEXT PRIMARY KEY, volume TEXT NOT NULL, node TEXT NOT NULL,"
+    " created_ns INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX volume_token_of ON volume_token(volume, node, created_ns);",
 };
 
 static const struct sql_schema schema = {.what = "database",
@@ -442,7 +451,60 @@ int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
 
 int db_volume_remove(struct db *db, const char *id)
 {
-    return update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
+    int ret = update(db, "DELETE FROM volume_token WHERE volume = ?1", id, 0);
+
+    return ret != 0 && ret != -ENOENT ? ret : update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
+}
+
+/* ---- tokens ---- */
+
+int db_token_add(struct db *db, const char *hash, const char *volume, const char *node)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "INSERT INTO volume_token VALUES(?1, ?2, ?3, ?4)");
+    if (s != NULL) {
+        text(s, 1, hash);
+        text(s, 2, volume);
+        text(s, 3, node);
+        (void)sqlite3_bind_int64(s, 4, clock_realtime_ns(clock_real()));
+        ret = finish(db, s, false);
+    }
+    s = ret == 0 ? prepare(db, "DELETE FROM volume_token WHERE hash IN (SELECT hash FROM"
+                               " volume_token WHERE volume = ?1 AND node = ?2"
+                               " ORDER BY created_ns DESC LIMIT -1 OFFSET ?3)")
+                 : NULL;
+    if (s != NULL) {
+        text(s, 1, volume);
+        text(s, 2, node);
+        (void)sqlite3_bind_int(s, 3, TOKENS_KEPT);
+        ret = finish(db, s, false);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+int db_token_check(struct db *db, const char *hash, const char *volume, const char *node)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "SELECT 1 FROM volume_token WHERE hash = ?1 AND volume = ?2 AND node = ?3");
+    if (s != NULL) {
+        int code;
+
+        text(s, 1, hash);
+        text(s, 2, volume);
+        text(s, 3, node);
+        code = sqlite3_step(s);
+        ret = code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);
+        (void)sqlite3_finalize(s);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
 }
 
 int db_volume_list(struct db *db, struct arena *arena, struct db_page *page)

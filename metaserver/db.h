@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 2, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 3, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -88,6 +88,14 @@ int db_volume_failed(struct db *db, const char *id, int error, int64_t retry_ns,
 int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
     __attribute__((warn_unused_result));
 int db_volume_remove(struct db *db, const char *id) __attribute__((warn_unused_result));
+
+/* Tokens for sessions, of which only a hash is kept: bound to a volume and a node. The oldest of
+ * many for both go; all go with the volume. */
+int db_token_add(struct db *db, const char *hash, const char *volume, const char *node)
+    __attribute__((warn_unused_result));
+/* -ENOENT: not one for this volume and this node. */
+int db_token_check(struct db *db, const char *hash, const char *volume, const char *node)
+    __attribute__((warn_unused_result));
 
 struct db_page {
     const char *after; /* id; NULL or "": from the start */

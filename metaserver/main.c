@@ -15,7 +15,12 @@
 #include "util/signals.h"
 #include "util/status.h"
 
-enum { DRAIN_MS = 15000 };
+enum {
+    DRAIN_MS = 15000,
+    WAITERS = 256, /* sessions that wait for a lock at a time: a thread each */
+    LEASE_MIN_MS = 1000,
+    LEASE_MAX_MS = 3600 * 1000,
+};
 
 struct config {
     struct option_list listen;
@@ -25,6 +30,7 @@ struct config {
     char *status;
     char *log_level;
     uint64_t create_timeout_ms;
+    uint64_t lease_ms;
     char *ca_file, *cert_file, *tls_key_file;
 };
 
@@ -43,6 +49,8 @@ static const struct option_spec options[] = {
            "who we are among several, for the markers in buckets"),
     OPTION(struct config, create_timeout_ms, OPTION_DURATION_MS, "create-timeout", "TIME", "10m",
            "undo a creation that was cut off and that nobody has come back for after this"),
+    OPTION(struct config, lease_ms, OPTION_DURATION_MS, "session-lease", "TIME", "30s",
+           "a mount that has not been heard of for so long loses its session and its locks"),
     OPTION(struct config, status, OPTION_STRING, "status", "ADDRESS", NULL,
            "serve /healthz and /metrics here, as 127.0.0.1:9101"),
     OPTION(struct config, log_level, OPTION_STRING, "log-level", "LEVEL", "info",
@@ -80,12 +88,16 @@ static void reload(void *context)
 static int serve(const struct config *config, struct meta *meta, struct error *err)
 {
     const struct rpc_tls tls = {config->ca_file, config->cert_file, config->tls_key_file};
-    const struct rpc_pool pools[] = {{.name = "slow", .threads = 16}};
+    const struct rpc_pool pools[] = {
+        {.name = "slow", .threads = 16},
+        {.name = "lock", .threads = 64, .max_queued = 1024},
+        {.name = "wait", .threads = WAITERS, .max_queued = WAITERS},
+    };
     struct rpc_server_config server_config = {
         .listen = (const char *const *)config->listen.items,
         .tls = config->cert_file != NULL ? &tls : NULL,
         .pools = pools,
-        .pool_count = 1,
+        .pool_count = sizeof(pools) / sizeof(pools[0]),
         .metrics = meta->metrics,
     };
     struct rpc_server *server = NULL;
@@ -140,6 +152,17 @@ static int lock_database(const char *database, int *ret, struct error *err)
     return 0;
 }
 
+static int open_live(const struct config *config, struct live **ret, struct error *err)
+{
+    AUTOFREE char *path = NULL;
+
+    if (asprintf(&path, "%s.live", config->database) < 0) {
+        path = NULL;
+        return -ENOMEM;
+    }
+    return live_open(path, config->lease_ms, ret, err);
+}
+
 static int check(const struct config *config, struct error *err)
 {
     int files =
@@ -149,6 +172,9 @@ static int check(const struct config *config, struct error *err)
     if (files != 0 && files != 3) {
         return error_set(err, -EINVAL,
                          "TLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
+    }
+    if (config->lease_ms < LEASE_MIN_MS || config->lease_ms > LEASE_MAX_MS) {
+        return error_set(err, -EINVAL, "--session-lease: 1s to 1h");
     }
     if (log_parse_level(config->log_level, &level) < 0) {
         return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
@@ -182,6 +208,7 @@ int main(int argc, char **argv)
     ret = ret == 0 ? lock_database(config.database, &lock, &err) : ret;
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
+    ret = ret == 0 ? open_live(&config, &meta.live, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
     if (ret == 0) {
         meta_reseal(&meta);
@@ -192,6 +219,7 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "skyvol-meta: %s\n", error_text(&err, ret));
     }
     seal_close(meta.seal);
+    live_close(meta.live);
     db_close(meta.db);
     cleanup_close(&lock);
     metrics_free(meta.metrics);

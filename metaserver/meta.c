@@ -13,6 +13,7 @@ int meta_start(struct meta *meta, struct error *err)
         ret = -pthread_create(&meta->reapers[meta->reaper_count], NULL, reaper_main, meta);
         meta->reaper_count += ret == 0;
     }
+    ret = ret == 0 ? sessions_start(meta) : ret;
     if (ret != 0) {
         meta_stop(meta);
     }
@@ -28,6 +29,7 @@ void meta_stop(struct meta *meta)
     while (meta->reaper_count > 0) {
         (void)pthread_join(meta->reapers[--meta->reaper_count], NULL);
     }
+    sessions_stop(meta);
     for (int i = 0; i < META_STORES_MAX; i++) {
         objstore_free(meta->stores[i].store);
         meta->stores[i].store = NULL;
@@ -38,8 +40,8 @@ void meta_stop(struct meta *meta)
 
 /* Services whose methods are in the protocol and not here yet: all answer UNIMPLEMENTED. */
 static const ProtobufCServiceDescriptor *const later[] = {
-    &skyvol__meta__v1__sessions__descriptor,  &skyvol__meta__v1__leases__descriptor,
-    &skyvol__meta__v1__namespace__descriptor, &skyvol__meta__v1__feed__descriptor,
+    &skyvol__meta__v1__namespace__descriptor,
+    &skyvol__meta__v1__feed__descriptor,
     &skyvol__meta__v1__placement__descriptor,
 };
 
@@ -53,6 +55,14 @@ int meta_serve(struct meta *meta, struct rpc_server *server, struct error *err)
         {.descriptor = &skyvol__meta__v1__volumes__descriptor,
          .methods = meta_volume_methods,
          .method_count = sizeof(meta_volume_methods) / sizeof(meta_volume_methods[0]),
+         .context = meta},
+        {.descriptor = &skyvol__meta__v1__sessions__descriptor,
+         .methods = meta_session_methods,
+         .method_count = sizeof(meta_session_methods) / sizeof(meta_session_methods[0]),
+         .context = meta},
+        {.descriptor = &skyvol__meta__v1__leases__descriptor,
+         .methods = meta_lease_methods,
+         .method_count = sizeof(meta_lease_methods) / sizeof(meta_lease_methods[0]),
          .context = meta},
         {.descriptor = &skyvol__meta__v1__admin__descriptor,
          .methods = meta_admin_methods,

@@ -8,6 +8,9 @@
  *   marker.c       the object that says whose a bucket or prefix is
  *   volumes.c      volumes: the service
  *   reaper.c       the worker that empties deleted volumes
+ *   live.c         sessions and their locks, in a file of their own
+ *   sessions.c     sessions: the service, tokens, the end of what has lapsed
+ *   leases.c       locks: the service
  *   admin.c        backup and rebuild
  *
  * Locks: meta->lock covers the list of open stores and of names being created; it is never held
@@ -20,6 +23,7 @@
 #include <stdatomic.h>
 
 #include "metaserver/db.h"
+#include "metaserver/live.h"
 #include "metaserver/seal.h"
 #include "mount/config.h"
 #include "objstore/objstore.h"
@@ -38,6 +42,7 @@ struct open_store {
 
 struct meta {
     struct db *db;
+    struct live *live; /* NULL: without sessions */
     struct seal *seal;
     const char *cluster;     /* of markers: who we are among several */
     struct metrics *metrics; /* NULL: nothing is counted */
@@ -49,6 +54,9 @@ struct meta {
     uint64_t create_timeout_ms; /* a creation that nobody came back for is undone after it */
     pthread_t reapers[META_REAPERS];
     int reaper_count;
+    pthread_t sweeper;
+    bool has_sweeper;
+    struct metric *sessions_now, *locks_now, *sessions_opened, *sessions_lapsed;
 };
 
 int meta_start(struct meta *meta, struct error *err) __attribute__((warn_unused_result));
@@ -123,6 +131,20 @@ extern const struct rpc_method meta_volume_methods[7];
 /* Names made of a CSI name by a hash: any name, no two alike. */
 void volume_id_of(const char *name, char ret[40]);
 void volume_bucket_of(const char *id, char ret[64]);
+
+/* ---- sessions.c ---- */
+extern const struct rpc_method meta_session_methods[4];
+int sessions_start(struct meta *meta) __attribute__((warn_unused_result));
+void sessions_stop(struct meta *meta); /* when meta->ending is set */
+/* For a session of this volume by this node; of the call's memory. */
+int meta_token_new(struct meta *meta, struct rpc_call *call, const char *volume, const char *node,
+                   char **ret) __attribute__((warn_unused_result));
+/* The live session that a request names. -ENOENT, -ESTALE: err says why it is none. */
+int meta_session(struct rpc_call *call, const char *id, uint64_t epoch, struct live_session *ret,
+                 struct error *err) __attribute__((warn_unused_result));
+
+/* ---- leases.c ---- */
+extern const struct rpc_method meta_lease_methods[3];
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);

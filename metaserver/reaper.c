@@ -343,8 +343,9 @@ void reaper_volume(struct meta *meta, const struct db_volume *v)
 {
     struct error err = ERROR_INIT;
     struct reaping r = {.meta = meta, .v = v, .deleted = v->deleted, .verified = v->verified};
-    int ret = meta_store_get(meta, v->store, &r.store, &err);
+    int ret = meta->live != NULL ? live_check_unused(meta->live, v->id, &err) : 0;
 
+    ret = ret == 0 ? meta_store_get(meta, v->store, &r.store, &err) : ret;
     ret = ret == 0 ? reap(&r, &err) : ret;
     if (r.store != NULL) {
         meta_store_put(meta, r.store);

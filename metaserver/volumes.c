@@ -370,6 +370,9 @@ static int attach_volume(struct rpc_call *call, const ProtobufCMessage *request,
     ret = ret == 0 ? db_store_get(meta->db, v.store, rpc_call_arena(call), &store) : ret;
     ret = ret == 0 ? volume_message(call, &v, &out->volume) : ret;
     ret = ret == 0 ? meta_store_message(call, &store, &out->store) : ret;
+    if (ret == 0 && in->node[0] != '\0') {
+        ret = meta_token_new(meta, call, v.id, in->node, &out->volume_token);
+    }
     return ret == 0 ? meta_credentials_message(meta, call, &store, &out->credentials, err) : ret;
 }
 
@@ -501,6 +504,9 @@ static int delete_volume(struct rpc_call *call, const ProtobufCMessage *request,
         return error_set(err, ret, "another call for volume %s is under way", in->id);
     }
     ret = db_volume_get(meta->db, in->id, rpc_call_arena(call), &v);
+    if (ret == 0 && meta->live != NULL && v.state != DB_DELETING) {
+        ret = live_check_unused(meta->live, in->id, err);
+    }
     if (ret == 0) {
         ret = db_volume_tombstone(meta->db, in->id);
     } else if (ret == -ENOENT) {
