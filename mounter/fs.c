@@ -8,10 +8,18 @@
 #include <sys/stat.h>
 
 #include "mounter/holes.h"
+#include "mounter/known.h"
 #include "util/clock.h"
 #include "util/log.h"
 
-enum { TASKS_MAX = 128, WRITERS_MAX = 32, STREAMS_MAX = 8, TICK_MS = 1000, PUBLISH_TICKS = 5 };
+enum {
+    TASKS_MAX = 128,
+    WRITERS_MAX = 32,
+    STREAMS_MAX = 8,
+    TICK_MS = 1000,
+    PUBLISH_TICKS = 5,
+    KNOWN_SHARE = 32
+};
 static const int64_t ns_per_s = 1000000000;
 static const uint64_t pool_min = 16 << 20;
 
@@ -98,6 +106,8 @@ static int add_name(struct fs *fs, struct node *node, uint32_t parent, const cha
     node->named = true;
     if (dir != NULL) {
         dir->children++;
+        LIST_INSERT_HEAD(&dir->below, node, sibling);
+        node->in_dir = true;
     }
     return 0;
 }
@@ -126,13 +136,36 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
     return r;
 }
 
-static void drop_child(struct fs *fs, uint32_t parent) REQUIRES(&fs->lock)
+static void drop_child(struct fs *fs, struct node *node, uint32_t parent) REQUIRES(&fs->lock)
 {
     struct node *dir = fs_node(fs, parent);
 
+    if (node->in_dir) {
+        LIST_REMOVE(node, sibling);
+        node->in_dir = false;
+    }
     if (dir != NULL) {
         dir->children--;
         fs_node_put(fs, dir);
+    }
+}
+
+/* A listing that is older than the node may lack it, and nothing but the node tells that. */
+static void note_unnamed(struct fs *fs, struct node *node, uint32_t parent) REQUIRES(&fs->lock)
+{
+    const char *name = node->name_key + sizeof(parent);
+    struct node *dir = fs_node(fs, parent);
+    struct listed *listed = dir != NULL ? listed_of(dir) : NULL;
+
+    if ((fs_rec(fs, node)->flags & INODE_UNLINKED) != 0) {
+        fs_gone(fs, parent, name);
+        return;
+    }
+    fs_gone_at(fs, parent, name, node->changed);
+    if (listed == NULL) {
+        fs->moved = fs->moved > node->changed ? fs->moved : node->changed;
+    } else if (listed->floor < node->changed) {
+        listed->floor = node->changed;
     }
 }
 
@@ -144,9 +177,9 @@ void fs_node_unname(struct fs *fs, struct node *node)
         HASH_DEL(fs->names, node);
         node->named = false;
         if (node->changed != 0) { /* what was asked before is as old without the node */
-            fs_gone_at(fs, parent, node->name_key + sizeof(parent), node->changed);
+            note_unnamed(fs, node, parent);
         }
-        drop_child(fs, parent);
+        drop_child(fs, node, parent);
     }
 }
 
@@ -160,7 +193,7 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
         fs_gone(fs, from, node->name_key + sizeof(from));
         HASH_DEL(fs->names, node);
         node->named = false;
-        drop_child(fs, from);
+        drop_child(fs, node, from);
     }
     fs_touch(fs, node);
     if (S_ISDIR(fs_rec(fs, node)->mode)) {
@@ -208,8 +241,11 @@ void fs_node_put(struct fs *fs, struct node *node)
     state_commit(fs->state);
     fs->nodes[node->ino] = NULL;
     fs_number_drop(fs, node);
-    listing_drop(node);
     holes_free(node);
+    if (node->listed != NULL && node->listed->floor > fs->moved) {
+        fs->moved = node->listed->floor; /* nobody else remembers it */
+    }
+    listed_free(node);
     free(node->name_key);
     free(node);
 }
@@ -612,7 +648,9 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     if (state.pool_bytes < pool_min) {
         state.pool_bytes = pool_min;
     }
-    r = state_new(&state, &fs->state, err);
+    fs->gone = calloc(GONE_SETS, sizeof(*fs->gone));
+    r = fs->gone == NULL ? -ENOMEM : known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known);
+    r = r == 0 ? state_new(&state, &fs->state, err) : r;
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
     r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
@@ -670,14 +708,16 @@ void fs_free(struct fs *fs)
                 HASH_DEL(fs->nodes[i]->blocks, ref);
                 free(ref);
             }
-            listing_drop(fs->nodes[i]);
             holes_free(fs->nodes[i]);
+            listed_free(fs->nodes[i]);
             free(fs->nodes[i]->name_key);
             free(fs->nodes[i]);
         }
     }
     mutex_unlock(&fs->lock);
     free(fs->nodes);
+    known_free(fs->known);
+    free(fs->gone);
     state_free(fs->state);
     cond_done(&fs->end);
     cond_done(&fs->changed);
@@ -696,11 +736,11 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
      * With ATOMIC_O_TRUNC a file would be cut before the kernel looks whether it may be: an open
      * that is refused (ETXTBSY) would have emptied a program that is running.
      */
-    conn->want &=
-        ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_WRITEBACK_CACHE |
-                    FUSE_CAP_SPLICE_WRITE | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
+    conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_WRITE |
+                              FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
     conn->want |=
-        conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO);
+        conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
+                         FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
     /* A default list goes before the umask: so the umask is ours to apply. */
     if ((conn->capable & FUSE_CAP_POSIX_ACL) != 0 && (conn->capable & FUSE_CAP_DONT_MASK) != 0) {
         conn->want |= FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
@@ -733,6 +773,7 @@ const struct fuse_lowlevel_ops *fs_ops(void)
         .fsync = fs_fsync,
         .opendir = fs_opendir,
         .readdir = fs_readdir,
+        .readdirplus = fs_readdirplus,
         .releasedir = fs_releasedir,
         .fsyncdir = fs_fsyncdir,
         .statfs = fs_statfs,

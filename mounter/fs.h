@@ -19,7 +19,8 @@
  *   claim.c       who may change the object of a node now
  *   usage.c       how many bytes the volume has
  *   rename.c      moving files and directories
- *   listing.c     directories
+ *   known.c       ranges of keys that were listed
+ *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
  *   ops_name.c, ops_file.c, ops_attr.c, ops_space.c, ops_xattr.c,
  *   ops_link.c    the FUSE handlers
  *
@@ -47,14 +48,16 @@
 #include "util/mutex.h"
 #include "volume/volume.h"
 
-enum { FS_GONE = 512 }; /* more than requests can be in flight */
 enum { FS_ABSENT = 256 };
+enum { GONE_SETS = 1024, GONE_WAYS = 4 };
 enum sync_mode { SYNC_CLOSE, SYNC_FSYNC };
+enum attrs_mode { ATTRS_AUTO, ATTRS_LIST, ATTRS_FULL };
 
 struct fs_options {
     uint32_t uid, gid;
     uint32_t file_mode, dir_mode; /* of objects without attributes, without the type */
     enum sync_mode sync;
+    enum attrs_mode attrs;
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
     uint64_t memory_bytes;    /* a third for dirty bytes, a third for read chunks */
@@ -63,6 +66,7 @@ struct fs_options {
 
 struct listing;
 struct chunk;
+struct known;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -88,7 +92,7 @@ struct node {
     uint32_t ino;
     uint32_t users;    /* operations that need it to stay */
     uint32_t children; /* nodes with this as parent */
-    bool named;
+    bool named, in_dir;
     bool publishing;       /* one at a time; also while its key changes or goes: see claim.c */
     bool busy_listed;      /* in fs->busy: publishing, or parts of it are being sent */
     bool dirty_listed;     /* in fs->dirty */
@@ -108,7 +112,10 @@ struct node {
     struct block_ref *blocks;
     struct holes holes;
     struct holes fresh_holes;          /* of these, since the publication under way began */
-    struct listing *listing;           /* of a directory, or NULL */
+    LIST_ENTRY(node) sibling;          /* while it has a name */
+    LIST_HEAD(, node) below;           /* nodes with a name and this as parent */
+    struct listed *listed;             /* of a directory, or NULL; see listing.c */
+    int64_t stored_ns;                 /* the store's time of the version under the ETag, or 0 */
     uint32_t streaming;                /* parts being uploaded while the file is written */
     uint64_t next_read;                /* where a sequential reader will go on */
     uint64_t window;                   /* bytes to read ahead */
@@ -118,11 +125,18 @@ struct node {
     char *name_key; /* parent's number (4 bytes) and the name */
 };
 
-/* A name that went, or whose node was released: what the store said before is not to be believed.
+/*
+ * Names that went, or whose nodes were released: what the store said before is not to be believed.
+ * By a hash of their key; what a full set forgets counts for all of the set.
  */
 struct gone {
-    uint64_t name; /* hash of parent and name */
+    uint64_t key;
     uint64_t when; /* fs->clock */
+    bool removed;  /* not merely released */
+};
+struct gone_set {
+    uint64_t floor;
+    struct gone ways[GONE_WAYS];
 };
 
 /* A name of which the store has just said that there is none. */
@@ -152,13 +166,15 @@ struct fs {
     struct node *numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
     uint64_t moved; /* clock of the last change to keys of many nodes */
-    struct gone gone[FS_GONE];
-    uint32_t gone_next;
     struct absent absent[FS_ABSENT];
     struct node_list busy;  /* claim.c */
     struct node_list dirty; /* background.c: by age; also some that are clean again */
     struct node_list ready; /* background.c: to be published now */
     uint32_t putting;       /* publications under way that have no thread: put.c */
+    struct gone_set *gone;  /* GONE_SETS */
+    struct known *known;    /* ranges of keys that were listed */
+    uint64_t removed;       /* clock of the last name that was taken away */
+    bool unordered;         /* the store does not list keys in the order of their bytes */
     struct chunk *chunks;   /* reader.c */
     TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
     uint64_t chunk_bytes;
@@ -246,8 +262,11 @@ void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t fs_asked(struct fs *fs);
 void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_gone(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+/* Its node is released; what was told of it before `when` is too old. */
 void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
     REQUIRES(&fs->lock);
+/* The same of a key (of a directory: without the '/' at its end). */
+void fs_gone_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
 /* An answer to a question of then is too old: of a node, or of a name without one. */
 bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) REQUIRES(&fs->lock);
 /*
@@ -255,8 +274,11 @@ bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) R
  * it where the PUT of a new file fails if somebody else was first.
  */
 void fs_note_absent(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
-bool fs_known_absent(const struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
-bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+bool fs_known_absent(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+bool fs_name_outdated(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+    REQUIRES(&fs->lock);
+/* The name was taken away here since, or is to be in the store. */
+bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
     REQUIRES(&fs->lock);
 /*
  * st_ino: by the key that the inode was found under first, so that it is the same in another mount;
@@ -264,6 +286,8 @@ bool fs_name_outdated(const struct fs *fs, uint32_t parent, const char *name, ui
  * moved inode, its number comes from the new key.
  */
 uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what) REQUIRES(&fs->lock);
+/* What the inode of this key (of a directory: with '/') has or would have. */
+uint64_t fs_number_of_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
 void fs_number_add(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_number_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int64_t fs_now_ns(void);
@@ -287,6 +311,8 @@ struct op {
     int to_set;
     char *xattr; /* of a new file, as JSON text; freed with the op */
     uint64_t offset, size;
+    bool makes;     /* its name is to be absent */
+    bool plus;      /* a READDIR that counts lookups */
     bool writepage; /* a WRITE of the kernel's own: no program sees its error */
     struct stat stat;
     const void *data;
@@ -314,6 +340,8 @@ int fs_op_data(struct op *op, const void *data, size_t len);
 struct remote {
     uint64_t asked; /* fs_asked() before the store was asked; UINT64_MAX: believe it anyway */
     bool exists, is_dir, marker;
+    bool listed;               /* by a listing: without attributes */
+    uint64_t made_ms;          /* when the store was asked; 0: just now */
     struct objstore_info info; /* of the object: file or marker */
     struct attr attr;
     const char *target; /* of a symbolic link */
@@ -332,22 +360,49 @@ int remote_interpret(struct fs *fs, const char *key, const struct objstore_resul
  */
 int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                  struct node **ret) REQUIRES(&fs->lock);
+/* What a listing says of a file, or of a directory: of its marker, or NULL. remote_done() it. */
+struct known_entry;
+void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_dir,
+                       struct remote *ret);
 /* Ask the store again if what is known is too old. Waits, without the lock. */
 int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn_unused_result));
 
 /* ---- listing.c ---- */
-void listing_free(struct listing *listing);
+/* What has been listed of a directory; in kept memory there is nothing of it. */
+struct listed {
+    struct listing *listing; /* the last one, or NULL */
+    uint64_t read_ms;        /* when it was listed last */
+    uint64_t floor;          /* fs->clock: what was asked before may lack a name, see fs_node_put */
+    uint64_t missed_ms;      /* when a name was asked of the store last */
+    uint32_t missed;         /* names in a row, less than MISSES_MS apart */
+    uint32_t vain;           /* pages in a row that were asked for and not used */
+};
+/* NULL: no memory. */
+struct listed *listed_of(struct node *dir);
+void listed_free(struct node *dir);
 void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
 void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi);
+void fs_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                    struct fuse_file_info *fi);
 void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi);
-/* -ENOENT: a listing young enough says that there is no such name; 0: it may exist. */
+/*
+ * What listings that are young enough say of a name. FILE and DIR: *ret is set, to be merged and
+ * remote_done(); its `listed` tells that attributes are not known.
+ */
 enum listing_says { LISTING_UNKNOWN, LISTING_FILE, LISTING_DIR, LISTING_ABSENT };
-enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name)
-    REQUIRES(&fs->lock);
+enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name, const char *key,
+                              struct remote *ret) REQUIRES(&fs->lock);
+/* List what begins at this name if that promises to answer more than one lookup. Waits.
+ * -EAGAIN: it does not. */
+int listing_fetch(struct fs *fs, uint32_t dir, const char *key) __attribute__((warn_unused_result));
+/* For who makes a name: there is none as far as listings know. */
+bool listing_lacks(struct fs *fs, uint32_t dir, const char *name) REQUIRES(&fs->lock);
 void listing_drop(struct node *dir);
 /* Fetch the attributes of `name` and of those after it in the listing, at once. Waits. */
 int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
     __attribute__((warn_unused_result));
+/* A LIST says enough of a file: no object has attributes, or nobody wants them. */
+bool listing_is_enough(struct fs *fs) REQUIRES(&fs->lock);
 
 /* ---- data.c: with the lock ---- */
 /* -EAGAIN: no block is free; -EDEADLK: a block has too many pieces (see data_fill). */

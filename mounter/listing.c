@@ -1,64 +1,94 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Directories: what the store lists, with what is not in the store yet, as one sorted array. It is
- * made when a directory is opened and read by cookies that are positions in it; for as long as
- * attributes are believed it also answers which names there are, and fetches the attributes of many
- * entries at once when the first is asked for.
+ * Directories: what the store lists, with what is not in the store yet.
+ *
+ * A directory is first looked for in the pages of known.h. Where they end, the store is asked: once
+ * without delimiter, from there on and for the topmost of the directories above it that has been
+ * read lately, as who walks a tree will need what follows; that page may answer all that is left.
+ * What is left then is listed with a delimiter, so that subtrees of any size below are stepped
+ * over. A walk over n keys so costs about n / 1000 requests, and one directory never many more than
+ * it has entries.
  */
+#include "mounter/listing.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/fs.h"
+#include "mounter/known.h"
 #include "objstore/objstore_call.h"
-#include "util/container.h"
 
-enum { PREFETCH = 32, META_TIMEOUT_MS = 50000, ENTRIES_MAX = 20 * 1000 * 1000 };
-
-struct entry {
-    char *name;
-    bool is_dir;
-    bool asked; /* its attributes are being or have been fetched */
+enum {
+    META_TIMEOUT_MS = 50000,
+    ENTRIES_MAX = 20 * 1000 * 1000,
+    WALK_MS = 30000, /* a directory above that was read so lately is being walked */
 };
+/* ---- the array ---- */
 
-struct listing {
-    struct entry *entries;
-    size_t count, cap;
-    unsigned users; /* handles that read it, and the node that remembers it */
-    uint64_t made_ms;
-    bool dropped_local; /* something was created or removed since */
-};
-
-/* Under fs->lock, but for a listing that only its maker knows. */
-static void unref(struct listing *listing)
+void listing_unref(struct listing *listing)
 {
-    if (listing == NULL || --listing->users > 0) {
-        return;
+    if (listing != NULL && --listing->users == 0) {
+        free(listing->entries);
+        free(listing->text);
+        free(listing);
     }
-    for (size_t i = 0; i < listing->count; i++) {
-        free(listing->entries[i].name);
-    }
-    free(listing->entries);
-    free(listing);
 }
 
-void listing_free(struct listing *listing)
+struct listed *listed_of(struct node *dir)
 {
-    unref(listing);
+    if (dir->listed == NULL) {
+        dir->listed = calloc(1, sizeof(*dir->listed));
+    }
+    return dir->listed;
 }
 
 void listing_drop(struct node *dir)
 {
-    unref(dir->listing);
-    dir->listing = NULL;
+    if (dir->listed != NULL) {
+        listing_unref(dir->listed->listing);
+        dir->listed->listing = NULL;
+    }
 }
 
-static int add(struct listing *listing, const char *name, bool is_dir)
+void listed_free(struct node *dir)
 {
+    listing_drop(dir);
+    free(dir->listed);
+    dir->listed = NULL;
+}
+
+static int add_text(struct listing *listing, const char *text, uint32_t *ret)
+{
+    size_t size = strlen(text) + 1;
+
+    if (listing->text_cap - listing->text_len < size) {
+        size_t cap = listing->text_cap == 0 ? 1024 : 2 * listing->text_cap;
+        char *grown;
+
+        cap = cap < listing->text_len + size ? listing->text_len + size : cap;
+        grown = cap <= UINT32_MAX ? realloc(listing->text, cap) : NULL;
+        if (grown == NULL) {
+            return -ENOMEM;
+        }
+        listing->text = grown;
+        listing->text_cap = cap;
+    }
+    memcpy(listing->text + listing->text_len, text, size);
+    *ret = (uint32_t)listing->text_len;
+    listing->text_len += size;
+    return 0;
+}
+
+static int add(struct listing *listing, const char *name, const struct listing_entry *entry,
+               const char *etag)
+{
+    struct listing_entry *e;
+    int ret;
+
     if (listing->count == listing->cap) {
         size_t cap = listing->cap == 0 ? 64 : 2 * listing->cap;
-        struct entry *entries =
+        struct listing_entry *entries =
             cap <= ENTRIES_MAX ? realloc(listing->entries, cap * sizeof(*entries)) : NULL;
 
         if (entries == NULL) {
@@ -67,34 +97,50 @@ static int add(struct listing *listing, const char *name, bool is_dir)
         listing->entries = entries;
         listing->cap = cap;
     }
-    listing->entries[listing->count] = (struct entry){.name = strdup(name), .is_dir = is_dir};
-    if (listing->entries[listing->count].name == NULL) {
-        return -ENOMEM;
-    }
-    listing->count++;
-    return 0;
+    e = &listing->entries[listing->count];
+    *e = *entry;
+    ret = add_text(listing, name, &e->name);
+    ret = ret == 0 ? add_text(listing, etag, &e->etag) : ret;
+    listing->count += ret == 0;
+    return ret;
 }
 
-static int by_name(const void *a, const void *b)
+/* By key: as if a directory's name ended in '/'. */
+static int compare(const char *a, bool a_dir, const char *b, bool b_dir)
 {
-    const struct entry *x = a;
-    const struct entry *y = b;
-    int order = strcmp(x->name, y->name);
+    unsigned char x;
+    unsigned char y;
 
-    return order != 0 ? order : (int)y->is_dir - (int)x->is_dir; /* the directory first */
+    while (*a != '\0' && *a == *b) {
+        a++;
+        b++;
+    }
+    x = *a != '\0' ? (unsigned char)*a : a_dir ? '/' : '\0';
+    y = *b != '\0' ? (unsigned char)*b : b_dir ? '/' : '\0';
+    return (x > y) - (x < y);
 }
 
-static struct entry *find_entry(const struct listing *listing, const char *name)
+static int by_key(const void *a, const void *b, void *context)
+{
+    const struct listing *listing = context;
+    const struct listing_entry *x = a;
+    const struct listing_entry *y = b;
+
+    return compare(listing_name(listing, x), x->is_dir, listing_name(listing, y), y->is_dir);
+}
+
+static struct listing_entry *find(const struct listing *listing, const char *name, bool is_dir)
 {
     size_t low = 0;
     size_t high = listing->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = strcmp(listing->entries[middle].name, name);
+        struct listing_entry *e = &listing->entries[middle];
+        int order = compare(listing_name(listing, e), e->is_dir, name, is_dir);
 
         if (order == 0) {
-            return &listing->entries[middle];
+            return e;
         }
         if (order < 0) {
             low = middle + 1;
@@ -105,378 +151,449 @@ static struct entry *find_entry(const struct listing *listing, const char *name)
     return NULL;
 }
 
-/* One listed key as a name; those that have none (too long) are left out. */
-static int add_listed(struct listing *listing, const char *prefix, const struct objstore_entry *e)
+struct listing_entry *listing_find(const struct listing *listing, const char *name)
 {
-    struct slice component = slice_of(e->key + strlen(prefix));
+    struct listing_entry *dir = find(listing, name, true);
+
+    return dir != NULL ? dir : find(listing, name, false);
+}
+
+/* Sorted, each once, without the hidden ones. */
+static void tidy(struct listing *listing)
+{
+    size_t kept = 0;
+    bool sorted = true;
+
+    for (size_t i = 1; sorted && i < listing->count; i++) {
+        sorted = by_key(&listing->entries[i - 1], &listing->entries[i], listing) <= 0;
+    }
+    if (!sorted) {
+        qsort_r(listing->entries, listing->count, sizeof(*listing->entries), by_key, listing);
+    }
+    for (size_t i = 0; i < listing->count; i++) {
+        struct listing_entry *e = &listing->entries[i];
+
+        if (e->hidden) {
+            continue;
+        }
+        if (kept > 0 && by_key(&listing->entries[kept - 1], e, listing) == 0) {
+            if (e->told || (e->implied && !listing->entries[kept - 1].told)) {
+                listing->entries[kept - 1] = *e;
+            }
+            continue;
+        }
+        listing->entries[kept++] = *e;
+    }
+    listing->count = kept;
+}
+
+/* ---- from pages and answers ---- */
+
+struct maker {
+    struct fs *fs;
+    uint32_t dir;
+    struct listing *listing;
+    struct buf prefix; /* of the directory */
+    struct buf walk;   /* of the directory that is being walked: it, or one above it */
+    struct buf cursor; /* all before it has been taken */
+    struct buf last;   /* ask for what comes after it; "": for all below `walk` or `prefix` */
+    bool complete;
+    unsigned asked;
+};
+
+static bool begins(const char *key, const char *prefix)
+{
+    return strncmp(key, prefix, strlen(prefix)) == 0;
+}
+
+static void set(struct buf *buf, const char *text, const char *more)
+{
+    buf_reset(buf);
+    buf_addstr(buf, text);
+    buf_addstr(buf, more);
+}
+
+/* The page was entered before the directory that ends at `end`, so it would have its marker. */
+static bool begins_before(const struct maker *m, const char *key, const char *end)
+{
+    size_t len = (size_t)(end - key);
+    int order = strncmp(buf_str(&m->cursor), key, len);
+
+    return order < 0 || (order == 0 && buf_len(&m->cursor) <= len);
+}
+
+/*
+ * One key at or below the directory as a name; those that have none (too long) are left out. What
+ * lies deeper stands for its directory, whose own marker comes first.
+ */
+static int take(struct maker *m, const char *key, const struct known_entry *info, bool from_page)
+{
+    struct slice component = slice_of(key + strlen(buf_str(&m->prefix)));
+    const char *slash = memchr(component.data, '/', component.len);
+    bool marker = slash != NULL && slash[1] == '\0';
+    struct listing_entry entry = {.is_dir = slash != NULL,
+                                  .told = info != NULL && (slash == NULL || marker),
+                                  .size = info != NULL ? info->size : 0,
+                                  .mtime_ns = info != NULL ? info->mtime_ns : 0};
+    struct listing *l = m->listing;
     char name[NAMES_MAX + 1];
 
+    entry.implied = from_page && entry.is_dir && !marker && begins_before(m, key, slash + 1);
     if (component.len == 0) {
         return 0; /* the directory's own marker */
     }
-    if (e->prefix || component.data[component.len - 1] == '/') {
-        component.len--;
+    component.len = slash != NULL ? (size_t)(slash - component.data) : component.len;
+    if (names_from_key(component, false, name) != 0) {
+        return 0;
     }
-    return names_from_key(component, false, name) == 0 ? add(listing, name, e->prefix) : 0;
+    if (entry.is_dir && l->count > 0 && l->entries[l->count - 1].is_dir &&
+        strcmp(listing_name(l, &l->entries[l->count - 1]), name) == 0) {
+        return 0;
+    }
+    return add(l, name, &entry, entry.told ? info->etag : "");
 }
 
-static int fetch_pages(struct fs *fs, const char *prefix, struct listing *listing)
+bool listing_young(const struct fs *fs, uint64_t made_ms)
 {
-    AUTOFREE char *token = NULL;
-    bool more = true;
+    return fs_now_ms() < made_ms + fs->options.attr_timeout_ms;
+}
+
+struct known_oldest listing_oldest(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock)
+{
+    uint64_t now = fs_now_ms();
+    uint64_t timeout = fs->options.attr_timeout_ms;
+    struct known_oldest oldest = {.asked = fs->moved, .made_ms = now > timeout ? now - timeout : 0};
+
+    if (dir != NULL && dir->listed != NULL && dir->listed->floor > oldest.asked) {
+        oldest.asked = dir->listed->floor;
+    }
+    return oldest;
+}
+
+static void older(struct listing *listing, uint64_t asked, uint64_t made_ms)
+{
+    listing->asked = asked < listing->asked ? asked : listing->asked;
+    listing->made_ms = made_ms < listing->made_ms ? made_ms : listing->made_ms;
+}
+
+/* What pages say, from the cursor on. */
+static int take_known(struct maker *m) REQUIRES(&m->fs->lock)
+{
+    struct fs *fs = m->fs;
+    struct known_oldest oldest = listing_oldest(fs, fs_node(fs, m->dir));
+    const char *prefix = buf_str(&m->prefix);
+    struct known_position pos;
     int ret = 0;
 
-    while (ret == 0 && more) {
+    while (ret == 0 && !m->complete && known_seek(fs->known, buf_str(&m->cursor), &oldest, &pos)) {
+        struct known_entry entry;
+
+        older(m->listing, pos.asked, pos.made_ms);
+        while (ret == 0 && known_next(&pos, &entry) && begins(entry.key, prefix)) {
+            ret = take(m, entry.key, &entry, true);
+        }
+        m->complete =
+            strcmp(pos.to, prefix) > 0 &&
+            (!begins(pos.to, prefix) || strcmp(pos.to + strlen(prefix), LISTING_LAST) == 0);
+        set(&m->last, pos.to, "");
+        set(&m->cursor, pos.to, "\x01");
+        if (!m->complete) { /* what is left of a directory below is stepped over */
+            const char *slash = strchr(pos.to + strlen(prefix), '/');
+
+            if (slash != NULL && begins(pos.to, prefix)) {
+                buf_reset(&m->cursor);
+                buf_add(&m->cursor, pos.to, (size_t)(slash - pos.to));
+                buf_addstr(&m->cursor, "0"); /* comes after '/' */
+            }
+        }
+    }
+    return ret == 0 && (buf_error(&m->cursor) != 0 || buf_error(&m->last) != 0) ? -ENOMEM : ret;
+}
+
+void listing_before(const char *key, struct buf *ret)
+{
+    size_t len = strlen(key);
+    unsigned char c = len > 0 ? (unsigned char)key[len - 1] : 0;
+
+    buf_reset(ret);
+    if (c > ' ' && c < 0x7f) {
+        char lower[3] = {(char)(c - 1), '~', '\0'};
+
+        buf_add(ret, key, len - 1);
+        buf_addstr(ret, lower);
+    }
+}
+
+int listing_flat(struct fs *fs, const char *prefix, const char *start_after)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(buf_done) struct buf from = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf to = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct objstore_request list = {.op = OBJSTORE_LIST,
+                                    .key = prefix,
+                                    .start_after = start_after[0] != '\0' ? start_after : NULL,
+                                    .timeout_ms = META_TIMEOUT_MS};
+    struct known_range range = {.asked = fs_asked(fs), .made_ms = fs_now_ms()};
+    int ret = fs->unordered ? -EAGAIN : volume_call(fs->volume, &list, &answer);
+
+    if (ret != 0) {
+        return ret;
+    }
+    range.entries = answer.result.entries;
+    range.count = answer.result.count;
+    if (answer.result.truncated && range.count == 0) {
+        return -EAGAIN; /* all of it is ours, and not shown */
+    }
+    set(&from, start_after[0] != '\0' ? start_after : prefix, start_after[0] != '\0' ? "\x01" : "");
+    if (answer.result.truncated) {
+        set(&to, range.entries[range.count - 1].key, "");
+    } else {
+        set(&to, prefix, LISTING_LAST);
+    }
+    range.from = buf_str(&from);
+    range.to = buf_str(&to);
+    if (buf_error(&from) != 0 || buf_error(&to) != 0) {
+        return -ENOMEM;
+    }
+    mutex_lock(&fs->lock);
+    if (!known_ordered(&range)) {
+        fs->unordered = true;
+        known_clear(fs->known);
+        ret = -EAGAIN;
+    } else if (!fs->unordered) {
+        ret = known_add(fs->known, &range);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+/* What is left, with a delimiter. */
+static int fetch_rest(struct maker *m)
+{
+    AUTOFREE char *token = NULL;
+    struct fs *fs = m->fs;
+    uint64_t asked = fs_asked(fs);
+    uint64_t made_ms = fs_now_ms();
+    int ret = 0;
+
+    do {
         CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+        const char *last = buf_str(&m->last);
         struct objstore_request list = {.op = OBJSTORE_LIST,
-                                        .key = prefix,
+                                        .key = buf_str(&m->prefix),
                                         .delimiter = "/",
                                         .token = token,
+                                        .start_after = last[0] != '\0' ? last : NULL,
                                         .timeout_ms = META_TIMEOUT_MS};
 
         ret = volume_call(fs->volume, &list, &answer);
         for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
-            ret = add_listed(listing, prefix, &answer.result.entries[i]);
+            const struct objstore_entry *e = &answer.result.entries[i];
+            const struct known_entry info = {e->key, e->info.etag, e->info.size, e->info.mtime_ns};
+
+            ret = take(m, e->key, e->prefix ? NULL : &info, false);
         }
-        more = answer.result.truncated && answer.result.next_token != NULL;
         free(token);
-        token = more ? strdup(answer.result.next_token) : NULL;
-        ret = more && token == NULL ? -ENOMEM : ret;
+        token = NULL;
+        if (ret == 0 && answer.result.truncated && answer.result.next_token != NULL) {
+            token = strdup(answer.result.next_token);
+            ret = token == NULL ? -ENOMEM : 0;
+        }
+    } while (ret == 0 && token != NULL);
+    older(m->listing, asked, made_ms);
+    m->complete = true;
+    return ret;
+}
+
+bool listing_walked(const struct node *dir)
+{
+    return dir->listed != NULL && dir->listed->read_ms != 0 &&
+           fs_now_ms() < dir->listed->read_ms + WALK_MS;
+}
+
+int listing_walk(struct fs *fs, uint32_t dir, struct buf *ret)
+{
+    uint32_t top = dir;
+
+    for (int depth = 0; top != STATE_ROOT && depth < 1024; depth++) {
+        const struct inode_rec *rec = state_inode(fs->state, top);
+        const struct node *above = rec != NULL ? fs_node(fs, rec->parent) : NULL;
+
+        if (above == NULL || !listing_walked(above)) {
+            break;
+        }
+        top = above->ino;
+    }
+    return fs_key(fs, top, ret);
+}
+
+static int fetch(struct maker *m)
+{
+    CLEANUP(buf_done) struct buf start = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const char *prefix = buf_str(&m->prefix);
+    size_t len = strlen(prefix);
+    int ret;
+
+    if (m->asked++ > 0) {
+        return fetch_rest(m);
+    }
+    if (buf_len(&m->last) > 0) {
+        set(&start, buf_str(&m->last), "");
+    } else if (strcmp(buf_str(&m->walk), prefix) != 0) {
+        CLEANUP(buf_done) struct buf name = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+        buf_add(&name, prefix, len - 1);
+        listing_before(buf_str(&name), &start);
+        if (buf_len(&start) == 0) {
+            set(&m->walk, prefix, "");
+        }
+    }
+    ret = listing_flat(m->fs, buf_str(&m->walk), buf_str(&start));
+    if (ret == -EAGAIN) {
+        buf_reset(&m->last); /* all of it: pages were not right, or there is none */
+        ret = fetch_rest(m);
     }
     return ret;
 }
+
+/* ---- what is only known here ---- */
 
 /* A file and a directory of one name: the file is shown under its other name. */
 static int separate(struct listing *listing)
 {
+    bool changed = false;
     int ret = 0;
 
-    for (size_t i = 1; ret == 0 && i < listing->count; i++) {
-        struct entry *e = &listing->entries[i];
+    for (size_t i = 0; ret == 0 && i < listing->count; i++) {
+        struct listing_entry *dir = &listing->entries[i];
+        struct listing_entry *file =
+            dir->is_dir ? find(listing, listing_name(listing, dir), false) : NULL;
         char other[NAMES_MAX + 1];
 
-        if (strcmp(e->name, listing->entries[i - 1].name) == 0 && !e->is_dir &&
-            names_from_key(slice_of(e->name), true, other) == 0) {
-            free(e->name);
-            e->name = strdup(other);
-            ret = e->name == NULL ? -ENOMEM : 0;
+        if (file != NULL &&
+            names_from_key(slice_of(listing_name(listing, file)), true, other) == 0) {
+            struct listing_entry moved = *file;
+
+            file->hidden = true;
+            moved.etag = 0;
+            ret = add(listing, other, &moved, listing->text + file->etag);
+            changed = true;
         }
+    }
+    if (changed) {
+        tidy(listing);
     }
     return ret;
 }
 
-/* What is only here yet, and without what is here no more. */
-static int merge_local(struct fs *fs, uint32_t dir, struct listing *listing) REQUIRES(&fs->lock)
+/* With what is only here yet, and without what is here no more. */
+static int merge_local(struct maker *m) REQUIRES(&m->fs->lock)
 {
-    struct node *node;
-    struct node *next;
+    struct fs *fs = m->fs;
+    struct listing *listing = m->listing;
+    const struct node *dir = fs_node(fs, m->dir);
+    const struct node *node;
     size_t listed = listing->count;
     int ret = 0;
 
-    HASH_ITER(hh, fs->names, node, next)
-    {
+    for (size_t i = 0; i < listed; i++) {
+        struct listing_entry *e = &listing->entries[i];
+
+        e->hidden = fs_name_hidden(fs, m->dir, listing_name(listing, e), listing->asked);
+    }
+    if (dir == NULL) {
+        return -ESTALE;
+    }
+    LIST_FOREACH (node, &dir->below, sibling) {
         const struct inode_rec *rec = fs_rec(fs, node);
         const char *name = node->name_key + sizeof(uint32_t);
-        struct listing view = {.entries = listing->entries, .count = listed};
+        struct listing view = {.entries = listing->entries, .count = listed, .text = listing->text};
+        struct listing_entry *e = find(&view, name, S_ISDIR(rec->mode));
+        const struct listing_entry fresh = {.is_dir = S_ISDIR(rec->mode)};
+        bool ours = (rec->flags & INODE_NEW) != 0 || node->changed > listing->asked;
 
-        if (rec->parent == dir && (rec->flags & INODE_NEW) != 0 && ret == 0 &&
-            find_entry(&view, name) == NULL) {
-            ret = add(listing, name, S_ISDIR(rec->mode));
+        if (e != NULL) {
+            e->hidden = false;
+        } else if (ours && ret == 0) {
+            ret = add(listing, name, &fresh, "");
         }
+    }
+    tidy(listing);
+    return ret;
+}
+
+static int make(struct maker *m)
+{
+    struct fs *fs = m->fs;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    ret = fs_node(fs, m->dir) != NULL ? fs_key(fs, m->dir, &m->prefix) : -ESTALE;
+    ret = ret == 0 ? listing_walk(fs, m->dir, &m->walk) : ret;
+    set(&m->cursor, buf_str(&m->prefix), "");
+    while (ret == 0 && !m->complete) {
+        ret = fs->unordered ? 0 : take_known(m);
+        if (ret == 0 && !m->complete) {
+            mutex_unlock(&fs->lock);
+            ret = fetch(m);
+            mutex_lock(&fs->lock);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    if (ret == 0) {
+        tidy(m->listing);
+        ret = separate(m->listing);
+    }
+    if (ret == 0) {
+        mutex_lock(&fs->lock);
+        ret = merge_local(m);
+        mutex_unlock(&fs->lock);
     }
     return ret;
 }
 
-static void sort(struct listing *listing)
+static void remember(struct fs *fs, uint32_t ino, struct listing *listing) REQUIRES(&fs->lock)
 {
-    if (listing->count > 0) {
-        qsort(listing->entries, listing->count, sizeof(*listing->entries), by_name);
+    struct node *dir = fs_node(fs, ino);
+    struct listed *listed = dir != NULL ? listed_of(dir) : NULL;
+
+    if (listed != NULL) {
+        listing_drop(dir);
+        listed->listing = listing;
+        listed->read_ms = fs_now_ms();
+        listing->users++;
     }
 }
 
-static int make_listing(struct fs *fs, uint32_t dir, struct listing **ret)
+int listing_make(struct fs *fs, uint32_t dir, struct listing **ret)
 {
-    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct listing *listing = calloc(1, sizeof(*listing));
+    struct maker m = {.fs = fs,
+                      .dir = dir,
+                      .listing = listing,
+                      .prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX),
+                      .walk = BUF_INIT(2 * OBJSTORE_KEY_MAX),
+                      .cursor = BUF_INIT(2 * OBJSTORE_KEY_MAX),
+                      .last = BUF_INIT(2 * OBJSTORE_KEY_MAX)};
     int r;
 
     if (listing == NULL) {
         return -ENOMEM;
     }
     listing->users = 1;
+    listing->asked = listing->made_ms = UINT64_MAX;
+    r = make(&m);
+    buf_done(&m.prefix);
+    buf_done(&m.walk);
+    buf_done(&m.cursor);
+    buf_done(&m.last);
     mutex_lock(&fs->lock);
-    r = fs_node(fs, dir) != NULL ? fs_key(fs, dir, &prefix) : -ESTALE;
-    mutex_unlock(&fs->lock);
-    r = r == 0 ? fetch_pages(fs, buf_str(&prefix), listing) : r;
-    if (r == 0) {
-        sort(listing);
-        r = separate(listing);
-        sort(listing);
-    }
-    if (r == 0) {
-        mutex_lock(&fs->lock);
-        r = merge_local(fs, dir, listing);
-        mutex_unlock(&fs->lock);
-        sort(listing);
-    }
     if (r != 0) {
-        unref(listing);
-        return r;
-    }
-    listing->made_ms = fs_now_ms();
-    *ret = listing;
-    return 0;
-}
-
-/* A directory handle: its listing, made by the first read and again by a rewind. */
-struct dir_handle {
-    uint32_t ino;
-    struct listing *listing;
-};
-
-/*
- * Under fs->lock. The handles of a process that died are numbers without meaning here: one that is
- * not in this set, or is another directory's, lists anew.
- */
-enum { HANDLES = 4096 };
-static struct dir_handle handles[HANDLES];
-
-void fs_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct fs *fs = fuse_req_userdata(req);
-    static uint64_t next;
-
-    mutex_lock(&fs->lock);
-    fi->fh = HANDLES; /* none free: every read lists anew */
-    for (unsigned i = 0; i < HANDLES && fi->fh == HANDLES; i++) {
-        unsigned slot = (unsigned)((next + i) % HANDLES);
-
-        if (handles[slot].ino == 0) {
-            handles[slot].ino = (uint32_t)ino;
-            fi->fh = slot;
-        }
-    }
-    next = fi->fh + 1;
-    mutex_unlock(&fs->lock);
-    (void)fuse_reply_open(req, fi);
-}
-
-static struct listing *handle_listing(struct fs *fs, uint64_t fh, uint32_t ino)
-{
-    struct listing *listing = NULL;
-
-    mutex_lock(&fs->lock);
-    if (fh < HANDLES && handles[fh].ino == ino && handles[fh].listing != NULL) {
-        listing = handles[fh].listing;
-        listing->users++;
+        listing_unref(listing);
+    } else {
+        remember(fs, dir, listing);
+        *ret = listing;
     }
     mutex_unlock(&fs->lock);
-    return listing;
-}
-
-static void set_handle_listing(struct fs *fs, uint64_t fh, uint32_t ino, struct listing *listing)
-{
-    struct listing *old = NULL;
-
-    mutex_lock(&fs->lock);
-    if (fh < HANDLES && (handles[fh].ino == ino || handles[fh].ino == 0)) {
-        old = handles[fh].listing;
-        handles[fh].ino = listing != NULL ? ino : 0;
-        handles[fh].listing = listing;
-        if (listing != NULL) {
-            listing->users++;
-        }
-    }
-    unref(old);
-    mutex_unlock(&fs->lock);
-}
-
-void fs_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    set_handle_listing(fuse_req_userdata(req), fi->fh, (uint32_t)ino, NULL);
-    (void)fuse_reply_err(req, 0);
-}
-
-static size_t add_dirent(struct op *op, char *buffer, size_t room, const char *name, uint64_t next,
-                         bool is_dir)
-{
-    struct stat st = {.st_ino = 2, .st_mode = is_dir ? S_IFDIR : 0}; /* 0: DT_UNKNOWN */
-
-    return fuse_add_direntry(pending_req(op->pending), buffer, room, name, &st, (off_t)next);
-}
-
-static void reply_entries(struct op *op, const struct listing *listing)
-{
-    size_t size = op->size < 65536 ? op->size : 65536;
-    AUTOFREE char *buffer = malloc(size);
-    size_t used = 0;
-
-    if (buffer == NULL) {
-        (void)fs_op_fail(op, -ENOMEM);
-        return;
-    }
-    for (uint64_t at = op->offset; at < listing->count + 2; at++) {
-        const char *name = at == 0 ? "." : at == 1 ? ".." : listing->entries[at - 2].name;
-        bool is_dir = at < 2 || listing->entries[at - 2].is_dir;
-        size_t needed = add_dirent(op, buffer + used, size - used, name, at + 1, is_dir);
-
-        if (needed > size - used) {
-            break;
-        }
-        used += needed;
-    }
-    (void)fs_op_data(op, buffer, used);
-}
-
-static void readdir_run(struct op *op)
-{
-    struct fs *fs = op->fs;
-    uint32_t ino = (uint32_t)op->ino;
-    struct listing *listing = op->offset > 0 ? handle_listing(fs, op->flags, ino) : NULL;
-    struct node *node;
-
-    if (listing == NULL) {
-        int ret = make_listing(fs, ino, &listing);
-
-        if (ret != 0) {
-            (void)fs_op_fail(op, ret);
-            return;
-        }
-        set_handle_listing(fs, op->flags, ino, listing);
-        mutex_lock(&fs->lock);
-        node = fs_node(fs, ino);
-        if (node != NULL) {
-            listing_drop(node);
-            node->listing = listing;
-            listing->users++;
-        }
-        mutex_unlock(&fs->lock);
-    }
-    reply_entries(op, listing);
-    mutex_lock(&fs->lock);
-    unref(listing);
-    mutex_unlock(&fs->lock);
-}
-
-void fs_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-    struct op *op = fs_op_new(req);
-    struct listing *listing;
-
-    if (op == NULL) {
-        return;
-    }
-    op->ino = ino;
-    op->size = size;
-    op->offset = (uint64_t)off;
-    op->flags = (uint32_t)fi->fh;
-    listing = off > 0 ? handle_listing(op->fs, fi->fh, (uint32_t)ino) : NULL;
-    if (listing == NULL) {
-        fs_op_start(op, readdir_run);
-        return;
-    }
-    {
-        struct fs *fs = op->fs;
-
-        reply_entries(op, listing);
-        mutex_lock(&fs->lock);
-        unref(listing);
-        mutex_unlock(&fs->lock);
-    }
-}
-
-static bool young(const struct fs *fs, const struct listing *listing)
-{
-    return listing != NULL && fs_now_ms() < listing->made_ms + fs->options.attr_timeout_ms;
-}
-
-enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name)
-{
-    const struct entry *e;
-
-    if (dir == NULL || !young(fs, dir->listing)) {
-        return LISTING_UNKNOWN;
-    }
-    e = find_entry(dir->listing, name);
-    return e == NULL ? LISTING_UNKNOWN : e->is_dir ? LISTING_DIR : LISTING_FILE;
-}
-
-/* Names to ask for: `name` and the files after it that nobody has asked for. */
-static size_t choose(struct fs *fs, uint32_t dir, const char *name, char *names[PREFETCH])
-{
-    struct node *node;
-    struct entry *e;
-    size_t count = 0;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, dir);
-    e = node != NULL && node->listing != NULL ? find_entry(node->listing, name) : NULL;
-    for (; e != NULL && e < node->listing->entries + node->listing->count && count < PREFETCH;
-         e++) {
-        if (!e->is_dir && (!e->asked || count == 0)) {
-            e->asked = true;
-            names[count] = strdup(e->name);
-            count += names[count] != NULL;
-        }
-    }
-    mutex_unlock(&fs->lock);
-    return count;
-}
-
-static int child_keys(struct fs *fs, uint32_t dir, char *const names[PREFETCH], size_t count,
-                      struct buf keys[PREFETCH])
-{
-    int ret = 0;
-
-    mutex_lock(&fs->lock);
-    if (fs_node(fs, dir) == NULL) {
-        ret = -ESTALE;
-    }
-    for (size_t i = 0; ret == 0 && i < count; i++) {
-        ret = fs_child_key(fs, dir, names[i], &keys[i]);
-    }
-    mutex_unlock(&fs->lock);
-    return ret;
-}
-
-int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
-{
-    char *names[PREFETCH];
-    struct buf keys[PREFETCH];
-    struct objstore_request requests[PREFETCH];
-    struct objstore_answer answers[PREFETCH];
-    uint64_t asked = fs_asked(fs);
-    size_t count = choose(fs, dir, name, names);
-    int ret;
-
-    for (size_t i = 0; i < count; i++) {
-        keys[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
-        answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
-    }
-    ret = count == 0 ? -ENOENT : child_keys(fs, dir, names, count, keys);
-    for (size_t i = 0; i < count; i++) {
-        requests[i] = (struct objstore_request){
-            .op = OBJSTORE_HEAD, .key = buf_str(&keys[i]), .timeout_ms = META_TIMEOUT_MS};
-    }
-    if (ret == 0) {
-        (void)volume_call_many(fs->volume, requests, answers, count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct remote remote;
-        struct node *node;
-
-        if (ret == 0 && remote_interpret(fs, buf_str(&keys[i]), &answers[i].result, &remote) == 0) {
-            remote.asked = asked;
-            mutex_lock(&fs->lock);
-            if (remote.exists && fs_node(fs, dir) != NULL) {
-                (void)remote_merge(fs, dir, names[i], &remote, &node);
-            }
-            mutex_unlock(&fs->lock);
-            remote_done(&remote);
-        }
-        objstore_answer_done(&answers[i]);
-        buf_done(&keys[i]);
-        free(names[i]);
-    }
-    return ret;
+    return r;
 }

@@ -59,14 +59,81 @@ static int entry_of(struct fs *fs, struct op *op, struct node *node) REQUIRES(&f
     return 0;
 }
 
+/* An answer that costs nothing: 0 (*ret), -ENOENT, or -EAGAIN: the store has to be asked. */
+static int find_listed(struct op *op, const char *key, struct node **ret, bool *ret_file)
+    REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct node *dir = fs_node(fs, op->ino);
+    struct remote remote;
+    int r;
+
+    *ret = NULL;
+    *ret_file = false;
+    switch (listing_ask(fs, dir, op->name, key, &remote)) {
+    case LISTING_ABSENT: /* where others may make a name at any time, only they know */
+        return op->makes || fs->options.sync == SYNC_FSYNC ? -ENOENT : -EAGAIN;
+    case LISTING_FILE:
+        *ret_file = true;
+        break;
+    case LISTING_DIR:
+        break;
+    default:
+        return -EAGAIN;
+    }
+    r = remote_merge(fs, dir->ino, op->name, &remote, ret);
+    remote_done(&remote);
+    return r == 0 && *ret == NULL ? -EAGAIN : r;
+}
+
+/* The attributes of a file that is known to be there, and of those after it. */
+static LOCK_UNCHECKED
+int find_file(struct op *op, struct node **ret)
+{
+    struct fs *fs = op->fs;
+    int r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
+
+    mutex_lock(&fs->lock);
+    *ret = r == 0 ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
+    if (*ret == NULL) {
+        mutex_unlock(&fs->lock);
+    }
+    return *ret == NULL ? -EAGAIN : 0;
+}
+
+/* From listings that are there or that are worth while. -EAGAIN: ask the store for this name. */
+static LOCK_UNCHECKED
+int find_cheaply(struct op *op, const char *key, struct node **ret, bool *ret_locked)
+{
+    struct fs *fs = op->fs;
+    bool is_file;
+    int r;
+
+    mutex_lock(&fs->lock);
+    r = find_listed(op, key, ret, &is_file);
+    if (r == -EAGAIN && !is_file) {
+        mutex_unlock(&fs->lock);
+        r = listing_fetch(fs, (uint32_t)op->ino, key);
+        mutex_lock(&fs->lock);
+        r = r == 0 ? find_listed(op, key, ret, &is_file) : -EAGAIN;
+    }
+    if (r != 0) {
+        mutex_unlock(&fs->lock);
+    }
+    if (r == -EAGAIN && is_file) {
+        r = find_file(op, ret);
+    }
+    *ret_locked = r == 0;
+    return r;
+}
+
 /* -EAGAIN: the answer was older than what has been done here since. */
 static LOCK_UNCHECKED
-int find_once(struct op *op, bool believe, struct node **ret, bool *ret_locked)
+int find_once(struct op *op, int tries, struct node **ret, bool *ret_locked)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
     struct remote remote;
-    enum listing_says says;
     char component[NAMES_MAX + 1];
     bool beside = false;
     int r;
@@ -75,7 +142,6 @@ int find_once(struct op *op, bool believe, struct node **ret, bool *ret_locked)
     mutex_lock(&fs->lock);
     r = fs_node(fs, op->ino) == NULL ? -ESTALE
                                      : fs_child_key(fs, (uint32_t)op->ino, op->name, &key);
-    says = listing_ask(fs, fs_node(fs, op->ino), op->name);
     mutex_unlock(&fs->lock);
     if (r == -EINVAL) {
         return -ENOENT; /* no key has such a name */
@@ -86,21 +152,15 @@ int find_once(struct op *op, bool believe, struct node **ret, bool *ret_locked)
     if (names_to_key(op->name, &beside, component) != 0) {
         return -ENOENT;
     }
-    if (says == LISTING_FILE && !beside) {
-        r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
-        mutex_lock(&fs->lock);
-        *ret = r == 0 ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
-        if (*ret != NULL) {
-            *ret_locked = true;
-            return 0;
-        }
-        mutex_unlock(&fs->lock);
+    r = tries == 0 ? find_cheaply(op, buf_str(&key), ret, ret_locked) : -EAGAIN;
+    if (r != -EAGAIN) {
+        return r;
     }
     r = remote_find(fs, buf_str(&key), beside, &remote);
     if (r != 0) {
         return r;
     }
-    remote.asked = believe ? UINT64_MAX : remote.asked;
+    remote.asked = tries == ASK_TRIES ? UINT64_MAX : remote.asked;
     mutex_lock(&fs->lock);
     *ret_locked = true;
     r = remote_merge(fs, (uint32_t)op->ino, op->name, &remote, ret);
@@ -112,7 +172,7 @@ int find_once(struct op *op, bool believe, struct node **ret, bool *ret_locked)
 LOCK_UNCHECKED
 int name_find(struct op *op, struct node **ret, bool *ret_locked)
 {
-    int r = find_once(op, false, ret, ret_locked);
+    int r = find_once(op, 0, ret, ret_locked);
 
     for (int tries = 1; r == -EAGAIN && tries <= ASK_TRIES; tries++) {
         if (*ret_locked) {
@@ -123,7 +183,7 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
             }
             mutex_unlock(&op->fs->lock);
         }
-        r = find_once(op, tries == ASK_TRIES, ret, ret_locked);
+        r = find_once(op, tries, ret, ret_locked);
     }
     return r;
 }
@@ -304,7 +364,6 @@ static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *
         if (r == 0) {
             fs_touch(fs, *ret); /* whoever was told that it is absent was told before */
         }
-        listing_drop(dir);
     } else {
         state_abort(fs->state);
     }
@@ -394,6 +453,7 @@ struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode
     }
     op->ino = parent;
     op->name = name;
+    op->makes = true;
     op->mode = (uint32_t)mode;
     op->uid = fuse_req_ctx(req)->uid;
     op->gid = fuse_req_ctx(req)->gid;
@@ -593,7 +653,7 @@ static bool create_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQU
 
     if (dir == NULL || !fs->caps.if_none_match_put || claim_held(fs, dir) ||
         fs_child(fs, (uint32_t)op->ino, op->name) != NULL ||
-        (listing_ask(fs, dir, op->name) != LISTING_ABSENT &&
+        (!listing_lacks(fs, dir->ino, op->name) &&
          !fs_known_absent(fs, (uint32_t)op->ino, op->name)) ||
         make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node) != 0) {
         return false;

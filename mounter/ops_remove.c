@@ -87,10 +87,6 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     } else {
         fs_gone(fs, (uint32_t)op->ino, op->name);
     }
-    dir = fs_node(fs, op->ino);
-    if (dir != NULL) {
-        listing_drop(dir);
-    }
     return ret;
 }
 
@@ -250,9 +246,8 @@ static int rmdir_check(struct op *op, const char *key)
     struct fs *fs = op->fs;
     struct objstore_request list = {
         .op = OBJSTORE_LIST, .key = key, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
-    struct node *node;
-    struct node *next;
-    struct node *dir;
+    const struct node *node;
+    const struct node *dir;
     int ret = volume_call(fs->volume, &list, &answer);
 
     for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
@@ -263,11 +258,9 @@ static int rmdir_check(struct op *op, const char *key)
     }
     mutex_lock(&fs->lock);
     dir = fs_child(fs, (uint32_t)op->ino, op->name);
-    if (ret == 0 && dir != NULL && dir->children > 0) {
-        HASH_ITER(hh, fs->names, node, next)
-        {
-            if (fs_rec(fs, node)->parent == dir->ino &&
-                (fs_rec(fs, node)->flags & INODE_NEW) != 0) {
+    if (ret == 0 && dir != NULL) {
+        LIST_FOREACH (node, &dir->below, sibling) {
+            if ((fs_rec(fs, node)->flags & INODE_NEW) != 0) {
                 ret = -ENOTEMPTY; /* written here, not in the store yet */
             }
         }

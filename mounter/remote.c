@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/known.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000 };
@@ -80,6 +81,24 @@ static void implied_dir(struct fs *fs, struct remote *ret)
     complete_attr(fs, &ret->info, true, &ret->attr);
 }
 
+void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_dir,
+                       struct remote *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (info == NULL) {
+        implied_dir(fs, ret);
+        ret->listed = true;
+        return;
+    }
+    ret->exists = ret->listed = true;
+    ret->is_dir = ret->marker = is_dir;
+    ret->info.size = info->size;
+    ret->info.mtime_ns = info->mtime_ns;
+    (void)snprintf(ret->info.etag, sizeof(ret->info.etag), "%s", info->etag);
+    complete_attr(fs, &ret->info, is_dir, &ret->attr);
+}
+
 static int find_dir(struct fs *fs, const char *key, const struct objstore_result *below,
                     struct remote *ret)
 {
@@ -135,6 +154,52 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
     return r;
 }
 
+/* An object that is older than this when its attributes are read is another when they change. */
+enum { SAME_AFTER_S = 3 };
+static const int64_t ns_per_s = 1000000000;
+
+static void confirm(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    uint64_t made_ms = remote->made_ms != 0 ? remote->made_ms : fs_now_ms();
+    int64_t stored_ns = remote->info.mtime_ns;
+
+    node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
+    node->valid_until_ms = made_ms + fs->options.attr_timeout_ms;
+    if (!remote->listed || listing_is_enough(fs) || node->stored_ns == 0) {
+        node->stored_ns = fs_now_ns() - stored_ns > SAME_AFTER_S * ns_per_s ? stored_ns : 0;
+    }
+}
+
+/*
+ * Attributes can be changed without a new ETag, but not without a new time; of that stores tell
+ * seconds only, in some answers.
+ */
+static bool same_version(struct fs *fs, const struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    if (strcmp(fs_rec(fs, node)->etag, remote->info.etag) != 0) {
+        return false;
+    }
+    return listing_is_enough(fs) || (remote->is_dir && !remote->marker) ||
+           (node->stored_ns == 0 ? fs->options.sync == SYNC_FSYNC && !remote->is_dir
+                                 : node->stored_ns / ns_per_s == remote->info.mtime_ns / ns_per_s);
+}
+
+/* Without attributes: 1: they are known all the same; 0: there are none; -EAGAIN: have to be asked.
+ */
+static int merge_listed(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+
+    if (rec != NULL && S_ISDIR(rec->mode) == remote->is_dir && same_version(fs, node, remote)) {
+        confirm(fs, node, remote);
+        return 1;
+    }
+    return listing_is_enough(fs) || (remote->is_dir && !remote->marker) ? 0 : -EAGAIN;
+}
+
 /* The record takes over what the remote says. */
 static void update(struct fs *fs, struct node *node, const struct remote *remote)
     REQUIRES(&fs->lock)
@@ -183,8 +248,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     }
     state_text_release(fs->state, rec->xattr);
     state_commit(fs->state);
-    node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
-    node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    confirm(fs, node, remote);
 }
 
 /* The name now stands for something else: this inode keeps what was, for those who have it open. */
@@ -221,7 +285,7 @@ static int make_node(struct fs *fs, uint32_t parent, const char *name, const str
     state_commit(fs->state);
     r = fs_node_add(fs, ino, name, ret);
     if (r == 0) {
-        (*ret)->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+        confirm(fs, *ret, remote);
     }
     return r;
 }
@@ -256,6 +320,14 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
             detach(fs, node, INODE_DETACHED);
         }
         return 0;
+    }
+    if (remote->listed) {
+        int known = merge_listed(fs, node, remote);
+
+        if (known != 0) {
+            *ret = known > 0 ? node : NULL;
+            return known > 0 ? 0 : known;
+        }
     }
     same_type = rec != NULL && (rec->mode & S_IFMT) == (remote->attr.mode & S_IFMT);
     if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&

@@ -52,6 +52,7 @@ bool setup_resend(const struct mount_config *config)
 static void fill_options(const struct mount_config *config, struct fs_options *ret)
 {
     const char *sync = mount_options_get(&config->options, "sync");
+    const char *attrs = mount_options_get(&config->options, "attrs");
     uint32_t umask = (uint32_t)number(config, "umask", 0, 8);
     uint64_t memory = config->memory_bytes != 0 ? config->memory_bytes
                                                 : number(config, "memory", memory_default, 10);
@@ -62,6 +63,9 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
         .file_mode = (uint32_t)number(config, "file_mode", 0666, 8) & ~umask & 07777,
         .dir_mode = (uint32_t)number(config, "dir_mode", 0777, 8) & ~umask & 07777,
         .sync = sync != NULL && strcmp(sync, "fsync") == 0 ? SYNC_FSYNC : SYNC_CLOSE,
+        .attrs = attrs == NULL || strcmp(attrs, "auto") == 0 ? ATTRS_AUTO
+                 : strcmp(attrs, "list") == 0                ? ATTRS_LIST
+                                                             : ATTRS_FULL,
         .attr_timeout_ms = milliseconds(config, "attr_timeout", 1000),
         .size_bytes = config->size_bytes,
         .memory_bytes = memory,

@@ -35,8 +35,9 @@ const struct mount_option_row mount_option_table[] = {
     /* Ours: what the file system does. */
     OURS("sync", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "close fsync async",
          "when bytes are in the store: at close(), at fsync(); async: not in this version"),
-    OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "full none",
-         "keep mode, owner, times and xattrs as object metadata (not used yet)"),
+    OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto list full",
+         "mode, owner, times, links and xattrs: auto: asked where they may differ; list: what "
+         "listings tell, no others are kept; full: always asked (auto)"),
     OURS("ro", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER, NULL, "read-only"),
     OURS("uid", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
          "owner of objects without attributes, a number (0)"),

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lookups that listings answer, and attributes fetched for many files at once. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/known.h"
+#include "mounter/listing.h"
+#include "objstore/objstore_call.h"
+
+enum {
+    PREFETCH = 32,
+    META_TIMEOUT_MS = 50000,
+    MISSES_MS = 2000,     /* lookups that are nearer to each other may be of one program */
+    VAIN_MAX = 3,         /* pages for lookups that nobody has used: then */
+    VAIN_EVERY = 16,      /* only one lookup in so many asks for one */
+    FROM_THE_FIRST = 500, /* a directory of fewer names is listed from its first */
+};
+
+bool listing_is_enough(struct fs *fs)
+{
+    return fs->options.attrs == ATTRS_LIST;
+}
+
+bool listing_remote(struct fs *fs, const struct listing *listing, const struct listing_entry *entry,
+                    struct remote *ret)
+{
+    const struct known_entry info = {
+        .etag = listing->text + entry->etag, .size = entry->size, .mtime_ns = entry->mtime_ns};
+
+    if (!entry->told && !entry->implied) {
+        return false;
+    }
+    remote_of_listing(fs, entry->told ? &info : NULL, entry->is_dir, ret);
+    ret->asked = listing->asked;
+    ret->made_ms = listing->made_ms;
+    return true;
+}
+
+static enum listing_says ask_listing(struct fs *fs, const struct listing *listing, const char *name,
+                                     struct remote *ret, uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    const struct listing_entry *e;
+
+    if (listing == NULL || !listing_young(fs, listing->made_ms) || listing->asked < fs->moved) {
+        return LISTING_UNKNOWN;
+    }
+    *ret_asked = listing->asked;
+    e = listing_find(listing, name);
+    if (e == NULL) {
+        return LISTING_ABSENT;
+    }
+    return !listing_remote(fs, listing, e, ret) ? LISTING_UNKNOWN
+           : e->is_dir                          ? LISTING_DIR
+                                                : LISTING_FILE;
+}
+
+/* The directory of this key: the first key at or below it tells. */
+static enum listing_says ask_dir(struct fs *fs, const char *key, const struct known_oldest *oldest,
+                                 struct remote *ret, uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf last = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf dir = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct known_position pos;
+    struct known_entry entry;
+
+    buf_addstr(&dir, key);
+    buf_addstr(&dir, "/");
+    buf_addstr(&last, buf_str(&dir));
+    buf_addstr(&last, LISTING_LAST);
+    if (buf_error(&dir) != 0 || buf_error(&last) != 0 ||
+        !known_seek(fs->known, buf_str(&dir), oldest, &pos)) {
+        return LISTING_UNKNOWN;
+    }
+    *ret_asked = pos.asked < *ret_asked ? pos.asked : *ret_asked;
+    if (!known_next(&pos, &entry)) {
+        return strcmp(pos.to, buf_str(&last)) >= 0 ? LISTING_ABSENT : LISTING_UNKNOWN;
+    }
+    if (strncmp(entry.key, buf_str(&dir), buf_len(&dir)) != 0) {
+        return LISTING_ABSENT;
+    }
+    remote_of_listing(fs, strcmp(entry.key, buf_str(&dir)) == 0 ? &entry : NULL, true, ret);
+    ret->asked = pos.asked;
+    ret->made_ms = pos.made_ms;
+    return LISTING_DIR;
+}
+
+static enum listing_says ask_known(struct fs *fs, const char *key, bool beside,
+                                   const struct known_oldest *oldest, struct remote *ret,
+                                   uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    struct known_position pos;
+    struct known_entry entry;
+    enum listing_says dir;
+
+    *ret_asked = fs->clock;
+    dir = beside ? LISTING_ABSENT : ask_dir(fs, key, oldest, ret, ret_asked);
+    if (dir != LISTING_ABSENT || !known_seek(fs->known, key, oldest, &pos)) {
+        return dir == LISTING_ABSENT ? LISTING_UNKNOWN : dir;
+    }
+    *ret_asked = pos.asked < *ret_asked ? pos.asked : *ret_asked;
+    if (!known_next(&pos, &entry) || strcmp(entry.key, key) != 0) {
+        return LISTING_ABSENT;
+    }
+    remote_of_listing(fs, &entry, false, ret);
+    ret->asked = pos.asked;
+    ret->made_ms = pos.made_ms;
+    return LISTING_FILE;
+}
+
+enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name, const char *key,
+                              struct remote *ret)
+{
+    char component[NAMES_MAX + 1];
+    struct known_oldest oldest = listing_oldest(fs, dir);
+    enum listing_says says = LISTING_UNKNOWN;
+    uint64_t asked = fs->clock;
+    bool beside = false;
+
+    if (dir == NULL || fs->unordered || names_to_key(name, &beside, component) != 0) {
+        return LISTING_UNKNOWN;
+    }
+    says = ask_known(fs, key, beside, &oldest, ret, &asked);
+    if (says != LISTING_UNKNOWN && dir->listed != NULL) {
+        dir->listed->vain = 0;
+    }
+    if (says == LISTING_UNKNOWN && dir->listed != NULL) {
+        says = ask_listing(fs, dir->listed->listing, name, ret, &asked);
+    }
+    /* A name that has come or gone here since is not what it was then. */
+    if (says == LISTING_ABSENT &&
+        (fs_name_outdated(fs, dir->ino, name, asked) || fs_child(fs, dir->ino, name) != NULL)) {
+        return LISTING_UNKNOWN;
+    }
+    return says;
+}
+
+bool listing_lacks(struct fs *fs, uint32_t dir, const char *name)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct remote remote;
+    enum listing_says says = LISTING_UNKNOWN;
+
+    if (fs_child_key(fs, dir, name, &key) == 0) {
+        says = listing_ask(fs, fs_node(fs, dir), name, buf_str(&key), &remote);
+    }
+    if (says == LISTING_FILE || says == LISTING_DIR) {
+        remote_done(&remote);
+    }
+    return says == LISTING_ABSENT;
+}
+
+static bool promising(struct fs *fs, struct node *dir) REQUIRES(&fs->lock)
+{
+    struct listed *listed = listed_of(dir);
+    uint64_t now = fs_now_ms();
+
+    if (listed == NULL || fs->unordered) {
+        return false;
+    }
+    listed->missed = now < listed->missed_ms + MISSES_MS ? listed->missed + 1 : 1;
+    listed->missed_ms = now;
+    if ((listed->missed < 2 && !listing_walked(dir)) ||
+        (listed->vain >= VAIN_MAX && listed->missed % VAIN_EVERY != 0)) {
+        return false;
+    }
+    listed->vain++;
+    return true;
+}
+
+int listing_fetch(struct fs *fs, uint32_t ino, const char *key)
+{
+    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf start = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct node *dir;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, ino);
+    ret = dir != NULL && promising(fs, dir) ? listing_walk(fs, ino, &prefix) : -EAGAIN;
+    if (ret == 0) {
+        CLEANUP(buf_done) struct buf own = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+        ret = fs_key(fs, ino, &own);
+        if (strcmp(buf_str(&own), buf_str(&prefix)) != 0 || dir->children >= FROM_THE_FIRST ||
+            listing_walked(dir)) {
+            listing_before(key, &start);
+            ret = buf_len(&start) == 0 ? -EAGAIN : ret;
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return ret == 0 ? listing_flat(fs, buf_str(&prefix), buf_str(&start)) : ret;
+}
+
+/* ---- attributes ---- */
+
+/* Names to ask for: `name` and the files after it that nobody has asked for. */
+static size_t choose(struct fs *fs, uint32_t dir, const char *name, char *names[PREFETCH])
+{
+    struct node *node;
+    struct listing *listing;
+    struct listing_entry *e;
+    size_t count = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, dir);
+    listing = node != NULL && node->listed != NULL ? node->listed->listing : NULL;
+    e = listing != NULL ? listing_find(listing, name) : NULL;
+    for (; e != NULL && e < listing->entries + listing->count && count < PREFETCH; e++) {
+        if (!e->is_dir && (!e->asked || count == 0)) {
+            e->asked = true;
+            names[count] = strdup(listing_name(listing, e));
+            count += names[count] != NULL;
+        }
+    }
+    if (count == 0) {
+        names[0] = strdup(name);
+        count = names[0] != NULL;
+    }
+    mutex_unlock(&fs->lock);
+    return count;
+}
+
+static int child_keys(struct fs *fs, uint32_t dir, char *const names[PREFETCH], size_t count,
+                      struct buf keys[PREFETCH])
+{
+    int ret = 0;
+
+    mutex_lock(&fs->lock);
+    if (fs_node(fs, dir) == NULL) {
+        ret = -ESTALE;
+    }
+    for (size_t i = 0; ret == 0 && i < count; i++) {
+        ret = fs_child_key(fs, dir, names[i], &keys[i]);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
+{
+    char *names[PREFETCH];
+    struct buf keys[PREFETCH];
+    struct objstore_request requests[PREFETCH];
+    struct objstore_answer answers[PREFETCH];
+    uint64_t asked = fs_asked(fs);
+    size_t count = choose(fs, dir, name, names);
+    int ret;
+
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
+        answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
+    }
+    ret = count == 0 ? -ENOENT : child_keys(fs, dir, names, count, keys);
+    for (size_t i = 0; i < count; i++) {
+        requests[i] = (struct objstore_request){
+            .op = OBJSTORE_HEAD, .key = buf_str(&keys[i]), .timeout_ms = META_TIMEOUT_MS};
+    }
+    if (ret == 0) {
+        (void)volume_call_many(fs->volume, requests, answers, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct remote remote;
+        struct node *node;
+
+        if (ret == 0 && remote_interpret(fs, buf_str(&keys[i]), &answers[i].result, &remote) == 0) {
+            remote.asked = asked;
+            mutex_lock(&fs->lock);
+            if (remote.exists && fs_node(fs, dir) != NULL) {
+                (void)remote_merge(fs, dir, names[i], &remote, &node);
+            }
+            mutex_unlock(&fs->lock);
+            remote_done(&remote);
+        }
+        objstore_answer_done(&answers[i]);
+        buf_done(&keys[i]);
+        free(names[i]);
+    }
+    return ret;
+}

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "mounter/known.h"
+#include "test.h"
+
+static void add(struct known *known, const char *from, const char *to, const char *const *keys,
+                uint64_t asked)
+{
+    struct objstore_entry entries[8] = {0};
+    struct known_range range = {
+        .from = from, .to = to, .asked = asked, .made_ms = 100 + asked, .entries = entries};
+
+    for (; keys[range.count] != NULL; range.count++) {
+        entries[range.count].key = keys[range.count];
+        entries[range.count].info.size = range.count + 1;
+    }
+    assert_true(known_ordered(&range));
+    assert_int_equal(known_add(known, &range), 0);
+}
+
+static const struct known_oldest any = {0, 0};
+
+static void a_page_tells_what_is_and_what_is_not(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+    struct known_entry entry;
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    add(known, "a", "c/z", (const char *const[]){"a", "b", "c/", "c/z", NULL}, 1);
+    assert_true(known_seek(known, "b", &any, &pos));
+    assert_true(known_next(&pos, &entry));
+    assert_string_equal(entry.key, "b");
+    assert_int_equal(entry.size, 2);
+    assert_true(known_seek(known, "bb", &any, &pos));
+    assert_true(known_next(&pos, &entry));
+    assert_string_equal(entry.key, "c/");
+    assert_true(known_seek(known, "c/z", &any, &pos));
+    assert_true(known_next(&pos, &entry));
+    assert_false(known_next(&pos, &entry));
+    assert_false(known_seek(known, "c/z\x01", &any, &pos));
+    assert_false(known_seek(known, "Z", &any, &pos));
+}
+
+static void an_old_page_is_not_believed(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    add(known, "a", "z", (const char *const[]){"a", NULL}, 5);
+    assert_true(known_seek(known, "a", &(const struct known_oldest){5, 105}, &pos));
+    assert_false(known_seek(known, "a", &(const struct known_oldest){6, 0}, &pos));
+    assert_false(known_seek(known, "a", &(const struct known_oldest){0, 106}, &pos));
+}
+
+static void a_newer_page_takes_the_place_of_those_it_touches(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+    struct known_entry entry;
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    add(known, "a", "c", (const char *const[]){"a", "c", NULL}, 1);
+    add(known, "d", "f", (const char *const[]){"d", NULL}, 2);
+    add(known, "x", "z", (const char *const[]){"y", NULL}, 3);
+    add(known, "b", "e", (const char *const[]){"bb", NULL}, 4);
+    assert_false(known_seek(known, "a", &any, &pos));
+    assert_false(known_seek(known, "f", &any, &pos));
+    assert_true(known_seek(known, "b", &any, &pos));
+    assert_int_equal(pos.asked, 4);
+    assert_true(known_next(&pos, &entry));
+    assert_string_equal(entry.key, "bb");
+    assert_true(known_seek(known, "x", &any, &pos));
+}
+
+static void memory_has_a_limit_and_the_oldest_pages_go(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+
+    assert_int_equal(known_new(2000, &known), 0);
+    for (unsigned i = 0; i < 26; i++) {
+        const char from[] = {(char)('a' + i), '\0'};
+        const char to[] = {(char)('a' + i), 'z', '\0'};
+
+        add(known, from, to, (const char *const[]){from, to, NULL}, i);
+        assert_true(known_bytes(known) <= 2000);
+    }
+    assert_false(known_seek(known, "a", &any, &pos));
+    assert_true(known_seek(known, "z", &any, &pos));
+}
+
+static void keys_out_of_order_are_noticed(UNUSED void **state)
+{
+    struct objstore_entry entries[2] = {{.key = "a/x"}, {.key = "a-b"}};
+    struct known_range range = {.from = "", .to = "z", .entries = entries, .count = 2};
+
+    assert_false(known_ordered(&range));
+    range.count = 1;
+    assert_true(known_ordered(&range));
+    range.from = "b";
+    assert_false(known_ordered(&range));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_page_tells_what_is_and_what_is_not),
+        cmocka_unit_test(an_old_page_is_not_believed),
+        cmocka_unit_test(a_newer_page_takes_the_place_of_those_it_touches),
+        cmocka_unit_test(memory_has_a_limit_and_the_oldest_pages_go),
+        cmocka_unit_test(keys_out_of_order_are_noticed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
