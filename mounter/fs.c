@@ -9,6 +9,7 @@
 
 #include "mounter/holes.h"
 #include "mounter/known.h"
+#include "mounter/reader.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -235,7 +236,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     fs_node_unname(fs, node);
     publish_upload_forget(fs, node);
     data_drop(fs, node);
-    reader_forget(fs, node->ino);
+    reader_detach(fs, node, false);
     state_begin(fs->state);
     state_inode_release(fs->state, node->ino);
     state_commit(fs->state);
@@ -638,7 +639,6 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->options = config->options;
     fs->volume = config->volume;
     fs->caps = *volume_caps(config->volume);
-    TAILQ_INIT(&fs->chunk_lru);
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);
     TAILQ_INIT(&fs->ready);
@@ -651,6 +651,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->gone = calloc(GONE_SETS, sizeof(*fs->gone));
     r = fs->gone == NULL ? -ENOMEM : known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known);
     r = r == 0 ? state_new(&state, &fs->state, err) : r;
+    r = r == 0 ? reader_new(fs, fs->options.memory_bytes / 3) : r;
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
     r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
@@ -695,7 +696,6 @@ void fs_free(struct fs *fs)
     tasks_free(fs->streams);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
-    reader_done(fs);
     HASH_CLEAR(hh, fs->names);
     HASH_CLEAR(hh_number, fs->numbers);
     for (uint32_t i = 0; i < fs->nodes_len; i++) {
@@ -710,10 +710,12 @@ void fs_free(struct fs *fs)
             }
             holes_free(fs->nodes[i]);
             listed_free(fs->nodes[i]);
+            reader_detach(fs, fs->nodes[i], false);
             free(fs->nodes[i]->name_key);
             free(fs->nodes[i]);
         }
     }
+    reader_free(fs);
     mutex_unlock(&fs->lock);
     free(fs->nodes);
     known_free(fs->known);

@@ -9,7 +9,7 @@
  *   data.c        dirty blocks: write, overlay on reads, truncate
  *   holes.c       ranges that read as zeros and hold no memory
  *   image.c       dirty bytes as they are sent
- *   reader.c      bytes from the store, read ahead in parallel
+ *   reader.c, grain.c, fetch.c, window.c  bytes of objects, read ahead in parallel: see reader.h
  *   publish.c     dirty bytes to the store
  *   put.c         publications by one PUT, without a thread
  *   background.c  publications that nobody waits for, and the lists of what is dirty
@@ -21,7 +21,7 @@
  *   rename.c      moving files and directories
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
- *   ops_name.c, ops_file.c, ops_attr.c, ops_space.c, ops_xattr.c,
+ *   ops_name.c, ops_file.c, ops_read.c, ops_attr.c, ops_space.c, ops_xattr.c,
  *   ops_link.c    the FUSE handlers
  *
  * Locks: fs->lock covers state, nodes and everything marked below. It is never held while the store
@@ -60,13 +60,14 @@ struct fs_options {
     enum attrs_mode attrs;
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
-    uint64_t memory_bytes;    /* a third for dirty bytes, a third for read chunks */
+    uint64_t memory_bytes;    /* a third for dirty bytes, a third for bytes that are read */
     bool read_only;
 };
 
 struct listing;
-struct chunk;
 struct known;
+struct version;
+struct reader;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -117,8 +118,7 @@ struct node {
     struct listed *listed;             /* of a directory, or NULL; see listing.c */
     int64_t stored_ns;                 /* the store's time of the version under the ETag, or 0 */
     uint32_t streaming;                /* parts being uploaded while the file is written */
-    uint64_t next_read;                /* where a sequential reader will go on */
-    uint64_t window;                   /* bytes to read ahead */
+    struct version *version;           /* reader.h: whose bytes are read; or NULL */
     char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
@@ -175,9 +175,7 @@ struct fs {
     struct known *known;    /* ranges of keys that were listed */
     uint64_t removed;       /* clock of the last name that was taken away */
     bool unordered;         /* the store does not list keys in the order of their bytes */
-    struct chunk *chunks;   /* reader.c */
-    TAILQ_HEAD(chunk_lru, chunk) chunk_lru;
-    uint64_t chunk_bytes;
+    struct reader *reader;
     uint32_t block_seq;        /* of the last change to a block */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
@@ -476,13 +474,6 @@ void data_image_rewind(struct data_image *image);
 /* The bytes, if they lie together; else NULL. */
 const char *data_image_whole(const struct state *state, const struct data_image *image);
 
-/* ---- reader.c ---- */
-/* Bytes of the object version that the inode is based on. Waits. -ESTALE: it is gone. */
-int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size_t len)
-    __attribute__((warn_unused_result));
-void reader_forget(struct fs *fs, uint32_t ino) REQUIRES(&fs->lock);
-void reader_done(struct fs *fs) REQUIRES(&fs->lock);
-
 /* ---- publish.c, settle.c ---- */
 /* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */
 int publish(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
@@ -579,6 +570,18 @@ void claim_end(struct fs *fs, uint32_t ino, uint32_t other) REQUIRES(&fs->lock);
 /* At a takeover: claims for the requests that will come again. Later: the end of the others. */
 void claim_adopt(struct fs *fs) REQUIRES(&fs->lock);
 void claim_expire(struct fs *fs) REQUIRES(&fs->lock);
+
+/* ---- ops_read.c: for those who can wait; see there ---- */
+struct extent {
+    uint64_t size, base;
+    bool upload, covered, lost;
+    char etag[STATE_ETAG_SIZE];
+};
+int extent_look(struct op *op, struct extent *ret);
+bool extent_still(struct fs *fs, const struct op *op, struct node *node, const struct extent *e)
+    REQUIRES(&fs->lock);
+/* -EAGAIN: the file has been published meanwhile; look again. */
+int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len);
 
 /* What the part schedule can hold. */
 uint64_t publish_size_max(void);

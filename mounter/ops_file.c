@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Handlers of open files: open, read, write, flush, fsync, release. */
+/* Handlers of open files: open, write, flush, fsync, release. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -8,9 +8,10 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 
-enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000, READ_TRIES = 6 };
+enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000 };
 
 /* ---- open ---- */
 
@@ -21,6 +22,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
     bool same = strcmp(node->opened_etag, rec->etag) == 0 && rec->etag[0] != '\0';
     bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
     const struct fuse_open_out out = {
+        .fh = op->unique, /* tells readers apart, also for a successor */
         .open_flags = same && !cut ? FOPEN_KEEP_CACHE : 0,
     };
     int ret;
@@ -131,150 +133,6 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fs_op_start(op, open_run);
 }
 
-/* ---- read ---- */
-
-struct extent {
-    uint64_t size, base;
-    bool upload, covered, lost;
-    char etag[STATE_ETAG_SIZE];
-};
-
-static void look_locked(struct fs *fs, const struct op *op, struct node *node, struct extent *ret)
-    REQUIRES(&fs->lock)
-{
-    const struct inode_rec *rec = fs_rec(fs, node);
-    uint64_t len = op->offset < rec->size ? rec->size - op->offset : 0;
-
-    ret->size = rec->size;
-    ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
-    ret->upload = rec->upload != 0;
-    ret->lost = lost_is(fs, node);
-    ret->covered = data_covers(fs, node, op->offset, len < op->size ? len : op->size);
-    memcpy(ret->etag, rec->etag, sizeof(ret->etag));
-}
-
-/* Between the look and now no publication has made dirty bytes those of another object. */
-static bool still(struct fs *fs, const struct op *op, struct node *node, const struct extent *e)
-    REQUIRES(&fs->lock)
-{
-    struct extent now;
-
-    look_locked(fs, op, node, &now);
-    return now.base == e->base && now.size >= e->size && (now.covered || !e->covered) &&
-           strcmp(now.etag, e->etag) == 0;
-}
-
-static int look(struct op *op, struct extent *ret)
-{
-    struct fs *fs = op->fs;
-    struct node *node;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    if (node != NULL) {
-        look_locked(fs, op, node, ret);
-    }
-    mutex_unlock(&fs->lock);
-    return node == NULL ? -ESTALE : ret->lost ? -EIO : 0;
-}
-
-/* -EAGAIN: the file has been published meanwhile; look again. */
-static int read_bytes(struct op *op, const struct extent *e, char *buffer, size_t len)
-{
-    struct fs *fs = op->fs;
-    uint64_t from_base = e->base > op->offset ? e->base - op->offset : 0;
-    struct node *node;
-    int ret = 0;
-
-    from_base = from_base < len ? from_base : len;
-    memset(buffer, 0, len);
-    if (!e->covered && from_base > 0) {
-        ret = reader_read(fs, (uint32_t)op->ino, op->offset, buffer, (size_t)from_base);
-    }
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    if (ret == 0) {
-        ret = node == NULL ? -ESTALE : still(fs, op, node, e) ? 0 : -EAGAIN;
-    }
-    if (ret == 0) {
-        data_overlay(fs, node, op->offset, buffer, len);
-    }
-    mutex_unlock(&fs->lock);
-    return ret;
-}
-
-/*
- * A publication may put another object in the place of that we read, or have done so: look again.
- * Where one follows the other, the last tries keep them away.
- */
-static int read_steadily(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
-{
-    struct fs *fs = op->fs;
-    uint32_t ino = (uint32_t)op->ino;
-    bool claimed = false;
-    int ret = 0;
-
-    for (int tries = 0; ret == 0 && op->offset < e->size; tries++) {
-        size_t len =
-            e->size - op->offset < op->size ? (size_t)(e->size - op->offset) : (size_t)op->size;
-
-        ret = read_bytes(op, e, buffer, len);
-        *ret_len = ret == 0 ? len : 0;
-        if ((ret != -ESTALE && ret != -EAGAIN) || tries == READ_TRIES) {
-            break;
-        }
-        ret = claimed || ret == -EAGAIN ? 0 : publish_settle(fs, ino);
-        if (ret == 0 && !claimed && tries >= READ_TRIES / 2) {
-            mutex_lock(&fs->lock);
-            ret = claim(fs, ino, 0, 0);
-            mutex_unlock(&fs->lock);
-            claimed = ret == 0;
-        }
-        ret = ret == 0 ? look(op, e) : ret;
-    }
-    if (claimed) {
-        mutex_lock(&fs->lock);
-        claim_end(fs, ino, 0);
-        mutex_unlock(&fs->lock);
-    }
-    return ret == -EAGAIN ? -EIO : ret;
-}
-
-static void read_run(struct op *op)
-{
-    struct extent e = {0};
-    AUTOFREE char *buffer = malloc(op->size > 0 ? op->size : 1);
-    size_t len = 0;
-    int ret = buffer == NULL ? -ENOMEM : look(op, &e);
-
-    if (ret == 0 && e.upload && !e.covered) {
-        /* Bytes that are only in an unfinished upload can be read once it is an object. */
-        ret = publish(op->fs, (uint32_t)op->ino);
-        ret = ret == 0 ? look(op, &e) : ret;
-    }
-    ret = ret == 0 ? read_steadily(op, &e, buffer, &len) : ret;
-    if (ret != 0) {
-        (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret);
-    } else {
-        (void)fs_op_data(op, buffer, len);
-    }
-}
-
-void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
-{
-    struct op *op = fs_op_new(req);
-
-    (void)fi;
-    if (op == NULL) {
-        return;
-    }
-    op->ino = ino;
-    op->size = size;
-    op->offset = (uint64_t)off;
-    pending_interruptible(op->pending, NULL, NULL);
-    fs_op_start(op, read_run);
-}
-
 /* ---- write ---- */
 
 static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
@@ -329,15 +187,15 @@ static int fill_block(struct op *op)
         struct node *node;
         size_t len;
 
-        ret = buffer == NULL ? -ENOMEM : look(&part, &e);
+        ret = buffer == NULL ? -ENOMEM : extent_look(&part, &e);
         if (ret != 0 || start >= e.size) {
             break;
         }
         len = e.size - start < STATE_BLOCK_SIZE ? (size_t)(e.size - start) : STATE_BLOCK_SIZE;
-        ret = read_bytes(&part, &e, buffer, len);
+        ret = extent_read(&part, &e, buffer, len);
         mutex_lock(&fs->lock);
         node = fs_node(fs, op->ino);
-        if (ret == 0 && (node == NULL || !still(fs, &part, node, &e))) {
+        if (ret == 0 && (node == NULL || !extent_still(fs, &part, node, &e))) {
             ret = node == NULL ? -ESTALE : -EAGAIN;
         }
         if (ret == 0 && data_any(fs, node, start, len)) {
@@ -584,6 +442,9 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         }
         dirty = (rec->flags & INODE_DIRTY) != 0 && node->writers == 0 &&
                 (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+        if (rec->opens == 0) {
+            reader_quiet(fs, node);
+        }
         if (rec->opens == 0 && lost_is(fs, node)) {
             lost_drop(fs, node);
         } else {

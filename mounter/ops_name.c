@@ -572,7 +572,7 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 
 static void add_open_out(struct op *op)
 {
-    const struct fuse_open_out out = {.fh = 0, .open_flags = FOPEN_KEEP_CACHE};
+    const struct fuse_open_out out = {.fh = op->unique, .open_flags = FOPEN_KEEP_CACHE};
 
     memcpy(op->reply + op->reply_len, &out, sizeof(out));
     op->reply_len += sizeof(out);

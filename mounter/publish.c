@@ -20,6 +20,7 @@
 #include "mounter/fs.h"
 #include "mounter/holes.h"
 #include "mounter/publish_internal.h"
+#include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 

@@ -1,336 +1,478 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Reading an object: chunks of 1 MiB, fetched by ranged GETs under If-Match, several at once, kept
- * until memory is needed. A chunk is LOADING (somebody fetches it, others wait for fs->changed) or
- * has its bytes or its error.
- */
+/* Who reads what, who waits for it, and how far to read ahead. */
+#include "mounter/reader.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "mounter/fs.h"
-#include "objstore/objstore_call.h"
+#include "mounter/reader_internal.h"
 
-enum { CHUNK_SIZE = 1 << 20, AHEAD_MAX = 16, READ_TIMEOUT_MS = 55000, TRIES = 3 };
-
-struct chunk_key {
-    uint64_t index;
-    uint32_t ino;
-    uint32_t pad;
-    char etag[STATE_ETAG_SIZE];
+enum {
+    MEMORY_WAIT_MS = 55000,
+    SMALL_OBJECT = 256 * 1024, /* read whole, wherever the reader begins */
+    RANDOM_GRAINS_MAX = 16,
+    RANDOM_SAMPLE = 32,
+    GRAIN = READER_GRAIN,
 };
 
-struct chunk {
-    UT_hash_handle hh;
-    TAILQ_ENTRY(chunk) lru;
-    struct chunk_key key;
-    bool loading;
-    bool dead; /* forgotten while it was loading */
-    int error;
-    uint32_t users;
-    size_t len;
-    char *data;
-};
+/* ---- waits ---- */
 
-static struct chunk *find_chunk(struct fs *fs, const struct chunk_key *key) REQUIRES(&fs->lock)
+void reader_settle(struct reader *reader, struct grain *const *grains, uint32_t count, int error,
+                   struct reader_waits *over)
 {
-    struct chunk *chunk;
+    struct version *version = count > 0 ? grains[0]->key.version : NULL;
+    struct reader_wait *wait = version != NULL ? TAILQ_FIRST(&version->waits) : NULL;
+    struct reader_wait *next;
 
-    HASH_FIND(hh, fs->chunks, key, sizeof(*key), chunk);
-    return chunk;
-}
+    for (; wait != NULL; wait = next) {
+        uint64_t first = wait->offset / GRAIN;
 
-static void drop_chunk(struct fs *fs, struct chunk *chunk) REQUIRES(&fs->lock)
-{
-    if (!chunk->dead) {
-        HASH_DEL(fs->chunks, chunk);
-        TAILQ_REMOVE(&fs->chunk_lru, chunk, lru);
-        chunk->dead = true;
-    }
-    if (chunk->loading || chunk->users > 0) {
-        return; /* the last user comes here again */
-    }
-    fs->chunk_bytes -= chunk->len;
-    free(chunk->data);
-    free(chunk);
-}
+        next = TAILQ_NEXT(wait, link);
+        for (uint32_t i = 0; i < count; i++) {
+            uint64_t at = grains[i]->key.index - first; /* huge when it lies before */
 
-static void make_room(struct fs *fs) REQUIRES(&fs->lock)
-{
-    struct chunk *chunk = TAILQ_FIRST(&fs->chunk_lru);
-
-    while (chunk != NULL && fs->chunk_bytes > fs->options.memory_bytes / 3) {
-        struct chunk *next = TAILQ_NEXT(chunk, lru);
-
-        if (!chunk->loading && chunk->users == 0) {
-            drop_chunk(fs, chunk);
-        }
-        chunk = next;
-    }
-}
-
-static struct chunk *new_chunk(struct fs *fs, const struct chunk_key *key, size_t len)
-    REQUIRES(&fs->lock)
-{
-    struct chunk *chunk = calloc(1, sizeof(*chunk));
-
-    make_room(fs);
-    if (chunk == NULL || (chunk->data = malloc(len)) == NULL) {
-        free(chunk);
-        return NULL;
-    }
-    chunk->key = *key;
-    chunk->len = len;
-    chunk->loading = true;
-    HASH_ADD(hh, fs->chunks, key, sizeof(chunk->key), chunk);
-    if (chunk->hh.tbl == NULL) {
-        free(chunk->data);
-        free(chunk);
-        return NULL;
-    }
-    fs->chunk_bytes += len;
-    TAILQ_INSERT_TAIL(&fs->chunk_lru, chunk, lru);
-    return chunk;
-}
-
-/* One GET under way: it owns itself, and ends in fetched(). */
-struct fetch {
-    struct objstore_request request;
-    struct fs *fs;
-    struct chunk *chunk;
-    size_t got;
-    char *key;
-};
-
-static int take_bytes(struct objstore_request *request, const void *data, size_t len)
-{
-    struct fetch *f = request->arg;
-
-    if (len > f->chunk->len - f->got) {
-        return -EBADMSG;
-    }
-    memcpy(f->chunk->data + f->got, data, len);
-    f->got += len;
-    return 0;
-}
-
-static void fetched(struct objstore_request *request, const struct objstore_result *result)
-{
-    struct fetch *f = request->arg;
-    struct fs *fs = f->fs;
-    struct chunk *chunk = f->chunk;
-    int error = result->status;
-
-    if (error == 0 && f->got != chunk->len) {
-        error = -EIO;
-    }
-    mutex_lock(&fs->lock);
-    chunk->loading = false;
-    chunk->error = error == -ENOENT ? -ESTALE : error;
-    if (chunk->dead || error != 0) {
-        drop_chunk(fs, chunk); /* those who wait hold it, and see its error */
-    }
-    cond_broadcast(&fs->changed);
-    mutex_unlock(&fs->lock);
-    free(f->key);
-    free(f);
-}
-
-static struct fetch *new_fetch(struct fs *fs, struct chunk *chunk, const char *key)
-    REQUIRES(&fs->lock)
-{
-    struct fetch *f = calloc(1, sizeof(*f));
-
-    if (f == NULL || (f->key = strdup(key)) == NULL) {
-        free(f);
-        chunk->loading = false;
-        chunk->error = -ENOMEM;
-        drop_chunk(fs, chunk);
-        return NULL;
-    }
-    f->fs = fs;
-    f->chunk = chunk;
-    f->request = (struct objstore_request){
-        .op = OBJSTORE_GET,
-        .key = f->key,
-        .range = {chunk->key.index * CHUNK_SIZE, chunk->len},
-        .if_match = chunk->key.etag[0] != '\0' ? chunk->key.etag : NULL,
-        .timeout_ms = READ_TIMEOUT_MS,
-        .sink = {.write = take_bytes},
-        .done = fetched,
-        .arg = f,
-    };
-    return f;
-}
-
-/* What to read: the version, and where it lies. */
-struct plan {
-    struct chunk_key key;
-    char *object;
-    uint64_t size; /* of the object */
-    bool internal;
-    uint64_t ahead; /* chunks to fetch beyond what was asked for */
-};
-
-static void start_fetch(struct fs *fs, struct fetch *f, bool internal)
-{
-    if (internal) {
-        volume_submit_internal(fs->volume, &f->request);
-    } else {
-        volume_submit(fs->volume, &f->request);
-    }
-}
-
-/* The chunk of plan->key, held; it and those ahead are being fetched if they were not there. */
-static struct chunk *want_chunk(struct fs *fs, struct plan *plan)
-{
-    struct fetch *fetches[AHEAD_MAX + 1];
-    size_t count = 0;
-    struct chunk *wanted = NULL;
-    uint64_t first = plan->key.index;
-
-    mutex_lock(&fs->lock);
-    for (uint64_t i = 0; i <= plan->ahead && (first + i) * CHUNK_SIZE < plan->size; i++) {
-        uint64_t left = plan->size - (first + i) * CHUNK_SIZE;
-        struct chunk *chunk;
-
-        plan->key.index = first + i;
-        chunk = find_chunk(fs, &plan->key);
-        if (chunk == NULL) {
-            chunk = new_chunk(fs, &plan->key, left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE);
-            if (chunk == NULL) {
-                break;
+            if (at < wait->count && wait->grains[at] == grains[i]) {
+                wait->missing--;
+                wait->error = error != 0 ? error : wait->error;
             }
-            fetches[count] = new_fetch(fs, chunk, plan->object);
-            if (fetches[count] == NULL) {
-                break;
+        }
+        if (wait->missing == 0 || wait->error != 0) {
+            TAILQ_REMOVE(&version->waits, wait, link);
+            wait->over = true;
+            if (wait->armed) {
+                TAILQ_INSERT_TAIL(over, wait, link);
             }
-            count++;
-        } else if (i == 0) {
-            TAILQ_REMOVE(&fs->chunk_lru, chunk, lru);
-            TAILQ_INSERT_TAIL(&fs->chunk_lru, chunk, lru);
-        }
-        if (i == 0) {
-            wanted = chunk;
-            wanted->users++;
         }
     }
-    plan->key.index = first;
-    mutex_unlock(&fs->lock);
-    for (size_t i = 0; i < count; i++) {
-        start_fetch(fs, fetches[i], plan->internal);
-    }
-    return wanted;
+    cond_broadcast(&reader->changed);
 }
 
-static int read_chunk(struct fs *fs, struct plan *plan, uint64_t offset, char *buffer, size_t len)
+void reader_tell(struct reader_waits *over)
 {
-    struct chunk *chunk = want_chunk(fs, plan);
-    int ret = -ENOMEM;
+    struct reader_wait *wait;
 
-    if (chunk == NULL) {
+    while ((wait = TAILQ_FIRST(over)) != NULL) {
+        TAILQ_REMOVE(over, wait, link);
+        wait->done(wait);
+    }
+}
+
+bool reader_arm(struct fs *fs, struct reader_wait *wait)
+{
+    bool over;
+
+    mutex_lock(&fs->reader->lock);
+    over = wait->over;
+    wait->armed = true;
+    mutex_unlock(&fs->reader->lock);
+    return over;
+}
+
+int reader_iov(const struct reader_wait *wait, struct iovec iov[READER_GRAINS_MAX])
+{
+    size_t at = (size_t)(wait->offset % GRAIN);
+    size_t left = wait->len;
+
+    for (uint32_t i = 0; i < wait->count; i++) {
+        size_t here = wait->grains[i]->len - at < left ? wait->grains[i]->len - at : left;
+
+        iov[i] = (struct iovec){wait->grains[i]->data + at, here};
+        left -= here;
+        at = 0;
+    }
+    return (int)wait->count;
+}
+
+void reader_end(struct fs *fs, struct reader_wait *wait)
+{
+    struct reader *reader = fs->reader;
+
+    mutex_lock(&reader->lock);
+    for (uint32_t i = 0; i < wait->count; i++) {
+        grain_put(reader, wait->grains[i]);
+    }
+    if (wait->version != NULL) {
+        version_put(reader, wait->version);
+    }
+    wait->version = NULL;
+    wait->count = 0;
+    mutex_unlock(&reader->lock);
+}
+
+/* ---- how much at once ---- */
+
+/* How many streams are being read, those of this second or the one before, share the memory. */
+static uint64_t window_limit(struct reader *reader, uint64_t now_ms) REQUIRES(&reader->lock)
+{
+    uint64_t second = now_ms / 1000;
+    uint32_t streams;
+
+    if (second != reader->second) {
+        reader->streams_before = second == reader->second + 1 ? reader->streams : 0;
+        reader->streams = 0;
+        reader->second = second;
+    }
+    streams = reader->streams > reader->streams_before ? reader->streams : reader->streams_before;
+    return reader->limit / 4 * 3 / (streams > 0 ? streams : 1);
+}
+
+/* Random reads fetch more at a time while what was fetched beside them is of use. */
+static void count_random(struct version *version, bool hit)
+{
+    version->random_hits += hit ? 1 : 0;
+    if (++version->random_count < RANDOM_SAMPLE) {
+        return;
+    }
+    if (version->random_hits * 2 > version->random_count) {
+        version->random_grains *= version->random_grains < RANDOM_GRAINS_MAX ? 2 : 1;
+    } else if (version->random_hits * 8 < version->random_count && version->random_grains > 1) {
+        version->random_grains /= 2;
+    }
+    version->random_hits = 0;
+    version->random_count = 0;
+}
+
+struct need {
+    uint64_t first, last; /* grains that are asked for */
+    uint64_t upto;        /* the last one that is fetched with them */
+    uint64_t limit;
+    struct window_stream *stream;
+};
+
+static bool all_there(struct reader *reader, struct version *version, uint64_t first, uint64_t last)
+    REQUIRES(&reader->lock)
+{
+    for (uint64_t i = first; i <= last; i++) {
+        const struct grain *grain = grain_find(reader, version, i);
+
+        if (grain == NULL || !grain->ready) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void plan(struct reader *reader, struct version *version, const struct reader_range *range,
+                 struct need *ret) REQUIRES(&reader->lock)
+{
+    uint64_t now = fs_now_ms();
+    uint64_t end = (version->size - 1) / GRAIN;
+    uint64_t before_ms;
+    bool there;
+
+    *ret = (struct need){.first = range->offset / GRAIN,
+                         .last = (range->offset + range->len - 1) / GRAIN};
+    ret->upto = ret->last;
+    if (range->handle != 0) {
+        ret->limit = window_limit(reader, now);
+        ret->stream = window_read(&version->windows, range->handle, range->offset, range->len, now,
+                                  &before_ms);
+        reader->streams += ret->stream->size > 0 && before_ms / 1000 != now / 1000;
+        window_bound(ret->stream, ret->limit);
+    }
+    there = all_there(reader, version, ret->first, ret->last);
+    if (version->size <= SMALL_OBJECT || (version->size <= WINDOW_FIRST && range->offset == 0)) {
+        ret->first = there ? ret->first : 0;
+        ret->upto = end;
+    } else if (ret->stream != NULL && ret->stream->size == 0) {
+        count_random(version, there);
+        ret->upto = there ? ret->last : ret->last + version->random_grains - 1;
+    } else if (ret->stream != NULL && !there) {
+        window_starved(ret->stream, ret->limit);
+    }
+    ret->upto = ret->upto < end ? ret->upto : end;
+}
+
+static void read_ahead(struct fs *fs, struct version *version, struct need *need,
+                       struct fetch_list *start) REQUIRES(&fs->reader->lock)
+{
+    uint64_t offset;
+    uint64_t len;
+
+    while (need->stream != NULL && window_next(need->stream, version->size, GRAIN, &offset, &len)) {
+        if (fetch_missing(fs, version, offset / GRAIN, (offset + len - 1) / GRAIN, true, start) !=
+            0) {
+            need->stream->asked = offset; /* memory is short: less from now on */
+            need->stream->size /= 2;
+            break;
+        }
+    }
+}
+
+/* ---- beginning ---- */
+
+/* A node was of this version. `old`: its bytes are of no use any more. */
+static void leave(struct fs *fs, struct version *version, bool old) REQUIRES(&fs->reader->lock)
+{
+    fetch_cancel(fs, version);
+    if (old) {
+        grain_drop_all(fs->reader, version);
+    }
+    version_put(fs->reader, version);
+}
+
+static int attach(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const struct inode_rec *rec = fs_rec(fs, node);
+    struct version *version;
+    int ret = fs_data_key(fs, node, &key);
+
+    if (ret != 0) {
         return ret;
     }
-    mutex_lock(&fs->lock);
-    while (chunk->loading) {
-        cond_wait_ms(&fs->changed, &fs->lock, READ_TIMEOUT_MS); /* the GET has its own deadline */
+    mutex_lock(&fs->reader->lock);
+    version = version_take(fs->reader, buf_str(&key), rec->etag, rec->base_size, rec->hidden != 0);
+    if (node->version != NULL) {
+        leave(fs, node->version, strcmp(node->version->etag, rec->etag) != 0);
     }
-    ret = chunk->error;
+    node->version = version;
+    mutex_unlock(&fs->reader->lock);
+    return version != NULL ? 0 : -ENOMEM;
+}
+
+/* What the node is based on: under this ETag, and under this key if anything has to be fetched. */
+static bool is_attached(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return node->version != NULL && strcmp(node->version->etag, rec->etag) == 0 &&
+           node->version->size == rec->base_size;
+}
+
+static bool has_its_key(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    return fs_data_key(fs, node, &key) == 0 &&
+           strcmp(buf_str(&key), version_key(node->version)) == 0;
+}
+
+/* Register for the grains of [first, last], which are all there or being fetched. */
+static int join(struct reader *reader, struct version *version, const struct reader_range *range,
+                const struct need *need, struct reader_wait *wait) REQUIRES(&reader->lock)
+{
+    uint64_t first = range->offset / GRAIN;
+    bool random = need->stream == NULL || need->stream->size == 0;
+
+    *wait = (struct reader_wait){
+        .arg = wait->arg, .done = wait->done, .offset = range->offset, .len = range->len};
+    for (uint64_t i = first; i <= need->last; i++) {
+        struct grain *grain = grain_find(reader, version, i);
+
+        grain_use(grain, random || range->offset <= i * GRAIN);
+        wait->grains[wait->count++] = grain;
+        wait->missing += grain->ready ? 0 : 1;
+    }
+    wait->version = version;
+    version->users++;
+    if (wait->missing == 0) {
+        wait->over = true;
+        return 0;
+    }
+    TAILQ_INSERT_TAIL(&version->waits, wait, link);
+    return -EINPROGRESS;
+}
+
+static int begin_locked(struct fs *fs, struct node *node, const struct reader_range *range,
+                        struct reader_wait *wait, struct fetch_list *start) REQUIRES(&fs->lock)
+    REQUIRES(&fs->reader->lock)
+{
+    struct reader *reader = fs->reader;
+    struct version *version = node->version;
+    struct grain *held[READER_GRAINS_MAX];
+    struct need need;
+    uint64_t first = range->offset / GRAIN;
+    int ret;
+
+    plan(reader, version, range, &need);
+    /* What is there stays while room is made for the rest. */
+    for (uint64_t i = first; i <= need.last; i++) {
+        held[i - first] = grain_find(reader, version, i);
+        if (held[i - first] != NULL) {
+            held[i - first]->users++;
+        }
+    }
+    ret = fetch_missing(fs, version, need.first, need.upto, false, start);
+    if (ret != 0) {
+        ret = fetch_missing(fs, version, first, need.last, false, start);
+    }
     if (ret == 0) {
-        memcpy(buffer, chunk->data + offset % CHUNK_SIZE, len);
+        ret = join(reader, version, range, &need, wait);
+        read_ahead(fs, version, &need, start);
     }
-    chunk->users--;
-    if (chunk->dead) {
-        drop_chunk(fs, chunk);
+    for (uint64_t i = first; i <= need.last; i++) {
+        if (held[i - first] != NULL) {
+            grain_put(reader, held[i - first]);
+        }
     }
-    mutex_unlock(&fs->lock);
     return ret;
 }
 
-/* Sequential readers get a growing window ahead, others none. */
-static uint64_t window(struct node *node, uint64_t offset, size_t len)
+int reader_begin(struct fs *fs, struct node *node, const struct reader_range *range,
+                 struct reader_wait *wait, struct fetch_list *ret_start)
 {
-    if (offset == node->next_read || (offset == 0 && node->next_read == 0)) {
-        node->window = node->window == 0 ? CHUNK_SIZE : node->window * 2;
-        if (node->window > (uint64_t)AHEAD_MAX * CHUNK_SIZE) {
-            node->window = (uint64_t)AHEAD_MAX * CHUNK_SIZE;
-        }
-    } else if (offset > node->next_read + node->window || offset + node->window < node->next_read) {
-        node->window = 0;
+    struct reader *reader = fs->reader;
+    int ret = is_attached(fs, node) ? 0 : attach(fs, node);
+    bool there;
+
+    STAILQ_INIT(ret_start);
+    if (ret != 0) {
+        return ret;
     }
-    node->next_read = offset + len;
-    return node->window / CHUNK_SIZE;
+    mutex_lock(&reader->lock);
+    there = all_there(reader, node->version, range->offset / GRAIN,
+                      (range->offset + range->len - 1) / GRAIN);
+    mutex_unlock(&reader->lock);
+    if (!there && !has_its_key(fs, node)) {
+        ret = attach(fs, node);
+    }
+    if (ret == 0) {
+        mutex_lock(&reader->lock);
+        ret = begin_locked(fs, node, range, wait, ret_start);
+        mutex_unlock(&reader->lock);
+    }
+    return ret;
 }
 
-static int make_plan(struct fs *fs, uint32_t ino, uint64_t offset, size_t len, struct plan *ret)
+void reader_detach(struct fs *fs, struct node *node, bool old)
 {
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    const struct inode_rec *rec;
-    struct node *node;
-    int r = -ESTALE;
+    if (node->version != NULL) {
+        mutex_lock(&fs->reader->lock);
+        leave(fs, node->version, old);
+        node->version = NULL;
+        mutex_unlock(&fs->reader->lock);
+    }
+}
 
-    memset(ret, 0, sizeof(*ret));
+void reader_quiet(struct fs *fs, struct node *node)
+{
+    if (node->version != NULL) {
+        mutex_lock(&fs->reader->lock);
+        fetch_cancel(fs, node->version);
+        memset(&node->version->windows, 0, sizeof(node->version->windows));
+        mutex_unlock(&fs->reader->lock);
+    }
+}
+
+/* ---- for those who can wait ---- */
+
+static void wait_over(struct fs *fs, const struct reader_wait *wait)
+{
+    mutex_lock(&fs->reader->lock);
+    while (!wait->over) { /* GETs have a deadline, and with it this */
+        cond_wait_ms(&fs->reader->changed, &fs->reader->lock, MEMORY_WAIT_MS);
+    }
+    mutex_unlock(&fs->reader->lock);
+}
+
+/* Within one grain or few. -ENOMEM: others have the memory now. */
+static int read_piece(struct fs *fs, uint32_t ino, const struct reader_range *range, char *buffer)
+{
+    struct reader_wait wait = {0};
+    struct fetch_list start = STAILQ_HEAD_INITIALIZER(start);
+    struct iovec iov[READER_GRAINS_MAX];
+    struct node *node;
+    int count;
+    int ret = -ESTALE;
+
     mutex_lock(&fs->lock);
     node = fs_node(fs, ino);
-    if (node != NULL) {
-        rec = fs_rec(fs, node);
-        r = fs_data_key(fs, node, &key);
-        memcpy(ret->key.etag, rec->etag, sizeof(ret->key.etag));
-        ret->key.ino = ino;
-        ret->size = rec->base_size;
-        ret->internal = rec->hidden != 0;
-        ret->ahead = window(node, offset, len);
+    /* Too short: the object has become so since the caller looked. */
+    if (node != NULL && range->offset + range->len <= fs_rec(fs, node)->base_size) {
+        ret = reader_begin(fs, node, range, &wait, &start);
     }
     mutex_unlock(&fs->lock);
-    if (r == 0) {
-        ret->object = strdup(buf_str(&key));
-        r = ret->object == NULL ? -ENOMEM : 0;
+    reader_start(fs, &start);
+    if (ret != 0 && ret != -EINPROGRESS) {
+        return ret;
     }
-    return r;
+    wait_over(fs, &wait);
+    ret = wait.error;
+    count = ret == 0 ? reader_iov(&wait, iov) : 0;
+    for (int i = 0; i < count; i++) {
+        memcpy(buffer, iov[i].iov_base, iov[i].iov_len);
+        buffer += iov[i].iov_len;
+    }
+    reader_end(fs, &wait);
+    return ret;
 }
 
 int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size_t len)
 {
-    struct plan plan;
-    int ret = make_plan(fs, ino, offset, len, &plan);
+    uint64_t until = fs_now_ms() + MEMORY_WAIT_MS;
+    size_t most = READER_LEN_MAX;
+    int ret = 0;
 
     while (ret == 0 && len > 0) {
-        size_t room = CHUNK_SIZE - (size_t)(offset % CHUNK_SIZE);
-        size_t here = len < room ? len : room;
+        size_t room = most - (size_t)(offset % most);
+        struct reader_range range = {.offset = offset, .len = len < room ? len : room};
 
-        if (offset + here > plan.size) {
-            ret = -ESTALE; /* the object has become shorter since the caller looked */
-            break;
+        ret = read_piece(fs, ino, &range, buffer);
+        if (ret == -ENOMEM && fs_now_ms() < until) {
+            most = GRAIN; /* one at a time can be had as soon as anybody gives one back */
+            mutex_lock(&fs->reader->lock);
+            cond_wait_ms(&fs->reader->changed, &fs->reader->lock, 100);
+            mutex_unlock(&fs->reader->lock);
+            ret = 0;
+            continue;
         }
-        plan.key.index = offset / CHUNK_SIZE;
-        ret = read_chunk(fs, &plan, offset, buffer, here);
-        offset += here;
-        buffer += here;
-        len -= here;
+        offset += range.len;
+        buffer += range.len;
+        len -= range.len;
     }
-    free(plan.object);
     return ret;
 }
 
-void reader_forget(struct fs *fs, uint32_t ino)
+/* ---- life ---- */
+
+int reader_new(struct fs *fs, uint64_t memory_bytes)
 {
-    struct chunk *chunk = TAILQ_FIRST(&fs->chunk_lru);
+    enum { PAGES_MIN = 32 };
+    size_t pages = (size_t)(memory_bytes / GRAIN);
+    struct reader *reader = calloc(1, sizeof(*reader));
+    int ret;
 
-    while (chunk != NULL) {
-        struct chunk *next = TAILQ_NEXT(chunk, lru);
-
-        if (chunk->key.ino == ino) {
-            drop_chunk(fs, chunk);
-        }
-        chunk = next;
+    if (reader == NULL) {
+        return -ENOMEM;
     }
+    mutex_init(&reader->lock);
+    cond_init(&reader->changed);
+    fs->reader = reader;
+    pages = pages < PAGES_MIN ? PAGES_MIN : pages;
+    reader->limit = (uint64_t)pages * GRAIN;
+    ret = pages_new(pages, &reader->pages);
+    return ret == 0 ? fifo_new(pages, &reader->fifo) : ret;
 }
 
-void reader_done(struct fs *fs)
+void reader_free(struct fs *fs)
 {
-    struct chunk *chunk;
+    struct reader *reader = fs->reader;
+    struct grain *grain;
+    struct grain *next;
 
-    while ((chunk = TAILQ_FIRST(&fs->chunk_lru)) != NULL) {
-        drop_chunk(fs, chunk);
+    if (reader == NULL) {
+        return;
     }
+    mutex_lock(&reader->lock);
+    HASH_ITER(hh, reader->grains, grain, next)
+    {
+        grain_drop(reader, grain);
+    }
+    mutex_unlock(&reader->lock);
+    pages_free(reader->pages);
+    fifo_free(reader->fifo);
+    cond_done(&reader->changed);
+    mutex_done(&reader->lock);
+    free(reader);
+    fs->reader = NULL;
+}
+
+void reader_get_stats(struct fs *fs, struct reader_stats *ret)
+{
+    mutex_lock(&fs->reader->lock);
+    *ret = (struct reader_stats){
+        .bytes = fs->reader->bytes, .limit = fs->reader->limit, .fetches = fs->reader->fetch_count};
+    mutex_unlock(&fs->reader->lock);
 }

@@ -8,6 +8,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/known.h"
+#include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000 };
@@ -212,7 +213,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
 
     memcpy(etag, remote->info.etag, sizeof(etag));
     if (strcmp(etag, rec->etag) != 0) {
-        reader_forget(fs, node->ino);
+        reader_detach(fs, node, true);
     }
     state_begin(fs->state);
     if (attr->xattr != NULL &&
