@@ -129,7 +129,7 @@ static void read_run(struct op *op)
     }
     ret = ret == 0 ? read_steadily(op, &e, buffer, &len) : ret;
     if (ret != 0) {
-        (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret);
+        (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret == -EBADMSG ? -EIO : ret);
     } else {
         (void)fs_op_data(op, buffer, len);
     }

@@ -179,7 +179,14 @@ static void plan(struct reader *reader, struct version *version, const struct re
         count_random(version, there);
         ret->upto = there ? ret->last : ret->last + version->random_grains - 1;
     } else if (ret->stream != NULL && !there) {
+        uint64_t offset;
+        uint64_t len;
+
         window_starved(ret->stream, ret->limit);
+        if (ret->stream->asked <= ret->stream->next &&
+            window_next(ret->stream, version->size, GRAIN, &offset, &len)) {
+            ret->upto = (offset + len - 1) / GRAIN; /* one GET for both */
+        }
     }
     ret->upto = ret->upto < end ? ret->upto : end;
 }

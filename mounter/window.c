@@ -61,6 +61,7 @@ struct window_stream *window_read(struct windows *windows, uint64_t handle, uint
             .next = offset + len,
             .asked = offset,
             .size = offset == 0 ? WINDOW_FIRST : 0,
+            .grow_at = offset + len + 1, /* that the first bytes are not there tells nothing */
         };
     } else if (offset + len > s->next) {
         s->next = offset + len;
@@ -97,7 +98,7 @@ bool window_next(struct window_stream *stream, uint64_t end, uint64_t grain, uin
         return false;
     }
     get = get < WINDOW_GET_MIN ? WINDOW_GET_MIN : get > WINDOW_GET_MAX ? WINDOW_GET_MAX : get;
-    get = stream->size <= WINDOW_FIRST ? stream->size : get;
+    get = get < stream->size ? get : stream->size;
     to = (from + get) / grain * grain;
     to = to <= from ? from + grain : to;
     /* A GET is started when the window has room for it whole, so that there are few. */

@@ -16,10 +16,10 @@
 #include <stdint.h>
 
 enum {
-    WINDOW_STREAMS = 8,         /* of one file; the one unused for longest gives way */
-    WINDOW_FIRST = 1 << 20,     /* of a reader that begins at the file's start */
-    WINDOW_SECOND = 8 << 20,    /* once it goes on */
-    WINDOW_GET_MIN = 256 << 10, /* bytes of one GET ahead */
+    WINDOW_STREAMS = 8,       /* of one file; the one unused for longest gives way */
+    WINDOW_FIRST = 1 << 20,   /* of a reader that begins at the file's start */
+    WINDOW_SECOND = 8 << 20,  /* once it goes on */
+    WINDOW_GET_MIN = 1 << 20, /* bytes of one GET ahead */
     WINDOW_GET_MAX = 8 << 20,
     WINDOW_BACK = 1 << 20, /* reads of one stream come in disorder by so much */
 };
