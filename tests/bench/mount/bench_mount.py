@@ -63,27 +63,27 @@ class Bench:
             fill(path)
         return self.made(f"native-{name}", make)
 
-    def plan(self, name):
+    def plan(self, name, scale):
         def make(path):
             if name == "tree":
-                lines = (f"{d}/{f} {size}" for d, f, size, _ in workloads.small_files(self.scale.files))
+                lines = (f"{d}/{f} {size}" for d, f, size, _ in workloads.small_files(scale.files))
             elif name == "flat":
-                lines = (f"f{n:06} 1000" for n in range(self.scale.flat))
+                lines = (f"f{n:06} 1000" for n in range(scale.flat))
             else:
                 root = self.sources() / "source"
                 lines = (f"{p.relative_to(root)} {min(p.stat().st_size, 1 << 20)}" for p in
                          sorted(root.rglob("*.c")))
             path.write_text("\n".join(lines) + "\n")
-        return self.made(f"plan-{name}", make)
+        return self.made(f"plan-{name}-{scale.flat}", make)
 
-    def source(self):
+    def source(self, size):
         """Bytes to write that are not all alike."""
         def make(path):
             block = os.urandom(4 << 20)
             with open(path, "wb") as file:
-                for number in range(-(-self.scale.big // len(block))):
+                for number in range(-(-size // len(block))):
                     file.write(number.to_bytes(8, "little") + block[8:])
-        return self.made("random", make)
+        return self.made(f"random-{size}", make)
 
     def sources(self):
         return self.native("sources", lambda where: workloads.source(f"{where}/source", self.scale.sources))
@@ -112,13 +112,15 @@ class Bench:
         cell = rows.CELLS[name]
         result = {"cell": name, "tool": tool, "store": network, "run": run, "rows": {}}
         context = Context(self, tool, network, self.seconds or cell.seconds)
+        if cell.large:
+            context.scale = self.scale._replace(**(rows.SMOKE_LARGE if self.scale == rows.SMOKE else rows.LARGE))
+            context.kind = "-large"
         kept = set(self.trees.values()) | set(self.shared.values())
         try:
             cell.fixture(context)
             context.end = time.monotonic() + (self.seconds or cell.seconds)
             if tool == "raw":
-                result["rows"] = {cell.rows[-1]: cell.raw(context)} if len(cell.rows) > 1 else \
-                    {cell.rows[0]: cell.raw(context)}
+                result["rows"] = {cell.rows[-1]: cell.raw(context)}
             else:
                 self.on_mount(cell, context, result)
         except Cut:
@@ -139,7 +141,8 @@ class Bench:
                                        context.bucket, context.load)
         begun, used = self.store.mark(), context.mount.used()
         try:
-            result["rows"] = cell.run(context)
+            found = cell.run(context)
+            result["rows"] = {f"{row}_large": value for row, value in found.items()} if cell.large else found
         finally:
             after = context.mount.used()
             time.sleep(SETTLE)
@@ -201,10 +204,10 @@ def progress_line(done, total, result):
           f"{result['cell']} {result['tool']}: {figures}{details}", flush=True)
 
 
-def chosen_cells(names):
-    """Cells by their own names or by those of their rows."""
+def chosen_cells(names, large):
+    """Cells by their own names or by those of their rows; the large ones only if asked for."""
     if not names:
-        return list(rows.CELLS)
+        return [cell for cell, what in rows.CELLS.items() if large or not what.large]
     for name in names:
         if name not in rows.CELLS and name not in rows.ROWS:
             raise SystemExit(f"bench: no row {name}; there are {', '.join(rows.ROWS)}")
@@ -226,7 +229,7 @@ def arguments():
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0, help="cut every cell after so long")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: tries the bench, measures nothing")
-    parser.add_argument("--large", action="store_true", help="5 GiB instead of 1, 100,000 entries, not 10,000")
+    parser.add_argument("--large", action="store_true", help="also 5 GiB and 100,000 entries")
     parser.add_argument("--tmpfs", default="/dev/shm", help="where data goes (default: %(default)s)")
     parser.add_argument("--json", help="results; added to if the file exists and --append is given")
     parser.add_argument("--append", action="store_true")
@@ -263,8 +266,6 @@ def measure(options):
     if absent:
         print(f"left out, not installed: {', '.join(absent)}", flush=True)
     scale = rows.SMOKE if options.smoke else rows.FULL
-    if options.large:
-        scale = scale._replace(big=rows.LARGE_BIG << 30, flat=rows.LARGE_FLAT)
     networks = options.store.split(",")
     directory = tempfile.mkdtemp(prefix="skyvol-bench-", dir=options.tmpfs)
     bench = Bench(scale, directory, options.seconds)
@@ -273,7 +274,8 @@ def measure(options):
                "measurements": bench.results}
     try:
         bench.store.start("rtt20" in networks)
-        bench.run(chosen_cells([r for r in options.rows.split(",") if r]), [t for t in tools if t not in absent],
+        wanted = chosen_cells([r for r in options.rows.split(",") if r], options.large)
+        bench.run(wanted, [t for t in tools if t not in absent],
                   networks, options.runs, progress_line, lambda: keep_json(options, results))
     finally:
         bench.store.stop()

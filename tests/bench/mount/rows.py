@@ -22,8 +22,9 @@ MIB = 1 << 20
 Scale = collections.namedtuple("Scale", "files flat big stream writes sources mix seconds")
 FULL = Scale(files=6400, flat=10000, big=1024 * MIB, stream=512 * MIB, writes=8192, sources=2000,
              mix=256 * MIB, seconds=5)
+LARGE = {"big": 5 << 30, "flat": 100000}
+SMOKE_LARGE = {"big": 20 << 20, "flat": 80}
 SMOKE = Scale(files=40, flat=50, big=12 * MIB, stream=3 * MIB, writes=16, sources=30, mix=2 * MIB, seconds=0.2)
-LARGE_BIG, LARGE_FLAT = 5, 100000  # of --large: GiB, entries
 RAW_CONNECTIONS = 64
 
 
@@ -37,6 +38,7 @@ class Context:
     def __init__(self, bench, tool, network, seconds):
         self.bench, self.tool, self.network = bench, tool, network
         self.store, self.scale = bench.store, bench.scale
+        self.kind = ""  # of the scale, in names of fixtures
         self.end = time.monotonic() + seconds
         self.bucket = None
         self.load = None  # what the null server shows
@@ -119,7 +121,8 @@ def tree(context):
     if context.tool not in bench.trees:
         bucket = context.store.new_bucket()
         if context.tool == "raw":
-            context.store.raw("loopback", bucket, "-plan", bench.plan("tree"), "-prefix", "tree/", "put")
+            context.store.raw("loopback", bucket, "-plan", bench.plan("tree", context.scale), "-prefix", "tree/",
+                              "put")
         else:
             make_tree(context, bucket)
         bench.trees[context.tool] = bucket
@@ -140,42 +143,47 @@ def make_tree(context, bucket):
 def shared(name, make):
     """A bucket that every tool reads and none writes."""
     def fixture(context):
-        bench = context.bench
+        bench, full = context.bench, name + context.kind
         if context.tool == "null":
-            context.load = bench.native(name, lambda where: make(bench, None, where))
+            context.load = bench.native(full, lambda where: make(context, None, where))
             return
-        if name not in bench.shared:
+        if full not in bench.shared:
             bucket = context.store.new_bucket()
-            make(bench, bucket, None)
-            bench.shared[name] = bucket
-        context.bucket = bench.shared[name]
+            make(context, bucket, None)
+            bench.shared[full] = bucket
+        context.bucket = bench.shared[full]
     return fixture
 
 
-def put_file(bench, bucket, where, key, size):
+def put_file(context, bucket, where, key, size):
     if where:
         with open(f"{where}/{key}", "wb") as file:
             file.truncate(size)
         return
-    bench.store.raw("loopback", bucket, "-key", key, "-size", size, "-conns", "4", "multipart")
+    context.store.raw("loopback", bucket, "-key", key, "-size", size, "-conns", "4", "multipart")
 
 
-def make_big(bench, bucket, where):
-    put_file(bench, bucket, where, "big", bench.scale.big)
+def make_big(context, bucket, where):
+    put_file(context, bucket, where, "big", context.scale.big)
 
 
-def make_streams(bench, bucket, where):
+def make_streams(context, bucket, where):
     for number in range(4):
-        put_file(bench, bucket, where, f"s{number}", bench.scale.stream)
+        put_file(context, bucket, where, f"s{number}", context.scale.stream)
 
 
-def make_flat(bench, bucket, where):
+def make_flat(context, bucket, where):
     if not where:
-        bench.store.raw("loopback", bucket, "-plan", bench.plan("flat"), "-prefix", "flat/", "put")
+        context.store.raw("loopback", bucket, "-plan", context.bench.plan("flat", context.scale), "-prefix", "flat/",
+                          "put")
         return
     os.mkdir(f"{where}/flat")
-    for number in range(bench.scale.flat):
+    for number in range(context.scale.flat):
         pathlib.Path(f"{where}/flat/f{number:06}").write_bytes(b"x" * 1000)
+
+
+def make_mix(context, bucket, where):
+    put_file(context, bucket, where, "mix", context.scale.mix)
 
 
 def own(make):
@@ -185,12 +193,8 @@ def own(make):
             shared(f"own-{make.__name__}", make)(context)
             return
         empty(context)
-        make(context.bench, context.bucket, None)
+        make(context, context.bucket, None)
     return fixture
-
-
-def make_mix(bench, bucket, where):
-    put_file(bench, bucket, where, "mix", bench.scale.mix)
 
 
 # ---- cells ----
@@ -235,8 +239,9 @@ def remove(context):
 
 def write(context, key="big", flags=("conv=fsync",)):
     size = context.scale.big
+    source = context.bench.source(size)
     begun = time.monotonic()
-    context.child("dd", f"if={context.bench.source()}", f"of={context.top}/{key}", "bs=1M",
+    context.child("dd", f"if={source}", f"of={context.top}/{key}", "bs=1M",
                   f"count={size // MIB}", *flags)
     return size / context.object_durable(key, size, begun) / 1e6
 
@@ -294,9 +299,10 @@ def stat(context):
 
 
 def tar_x(context):
+    archive = context.bench.source_tar()
     files, size = context.bench.source_totals()
     begun = time.monotonic()
-    took, _ = context.timed("tar", "xf", context.bench.source_tar(), "-C", context.top)
+    took, _ = context.timed("tar", "xf", archive, "-C", context.top)
     return {"tar_x": took, "tar_durable": context.all_durable("source", files, size, begun)}
 
 
@@ -332,7 +338,8 @@ def mix(context):
 
 def raw_put(name, prefix):
     def work(context):
-        return context.raw("-plan", context.bench.plan(name), "-prefix", prefix, "-conns", RAW_CONNECTIONS, "put")
+        return context.raw("-plan", context.bench.plan(name, context.scale), "-prefix", prefix, "-conns",
+                           RAW_CONNECTIONS, "put")
     return work
 
 
@@ -364,7 +371,7 @@ def raw_random(conns):
 
 
 def raw_copy(context):
-    return context.raw("-plan", context.bench.plan("tree"), "-prefix", "tree/", "-to", "copy/", "copy")
+    return context.raw("-plan", context.bench.plan("tree", context.scale), "-prefix", "tree/", "-to", "copy/", "copy")
 
 
 def raw_remove(context):
@@ -376,7 +383,7 @@ def raw_rewrite(context):
     return context.scale.big / 1e6 / raw_multipart(context)
 
 
-Cell = collections.namedtuple("Cell", "fixture run rows raw seconds")
+Cell = collections.namedtuple("Cell", "fixture run rows raw seconds large", defaults=(False,))
 big, streaming, flat = shared("big", make_big), shared("streams", make_streams), shared("flat", make_flat)
 
 # name: fixture, work, its rows, the same by raw requests (for the last of the rows), seconds until it is cut
@@ -398,6 +405,9 @@ CELLS = {
     "git": Cell(empty, git, ("git_clone", "git_status"), None, 90),
     "write_direct": Cell(empty, dd_direct, ("write_direct",), raw_multipart, 60),
     "mix": Cell(own(make_mix), mix, ("mix_randread", "mix_randwrite", "mix_seqread", "mix_seqwrite"), None, 90),
+    "write_large": Cell(empty, dd_write, ("write_large",), raw_multipart, 180, True),
+    "read_large": Cell(big, dd_read, ("read_large",), raw_ranges("big", "big"), 120, True),
+    "ls_l_large": Cell(flat, ls_l, ("ls_l_large",), raw_list("flat/"), 120, True),
 }
 
 Row = collections.namedtuple("Row", "title unit")
@@ -427,6 +437,9 @@ ROWS = {
     "mix_randwrite": Row("fio mix: random 4 KiB writes", "IOPS"),
     "mix_seqread": Row("fio mix: sequential reads", "MB/s"),
     "mix_seqwrite": Row("fio mix: sequential writes", "MB/s"),
+    "write_large": Row("write 5 GiB, until in the bucket", "MB/s"),
+    "read_large": Row("read 5 GiB, cold", "MB/s"),
+    "ls_l_large": Row("ls -l of 100,000 entries, cold", "s"),
 }
 
 

@@ -45,6 +45,7 @@ var (
 	size, part, count                       int64
 	duration                                time.Duration
 	client                                  *http.Client
+	signed                                  bool
 	requests, moved                         int64
 	objects                                 int64
 )
@@ -64,12 +65,17 @@ func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+"
 
 func escapePath(s string) string { return strings.ReplaceAll(escape(s), "%2F", "/") }
 
-// sign adds the headers of AWS signature version 4 with an unsigned payload.
-func sign(r *http.Request, path, query string) {
+// sign adds the headers of AWS signature version 4.
+func sign(r *http.Request, path, query string, body []byte) {
+	payload := "UNSIGNED-PAYLOAD"
+	if signed {
+		sum := sha256.Sum256(body)
+		payload = hex.EncodeToString(sum[:])
+	}
 	now := time.Now().UTC()
 	stamp, day := now.Format("20060102T150405Z"), now.Format("20060102")
 	r.Header.Set("x-amz-date", stamp)
-	r.Header.Set("x-amz-content-sha256", "UNSIGNED-PAYLOAD")
+	r.Header.Set("x-amz-content-sha256", payload)
 	names := []string{"host"}
 	for name := range r.Header {
 		if l := strings.ToLower(name); strings.HasPrefix(l, "x-amz-") {
@@ -85,14 +91,14 @@ func sign(r *http.Request, path, query string) {
 		}
 		lines.WriteString(name + ":" + value + "\n")
 	}
-	signed := strings.Join(names, ";")
-	sum := sha256.Sum256([]byte(r.Method + "\n" + path + "\n" + query + "\n" + lines.String() + "\n" + signed +
-		"\nUNSIGNED-PAYLOAD"))
+	those := strings.Join(names, ";")
+	sum := sha256.Sum256([]byte(r.Method + "\n" + path + "\n" + query + "\n" + lines.String() + "\n" + those + "\n" +
+		payload))
 	scope := day + "/us-east-1/s3/aws4_request"
 	k := mac(mac(mac(mac([]byte("AWS4"+os.Getenv("AWS_SECRET_ACCESS_KEY")), day), "us-east-1"), "s3"), "aws4_request")
 	signature := hex.EncodeToString(mac(k, "AWS4-HMAC-SHA256\n"+stamp+"\n"+scope+"\n"+hex.EncodeToString(sum[:])))
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+os.Getenv("AWS_ACCESS_KEY_ID")+"/"+scope+
-		",SignedHeaders="+signed+",Signature="+signature)
+		",SignedHeaders="+those+",Signature="+signature)
 }
 
 func send(method, k string, q map[string]string, body []byte, header map[string]string) *http.Response {
@@ -122,7 +128,7 @@ func send(method, k string, q map[string]string, body []byte, header map[string]
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
-	sign(r, path, query)
+	sign(r, path, query, body)
 	atomic.AddInt64(&requests, 1)
 	atomic.AddInt64(&moved, int64(len(body)))
 	answer, err := client.Do(r)
@@ -362,6 +368,7 @@ func main() {
 	flag.StringVar(&prefix, "prefix", "", "before the keys of a plan; what is listed")
 	flag.StringVar(&to, "to", "", "prefix of copies")
 	flag.StringVar(&plan, "plan", "", "file of objects")
+	flag.BoolVar(&signed, "signed", false, "sign what is sent too, not only the headers")
 	flag.IntVar(&conns, "conns", 64, "connections")
 	flag.Int64Var(&size, "size", 1<<30, "bytes of an object")
 	flag.Int64Var(&part, "part", 16<<20, "bytes of a part or range")
