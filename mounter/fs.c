@@ -9,6 +9,7 @@
 
 #include "mounter/holes.h"
 #include "mounter/known.h"
+#include "mounter/moves.h"
 #include "mounter/reader.h"
 #include "util/clock.h"
 #include "util/log.h"
@@ -568,6 +569,7 @@ static void *flusher_main(void *arg)
             log_error("bytes of files could not be kept: nothing of these files is published",
                       "files", log_num((long long)told), NULL);
         }
+        moves_tick(fs);
         if (++ticks % PUBLISH_TICKS == 0) {
             publish_old(fs);
         }
@@ -720,6 +722,7 @@ void fs_free(struct fs *fs)
     free(fs->nodes);
     known_free(fs->known);
     free(fs->gone);
+    free(fs->moves);
     state_free(fs->state);
     cond_done(&fs->end);
     cond_done(&fs->changed);

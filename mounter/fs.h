@@ -18,7 +18,7 @@
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
  *   usage.c       how many bytes the volume has
- *   rename.c      moving files and directories
+ *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
  *   ops_name.c, ops_file.c, ops_read.c, ops_attr.c, ops_space.c, ops_xattr.c,
@@ -60,6 +60,7 @@ struct fs_options {
     enum attrs_mode attrs;
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
+    uint64_t recover_ms;      /* a note of a move that nobody renews: its mount is gone */
     uint64_t memory_bytes;    /* a third for dirty bytes, a third for bytes that are read */
     bool read_only;
 };
@@ -181,6 +182,7 @@ struct fs {
     uint64_t lost;             /* files whose bytes could not be kept, so far */
     int64_t used_bytes;        /* usage.c */
     struct usage *usage;       /* NULL: nobody counts */
+    struct moves *moves;       /* moves.c */
     bool ending;
     pthread_t flusher;
     bool has_flusher;
@@ -598,18 +600,20 @@ int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size) REQU
 void usage_resized(struct fs *fs, uint64_t from, uint64_t to) REQUIRES(&fs->lock);
 void usage_removed(struct fs *fs, const struct inode_rec *rec) REQUIRES(&fs->lock);
 
-/* ---- rename.c ---- */
+/* ---- copy.c ---- */
 /* Copy an object, however large. *ret_etag. Waits. */
 struct copy_what {
     const char *from, *to;
     const char *if_match; /* of the source; or NULL */
     uint64_t size;
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
-    bool internal;                    /* `to` or `from` may lie under .skyvol/ */
     bool only_new;                    /* fail with -EEXIST when `to` exists */
 };
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
     __attribute__((warn_unused_result));
+int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
+
+/* ---- rename.c ---- */
 void rename_run(struct op *op);
 /* Keep the bytes of an open file whose name is about to go. Waits. */
 int rename_hide(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));

@@ -97,7 +97,7 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
 static int settle(struct fs *fs, const struct op *op, uint32_t ino, bool *ret_stored)
     REQUIRES(&fs->lock)
 {
-    const struct state_intent intent = {op->unique, {ino}};
+    const struct state_intent intent = {.unique = op->unique, .inos = {ino}};
     const struct inode_rec *rec;
     const struct node *node;
     int ret = claim(fs, ino, 0, op->unique);
@@ -346,10 +346,10 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
     op->ino2 = newparent;
     op->name2 = newname;
     op->flags = flags;
-    ret = op->fs->options.read_only                    ? -EROFS
-          : (flags & ~(unsigned)RENAME_NOREPLACE) != 0 ? -EINVAL
-          : strlen(newname) > NAMES_MAX                ? -ENAMETOOLONG
-                                                       : names_to_key(newname, &beside, component);
+    ret = op->fs->options.read_only                                        ? -EROFS
+          : (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0 ? -EINVAL
+          : strlen(newname) > NAMES_MAX                                    ? -ENAMETOOLONG
+                                        : names_to_key(newname, &beside, component);
     if (ret == 0 && newparent == STATE_ROOT && strcmp(component, ".skyvol") == 0) {
         ret = -EACCES;
     }

@@ -10,138 +10,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/fs.h"
+#include "mounter/moves.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
-enum {
-    COPY_TIMEOUT_MS = 300000,
-    META_TIMEOUT_MS = 50000,
-    AT_ONCE = 16,
-    COPY_PARTS = 8,
-    ASK_TRIES = 8
-};
-static const uint64_t copy_part = 512 << 20;
-
-static int call(struct fs *fs, bool internal, struct objstore_request *request,
-                struct objstore_answer *answer)
-{
-    return internal ? volume_call_internal(fs->volume, request, answer)
-                    : volume_call(fs->volume, request, answer);
-}
-
-/* Beyond what one COPY takes (5 GiB): parts, several at a time. */
-static int copy_parts(struct fs *fs, const struct copy_what *what, const char *id,
-                      struct objstore_part *parts, uint32_t count)
-{
-    int ret = 0;
-
-    for (uint32_t from = 0; ret == 0 && from < count; from += COPY_PARTS) {
-        struct objstore_request requests[COPY_PARTS];
-        struct objstore_answer answers[COPY_PARTS];
-        uint32_t n = count - from < COPY_PARTS ? count - from : COPY_PARTS;
-
-        for (uint32_t i = 0; i < n; i++) {
-            uint64_t offset = (from + i) * copy_part;
-            uint64_t len = what->size - offset < copy_part ? what->size - offset : copy_part;
-
-            answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
-            requests[i] = (struct objstore_request){.op = OBJSTORE_UPLOAD_PART_COPY,
-                                                    .key = what->to,
-                                                    .upload_id = id,
-                                                    .part_number = from + i + 1,
-                                                    .source_key = what->from,
-                                                    .source_if_match = what->if_match,
-                                                    .range = {offset, len},
-                                                    .timeout_ms = COPY_TIMEOUT_MS};
-        }
-        ret = volume_call_many(fs->volume, requests, answers, n);
-        for (uint32_t i = 0; i < n; i++) {
-            parts[from + i].number = from + i + 1;
-            memcpy(parts[from + i].etag, answers[i].result.info.etag, OBJSTORE_ETAG_MAX);
-            objstore_answer_done(&answers[i]);
-        }
-    }
-    return ret;
-}
-
-static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer created = OBJSTORE_ANSWER_INIT;
-    CLEANUP(objstore_answer_done) struct objstore_answer head_answer = OBJSTORE_ANSWER_INIT;
-    CLEANUP(objstore_answer_done) struct objstore_answer done = OBJSTORE_ANSWER_INIT;
-    uint32_t count = (uint32_t)((what->size + copy_part - 1) / copy_part);
-    AUTOFREE struct objstore_part *parts = calloc(count, sizeof(*parts));
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = what->from};
-    struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = what->to};
-    struct objstore_request complete = {.op = OBJSTORE_UPLOAD_COMPLETE,
-                                        .key = what->to,
-                                        .parts = parts,
-                                        .parts_count = count,
-                                        .if_none_match = what->only_new ? "*" : NULL,
-                                        .timeout_ms = COPY_TIMEOUT_MS};
-    int ret = parts == NULL ? -ENOMEM : 0;
-
-    if (what->internal || !fs->caps.part_copy) {
-        return -EFBIG;
-    }
-    ret = ret == 0 ? volume_call(fs->volume, &head, &head_answer) : ret;
-    create.meta = what->meta != NULL ? what->meta : &head_answer.result.info.meta;
-    ret = ret == 0 ? volume_call(fs->volume, &create, &created) : ret;
-    if (ret != 0) {
-        return ret;
-    }
-    ret = copy_parts(fs, what, created.result.upload_id, parts, count);
-    complete.upload_id = created.result.upload_id;
-    ret = ret == 0 ? volume_call(fs->volume, &complete, &done) : ret;
-    if (ret != 0) {
-        struct objstore_request drop = {
-            .op = OBJSTORE_UPLOAD_ABORT, .key = what->to, .upload_id = created.result.upload_id};
-
-        (void)volume_call(fs->volume, &drop, &done);
-        return ret;
-    }
-    memcpy(ret_etag, done.result.info.etag, STATE_ETAG_SIZE);
-    return 0;
-}
-
-int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request copy = {.op = OBJSTORE_COPY,
-                                    .key = what->to,
-                                    .source_key = what->from,
-                                    .source_if_match = what->if_match,
-                                    .replace_meta = what->meta != NULL,
-                                    .meta = what->meta,
-                                    .timeout_ms = COPY_TIMEOUT_MS};
-    int ret;
-
-    if (what->size > fs->caps.copy_max) {
-        return copy_large(fs, what, ret_etag);
-    }
-    ret = call(fs, what->internal, &copy, &answer);
-    if (ret == 0) {
-        memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
-    }
-    return ret;
-}
-
-static int delete_key(struct fs *fs, const char *key)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request request = {
-        .op = OBJSTORE_DELETE, .key = key, .timeout_ms = META_TIMEOUT_MS};
-
-    return volume_call(fs->volume, &request, &answer);
-}
-
+enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8 };
 int rename_hide(struct fs *fs, uint32_t ino)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     char hidden[64] = VOLUME_RESERVED "open/";
     char etag[STATE_ETAG_SIZE] = "";
-    struct copy_what what = {.to = hidden, .internal = true};
+    struct copy_what what = {.to = hidden};
     struct inode_rec *rec;
     struct node *node;
     uint32_t cell;
@@ -201,97 +80,6 @@ static int is_empty_dir(struct fs *fs, const char *key)
     return ret;
 }
 
-/* Keys of one page, each with its new name, copied and then removed. */
-static int move_page(struct fs *fs, const char *from, const char *to,
-                     const struct objstore_result *page)
-{
-    int ret = 0;
-
-    for (size_t start = 0; ret == 0 && start < page->count; start += AT_ONCE) {
-        struct objstore_request requests[AT_ONCE];
-        struct objstore_answer answers[AT_ONCE];
-        struct buf names[AT_ONCE];
-        size_t n = page->count - start < AT_ONCE ? page->count - start : AT_ONCE;
-
-        for (size_t i = 0; i < n; i++) {
-            const char *key = page->entries[start + i].key;
-
-            names[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
-            buf_addstr(&names[i], to);
-            buf_addstr(&names[i], key + strlen(from));
-            answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
-            requests[i] = (struct objstore_request){.op = OBJSTORE_COPY,
-                                                    .key = buf_str(&names[i]),
-                                                    .source_key = key,
-                                                    .timeout_ms = COPY_TIMEOUT_MS};
-        }
-        ret = volume_call_many(fs->volume, requests, answers, n);
-        for (size_t i = 0; i < n; i++) {
-            const struct objstore_entry *e = &page->entries[start + i];
-
-            if (answers[i].result.status != 0 && e->info.size > fs->caps.copy_max) {
-                char etag[STATE_ETAG_SIZE];
-                const struct copy_what what = {
-                    .from = e->key, .to = buf_str(&names[i]), .size = e->info.size};
-
-                ret = remote_copy(fs, &what, etag);
-            }
-            objstore_answer_done(&answers[i]);
-            buf_done(&names[i]);
-        }
-    }
-    return ret;
-}
-
-static int remove_page(struct fs *fs, const struct objstore_result *page)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    AUTOFREE struct objstore_victim *victims = calloc(page->count, sizeof(*victims));
-    struct objstore_request batch = {.op = OBJSTORE_DELETE_BATCH,
-                                     .victims = victims,
-                                     .victims_count = page->count,
-                                     .timeout_ms = META_TIMEOUT_MS};
-    int ret = 0;
-
-    if (victims == NULL) {
-        return -ENOMEM;
-    }
-    for (size_t i = 0; i < page->count; i++) {
-        victims[i].key = page->entries[i].key;
-        if (!fs->caps.batch_delete) {
-            ret = ret == 0 ? delete_key(fs, victims[i].key) : ret;
-        }
-    }
-    if (fs->caps.batch_delete) {
-        ret = volume_call(fs->volume, &batch, &answer);
-        for (size_t i = 0; ret == 0 && i < page->count; i++) {
-            ret = victims[i].error == -ENOENT ? 0 : victims[i].error;
-        }
-    }
-    return ret;
-}
-
-/* What was moved is gone from the listing: the first page is always what is left. */
-static int move_tree(struct fs *fs, const char *from, const char *to)
-{
-    bool more = true;
-    int ret = 0;
-
-    while (ret == 0 && more) {
-        CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-        struct objstore_request list = {
-            .op = OBJSTORE_LIST, .key = from, .timeout_ms = META_TIMEOUT_MS};
-
-        ret = volume_call(fs->volume, &list, &answer);
-        more = ret == 0 && answer.result.count > 0;
-        if (more) {
-            ret = move_page(fs, from, to, &answer.result);
-            ret = ret == 0 ? remove_page(fs, &answer.result) : ret;
-        }
-    }
-    return ret;
-}
-
 /* Open files below keep their bytes under new keys: they have to learn their new versions. */
 static int relearn(struct fs *fs, uint32_t dir)
 {
@@ -337,10 +125,14 @@ static int relearn(struct fs *fs, uint32_t dir)
 struct move {
     struct op *op;
     uint32_t ino, target; /* target 0: nothing is there */
-    bool is_dir, target_is_dir, again, claimed;
-    struct buf from, to; /* keys, as they are in the store */
+    bool is_dir, target_is_dir, again, claimed, exchange;
+    uint64_t token; /* of its note */
+    struct move_note note;
+    bool noted;
+    struct buf from, to; /* keys, without '/' at the end */
     uint64_t size;
     char etag[STATE_ETAG_SIZE];
+    char target_etag[STATE_ETAG_SIZE]; /* of an exchange */
 };
 
 static int resolve_once(struct fs *fs, uint32_t parent, const char *name, bool believe,
@@ -392,6 +184,9 @@ static int check_move(struct move *m)
     if (m->ino == 0 && !m->again) {
         return -ENOENT;
     }
+    if (m->exchange) {
+        return m->ino == 0 || m->target == 0 ? -ENOENT : 0;
+    }
     if (m->target != 0 && (op->flags & RENAME_NOREPLACE) != 0) {
         return -EEXIST;
     }
@@ -434,7 +229,7 @@ static int begin_move(struct move *m)
 {
     struct op *op = m->op;
     struct fs *fs = op->fs;
-    const struct state_intent intent = {op->unique, {m->ino, m->target}};
+    const struct state_intent intent = {op->unique, {m->ino, m->target}, m->token};
     struct node *node;
     int ret;
 
@@ -459,14 +254,14 @@ static int begin_move(struct move *m)
         !lost_is(fs, node)) {
         ret = -EAGAIN; /* its readers need the bytes that were sent ahead */
     }
+    if (ret == 0 && node != NULL && m->exchange &&
+        (lost_is(fs, node) || has_upload(fs, m->target, node->children > 0))) {
+        ret = lost_is(fs, node) ? -EIO : -EAGAIN;
+    }
     m->target_is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     ret = ret == 0 ? check_move(m) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &m->from) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino2, op->name2, &m->to) : ret;
-    if (ret == 0 && m->is_dir) {
-        buf_addstr(&m->from, "/");
-        buf_addstr(&m->to, "/");
-    }
     if (ret == 0) {
         state_begin(fs->state);
         ret = state_intend(fs->state, &intent);
@@ -477,16 +272,78 @@ static int begin_move(struct move *m)
 }
 
 /* Of the copy that was made before the crash. */
-static int learn_etag(struct move *m)
+static int learn_etag(const struct move *m, const char *key, char ret_etag[STATE_ETAG_SIZE])
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = buf_str(&m->to)};
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key};
     int ret = volume_call(m->op->fs->volume, &head, &answer);
 
     if (ret == 0) {
-        (void)snprintf(m->etag, sizeof(m->etag), "%s", answer.result.info.etag);
+        (void)snprintf(ret_etag, STATE_ETAG_SIZE, "%s", answer.result.info.etag);
     }
     return ret;
+}
+
+static int start_note(struct move *m)
+{
+    int ret = move_note_init(&m->note, m->token, buf_str(&m->from), buf_str(&m->to));
+
+    if (ret == 0) {
+        m->noted = true;
+        m->note.exchange = m->exchange;
+        m->note.a_dir = m->is_dir;
+        m->note.b_dir = m->exchange ? m->target_is_dir : m->is_dir;
+        if (m->again) { /* as far as it had come */
+            ret = move_note_read(m->op->fs, &m->note);
+            ret = ret == -ENOENT ? 0 : ret;
+        }
+    }
+    return ret;
+}
+
+static int exchange_store(struct move *m)
+{
+    int ret = start_note(m);
+
+    ret = ret == 0 ? move_note_run(m->op->fs, &m->note) : ret;
+    if (ret == 0 && !m->is_dir) {
+        ret = learn_etag(m, buf_str(&m->to), m->etag);
+    }
+    if (ret == 0 && !m->target_is_dir) {
+        ret = learn_etag(m, buf_str(&m->from), m->target_etag);
+    }
+    return ret;
+}
+
+/* One object is moved at once; more are noted first. */
+static int dir_store(struct move *m)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request list = {
+        .op = OBJSTORE_LIST, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
+    struct fs *fs = m->op->fs;
+    AUTOFREE char *from = NULL;
+    AUTOFREE char *to = NULL;
+    struct tree tree = {0};
+    int ret;
+
+    if (asprintf(&from, "%s/", buf_str(&m->from)) < 0 ||
+        asprintf(&to, "%s/", buf_str(&m->to)) < 0) {
+        return -ENOMEM;
+    }
+    ret = m->target != 0 ? is_empty_dir(fs, to) : 0;
+    if (ret == -ENOTEMPTY && m->again) {
+        ret = 0; /* by ourselves, before the crash */
+    }
+    list.key = from;
+    ret = ret == 0 ? volume_call(fs->volume, &list, &answer) : ret;
+    if (ret == 0 && answer.result.count < 2 && !m->again) {
+        tree.from = from;
+        tree.to = to;
+        return tree_move(fs, &tree);
+    }
+    ret = ret == 0 ? start_note(m) : ret;
+    return ret == 0 ? move_note_run(fs, &m->note) : ret;
 }
 
 static int move_store(struct move *m)
@@ -496,12 +353,8 @@ static int move_store(struct move *m)
     struct node *node;
     int ret;
 
-    if (m->is_dir) {
-        ret = m->target != 0 ? is_empty_dir(fs, buf_str(&m->to)) : 0;
-        if (ret == -ENOTEMPTY && m->again) {
-            ret = 0; /* by ourselves, before the crash */
-        }
-        return ret == 0 ? move_tree(fs, buf_str(&m->from), buf_str(&m->to)) : ret;
+    if (m->exchange || m->is_dir) {
+        return m->exchange ? exchange_store(m) : dir_store(m);
     }
     ret = m->target != 0 ? rename_hide(fs, m->target) : 0;
     mutex_lock(&fs->lock);
@@ -510,9 +363,9 @@ static int move_store(struct move *m)
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? remote_copy(fs, &what, m->etag) : ret;
     if (ret == -ENOENT && m->again) {
-        return learn_etag(m); /* copied and removed before the crash */
+        return learn_etag(m, buf_str(&m->to), m->etag); /* copied and removed before the crash */
     }
-    return ret == 0 ? delete_key(fs, buf_str(&m->from)) : ret;
+    return ret == 0 ? remote_delete(fs, buf_str(&m->from)) : ret;
 }
 
 static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)
@@ -582,6 +435,73 @@ static int end_move(struct move *m)
     return ret;
 }
 
+/* Each has the other's name now. One transaction for both and the answer. */
+static int exchange_commit(struct move *m, struct node *a, struct node *b)
+    REQUIRES(&m->op->fs->lock)
+{
+    struct op *op = m->op;
+    struct fs *fs = op->fs;
+    struct inode_rec *recs[2] = {fs_rec(fs, a), fs_rec(fs, b)};
+    const char *names[2] = {op->name2, op->name};
+    const uint32_t parents[2] = {(uint32_t)op->ino2, (uint32_t)op->ino};
+    const char *etags[2] = {m->etag, m->target_etag};
+    int ret = 0;
+
+    state_begin(fs->state);
+    for (int i = 0; ret == 0 && i < 2; i++) {
+        uint32_t old = recs[i]->name;
+        uint32_t cell = 0;
+
+        ret = state_text_new(fs->state, names[i], strlen(names[i]), &cell);
+        if (ret == 0) {
+            STATE_SET(fs->state, recs[i]->parent, parents[i]);
+            STATE_SET(fs->state, recs[i]->name, cell);
+            STATE_SET(fs->state, recs[i]->ctime_ns, fs_now_ns());
+            state_text_release(fs->state, old);
+            if (etags[i][0] != '\0') {
+                state_set(fs->state, recs[i]->etag, etags[i], STATE_ETAG_SIZE);
+            }
+        }
+    }
+    ret = ret == 0 ? fs_op_applied(fs, op) : ret;
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_commit(fs->state);
+    ret = fs_node_rename(fs, a, parents[0], names[0]);
+    return ret == 0 ? fs_node_rename(fs, b, parents[1], names[1]) : ret;
+}
+
+static int end_exchange(struct move *m)
+{
+    struct op *op = m->op;
+    struct fs *fs = op->fs;
+    struct node *nodes[2];
+    int ret;
+
+    mutex_lock(&fs->lock);
+    nodes[0] = fs_node(fs, m->ino);
+    nodes[1] = fs_node(fs, m->target);
+    ret = nodes[0] == NULL || nodes[1] == NULL ? -ESTALE : exchange_commit(m, nodes[0], nodes[1]);
+    for (int i = 0; ret == 0 && i < 2; i++) {
+        struct node *dir = fs_node(fs, i == 0 ? op->ino : op->ino2);
+
+        memcpy(nodes[i]->opened_etag, fs_rec(fs, nodes[i])->etag, sizeof(nodes[i]->opened_etag));
+        if (dir != NULL) {
+            listing_drop(dir);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    if (ret == 0 && m->is_dir) {
+        (void)relearn(fs, m->ino);
+    }
+    if (ret == 0 && m->target_is_dir) {
+        (void)relearn(fs, m->target);
+    }
+    return ret;
+}
+
 /* What is dirty has to be there to be copied; from the claim on, it waits for the new key. */
 static int settle_move(struct move *m)
 {
@@ -591,8 +511,14 @@ static int settle_move(struct move *m)
     for (int tries = 0; ret == -EAGAIN && tries < ASK_TRIES; tries++) {
         end_claim(m);
         /* A request that comes again has published before, and its claim may be held for it. */
-        ret = m->ino != 0 && !(m->again && tries == 0) ? publish_below(fs, m->ino) : 0;
-        ret = ret == 0 && tries > 0 && m->target != 0 ? publish_below(fs, m->target) : ret;
+        if (!(m->again && tries == 0)) {
+            ret = m->ino != 0 ? publish_below(fs, m->ino) : 0;
+            ret = ret == 0 && (tries > 0 || m->exchange) && m->target != 0
+                      ? publish_below(fs, m->target)
+                      : ret;
+        } else {
+            ret = 0;
+        }
         ret = ret == 0 ? begin_move(m) : ret;
     }
     return ret == -EAGAIN ? -EBUSY : ret;
@@ -604,9 +530,16 @@ static int run_move(struct move *m)
     struct fs *fs = op->fs;
     int ret;
 
+    struct state_intent before = {0};
+
+    m->exchange = (op->flags & RENAME_EXCHANGE) != 0;
     mutex_lock(&fs->lock);
-    m->again = state_intended(fs->state, op->unique);
+    m->again = state_find_intent(fs->state, op->unique, &before);
     mutex_unlock(&fs->lock);
+    m->token = before.token;
+    if (m->token == 0) {
+        random_bytes(&m->token, sizeof(m->token));
+    }
     if (m->again) {
         struct node *node;
 
@@ -614,15 +547,21 @@ static int run_move(struct move *m)
         mutex_lock(&fs->lock);
         node = fs_child(fs, (uint32_t)op->ino, op->name);
         m->ino = node != NULL ? node->ino : 0;
+        m->target = m->exchange ? before.inos[1] : 0;
         mutex_unlock(&fs->lock);
     }
     ret = m->ino != 0 ? 0 : resolve(fs, (uint32_t)op->ino, op->name, &m->ino);
-    ret = ret == 0 ? resolve(fs, (uint32_t)op->ino2, op->name2, &m->target) : ret;
+    if (ret == 0 && m->target == 0) {
+        ret = resolve(fs, (uint32_t)op->ino2, op->name2, &m->target);
+    }
     if (ret == 0 && m->ino != 0 && m->ino == m->target) {
         return 0;
     }
     ret = ret == 0 ? settle_move(m) : ret;
     ret = ret == 0 ? move_store(m) : ret;
+    if (m->exchange) {
+        return ret == 0 ? end_exchange(m) : ret;
+    }
     ret = ret == 0 ? end_move(m) : ret;
     if (ret == 0 && m->is_dir) {
         (void)relearn(fs, m->ino);
@@ -639,6 +578,12 @@ void rename_run(struct op *op)
     (void)pending_set_deadline(op->pending, 600000); /* a directory may hold a million keys */
     ret = run_move(&m);
     end_claim(&m);
+    if (m.noted && ret == 0) {
+        move_note_end(op->fs, &m.note); /* after the state says so: see start_note() */
+    } else if (m.noted) {
+        moves_expect(op->fs);
+    }
+    move_note_done(&m.note);
     buf_done(&m.from);
     buf_done(&m.to);
     (void)fs_op_fail(op, ret);

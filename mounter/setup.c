@@ -11,7 +11,7 @@
 #include "util/log.h"
 #include "volume/open.h"
 
-enum { CREDENTIALS_MAX = 65536, THREADS_DEFAULT = 4 };
+enum { CREDENTIALS_MAX = 65536, THREADS_DEFAULT = 4, RECOVER_MS = 600000 };
 static const uint64_t memory_default = UINT64_C(256) << 20;
 
 static uint64_t number(const struct mount_config *config, const char *name, uint64_t fallback,
@@ -53,6 +53,7 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
 {
     const char *sync = mount_options_get(&config->options, "sync");
     const char *attrs = mount_options_get(&config->options, "attrs");
+    const char *test_recover = getenv("SKYVOL_TEST_RECOVER_MS");
     uint32_t umask = (uint32_t)number(config, "umask", 0, 8);
     uint64_t memory = config->memory_bytes != 0 ? config->memory_bytes
                                                 : number(config, "memory", memory_default, 10);
@@ -68,6 +69,7 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
                                                              : ATTRS_FULL,
         .attr_timeout_ms = milliseconds(config, "attr_timeout", 1000),
         .size_bytes = config->size_bytes,
+        .recover_ms = test_recover != NULL ? strtoull(test_recover, NULL, 10) : RECOVER_MS,
         .memory_bytes = memory,
         .read_only = mount_options_true(&config->options, "ro"),
     };

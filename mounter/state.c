@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 4,
+    STATE_VERSION = 5,
     INODES_DEFAULT = 4 * 1024 * 1024,
     LOG_SIZE = 64 * 1024,
     CELL_TEXT = 28,
@@ -258,7 +258,7 @@ int state_applied(struct state *state, uint64_t unique, const void *reply, size_
 
 int state_intend(struct state *state, const struct state_intent *intent)
 {
-    return applied_put(state, intent->unique, REPLY_INTENT, intent->inos, sizeof(intent->inos));
+    return applied_put(state, intent->unique, REPLY_INTENT, intent, sizeof(*intent));
 }
 
 bool state_next_intent(const struct state *state, uint32_t *at_index, struct state_intent *ret)
@@ -269,19 +269,29 @@ bool state_next_intent(const struct state *state, uint32_t *at_index, struct sta
         const struct applied *a = &table[(*at_index)++];
 
         if (a->unique != 0 && a->len == REPLY_INTENT) {
-            ret->unique = a->unique;
-            memcpy(ret->inos, a->reply, sizeof(ret->inos));
+            memcpy(ret, a->reply, sizeof(*ret));
             return true;
         }
     }
     return false;
 }
 
-bool state_intended(const struct state *state, uint64_t unique)
+bool state_find_intent(const struct state *state, uint64_t unique, struct state_intent *ret)
 {
     const struct applied *a = unique != 0 ? applied_find(state, unique) : NULL;
 
-    return a != NULL && a->len == REPLY_INTENT;
+    if (a == NULL || a->len != REPLY_INTENT) {
+        return false;
+    }
+    memcpy(ret, a->reply, sizeof(*ret));
+    return true;
+}
+
+bool state_intended(const struct state *state, uint64_t unique)
+{
+    struct state_intent ignored;
+
+    return state_find_intent(state, unique, &ignored);
 }
 
 bool state_find_applied(const struct state *state, uint64_t unique, const void **ret,

@@ -144,10 +144,13 @@ int state_applied(struct state *state, uint64_t unique, const void *reply, size_
 struct state_intent {
     uint64_t unique;
     uint32_t inos[2]; /* whose keys it changes or takes away; 0: none */
+    uint64_t token;   /* names what it leaves in the store meanwhile; 0: nothing */
 };
 int state_intend(struct state *state, const struct state_intent *intent)
     __attribute__((warn_unused_result));
 bool state_intended(const struct state *state, uint64_t unique);
+/* The same; *ret is filled when it is true. */
+bool state_find_intent(const struct state *state, uint64_t unique, struct state_intent *ret);
 /* One after the other; *at is 0 at first. False: no more. */
 bool state_next_intent(const struct state *state, uint32_t *at, struct state_intent *ret);
 void state_commit(struct state *state);

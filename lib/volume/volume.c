@@ -367,6 +367,12 @@ int volume_call_internal(struct volume *volume, struct objstore_request *request
     return objstore_call_by(submit_internally, volume, request, ret);
 }
 
+int volume_call_many_internal(struct volume *volume, struct objstore_request *requests,
+                              struct objstore_answer *answers, size_t count)
+{
+    return objstore_call_many_by(submit_internally, volume, requests, answers, count);
+}
+
 int volume_probe(struct volume *volume, struct error *err)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;

@@ -56,6 +56,8 @@ int volume_call_many(struct volume *volume, struct objstore_request *requests,
                      struct objstore_answer *answers, size_t count);
 int volume_call_internal(struct volume *volume, struct objstore_request *request,
                          struct objstore_answer *ret);
+int volume_call_many_internal(struct volume *volume, struct objstore_request *requests,
+                              struct objstore_answer *answers, size_t count);
 
 /*
  * Find out what the bucket can do and keep it. Blocks. Probing writes and removes one object under

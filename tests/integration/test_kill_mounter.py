@@ -136,6 +136,10 @@ def test_names_are_changed_exactly_once(mount):
         unnamed = os.open(d, os.O_TMPFILE | os.O_WRONLY)
         assert libc.linkat(-100, b"/proc/self/fd/%d" % unnamed, -100, os.fsencode(a), 0x400) == 0
         os.close(unnamed)
+        a.write_text("a", encoding="ascii")
+        for _ in range(3):  # once more or less, and each has the other's content
+            assert libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), 2) == 0
+        assert (a.read_text(), b.read_text()) == (str(rounds), "a")
         a.unlink()
         b.unlink()
         d.rmdir()

@@ -13,7 +13,9 @@ import socket
 import stat
 import struct
 import subprocess
+import time
 
+import boto3
 import pytest
 from conftest import BIN, program, wait_until
 
@@ -411,3 +413,140 @@ def test_a_second_name_is_refused_as_not_permitted(target):
     with pytest.raises(OSError) as failed:
         os.link(target / "f", target / "g")
     assert failed.value.errno == errno.EPERM
+
+
+NOREPLACE, EXCHANGE = 1, 2
+
+
+def rename(a, b, flags):
+    check(libc.renameat2(-100, os.fsencode(a), -100, os.fsencode(b), flags))
+
+
+def tree(directory):
+    """Every path below, with content."""
+    return {str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
+            for path in directory.rglob("*")}
+
+
+def test_two_files_directories_or_one_of_each_change_places(volume, target):
+    (target / "f").write_bytes(b"file f")
+    (target / "g").write_bytes(b"file g" * 1000)
+    for name, count in (("d", 3), ("e", 70)):
+        (target / name / "sub").mkdir(parents=True)
+        for i in range(count):
+            (target / name / "sub" / f"{name}{i}").write_bytes(b"%d" % i)
+    before = {name: tree(target / name) for name in "de"}
+    numbers = {name: (target / name).stat().st_ino for name in "fgde"}
+    kept = opened(target / "f")
+    inside = opened(target / "d/sub/d1")
+    rename(target / "f", target / "g", EXCHANGE)
+    rename(target / "d", target / "e", EXCHANGE)
+    assert os.pread(kept, 10, 0) == b"file f"
+    os.pwrite(kept, b"FILE", 0)
+    os.pwrite(inside, b"one", 0)
+    before["d"]["sub/d1"] = b"one"
+    os.close(kept)
+    os.close(inside)
+    assert (target / "g").read_bytes() == b"FILE f"
+    assert (target / "f").read_bytes() == b"file g" * 1000
+    assert tree(target / "e") == before["d"] and tree(target / "d") == before["e"]
+    assert (target / "g").stat().st_ino == numbers["f"]
+    assert (target / "e").stat().st_ino == numbers["d"]
+    rename(target / "f", target / "d", EXCHANGE)
+    for _ in range(2):
+        assert (target / "d").read_bytes() == b"file g" * 1000
+        assert tree(target / "f") == before["e"] and tree(target / "e") == before["d"]
+        assert sorted(os.listdir(target)) == ["d", "e", "f", "g"]
+        target = volume.again()
+    with pytest.raises(OSError) as failed:
+        rename(target / "g", target / "absent", EXCHANGE)
+    assert failed.value.errno == errno.ENOENT
+    with pytest.raises(OSError) as failed:
+        rename(target / "g", target / "d", NOREPLACE)
+    assert failed.value.errno == errno.EEXIST
+
+
+def test_a_directory_is_moved_with_all_that_is_below(volume, target):
+    (target / "d").mkdir()
+    for i in range(150):
+        (target / "d" / f"{i}").write_bytes(b"%d" % i)
+    before = tree(target / "d")
+    os.rename(target / "d", target / "moved")
+    for _ in range(2):
+        assert tree(target / "moved") == before
+        assert os.listdir(target) == ["moved"]
+        target = volume.again()
+
+
+# ---- on S3, where others write, too ----
+
+class Bucket:
+    """A bucket of MinIO, by boto3 and mounted."""
+
+    def __init__(self, minio, workdir, processes):
+        self.s3 = boto3.client("s3", endpoint_url=minio.url, region_name=minio.region,
+                               aws_access_key_id=minio.access_key,
+                               aws_secret_access_key=minio.secret_key)
+        self.s3.create_bucket(Bucket="bucket")
+        self.processes, self.target, self.process = processes, workdir / "target", None
+        self.options = ["-o", f"endpoint={minio.url}"]
+        self.env = dict(os.environ, AWS_ACCESS_KEY_ID=minio.access_key,
+                        AWS_SECRET_ACCESS_KEY=minio.secret_key)
+        self.target.mkdir()
+
+    def mount(self, **env):
+        self.process = self.processes.start(
+            [program("skyvol-mount"), "s3://bucket", self.target, "-f", *self.options], "mount",
+            env=dict(self.env, **env))
+        wait_until(lambda: os.path.ismount(self.target), what="mount", process=self.process)
+        return self.target
+
+    def unmount(self):
+        subprocess.run(["umount", self.target], check=True, timeout=20)
+        self.process.wait(20)
+
+    def put(self, key, body=b""):
+        self.s3.put_object(Bucket="bucket", Key=key, Body=body)
+
+    def keys(self):
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="bucket")
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def objects(self):
+        return {key: self.s3.get_object(Bucket="bucket", Key=key)["Body"].read()
+                for key in self.keys()}
+
+
+@pytest.fixture
+def bucket(minio, workdir, processes):
+    return Bucket(minio, workdir, processes)
+
+
+def test_what_a_lost_node_was_moving_is_moved_by_a_later_mount(bucket):
+    """Half of a directory is under its new name, and nobody is left who knows of it."""
+    for i in range(10):
+        bucket.put(f"moved/{i}", b"%d" % i)
+        bucket.put(f"d/{i + 10}", b"%d" % (i + 10))
+        bucket.put(f"x/{i}", b"x%d" % i)  # of two that exchange names, one is out of the way
+        bucket.put(f".skyvol/exchange/00000000000000bb/{i}", b"y%d" % i)
+    bucket.put(".skyvol/move/00000000000000aa", b"move 11 0 0 d moved 1\n")
+    bucket.put(".skyvol/move/00000000000000bb", b"exchange 11 1 0 y x 1\n")
+    bucket.mount(SKYVOL_TEST_RECOVER_MS="500")
+    wait_until(lambda: not any(key.startswith(".skyvol/move/") for key in bucket.keys()),
+               what="end of the moves")
+    wanted = {f"moved/{i}": b"%d" % i for i in range(20)}
+    wanted |= {f"x/{i}": b"y%d" % i for i in range(10)} | {f"y/{i}": b"x%d" % i for i in range(10)}
+    assert {k: v for k, v in bucket.objects().items() if not k.startswith(".skyvol/")} == wanted
+    assert sorted(os.listdir(bucket.target)) == ["moved", "x", "y"]
+
+
+def test_a_move_that_somebody_is_at_work_on_is_left_to_him(bucket):
+    bucket.put("d/1", b"1")
+    bucket.mount(SKYVOL_TEST_RECOVER_MS="500")
+    end, count = time.monotonic() + 5, 0
+    while time.monotonic() < end:
+        bucket.put(".skyvol/move/00000000000000aa", b"move 11 0 0 d moved %d\n" % count)
+        count += 1
+        time.sleep(0.1)
+    assert "d/1" in bucket.keys()
+    wait_until(lambda: "moved/1" in bucket.keys(), what="move, as nobody is at work any more")

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Copies that the store makes. What a program names never lies under .skyvol/: all go the internal
+ * way, so that the bytes of unlinked files and of exchanges can be kept there.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mounter/fs.h"
+#include "objstore/objstore_call.h"
+
+enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, COPY_PARTS = 8 };
+static const uint64_t copy_part = 512 << 20;
+
+/* Beyond what one COPY takes (5 GiB): parts, several at a time. */
+static int copy_parts(struct fs *fs, const struct copy_what *what, const char *id,
+                      struct objstore_part *parts, uint32_t count)
+{
+    int ret = 0;
+
+    for (uint32_t from = 0; ret == 0 && from < count; from += COPY_PARTS) {
+        struct objstore_request requests[COPY_PARTS];
+        struct objstore_answer answers[COPY_PARTS];
+        uint32_t n = count - from < COPY_PARTS ? count - from : COPY_PARTS;
+
+        for (uint32_t i = 0; i < n; i++) {
+            uint64_t offset = (from + i) * copy_part;
+            uint64_t len = what->size - offset < copy_part ? what->size - offset : copy_part;
+
+            answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
+            requests[i] = (struct objstore_request){.op = OBJSTORE_UPLOAD_PART_COPY,
+                                                    .key = what->to,
+                                                    .upload_id = id,
+                                                    .part_number = from + i + 1,
+                                                    .source_key = what->from,
+                                                    .source_if_match = what->if_match,
+                                                    .range = {offset, len},
+                                                    .timeout_ms = COPY_TIMEOUT_MS};
+        }
+        ret = volume_call_many_internal(fs->volume, requests, answers, n);
+        for (uint32_t i = 0; i < n; i++) {
+            parts[from + i].number = from + i + 1;
+            memcpy(parts[from + i].etag, answers[i].result.info.etag, OBJSTORE_ETAG_MAX);
+            objstore_answer_done(&answers[i]);
+        }
+    }
+    return ret;
+}
+
+static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer created = OBJSTORE_ANSWER_INIT;
+    CLEANUP(objstore_answer_done) struct objstore_answer head_answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(objstore_answer_done) struct objstore_answer done = OBJSTORE_ANSWER_INIT;
+    uint32_t count = (uint32_t)((what->size + copy_part - 1) / copy_part);
+    AUTOFREE struct objstore_part *parts = calloc(count, sizeof(*parts));
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = what->from};
+    struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = what->to};
+    struct objstore_request complete = {.op = OBJSTORE_UPLOAD_COMPLETE,
+                                        .key = what->to,
+                                        .parts = parts,
+                                        .parts_count = count,
+                                        .if_none_match = what->only_new ? "*" : NULL,
+                                        .timeout_ms = COPY_TIMEOUT_MS};
+    int ret = parts == NULL ? -ENOMEM : 0;
+
+    if (!fs->caps.part_copy) {
+        return -EFBIG;
+    }
+    ret = ret == 0 ? volume_call_internal(fs->volume, &head, &head_answer) : ret;
+    create.meta = what->meta != NULL ? what->meta : &head_answer.result.info.meta;
+    ret = ret == 0 ? volume_call_internal(fs->volume, &create, &created) : ret;
+    if (ret != 0) {
+        return ret;
+    }
+    ret = copy_parts(fs, what, created.result.upload_id, parts, count);
+    complete.upload_id = created.result.upload_id;
+    ret = ret == 0 ? volume_call_internal(fs->volume, &complete, &done) : ret;
+    if (ret != 0) {
+        struct objstore_request drop = {
+            .op = OBJSTORE_UPLOAD_ABORT, .key = what->to, .upload_id = created.result.upload_id};
+
+        (void)volume_call_internal(fs->volume, &drop, &done);
+        return ret;
+    }
+    memcpy(ret_etag, done.result.info.etag, STATE_ETAG_SIZE);
+    return 0;
+}
+
+int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request copy = {.op = OBJSTORE_COPY,
+                                    .key = what->to,
+                                    .source_key = what->from,
+                                    .source_if_match = what->if_match,
+                                    .replace_meta = what->meta != NULL,
+                                    .meta = what->meta,
+                                    .timeout_ms = COPY_TIMEOUT_MS};
+    int ret;
+
+    if (what->size > fs->caps.copy_max) {
+        return copy_large(fs, what, ret_etag);
+    }
+    ret = volume_call_internal(fs->volume, &copy, &answer);
+    if (ret == 0) {
+        memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
+    }
+    return ret;
+}
+
+int remote_delete(struct fs *fs, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {
+        .op = OBJSTORE_DELETE, .key = key, .timeout_ms = META_TIMEOUT_MS};
+
+    return volume_call_internal(fs->volume, &request, &answer);
+}
