@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* background.c - publications that nobody waits for, and of all that is dirty. */
+/* background.c - publications that nobody waits for, and of all below a directory. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +15,6 @@ enum {
     AGAIN_MAX_MS = 60000,
     PUTS_AT_ONCE = 96,
     HELPERS = 32, /* threads that publish one list */
-    DRAIN_PAUSE_MS = 100,
-    DRAIN_PAUSE_MAX_MS = 2000,
 };
 static const int64_t ns_per_s = 1000000000;
 
@@ -336,27 +334,4 @@ int publish_below(struct fs *fs, uint32_t dir)
     }
     ret = publish(fs, dir);
     return ret == -ESTALE ? 0 : ret; /* kept beside */
-}
-
-int publish_all(struct fs *fs, uint64_t deadline_ms)
-{
-    uint64_t pause = DRAIN_PAUSE_MS;
-    size_t left;
-    int ret = publish_each(fs, STATE_ROOT, deadline_ms, &left);
-
-    while (left > 0 && fs_now_ms() < deadline_ms) { /* the store refuses: not at once again */
-        uint64_t now = fs_now_ms();
-
-        mutex_lock(&fs->lock);
-        cond_wait_ms(&fs->end, &fs->lock, now + pause < deadline_ms ? pause : deadline_ms - now);
-        mutex_unlock(&fs->lock);
-        pause = pause < DRAIN_PAUSE_MAX_MS ? 2 * pause : pause;
-        ret = publish_each(fs, STATE_ROOT, deadline_ms, &left);
-    }
-    if (left > 0) {
-        log_error("publish: files are still not in the store", "files", log_num(left), "error",
-                  strerror(-ret), NULL);
-        return -ETIMEDOUT;
-    }
-    return 0;
 }

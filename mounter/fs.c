@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "mounter/holes.h"
+#include "mounter/journaled.h"
 #include "mounter/known.h"
 #include "mounter/moves.h"
 #include "mounter/reader.h"
@@ -225,6 +226,9 @@ void fs_node_put(struct fs *fs, struct node *node)
     const struct inode_rec *rec = fs_rec(fs, node);
     bool unwanted;
 
+    if (rec->journal != 0) {
+        journaled_obsolete(fs, node);
+    }
     if (node->ino == STATE_ROOT || rec->nlookup > 0 || rec->opens > 0 || node->users > 0 ||
         node->children > 0 || node->publishing || node->streaming > 0) {
         return;
@@ -232,6 +236,9 @@ void fs_node_put(struct fs *fs, struct node *node)
     unwanted = (rec->flags & (INODE_UNLINKED | INODE_LOST)) != 0;
     if ((rec->flags & INODE_DIRTY) != 0 && !unwanted) {
         return; /* the flusher publishes it, and puts it again */
+    }
+    if (rec->journal != 0 && fs->journal != NULL && (rec->flags & INODE_LOST) == 0) {
+        return; /* its file is removed first; that of a lost one stays, for the next mount */
     }
     dirty_forget(fs, node);
     fs_node_unname(fs, node);
@@ -593,6 +600,9 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
         if (state_inode(fs->state, ino) != NULL) {
             ret = fs_node_add(fs, ino, NULL, &node);
             ret = ret == 0 ? holes_adopt(fs, node) : ret;
+            if (ret == 0) {
+                node->edits = 1; /* its file in the journal may be older */
+            }
         }
     }
     for (uint32_t ino = STATE_ROOT + 1; ret == 0 && ino < state_inode_limit(fs->state); ino++) {
@@ -636,10 +646,12 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
 
     if (fs == NULL) {
         volume_free(config->volume);
+        journal_free(config->journal);
         return error_set(err, -ENOMEM, "out of memory");
     }
     fs->options = config->options;
     fs->volume = config->volume;
+    fs->journal = config->journal;
     fs->caps = *volume_caps(config->volume);
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);
@@ -665,6 +677,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
         r = adopt_nodes(fs);
         mutex_unlock(&fs->lock);
     }
+    r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
     fs->has_flusher = r == 0;
     r = r == 0 ? usage_start(fs) : r;
@@ -675,11 +688,6 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     }
     *ret = fs;
     return 0;
-}
-
-int fs_drain(struct fs *fs, uint64_t drain_ms)
-{
-    return publish_all(fs, fs_now_ms() + drain_ms);
 }
 
 void fs_free(struct fs *fs)
@@ -696,6 +704,8 @@ void fs_free(struct fs *fs)
     tasks_free(fs->tasks);
     tasks_free(fs->writers);
     tasks_free(fs->streams);
+    journaled_stop(fs);
+    journal_free(fs->journal);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
     HASH_CLEAR(hh, fs->names);

@@ -13,6 +13,7 @@
  *   publish.c     dirty bytes to the store
  *   put.c         publications by one PUT, without a thread
  *   background.c  publications that nobody waits for, and the lists of what is dirty
+ *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
@@ -50,7 +51,7 @@
 
 enum { FS_ABSENT = 256 };
 enum { GONE_SETS = 1024, GONE_WAYS = 4 };
-enum sync_mode { SYNC_CLOSE, SYNC_FSYNC };
+enum sync_mode { SYNC_CLOSE, SYNC_FSYNC, SYNC_ASYNC };
 enum attrs_mode { ATTRS_AUTO, ATTRS_LIST, ATTRS_FULL };
 
 struct fs_options {
@@ -69,6 +70,8 @@ struct listing;
 struct known;
 struct version;
 struct reader;
+struct journal;
+struct journaled;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -107,6 +110,8 @@ struct node {
     uint64_t valid_until_ms;
     uint32_t writers;     /* handles that may write; after a takeover at most those that are open */
     bool queued;          /* in fs->ready */
+    bool imported;        /* from the journal, and not published since */
+    bool journal_queued;  /* for journaled.c: its file is to be removed */
     uint32_t failures;    /* of publish_soon() in a row */
     uint64_t retry_ms;    /* not in the background before */
     uint64_t progress_ms; /* when the store last took something of it; later for a large step */
@@ -156,7 +161,9 @@ struct fs {
     struct tasks *tasks;
     struct tasks *writers; /* publications that nobody waits for */
     struct tasks *streams; /* parts sent ahead: tasks wait for these, so they are not behind them */
-    struct session *session; /* for notifications; set after session_new() */
+    struct session *session;     /* for notifications; set after session_new() */
+    struct journal *journal;     /* on the host's disk; or NULL */
+    struct journaled *journaled; /* its thread; or NULL */
 
     struct mutex lock;
     struct cond end;     /* ending is set */
@@ -192,12 +199,11 @@ struct fs_config {
     struct fs_options options;
     struct volume *volume; /* becomes the fs's */
     struct keep *keep;
+    struct journal *journal; /* becomes the fs's; or NULL */
 };
 
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     __attribute__((warn_unused_result));
-/* Publishes what is dirty for at most drain_ms. -ETIMEDOUT: something still is. */
-int fs_drain(struct fs *fs, uint64_t drain_ms) __attribute__((warn_unused_result));
 void fs_free(struct fs *fs);
 
 /* The handlers; userdata is the fs. */
@@ -525,7 +531,6 @@ void publish_next(struct fs *fs);
 void publish_put_off(struct node *node, int error);
 /* What is closed or old, unless the store has just refused it. */
 void publish_old(struct fs *fs);
-int publish_all(struct fs *fs, uint64_t deadline_ms) __attribute__((warn_unused_result));
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
 

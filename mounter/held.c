@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,8 @@ struct held {
     char key[TEXT_SIZE + 1];
     char path[TEXT_SIZE]; /* where a new holder listens */
     bool resend;
+    char journal[PATH_MAX];
+    uint64_t journal_max;
     pthread_t thread;
     bool started;
 
@@ -60,6 +63,12 @@ int held_device(const struct held *held)
 const char *held_key(const struct held *held)
 {
     return held->key;
+}
+
+const char *held_journal(const struct held *held, uint64_t *ret_max_bytes)
+{
+    *ret_max_bytes = held->journal_max;
+    return held->journal;
 }
 
 bool held_resend(const struct held *held)
@@ -168,10 +177,13 @@ static void on_credentials(struct held *held, struct message *m)
 static void on_drain(struct held *held, const struct message *m)
 {
     struct error err = ERROR_INIT;
-    int result = held->events->drain(held->context, message_number(m, "deadline_ms"), &err);
+    const struct held_drain drain = {message_number(m, "deadline_ms"), message_true(m, "keep")};
+    uint32_t kept = 0;
+    int result = held->events->drain(held->context, &drain, &kept, &err);
     cJSON *json = message_op("drained");
 
     if (json != NULL) {
+        (void)cJSON_AddNumberToObject(json, "kept", kept);
         (void)cJSON_AddNumberToObject(json, "errno", result < 0 ? -result : 0);
         (void)cJSON_AddStringToObject(json, "error", result < 0 ? error_text(&err, result) : "");
     }
@@ -356,6 +368,8 @@ static int receive_start(struct held *held, int socket, struct error *err)
     (void)snprintf(held->key, sizeof(held->key), "%s", message_string(&m, "key"));
     (void)snprintf(held->path, sizeof(held->path), "%s", message_string(&m, "socket"));
     held->resend = message_true(&m, "resend");
+    (void)snprintf(held->journal, sizeof(held->journal), "%s", message_string(&m, "journal"));
+    held->journal_max = message_number(&m, "journal_max");
     r = keep_new(&held->keep);
     if (r == 0) {
         r = adopt_all(held, &m);

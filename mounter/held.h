@@ -30,16 +30,23 @@
 
 struct held;
 
+struct held_drain {
+    uint64_t deadline_ms;
+    bool keep;
+};
+
 struct held_events {
     /* The blob "credentials" of the keep is new. */
     void (*credentials)(void *context);
     /* A planned replacement: session_stop(), and the process is to end within seconds. */
     void (*quiesce)(void *context);
     /*
-     * Before an unmount: publish what is dirty for at most deadline_ms. 0: nothing is dirty any
-     * more; -ETIMEDOUT or what the store says. Blocks only the listening thread.
+     * Before an unmount: publish what is dirty for at most deadline_ms, then, if `keep`, write the
+     * rest to the journal. 0: nothing is dirty any more, or *kept_files are in the journal;
+     * -ETIMEDOUT or what the disk says. Blocks only the listening thread.
      */
-    int (*drain)(void *context, uint64_t deadline_ms, struct error *err);
+    int (*drain)(void *context, const struct held_drain *drain, uint32_t *kept_files,
+                 struct error *err);
 };
 
 /*
@@ -56,6 +63,9 @@ DEFINE_CLEANUP(struct held *, held_free);
 struct keep *held_keep(struct held *held); /* borrowed */
 int held_device(const struct held *held);  /* borrowed: session_new() makes its own duplicate */
 const char *held_key(const struct held *held);
+/* Where the holder lets dirty data be kept on disk; "" : nowhere. *ret_max_bytes as in journal.h.
+ */
+const char *held_journal(const struct held *held, uint64_t *ret_max_bytes);
 bool held_resend(const struct held *held); /* the holder's word on session_config.resend */
 
 /* Tell the holder, and start listening. A failure to start is told to whoever asked to mount. */

@@ -8,6 +8,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/journaled.h"
 #include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 
@@ -344,7 +345,11 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
         (void)fs_op_fail(op, lost ? -EIO : 0);
     } else if (wait) {
         pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
-        publish_op(op);
+        if (op->fs->options.sync == SYNC_ASYNC) {
+            fs_op_start(op, journaled_op);
+        } else {
+            publish_op(op);
+        }
     } else { /* begins when the last writer's handle is released, at once */
         (void)fs_op_fail(op, lost ? -EIO : 0);
     }
@@ -355,7 +360,7 @@ void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     const struct fs *fs = fuse_req_userdata(req);
 
     (void)fi;
-    sync_file(req, ino, fs->options.sync == SYNC_CLOSE);
+    sync_file(req, ino, fs->options.sync != SYNC_FSYNC);
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)

@@ -12,13 +12,14 @@
 
 #include "mount/mountinfo.h"
 #include "mounter/held.h"
+#include "mounter/journaled.h"
 #include "mounter/session.h"
 #include "mounter/setup.h"
 #include "util/log.h"
 #include "util/signals.h"
 #include "volume/open.h"
 
-enum { DRAIN_MS = 300000, STOP_MS = 20000 };
+enum { DRAIN_MS = 300000, QUICK_MS = 1000, STOP_MS = 20000 };
 
 /* What the holder's events need; set before held_ready(). */
 struct life {
@@ -84,12 +85,12 @@ static void on_quiesce(void *context)
     session_stop(life->session);
 }
 
-static int on_drain(void *context, uint64_t deadline_ms, struct error *err)
+static int on_drain(void *context, const struct held_drain *drain, uint32_t *kept_files,
+                    struct error *err)
 {
     struct life *life = context;
-    int ret = fs_drain(life->fs, deadline_ms);
 
-    return ret != 0 ? error_set(err, ret, "files are still not in the store") : 0;
+    return journaled_drain(life->fs, drain->deadline_ms, drain->keep, kept_files, err);
 }
 
 static int start_held(struct life *life, struct error *err)
@@ -97,13 +98,15 @@ static int start_held(struct life *life, struct error *err)
     CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
     struct mount_credentials credentials;
     struct session_config session = {.ops = fs_ops(), .keep = held_keep(life->held)};
+    struct setup_journal journal;
     int r = read_config(held_keep(life->held), &config, err);
 
     r = r == 0 ? read_credentials(held_keep(life->held), &credentials, err) : r;
     if (r != 0) {
         return r;
     }
-    r = setup_fs(&config, &credentials, held_keep(life->held), &life->fs, err);
+    journal.dir = held_journal(life->held, &journal.max_bytes);
+    r = setup_fs(&config, &credentials, held_keep(life->held), &journal, &life->fs, err);
     mount_credentials_done(&credentials);
     if (r != 0) {
         return r;
@@ -124,6 +127,25 @@ static int start_held(struct life *life, struct error *err)
         r = session_start(life->session, err);
     }
     return r == 0 ? held_ready(life->held, err) : r;
+}
+
+/* Unmounted: the journal takes what the store has not taken by then; without one, wait for it. */
+static int end_drain(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
+{
+    struct error err = ERROR_INIT;
+    int ret =
+        journaled_drain(fs, fs->journal != NULL ? keep_after_ms : DRAIN_MS, true, ret_kept, &err);
+
+    if (ret != 0 && fs->journal != NULL) {
+        log_error("the journal does not help: waiting for the store", "error",
+                  error_text(&err, ret), NULL);
+        ret = journaled_drain(fs, DRAIN_MS, true, ret_kept, &err);
+    }
+    if (ret != 0) {
+        log_error("unmounted with files that are not in the store", "error", error_text(&err, ret),
+                  NULL);
+    }
+    return ret;
 }
 
 int run_held(int holder_fd)
@@ -149,11 +171,9 @@ int run_held(int holder_fd)
     ret = session_wait(life.session, UINT64_MAX);
     log_info("mounter ends", "reason", ret == -ENODEV ? "unmounted" : "asked to", NULL);
     if (ret == -ENODEV) { /* by somebody who did not ask us first: the holder forgets with us */
-        ret = fs_drain(life.fs, DRAIN_MS);
-        if (ret != 0) {
-            log_error("unmounted with files that are not in the store", "error",
-                      error_text(NULL, ret), NULL);
-        }
+        uint32_t kept;
+
+        ret = end_drain(life.fs, QUICK_MS, &kept);
     }
     /* State and what is in flight lie in kept memory: ending here is what a crash would be. */
     _exit(ret == 0 ? 0 : 1);
@@ -227,6 +247,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
 static int start_alone(const struct run_arguments *arguments, struct keep *keep, struct fs **ret,
                        struct error *err)
 {
+    const struct setup_journal none = {.dir = ""};
     struct mount_credentials credentials;
     struct mountinfo m;
     struct stat st;
@@ -248,7 +269,7 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
                              : "modprobe fuse, or give this container the device");
     }
     r = setup_personal_credentials(&credentials, err);
-    r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, ret, err) : r;
+    r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, &none, ret, err) : r;
     mount_credentials_done(&credentials);
     return r == 0 ? session_alone(arguments, keep, *ret, err) : r;
 }
@@ -259,7 +280,7 @@ static void on_stop(void *context)
 }
 
 /* Until unmounted or told to stop; then everything dirty goes to the store. */
-static int serve_alone(struct fs *fs)
+static int serve_alone(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
 {
     const struct signals_config config = {.stop = on_stop, .context = fs->session};
     struct signals *signals = NULL;
@@ -268,7 +289,7 @@ static int serve_alone(struct fs *fs)
     if (ret == 0) {
         (void)!session_wait(fs->session, UINT64_MAX);
         (void)!session_drain(fs->session, STOP_MS);
-        ret = fs_drain(fs, DRAIN_MS);
+        ret = end_drain(fs, keep_after_ms, ret_kept);
         signals_free(signals);
     }
     return ret;
@@ -280,6 +301,7 @@ int run_alone(const struct run_arguments *arguments)
     struct fs *fs = NULL;
     struct session *session;
     struct error err = ERROR_INIT;
+    uint32_t kept = 0;
     int pipe_fd = -1;
     int ret = arguments->foreground ? 0 : go_background(&pipe_fd);
 
@@ -291,10 +313,13 @@ int run_alone(const struct run_arguments *arguments)
         return 1;
     }
     tell_parent(pipe_fd, 0);
-    ret = serve_alone(fs);
+    ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
     session = fs->session;
     fs->session = NULL;
     session_free(session);
+    if (kept > 0) { /* what the store does not answer is not waited for */
+        _exit(0);
+    }
     fs_free(fs);
     keep_free(keep);
     return ret == 0 ? 0 : 1;

@@ -65,9 +65,15 @@ int publish_mark(struct fs *fs, struct node *node, uint64_t size, struct arena *
     return ret;
 }
 
+/*
+ * As long as there is a file in the journal that carries the token, what is published carries it,
+ * too: should that file be read again, the object is known as ours.
+ */
 void publish_settled(struct fs *fs, struct inode_rec *rec)
 {
-    STATE_SET(fs->state, rec->token, (uint64_t)0);
+    if (rec->journal == 0) {
+        STATE_SET(fs->state, rec->token, (uint64_t)0);
+    }
     STATE_SET(fs->state, rec->attempt, (uint64_t)0);
 }
 
@@ -120,20 +126,59 @@ static void adopt(struct fs *fs, struct node *node, const struct objstore_info *
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
 }
 
+/*
+ * Taken in from the journal, and what is there was published by us later: it is the truth, and the
+ * journal's file an older one. Every change moves ctime.
+ */
+static bool is_older(struct fs *fs, const struct node *node, const struct attr *attr)
+    REQUIRES(&fs->lock)
+{
+    return node->imported && node->edits == node->edits_kept &&
+           attr->ctime_ns > fs_rec(fs, node)->ctime_ns;
+}
+
+static void adopt_newer(struct fs *fs, struct node *node, const struct objstore_info *info,
+                        const struct attr *attr) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    usage_resized(fs, rec->size, info->size);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->size, info->size);
+    STATE_SET(fs->state, rec->mtime_ns, attr->mtime_ns);
+    STATE_SET(fs->state, rec->ctime_ns, attr->ctime_ns);
+    STATE_SET(fs->state, rec->attempt, info->size + 1);
+    STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
+    STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DIRTY);
+    holes_clear(fs, node);
+    state_commit(fs->state);
+    data_drop(fs, node);
+    adopt(fs, node, info);
+    node->valid_until_ms = 0; /* the rest of the attributes */
+}
+
 /* With node->publishing set by the caller. -EAGAIN: it was ours, and the inode has a new base. */
 int publish_settle_now(struct fs *fs, struct node *node, const char *key)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
+    const struct objstore_info *info = &answer.result.info;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key};
+    struct attr attr;
     int ret = volume_call(fs->volume, &head, &answer);
 
-    if (ret == -ENOENT) {
-        return 0;
+    if (ret != 0) {
+        return ret == -ENOENT ? 0 : ret;
     }
+    attr_read(&info->meta, &arena, &attr);
     mutex_lock(&fs->lock);
-    if (ret == 0 && fs_rec(fs, node)->attempt != 0 &&
-        token_of(&answer.result.info.meta) == fs_rec(fs, node)->token) {
-        adopt(fs, node, &answer.result.info);
+    if (fs_rec(fs, node)->attempt != 0 && token_of(&info->meta) == fs_rec(fs, node)->token &&
+        strcmp(info->etag, fs_rec(fs, node)->etag) != 0) { /* else it is still what it was */
+        if (is_older(fs, node, &attr)) {
+            adopt_newer(fs, node, info, &attr);
+        } else {
+            adopt(fs, node, info);
+        }
         ret = -EAGAIN;
     }
     mutex_unlock(&fs->lock);

@@ -7,11 +7,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mount/journal.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "volume/open.h"
 
-enum { CREDENTIALS_MAX = 65536, THREADS_DEFAULT = 4, RECOVER_MS = 600000 };
+enum {
+    CREDENTIALS_MAX = 65536,
+    THREADS_DEFAULT = 4,
+    JOURNAL_WAIT_MS = 3000,
+    DRAIN_DEFAULT_MS = 60000,
+    RECOVER_MS = 600000,
+};
 static const uint64_t memory_default = UINT64_C(256) << 20;
 
 static uint64_t number(const struct mount_config *config, const char *name, uint64_t fallback,
@@ -42,6 +49,11 @@ uint64_t setup_deadline_ms(const struct mount_config *config)
     return milliseconds(config, "deadline", 0);
 }
 
+uint64_t setup_drain_ms(const struct mount_config *config)
+{
+    return milliseconds(config, "drain", DRAIN_DEFAULT_MS);
+}
+
 bool setup_resend(const struct mount_config *config)
 {
     const char *text = mount_options_get(&config->options, "resend");
@@ -63,7 +75,10 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
         .gid = (uint32_t)number(config, "gid", 0, 10),
         .file_mode = (uint32_t)number(config, "file_mode", 0666, 8) & ~umask & 07777,
         .dir_mode = (uint32_t)number(config, "dir_mode", 0777, 8) & ~umask & 07777,
-        .sync = sync != NULL && strcmp(sync, "fsync") == 0 ? SYNC_FSYNC : SYNC_CLOSE,
+        .sync = sync == NULL                 ? SYNC_CLOSE
+                : strcmp(sync, "async") == 0 ? SYNC_ASYNC
+                : strcmp(sync, "fsync") == 0 ? SYNC_FSYNC
+                                             : SYNC_CLOSE,
         .attrs = attrs == NULL || strcmp(attrs, "auto") == 0 ? ATTRS_AUTO
                  : strcmp(attrs, "list") == 0                ? ATTRS_LIST
                                                              : ATTRS_FULL,
@@ -75,24 +90,74 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
     };
 }
 
+static bool is_async(const struct mount_config *config)
+{
+    const char *sync = mount_options_get(&config->options, "sync");
+
+    return sync != NULL && strcmp(sync, "async") == 0;
+}
+
+/* The words of the options win; "" : none. */
+static int journal_dir(const struct mount_config *config, const struct setup_journal *journal,
+                       struct buf *out)
+{
+    const char *dir = mount_options_get(&config->options, "journal");
+    const char *cache = mount_options_get(&config->options, "cache");
+
+    if (dir != NULL) {
+        buf_addstr(out, dir);
+    } else if (cache != NULL && strcmp(cache, "false") != 0) {
+        buf_addf(out, "%s/journal", cache);
+    } else {
+        buf_addstr(out, journal->dir);
+    }
+    return buf_error(out);
+}
+
+/* Without a journal a mount is as good as one that has none; but sync=async stands on it. */
+static int open_journal(const struct mount_config *config, const struct setup_journal *journal,
+                        struct journal **ret, struct error *err)
+{
+    CLEANUP(buf_done) struct buf dir = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 16);
+    struct journal_config open = {.volume = config,
+                                  .max_bytes =
+                                      number(config, "journal_size", journal->max_bytes, 10),
+                                  .wait_ms = JOURNAL_WAIT_MS};
+    struct error why = ERROR_INIT;
+    int r = journal_dir(config, journal, &dir);
+
+    *ret = NULL;
+    if (r == 0 && is_async(config) && buf_len(&dir) == 0) {
+        return error_set(err, -EINVAL,
+                         "sync=async needs a directory on disk for what is not in the store yet: "
+                         "-o cache=DIR or journal=DIR, or --journal-dir of skyvol-holder");
+    }
+    if (r < 0 || buf_len(&dir) == 0 || mount_options_true(&config->options, "ro")) {
+        return r;
+    }
+    open.dir = buf_str(&dir);
+    r = journal_open(&open, ret, &why);
+    if (r < 0 && is_async(config)) {
+        return error_set(err, r, "sync=async: %s", error_text(&why, r));
+    }
+    if (r < 0) {
+        log_warn("this mount has no journal", "error", error_text(&why, r), NULL);
+    }
+    return 0;
+}
+
 /* Options that are understood and cannot be honoured yet must not be taken silently. */
 static int refuse_unsupported(const struct mount_config *config, struct error *err)
 {
     static const char *const unsupported[] = {"cache", "cache_size"};
-    const char *sync = mount_options_get(&config->options, "sync");
 
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
         const char *value = mount_options_get(&config->options, unsupported[i]);
 
-        if (value != NULL && strcmp(value, "false") != 0) {
+        if (value != NULL && strcmp(value, "false") != 0 && !is_async(config)) {
             return error_set(err, -ENOTSUP, "option %s is not supported by this version",
                              unsupported[i]);
         }
-    }
-    if (sync != NULL && strcmp(sync, "async") == 0) {
-        return error_set(err, -ENOTSUP,
-                         "sync=async needs a cache directory, which this version does not have; "
-                         "use sync=fsync");
     }
     return 0;
 }
@@ -150,7 +215,8 @@ static int open_volume(const struct mount_config *config,
 }
 
 int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
-             struct keep *keep, struct fs **ret, struct error *err)
+             struct keep *keep, const struct setup_journal *journal, struct fs **ret,
+             struct error *err)
 {
     struct fs_config fs = {.keep = keep};
     const char *level = mount_options_get(&config->options, "log_level");
@@ -161,6 +227,12 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
         log_set_level(parsed);
     }
     r = r == 0 ? open_volume(config, credentials, &fs.volume, err) : r;
+    if (r == 0) {
+        r = open_journal(config, journal, &fs.journal, err);
+        if (r != 0) {
+            volume_free(fs.volume);
+        }
+    }
     if (r != 0) {
         return r;
     }

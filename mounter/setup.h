@@ -10,18 +10,26 @@
 #include "mounter/keep.h"
 #include "util/error.h"
 
+/* Where dirty data may be kept on the host's disk, if the options do not say. */
+struct setup_journal {
+    const char *dir;    /* "": nowhere */
+    uint64_t max_bytes; /* of all volumes there; 0: the default */
+};
+
 /*
  * Opens the volume, probes what the bucket can do (which also shows a wrong endpoint, key or bucket
- * at once), and makes the file system. Waits for the store.
+ * at once), and makes the file system, with what is in its journal. Waits for the store.
  */
 int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
-             struct keep *keep, struct fs **ret, struct error *err)
-    __attribute__((warn_unused_result));
+             struct keep *keep, const struct setup_journal *journal, struct fs **ret,
+             struct error *err) __attribute__((warn_unused_result));
 
 /* Options that are of the session, not of the file system. */
 unsigned setup_threads(const struct mount_config *config);
 /* Of one operation; 0: the session's default. */
 uint64_t setup_deadline_ms(const struct mount_config *config);
+/* Before the journal takes what the store has not taken, by hand. */
+uint64_t setup_drain_ms(const struct mount_config *config);
 bool setup_resend(const struct mount_config *config);
 
 /*

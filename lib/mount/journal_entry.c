@@ -75,6 +75,11 @@ void journal_entry_encode(const struct journal_entry *entry, struct buf *out)
         put64(out, entry->parts[i].offset);
         put_text(out, entry->parts[i].etag);
     }
+    put32(out, entry->holes_count);
+    for (uint32_t i = 0; i < entry->holes_count; i++) {
+        put64(out, entry->holes[i].from);
+        put64(out, entry->holes[i].to);
+    }
     put32(out, entry->pieces_count);
     for (uint32_t i = 0; i < entry->pieces_count; i++) {
         put64(out, entry->pieces[i].offset);
@@ -163,6 +168,27 @@ static void get_parts(struct reader *r, struct journal_entry *ret)
     ret->parts_count = parts != NULL ? count : 0;
 }
 
+static void get_holes(struct reader *r, struct journal_entry *ret)
+{
+    uint32_t count = get32(r);
+    struct journal_hole *holes;
+
+    if (count > JOURNAL_HOLES_MAX || count > r->left / 16) {
+        r->bad = true;
+        return;
+    }
+    holes = arena_array(r->arena, count > 0 ? count : 1, sizeof(*holes));
+    r->no_memory = r->no_memory || holes == NULL;
+    for (uint32_t i = 0; holes != NULL && i < count && !r->bad; i++) {
+        holes[i].from = get64(r);
+        holes[i].to = get64(r);
+        r->bad = holes[i].from >= holes[i].to || holes[i].to > INT64_MAX ||
+                 (i > 0 && holes[i].from <= holes[i - 1].to);
+    }
+    ret->holes = holes;
+    ret->holes_count = holes != NULL ? count : 0;
+}
+
 static void get_pieces(struct reader *r, uint64_t at, struct journal_entry *ret, uint64_t *ret_end)
 {
     uint32_t count = get32(r);
@@ -215,7 +241,8 @@ static bool is_sound(const struct journal_entry *e)
            (is_path(e->path) || (e->kind == JOURNAL_DIR && e->path[0] == '\0')) &&
            (e->kind != JOURNAL_RENAME || is_path(e->target)) &&
            (e->kind != JOURNAL_SYMLINK || e->target[0] != '\0') &&
-           (e->kind == JOURNAL_FILE || (e->pieces_count == 0 && e->parts_count == 0)) &&
+           (e->kind == JOURNAL_FILE ||
+            (e->pieces_count == 0 && e->parts_count == 0 && e->holes_count == 0)) &&
            (e->parts_count == 0 || e->upload_id[0] != '\0') && e->size <= INT64_MAX &&
            e->base_size <= INT64_MAX && e->base_valid <= e->base_size;
 }
@@ -248,6 +275,9 @@ int journal_entry_decode(const struct journal_bytes *bytes, struct arena *arena,
     e.atime_ns = (int64_t)get64(&r);
     e.dirty_since_ns = (int64_t)get64(&r);
     get_parts(&r, &e);
+    if (!r.bad) {
+        get_holes(&r, &e);
+    }
     if (!r.bad) {
         get_pieces(&r, bytes->first_at, &e, ret_end);
     }

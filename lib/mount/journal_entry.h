@@ -25,6 +25,7 @@ enum {
     JOURNAL_ETAG_MAX = 128,        /* with NUL */
     JOURNAL_UPLOAD_MAX = 1024,     /* with NUL */
     JOURNAL_PARTS_MAX = 10000,     /* of an upload */
+    JOURNAL_HOLES_MAX = 4096,
     JOURNAL_PIECES_MAX = 1024 * 1024,
     JOURNAL_INDEX_MAX = 32 * 1024 * 1024, /* bytes of an encoded entry */
 };
@@ -52,6 +53,11 @@ struct journal_part {
     const char *etag;
 };
 
+/* [from, to) reads as zeros: over the object, under the dirty bytes. */
+struct journal_hole {
+    uint64_t from, to;
+};
+
 /* Dirty bytes: [offset, offset + len) of the inode, at `at` in the journal's file. */
 struct journal_piece {
     uint64_t offset, at;
@@ -74,6 +80,8 @@ struct journal_entry {
     int64_t mtime_ns, ctime_ns, atime_ns, dirty_since_ns;
     const struct journal_part *parts;
     uint32_t parts_count;
+    const struct journal_hole *holes; /* ascending, apart */
+    uint32_t holes_count;
     const struct journal_piece *pieces; /* ascending, apart or touching; tiling the file */
     uint32_t pieces_count;
 };

@@ -34,7 +34,8 @@
 const struct mount_option_row mount_option_table[] = {
     /* Ours: what the file system does. */
     OURS("sync", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "close fsync async",
-         "when bytes are in the store: at close(), at fsync(); async: not in this version"),
+         "close() waits for the store (close), only fsync() does (fsync), or neither: both return "
+         "when the data is in the journal on disk (async; needs cache= or journal=)"),
     OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto list full",
          "mode, owner, times, links and xattrs: auto: asked where they may differ; list: what "
          "listings tell, no others are kept; full: always asked (auto)"),
@@ -92,6 +93,13 @@ const struct mount_option_row mount_option_table[] = {
          "directory of the disk cache; not in this version"),
     OURS("cache_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
          "of the disk cache; not in this version"),
+    OURS("journal", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
+         "directory for data that must outlive the mounter and is not in the store yet "
+         "(cache=DIR: DIR/journal)"),
+    OURS("drain", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_OPERATOR, NULL,
+         "unmounted by hand, wait so long for the store before the journal takes the rest (60)"),
+    OURS("journal_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
+         "of that directory with all volumes in it (8GiB)"),
     OURS("ca_file", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "certificates that endpoints must have"),
     OURS("public_only", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,

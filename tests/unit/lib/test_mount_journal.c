@@ -68,6 +68,7 @@ static int write_one(struct journal *journal, uint32_t number, const char *path)
 {
     static const uint64_t runs[2][2] = {{4096, 150000}, {1 << 20, 10}};
     static const struct journal_part parts[] = {{1, 0, "\"e1\""}, {3, 16 << 20, "\"e3\""}};
+    static const struct journal_hole holes[] = {{8, 4096}, {300000, 1 << 20}};
     struct journal_entry entry = {.kind = JOURNAL_FILE,
                                   .flags = JOURNAL_ATTRS,
                                   .path = path,
@@ -84,7 +85,9 @@ static int write_one(struct journal *journal, uint32_t number, const char *path)
                                   .gid = 8,
                                   .mtime_ns = -9,
                                   .parts = parts,
-                                  .parts_count = 2};
+                                  .parts_count = 2,
+                                  .holes = holes,
+                                  .holes_count = 2};
     struct journal_writer *w = NULL;
     int r = journal_begin(journal, number, &w);
 
@@ -130,6 +133,8 @@ static void what_was_written_is_read_again_by_the_next_process(UNUSED void **sta
     assert_int_equal(file.entry.parts_count, 2);
     assert_int_equal(file.entry.parts[1].number, 3);
     assert_string_equal(file.entry.parts[1].etag, "\"e3\"");
+    assert_int_equal(file.entry.holes_count, 2);
+    assert_int_equal(file.entry.holes[1].from, 300000);
     assert_int_equal(file.entry.pieces_count, 4);
     for (uint32_t i = 0; i < 4; i++) {
         assert_int_equal(journal_file_piece(&file, &file.entry.pieces[i], buffer), 0);

@@ -338,7 +338,8 @@ static void on_quiesce(UNUSED void *context)
     session_stop(fs.session);
 }
 
-static int on_drain(UNUSED void *context, UNUSED uint64_t deadline_ms, UNUSED struct error *err)
+static int on_drain(UNUSED void *context, UNUSED const struct held_drain *drain,
+                    UNUSED uint32_t *kept_files, UNUSED struct error *err)
 {
     return 0;
 }

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the store has not taken lies in a journal on the host's disk, and nothing of it is lost.
+
+The store is a directory; with faults it takes nothing (SKYVOL_TEST_FAULTS), without them it does.
+"""
+import errno
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import BIN, mounts_below, program, wait_until
+
+HELPER = BIN.parent / "tests" / "unit" / "mounter" / "test_takeover"
+NO_WRITES = "put:*:hang,upload_create:*:hang,upload_part:*:hang,upload_complete:*:hang"
+
+
+def content(name, size):
+    return random.Random(name).randbytes(size)
+
+
+class Rig:
+    """Mounts one bucket by hand, with a journal, again and again."""
+
+    def __init__(self, workdir, processes):
+        self.workdir, self.processes = workdir, processes
+        self.point, self.other = workdir / "mnt", workdir / "other"
+        self.journal = workdir / "journal"
+        self.store = f"dir://{workdir}/store"
+        self.point.mkdir()
+        self.other.mkdir()
+        subprocess.run([HELPER, "--make-bucket", self.store, "bucket"], check=True, timeout=20)
+        self.count = 0
+
+    def mount(self, options="", faults="", point=None):
+        self.count += 1
+        point = point or self.point
+        env = dict(os.environ, SKYVOL_TEST_FAULTS=faults) if faults else None
+        process = self.processes.start(
+            [program("skyvol-mount"), f"{self.store}/bucket", point, "-f", "-o",
+             f"attr_timeout=0,drain=0.3,{options}"], f"mount{self.count}", env=env)
+        wait_until(lambda: os.path.ismount(point), what="mount", process=process)
+        return process
+
+    def with_journal(self, options="", faults=""):
+        return self.mount(f"journal={self.journal},{options}", faults)
+
+    def kill(self, process):
+        """As if the node had died: the mounter, and its memory with it."""
+        process.kill()
+        process.wait(10)
+        self.processes.running.remove(process)
+        subprocess.run(["umount", "-l", self.point], check=True, timeout=20)
+
+    def stop(self, process):
+        process.send_signal(signal.SIGTERM)
+        status = process.wait(60)
+        self.processes.running.remove(process)
+        return status
+
+    def in_store(self):
+        """{name: bytes} as another mount sees it."""
+        process = self.mount("ro", point=self.other)
+        try:
+            return {str(path.relative_to(self.other)): path.read_bytes()
+                    for path in sorted(self.other.rglob("*")) if path.is_file()}
+        finally:
+            assert self.stop(process) == 0
+
+    def files(self, kind="jrn"):
+        return sorted(self.journal.glob(f"*/*.{kind}"))
+
+
+@pytest.fixture
+def rig(workdir, processes):
+    yield Rig(workdir, processes)
+    for point in mounts_below(workdir):
+        subprocess.run(["umount", "-l", point], check=False, timeout=20)
+
+
+WANTED = {"small": content("small", 3000), "a/deep/er": content("deep", 700_000), "empty": b"",
+          "large": content("large", 21_000_000), "old": content("old", 400_000)}
+
+
+def write_all(rig):
+    """Files that no store has: new ones, one over an object, one with a hole."""
+    for name, data in WANTED.items():
+        if name == "old":
+            with open(rig.point / name, "r+b", buffering=0) as file:
+                os.pwrite(file.fileno(), data[100_000:120_000], 100_000)
+                os.truncate(rig.point / name, 400_000)
+        else:
+            with open(rig.point / name, "wb", opener=lambda *a: os.open(*a, mode=0o640)) as file:
+                file.write(data)
+
+
+def prepare(rig):
+    process = rig.mount()
+    (rig.point / "a" / "deep").mkdir(parents=True)
+    data = bytearray(WANTED["old"] + b"cut off")
+    data[100_000:120_000] = bytes(20_000)
+    (rig.point / "old").write_bytes(data)
+    assert rig.stop(process) == 0
+
+
+def test_what_the_store_has_not_taken_is_there_in_the_next_mount(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    write_all(rig)
+    assert rig.stop(process) == 0
+    assert len(rig.files()) == 5
+    assert "small" not in rig.in_store()
+    process = rig.with_journal("sync=fsync")
+    assert {name: (rig.point / name).read_bytes() for name in WANTED} == WANTED
+    assert os.stat(rig.point / "small").st_mode & 0o777 == 0o640
+    assert rig.stop(process) == 0
+    assert rig.files() == [] and list(rig.journal.iterdir()) == []
+    assert rig.in_store() == WANTED
+
+
+def test_a_volume_without_a_journal_waits_for_the_store_as_before(rig):
+    process = rig.mount("sync=fsync", "put:1:EIO,put:2:EIO")
+    (rig.point / "f").write_bytes(b"1")
+    assert rig.stop(process) == 0
+    assert rig.in_store() == {"f": b"1"}
+
+
+def test_a_file_that_somebody_else_changed_meanwhile_becomes_a_conflict_copy(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    write_all(rig)
+    assert rig.stop(process) == 0
+    process = rig.mount()
+    (rig.point / "old").write_bytes(b"theirs")
+    (rig.point / "small").write_bytes(b"theirs, new")
+    assert rig.stop(process) == 0
+    process = rig.with_journal()
+    wait_until(lambda: not rig.files(), what="publication")
+    assert rig.stop(process) == 0
+    found = rig.in_store()
+    assert found["old"] == b"theirs" and found["small"] == b"theirs, new"
+    assert found["large"] == WANTED["large"]
+    copies = {name.split(".conflict-")[0]: data for name, data in found.items()
+              if ".conflict-" in name}
+    assert copies["small"] == WANTED["small"]
+    assert copies["old"][100_000:120_000] == WANTED["old"][100_000:120_000]
+    assert set(copies) == {"small", "old"}
+
+
+def test_a_damaged_file_is_set_aside_and_nothing_of_it_uploaded(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    write_all(rig)
+    assert rig.stop(process) == 0
+    largest = max(rig.files(), key=lambda path: path.stat().st_size)
+    with open(largest, "r+b") as file:
+        file.seek(9_000_000)
+        byte = file.read(1)
+        file.seek(9_000_000)
+        file.write(bytes([byte[0] ^ 4]))
+    process = rig.with_journal()
+    assert "large" not in os.listdir(rig.point)
+    log = process.log.read_text()
+    assert rig.stop(process) == 0
+    assert "damaged" in log and largest.name in log and "'large'" in log
+    assert [path.name for path in rig.files("bad")] == [largest.name.replace("jrn", "bad")]
+    assert rig.in_store() == {name: data for name, data in WANTED.items() if name != "large"}
+
+
+def test_async_needs_a_directory(rig):
+    done = subprocess.run([program("skyvol-mount"), f"{rig.store}/bucket", rig.point, "-f", "-o",
+                           "sync=async"], capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 1 and "cache=DIR or journal=DIR" in done.stderr
+    rig.journal.mkdir()
+    os.chmod(rig.journal, 0o777)
+    done = subprocess.run([program("skyvol-mount"), f"{rig.store}/bucket", rig.point, "-f", "-o",
+                           f"sync=async,journal={rig.journal}"], capture_output=True, text=True,
+                          check=False, timeout=20)
+    assert done.returncode == 1 and "nobody else may write there" in done.stderr
+
+
+def test_async_close_and_fsync_return_while_the_store_answers_nobody_and_nothing_is_lost(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=async", NO_WRITES)
+    start = time.monotonic()
+    write_all(rig)
+    file = os.open(rig.point / "open", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(file, b"synced")
+    os.fsync(file)
+    os.write(file, b" and not")
+    assert time.monotonic() - start < 20
+    rig.kill(process)
+    with pytest.raises(OSError):
+        os.close(file)
+    process = rig.with_journal("sync=async")
+    for name, data in WANTED.items():
+        assert (rig.point / name).read_bytes() == data
+    assert (rig.point / "open").read_bytes().startswith(b"synced")
+    assert rig.stop(process) == 0
+    found = rig.in_store()
+    assert {name: found[name] for name in WANTED} == WANTED
+    assert not [name for name in found if "conflict" in name]
+    assert rig.files() == []
+
+
+def counts(rig, name, acknowledged, stop):
+    """A counter in a file, replaced and made durable; what was acknowledged is remembered."""
+    number = 0
+    try:
+        while not stop.is_set():
+            number += 1
+            with open(rig.point / name, "r+b" if number > 1 else "wb", buffering=0) as file:
+                file.write(f"{number:08d}".encode() * random.choice((1, 100, 30_000)))
+                file.truncate()
+                if random.random() < 0.5:
+                    os.fsync(file.fileno())
+            acknowledged[name] = number
+    except OSError as error:
+        assert error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.EIO), error
+
+
+@pytest.mark.parametrize("turn", range(4))
+def test_async_killed_at_any_moment_loses_nothing_acknowledged(rig, turn):
+    process = rig.with_journal("sync=async", "put:p=0.2:delay=300")
+    acknowledged, stop = {}, threading.Event()
+    writers = [threading.Thread(target=counts, args=(rig, f"f{i}", acknowledged, stop))
+               for i in range(4)]
+    for writer in writers:
+        writer.start()
+    time.sleep(random.uniform(0.2, 1.5))
+    rig.kill(process)
+    stop.set()
+    for writer in writers:
+        writer.join(30)
+    process = rig.with_journal("sync=async")
+    for name, number in acknowledged.items():
+        data = (rig.point / name).read_bytes()
+        assert int(data[:8] or 0) >= number, f"{name}: {data[:8]} after {number} (turn {turn})"
+    assert rig.stop(process) == 0
+    assert not [name for name in rig.in_store() if "conflict" in name]
+    assert rig.files() == []
+
+
+def test_async_on_a_full_disk_waits_for_the_store_and_corrupts_nothing(rig):
+    rig.journal.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k,mode=700", "none", rig.journal],
+                   check=True, timeout=20)
+    process = rig.with_journal("sync=async,deadline=20")
+    data = {f"f{i}": content(f"f{i}", 400_000) for i in range(10)}
+    for name, bytes_ in data.items():
+        (rig.point / name).write_bytes(bytes_)
+    assert "wait for the store" in process.log.read_text() or not rig.files()
+    big = content("big", 3_000_000)
+    with open(rig.point / "big", "wb") as file:
+        file.write(big)
+        file.flush()
+        os.fsync(file.fileno())
+        assert rig.in_store()["big"] == big, "fsync() has waited for the store"
+    assert "wait for the store" in process.log.read_text()
+    rig.kill(process)
+    process = rig.with_journal("sync=async")
+    for name, bytes_ in data.items():
+        assert (rig.point / name).read_bytes() == bytes_
+    assert rig.stop(process) == 0
+    assert rig.in_store() == {**data, "big": big}
+    subprocess.run(["umount", rig.journal], check=True, timeout=20)
+
+
+def test_async_what_is_removed_or_moved_does_not_come_back(rig):
+    process = rig.with_journal("sync=async")
+    for i in range(20):
+        (rig.point / f"f{i}").write_bytes(content(f"f{i}", 5000))
+    for i in range(10):
+        (rig.point / f"f{i}").unlink()
+    (rig.point / "f15").rename(rig.point / "moved")
+    wait_until(lambda: not rig.files(), what="an empty journal")
+    rig.kill(process)
+    process = rig.with_journal()
+    assert sorted(os.listdir(rig.point)) == sorted(
+        [f"f{i}" for i in range(10, 20) if i != 15] + ["moved"])
+    assert rig.stop(process) == 0
