@@ -11,12 +11,24 @@
 #include "objstore/objstore_call.h"
 
 enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, COPY_PARTS = 8 };
-static const uint64_t copy_part = 512 << 20;
+/* A copy by parts takes a fraction of the time: 8 at once, 64 MiB each, more of a huge object. */
+static const uint64_t copy_alone = 256 << 20;
 
-/* Beyond what one COPY takes (5 GiB): parts, several at a time. */
+static uint64_t copy_part(uint64_t size)
+{
+    uint64_t part = 64 << 20;
+
+    while (size / part >= STATE_PARTS / 8) {
+        part *= 2;
+    }
+    return part;
+}
+
+/* Parts, several at a time. */
 static int copy_parts(struct fs *fs, const struct copy_what *what, const char *id,
                       struct objstore_part *parts, uint32_t count)
 {
+    uint64_t part = copy_part(what->size);
     int ret = 0;
 
     for (uint32_t from = 0; ret == 0 && from < count; from += COPY_PARTS) {
@@ -25,8 +37,8 @@ static int copy_parts(struct fs *fs, const struct copy_what *what, const char *i
         uint32_t n = count - from < COPY_PARTS ? count - from : COPY_PARTS;
 
         for (uint32_t i = 0; i < n; i++) {
-            uint64_t offset = (from + i) * copy_part;
-            uint64_t len = what->size - offset < copy_part ? what->size - offset : copy_part;
+            uint64_t offset = (from + i) * part;
+            uint64_t len = what->size - offset < part ? what->size - offset : part;
 
             answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
             requests[i] = (struct objstore_request){.op = OBJSTORE_UPLOAD_PART_COPY,
@@ -53,7 +65,8 @@ static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag
     CLEANUP(objstore_answer_done) struct objstore_answer created = OBJSTORE_ANSWER_INIT;
     CLEANUP(objstore_answer_done) struct objstore_answer head_answer = OBJSTORE_ANSWER_INIT;
     CLEANUP(objstore_answer_done) struct objstore_answer done = OBJSTORE_ANSWER_INIT;
-    uint32_t count = (uint32_t)((what->size + copy_part - 1) / copy_part);
+    uint64_t part = copy_part(what->size);
+    uint32_t count = (uint32_t)((what->size + part - 1) / part);
     AUTOFREE struct objstore_part *parts = calloc(count, sizeof(*parts));
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = what->from};
     struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = what->to};
@@ -100,7 +113,8 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
                                     .timeout_ms = COPY_TIMEOUT_MS};
     int ret;
 
-    if (what->size > fs->caps.copy_max) {
+    if (what->partial || what->size > fs->caps.copy_max ||
+        (what->size > copy_alone && fs->caps.part_copy)) {
         return copy_large(fs, what, ret_etag);
     }
     ret = volume_call_internal(fs->volume, &copy, &answer);

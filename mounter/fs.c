@@ -721,6 +721,7 @@ void fs_free(struct fs *fs)
                 free(ref);
             }
             holes_free(fs->nodes[i]);
+            free(fs->nodes[i]->copied);
             listed_free(fs->nodes[i]);
             reader_detach(fs, fs->nodes[i], false);
             free(fs->nodes[i]->name_key);
@@ -794,6 +795,7 @@ const struct fuse_lowlevel_ops *fs_ops(void)
         .statfs = fs_statfs,
         .fallocate = fs_fallocate,
         .lseek = fs_lseek,
+        .copy_file_range = fs_copy_file_range,
         .setxattr = fs_setxattr,
         .getxattr = fs_getxattr,
         .listxattr = fs_listxattr,

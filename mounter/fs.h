@@ -126,6 +126,7 @@ struct node {
     uint32_t streaming;                /* parts being uploaded while the file is written */
     struct version *version;           /* reader.h: whose bytes are read; or NULL */
     char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
+    struct copied *copied;             /* ops_copy.c: which version is a copy of which; or NULL */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */
@@ -610,8 +611,9 @@ void usage_removed(struct fs *fs, const struct inode_rec *rec) REQUIRES(&fs->loc
 struct copy_what {
     const char *from, *to;
     const char *if_match; /* of the source; or NULL */
-    uint64_t size;
+    uint64_t size;                    /* of the source, or how much of it */
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
+    bool partial;                     /* the source has more */
     bool only_new;                    /* fail with -EEXIST when `to` exists */
 };
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
@@ -685,6 +687,9 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
 void fs_statfs(fuse_req_t req, fuse_ino_t ino);
 void fs_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
                   struct fuse_file_info *fi);
+void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
+                        struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
+                        struct fuse_file_info *fi_out, size_t len, int flags);
 void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse_file_info *fi);
 void fs_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
                  int flags);

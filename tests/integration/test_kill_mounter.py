@@ -122,7 +122,13 @@ def test_names_are_changed_exactly_once(mount):
     end = time.monotonic() + 10
     kill_at = time.monotonic() + 0.2
     rounds = kills = 0
+    content, large = os.urandom(1500000), one.target / "large"
+    large.write_bytes(content)
     while time.monotonic() < end:
+        if rounds % 5 == 0:  # the store copies; after a death the kernel may copy pages
+            subprocess.run(["cp", large, one.target / "copy"], check=True, timeout=60)
+            assert (one.target / "copy").read_bytes() == content
+            (one.target / "copy").unlink()
         a, b, d = (one.target / f"{n}{rounds % 5}" for n in "abd")
         d.mkdir()
         with open(a, "x", encoding="ascii") as f:
@@ -153,6 +159,7 @@ def test_names_are_changed_exactly_once(mount):
             kill_at = time.monotonic() + 0.15
     print(f"{rounds} rounds, {kills} kills")
     assert rounds > 50 and kills > 20
+    large.unlink()
     assert os.listdir(one.target) == []
     one.unmount()
 

@@ -13,6 +13,7 @@ import socket
 import stat
 import struct
 import subprocess
+import threading
 import time
 
 import boto3
@@ -550,3 +551,78 @@ def test_a_move_that_somebody_is_at_work_on_is_left_to_him(bucket):
         time.sleep(0.1)
     assert "d/1" in bucket.keys()
     wait_until(lambda: "moved/1" in bucket.keys(), what="move, as nobody is at work any more")
+
+
+class Counting:
+    """In front of an S3 store: counts the bytes that go to it and come from it."""
+
+    def __init__(self, upstream):
+        self.upstream, self.bytes = upstream, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            client, _ = self.listener.accept()
+            store = socket.create_connection(("127.0.0.1", self.upstream))
+            for a, b in ((client, store), (store, client)):
+                threading.Thread(target=self.pass_on, args=(a, b), daemon=True).start()
+
+    def pass_on(self, a, b):
+        try:
+            while data := a.recv(65536):
+                self.bytes += len(data)
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+def test_a_large_copy_moves_no_bytes(minio, workdir, processes):
+    bucket = Bucket(minio, workdir, processes)
+    counting = Counting(int(minio.url.rsplit(":", 1)[1]))
+    bucket.options[1] = f"endpoint={counting.url}"
+    content = os.urandom(MIB) * 40
+    bucket.put("large", content)
+    bucket.put("small", content[:5000])
+    target = bucket.mount()
+    before = counting.bytes
+    subprocess.run(["cp", target / "large", target / "copy"], check=True, timeout=60)
+    os.chmod(target / "copy", 0o640)
+    os.setxattr(target / "copy", "user.a", b"b")
+    assert counting.bytes - before < MIB / 4
+    with open(target / "large", "rb") as a, open(target / "parts", "wb") as b:
+        # As the kernel asks for a huge file: the first request is of 2 GiB at most.
+        assert os.copy_file_range(a.fileno(), b.fileno(), 24 * MIB) == 24 * MIB
+        assert os.fstat(b.fileno()).st_size == 24 * MIB
+        b.seek(0, os.SEEK_END)
+        b.write(b"end")
+    assert counting.bytes - before < MIB
+    subprocess.run(["cp", target / "small", target / "small2"], check=True, timeout=60)
+    with open(target / "large", "r+b") as a, open(target / "copy2", "wb") as b:
+        os.pwrite(a.fileno(), b"changed", 3 * MIB)
+        assert os.copy_file_range(a.fileno(), b.fileno(), 50 * MIB) == 40 * MIB
+    changed = content[:3 * MIB] + b"changed" + content[3 * MIB + 7:]
+    bucket.unmount()
+    assert bucket.objects() == {"large": changed, "small": content[:5000], "copy": content,
+                                "copy2": changed, "parts": content[:24 * MIB] + b"end",
+                                "small2": content[:5000]}
+    target = bucket.mount()
+    assert (target / "copy").stat().st_mode & 0o777 == 0o640
+    assert (target / "copy").read_bytes() == content
+
+
+@pytest.mark.full
+def test_a_copy_of_several_gigabytes_goes_on_where_the_last_request_ended(bucket):
+    target = bucket.mount()
+    size = 2500 * MIB
+    with open(target / "large", "wb") as file:
+        for i in range(size // MIB):
+            file.write(b"%07d\n" % i * (MIB // 8))
+    begun = time.monotonic()
+    subprocess.run(["cp", target / "large", target / "copy"], check=True, timeout=120)
+    print(f"cp of {size} bytes: {time.monotonic() - begun:.2f} s")
+    subprocess.run(["cmp", target / "large", target / "copy"], check=True, timeout=120)
+    head = bucket.s3.head_object(Bucket="bucket", Key="copy")
+    assert head["ContentLength"] == size
