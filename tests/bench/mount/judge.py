@@ -98,6 +98,14 @@ def paired(facts, row, tool, ratio):
     return [r for r in (ratio(run) for run in sorted(facts.measured(row, tool))) if r is not None]
 
 
+def was_cut(facts, row, tool, what, needed):
+    """The verdict on a bar that has no figure, since our own tool did not come to its end."""
+    found = facts.measured(row, tool)
+    if not found:
+        return None
+    return Verdict(facts.network, tool, what, needed, "cut", len(found), False)
+
+
 def speed_verdict(facts, row, tool):
     peer = facts.best_peer(row)
 
@@ -127,10 +135,11 @@ def cpu_verdict(facts, row, tool):
         bare = bare or 0
         return min(HUGE, max(theirs - bare, 0) / max(ours - bare, 1e-3))
 
+    what, needed = f"{cell_of(row)}: CPU", "1/2 of the peer's"
     found = quartile(paired(facts, row, tool, ratio)) if peer else None
     if found is None:
-        return None
-    return Verdict(facts.network, tool, f"{cell_of(row)}: CPU", "1/2 of the peer's", f"1/{plain(found)} of {peer}'s",
+        return was_cut(facts, row, tool, what, needed) if peer else None
+    return Verdict(facts.network, tool, what, needed, f"1/{plain(found)} of {peer}'s",
                    len(facts.measured(row, tool)), found >= 2)
 
 
@@ -140,11 +149,12 @@ def request_verdict(facts, row, tool):
         theirs = [n for n in (facts.requests(row, t, run) for t in PEERS) if n]
         return min(theirs) / max(ours, 1) if ours is not None and theirs else None
 
+    what, needed = f"{cell_of(row)}: requests", "at most the fewest of a peer"
     found = quartile(paired(facts, row, tool, ratio))
     if found is None:
-        return None
-    return Verdict(facts.network, tool, f"{cell_of(row)}: requests", "at most the fewest of a peer",
-                   f"{plain(1 / max(found, 1e-3))} of them", len(facts.measured(row, tool)), found >= 1)
+        return was_cut(facts, row, tool, what, needed)
+    return Verdict(facts.network, tool, what, needed, f"{plain(1 / max(found, 1e-3))} of them",
+                   len(facts.measured(row, tool)), found >= 1)
 
 
 def path_verdict(facts, row, tool):
@@ -190,9 +200,11 @@ def count_verdicts(facts, tool, files):
                                   ("rm_durable", None, keys / 1000 * 2 + 10, "requests")):
         counts = [n for n in (facts.requests(row, tool, run, only) for run in facts.measured(row, tool))
                   if n is not None]
+        what, needed = f"{cell_of(row)}: {what}", f"at most {math.floor(most)}"
         if counts:
-            yield Verdict(facts.network, tool, f"{cell_of(row)}: {what}", f"at most {math.floor(most)}",
-                          f"{max(counts):,}", len(counts), max(counts) <= most)
+            yield Verdict(facts.network, tool, what, needed, f"{max(counts):,}", len(counts), max(counts) <= most)
+        else:
+            yield was_cut(facts, row, tool, what, needed)
 
 
 def judge(results):

@@ -68,6 +68,10 @@ class Context:
             process.kill()
             process.communicate(timeout=30)
             raise Cut from None
+        except BaseException:
+            self.mount.kill()
+            process.kill()
+            raise
         if process.returncode != 0:
             raise BenchError(f"{pathlib.Path(str(argv[0])).name}: {err.strip()[-300:]}")
         return out.count("\n") if lines else out
