@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/reply_errno.h"
 #include "mounter/session_internal.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
@@ -423,10 +424,12 @@ static int too_late(struct pending *p)
 
 int pending_reply_err(struct pending *p, int errnum)
 {
+    const struct fuse_in_header *in = slots_data(p->session->slots, p->slot);
+
     if (pending_claim(p) < 0) {
         return too_late(p);
     }
-    return replied(p, fuse_reply_err(p->req, errnum));
+    return replied(p, fuse_reply_err(p->req, reply_errno(errnum, in->opcode)));
 }
 
 void pending_reply_none(struct pending *p)

@@ -13,6 +13,7 @@
 #include "mount/mountinfo.h"
 #include "mounter/held.h"
 #include "mounter/journaled.h"
+#include "mounter/rotate.h"
 #include "mounter/session.h"
 #include "mounter/setup.h"
 #include "util/log.h"
@@ -299,6 +300,7 @@ int run_alone(const struct run_arguments *arguments)
 {
     struct keep *keep = NULL;
     struct fs *fs = NULL;
+    struct rotate *rotate = NULL;
     struct session *session;
     struct error err = ERROR_INIT;
     uint32_t kept = 0;
@@ -307,6 +309,7 @@ int run_alone(const struct run_arguments *arguments)
 
     ret = ret == 0 ? keep_new(&keep) : ret;
     ret = ret == 0 ? start_alone(arguments, keep, &fs, &err) : ret;
+    ret = ret == 0 ? rotate_new(fs->volume, &rotate) : ret;
     if (ret != 0) {
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
         tell_parent(pipe_fd, 1);
@@ -314,6 +317,7 @@ int run_alone(const struct run_arguments *arguments)
     }
     tell_parent(pipe_fd, 0);
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
+    rotate_free(rotate);
     session = fs->session;
     fs->session = NULL;
     session_free(session);

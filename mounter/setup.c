@@ -281,27 +281,40 @@ static int read_profile(char *text, const char *profile, struct mount_credential
     return 0;
 }
 
-static int from_file(struct mount_credentials *ret, struct error *err)
+int setup_credentials_path(char **ret)
 {
     const char *file = getenv("AWS_SHARED_CREDENTIALS_FILE");
-    const char *profile = getenv("AWS_PROFILE");
     const char *home = getenv("HOME");
-    AUTOFREE char *path = NULL;
-    CLEANUP(buf_done) struct buf text = BUF_INIT(CREDENTIALS_MAX);
-    AUTOFREE char *copy = NULL;
-    bool found = false;
-    int r;
+    char *path = NULL;
 
-    if (file == NULL && home == NULL) {
+    *ret = NULL;
+    if ((getenv("AWS_ACCESS_KEY_ID") != NULL && getenv("AWS_SECRET_ACCESS_KEY") != NULL) ||
+        (file == NULL && home == NULL)) {
         return 0;
     }
     if (asprintf(&path, "%s%s", file != NULL ? file : home,
                  file != NULL ? "" : "/.aws/credentials") < 0) {
-        path = NULL;
         return -ENOMEM;
     }
-    if (file == NULL && profile == NULL && access(path, F_OK) != 0) {
-        return 0;
+    if (file == NULL && getenv("AWS_PROFILE") == NULL && access(path, F_OK) != 0) {
+        free(path);
+        path = NULL;
+    }
+    *ret = path;
+    return 0;
+}
+
+static int from_file(struct mount_credentials *ret, struct error *err)
+{
+    const char *profile = getenv("AWS_PROFILE");
+    AUTOFREE char *path = NULL;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(CREDENTIALS_MAX);
+    AUTOFREE char *copy = NULL;
+    bool found = false;
+    int r = setup_credentials_path(&path);
+
+    if (path == NULL) {
+        return r;
     }
     r = file_read(path, &text);
     if (r != 0) {

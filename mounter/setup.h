@@ -39,4 +39,7 @@ bool setup_resend(const struct mount_config *config);
 int setup_personal_credentials(struct mount_credentials *ret, struct error *err)
     __attribute__((warn_unused_result));
 
+/* The file that these come from, to be freed; *ret is NULL when they come from none. -ENOMEM. */
+int setup_credentials_path(char **ret) __attribute__((warn_unused_result));
+
 #endif

@@ -14,7 +14,7 @@
 #include "util/mutex.h"
 #include "util/random.h"
 
-enum { TOKENS_PER_RETRY = 10, REFILL_MS = 100 /* for one retry */ };
+enum { TOKENS_PER_RETRY = 10, REFILL_MS = 100 /* for one retry */, EXPIRED_WAIT_MS = 5000 };
 
 /*
  * An attempt is the caller's request and the copy that is sent. It is being SENT, RUNNING (the
@@ -40,7 +40,7 @@ struct attempt {
     bool answerless; /* an earlier attempt may have taken effect */
     uint32_t tries;
     uint64_t received; /* bytes that the sink has taken */
-    uint64_t deadline_ms;
+    uint64_t begun_ms, deadline_ms;
     char etag[OBJSTORE_ETAG_MAX];
     int failed_status; /* while WAITING or LOOKING: what to say if nothing better comes */
     int failed_code;
@@ -73,10 +73,18 @@ static bool passing(int status)
     }
 }
 
+/* Keys that have expired are about to be replaced where somebody sees to that. */
+static bool worth_another(const struct attempt *a, int status)
+{
+    return passing(status) || (status == -EKEYEXPIRED &&
+                               clock_monotonic_ms(clock_real()) < a->begun_ms + EXPIRED_WAIT_MS);
+}
+
 /* The store cannot have done it: it said so, or was never reached. */
 static bool certainly_undone(int status)
 {
-    return status == -EBUSY || status == -ECONNREFUSED || status == -EHOSTUNREACH;
+    return status == -EBUSY || status == -ECONNREFUSED || status == -EHOSTUNREACH ||
+           status == -EKEYEXPIRED;
 }
 
 static bool repeatable(struct attempt *a)
@@ -168,7 +176,8 @@ static bool pay(struct retry_store *store) REQUIRES(&store->lock)
 static bool wait_for_next(struct attempt *a)
 {
     struct retry_store *store = a->store;
-    uint64_t due_ms = clock_monotonic_ms(clock_real()) + pause_ms(store, a->tries);
+    uint64_t due_ms = clock_monotonic_ms(clock_real()) +
+                      pause_ms(store, a->failed_status == -EKEYEXPIRED ? 3 : a->tries);
     bool queued = false;
 
     mutex_lock(&store->lock);
@@ -282,7 +291,7 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
         look_at_object(a, result);
         return;
     }
-    if (!passing(status) || a->tries >= store->config.tries || !repeatable(a)) {
+    if (!worth_another(a, status) || a->tries >= store->config.tries || !repeatable(a)) {
         attempt_end(a, result);
         return;
     }
@@ -418,7 +427,8 @@ static void retry_submit(struct objstore *base, struct objstore_request *request
     a->store = store;
     a->refs = 1;
     a->outer = request;
-    a->deadline_ms = clock_monotonic_ms(clock_real()) + timeout;
+    a->begun_ms = clock_monotonic_ms(clock_real());
+    a->deadline_ms = a->begun_ms + timeout;
     mutex_lock(&store->lock);
     request->store_private[0] = a;
     mutex_unlock(&store->lock);

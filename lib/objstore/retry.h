@@ -3,7 +3,8 @@
  * retry.h - a store that tries again what failed for a passing reason.
  *
  * Tried again, after an exponential pause with full jitter, within the request's own timeout_ms:
- * -EBUSY, -ETIMEDOUT of one attempt, lost or refused connections, and -EIO. A request whose source
+ * -EBUSY, -ETIMEDOUT of one attempt, lost or refused connections, and -EIO; for up to 5 s also
+ * -EKEYEXPIRED, as fresh keys may be on their way. A request whose source
  * can be neither kept nor rewound is not. All requests share a budget: every success pays in a
  * tenth of a retry, a retry that succeeds pays in itself, and so do 100 ms; who finds the budget
  * used up waits longer. So a store in trouble gets a tenth more load and ten tries a second, not a

@@ -96,6 +96,13 @@ static bool for_credentials(struct s3_call *call, enum s3_code code)
     return can_send_again(call);
 }
 
+static bool signed_for_another_time(const struct s3_call *call)
+{
+    int64_t wrong_s = call->answer_time_s - call->signed_s;
+
+    return call->answer_time_s != 0 && (wrong_s >= S3_CLOCK_HINT_S || wrong_s <= -S3_CLOCK_HINT_S);
+}
+
 /*
  * A store refuses what is signed for another time than its own. Its answers tell that: it is taken
  * over, as this machine's clock may be wrong for as long as nobody looks. HEAD has no body to say
@@ -104,12 +111,10 @@ static bool for_credentials(struct s3_call *call, enum s3_code code)
 static bool for_clock(struct s3_call *call, enum s3_code code)
 {
     struct s3_store *store = call->store;
-    int64_t wrong_s = call->answer_time_s - call->signed_s;
     int64_t off_s = call->answer_time_s - s3_store_now_s(store);
 
     if ((code != S3_REQUEST_TIME_TOO_SKEWED && s3_code_errno(code) != -EACCES) ||
-        call->answer_time_s == 0 || call->sent_again_for_clock ||
-        (wrong_s < S3_CLOCK_HINT_S && wrong_s > -S3_CLOCK_HINT_S)) {
+        call->sent_again_for_clock || !signed_for_another_time(call)) {
         return false;
     }
     call->sent_again_for_clock = true;
@@ -121,6 +126,25 @@ static bool for_clock(struct s3_call *call, enum s3_code code)
     return can_send_again(call);
 }
 
+/*
+ * The answer to a HEAD has no body: why it was refused (keys that have expired, or that may not) is
+ * told by a GET of one byte. Where that is not refused, the HEAD is sent again.
+ */
+static bool for_reason(struct s3_call *call)
+{
+    if (call->asking_why) {
+        call->asking_why = false;
+        return call->http_status != 403;
+    }
+    if (call->request->op != OBJSTORE_HEAD || call->http_status != 403 || call->asked_why ||
+        call->identity->anonymous || signed_for_another_time(call)) {
+        return false;
+    }
+    call->asked_why = true;
+    call->asking_why = true;
+    return true;
+}
+
 /* ---- the answer ---- */
 
 static void answered(struct s3_call *call)
@@ -128,6 +152,10 @@ static void answered(struct s3_call *call)
     enum objstore_op op = call->request->op;
     enum s3_code code = S3_OK;
 
+    if (for_reason(call)) {
+        s3_call_send(call);
+        return;
+    }
     call->result.status = 0;
     if (call->http_status < 300) {
         s3_reply_success(call);

@@ -110,6 +110,7 @@ struct s3_call {
     struct s3_chunk_stage stage;
     int64_t signed_s; /* the time it was signed for */
     bool sent_again_for_region, sent_again_for_keys, sent_again_for_clock;
+    bool asked_why, asking_why; /* a HEAD that was refused: one byte is asked for instead */
 
     /* the answer */
     int http_status;

@@ -341,6 +341,9 @@ int s3_reply_write(struct http_request *http, const void *data, size_t len)
     if (call->to_sink) {
         return to_sink(call, data, len);
     }
+    if (call->asking_why && call->http_status < 300) {
+        return 0; /* the byte that nobody wanted */
+    }
     if (call->http_status >= 300 && buf_len(&call->reply) + len > S3_ERROR_BODY_MAX) {
         return 0; /* nobody reads a longer error than that */
     }

@@ -243,9 +243,11 @@ static void build_read(struct s3_call *call)
     bool ranged = request->op == OBJSTORE_GET && request->range.len != 0 &&
                   !(request->range.offset == 0 && request->range.len == OBJSTORE_TO_END);
 
-    call->method = request->op == OBJSTORE_GET ? "GET" : "HEAD";
+    call->method = request->op == OBJSTORE_GET || call->asking_why ? "GET" : "HEAD";
     query_if(call, "versionId", request->version_id);
-    if (ranged) {
+    if (call->asking_why) {
+        header(call, "range", "bytes=0-0");
+    } else if (ranged) {
         header(call, "range", range_text(call, request->range));
     } else {
         header(call, "x-amz-checksum-mode", "ENABLED");

@@ -9,6 +9,7 @@
         mount.end()
         assert rig.objects() == {...}       # straight from the store, not by the proxy
 """
+import errno
 import hashlib
 import json
 import os
@@ -107,6 +108,16 @@ class Held:
         self.client.mount("v1", self.point, self.config, self.rig.credentials_json())
 
     def unmount(self, drain_ms=60000):
+        end = time.monotonic() + 20
+        while True:
+            try:
+                return self._unmount(drain_ms)
+            except holder_client.Refused as refused:  # it is just being replaced
+                if refused.errno != errno.EBUSY or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
+
+    def _unmount(self, drain_ms):
         self.client.call({"op": "unmount", "key": "v1", "drain_ms": drain_ms, "force": False},
                          timeout=drain_ms / 1000 + 30)
 

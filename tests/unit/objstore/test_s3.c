@@ -186,6 +186,25 @@ static void without_keys_nothing_is_signed(UNUSED void **state)
     assert_non_null(strstr(answer.result.error.text, "no credentials"));
 }
 
+static void a_get_tells_why_a_head_was_refused(UNUSED void **state)
+{
+    static const char *const answers[] = {
+        ERROR_HEAD("403 Forbidden", "0") "\r\n",
+        ERROR_HEAD("403 Forbidden",
+                   "61") "\r\n"
+                         "<Error><Code>ExpiredToken</Code><Message>m</Message></Error>\n",
+        ERROR_HEAD("403 Forbidden", "0") "\r\n",
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx", OK_EMPTY};
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+    OPEN(f, answers);
+
+    assert_int_equal(head(&f, &answer), -EKEYEXPIRED);
+    assert_asked(&f, 1, "GET /bucket/key HTTP/1.1");
+    assert_asked(&f, 1, "bytes=0-0");
+    assert_int_equal(head(&f, &answer), 0);
+    assert_asked(&f, 4, "HEAD /bucket/key HTTP/1.1");
+}
+
 #define SKEWED                                                                                     \
     "HTTP/1.1 403 Forbidden\r\nDate: Fri, 24 May 2013 00:00:00 GMT\r\nContent-Length: 69\r\n\r\n"  \
     "<Error><Code>RequestTimeTooSkewed</Code><Message>m</Message></Error>\n"
@@ -545,6 +564,7 @@ int main(void)
         cmocka_unit_test(a_wrong_region_is_tried_once_only),
         cmocka_unit_test(a_request_that_old_keys_spoiled_is_sent_with_the_new),
         cmocka_unit_test(without_keys_nothing_is_signed),
+        cmocka_unit_test(a_get_tells_why_a_head_was_refused),
         cmocka_unit_test(the_time_of_the_store_is_taken_over_when_it_objects_to_ours),
         cmocka_unit_test(no_error_text_holds_the_secret_and_a_wrong_clock_is_named),
         cmocka_unit_test(an_error_inside_an_answer_of_200_is_an_error),
