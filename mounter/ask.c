@@ -11,6 +11,7 @@
 
 enum {
     PREFETCH = 32,
+    SHOWN_MAX = 20000, /* entries that are looked through without leaving the lock */
     META_TIMEOUT_MS = 50000,
     MISSES_MS = 2000,     /* lookups that are nearer to each other may be of one program */
     VAIN_MAX = 3,         /* pages for lookups that nobody has used: then */
@@ -134,6 +135,63 @@ enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name,
         return LISTING_UNKNOWN;
     }
     return says;
+}
+
+/* Below this directory there is nothing, as pages tell. */
+static bool pages_show_empty(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf cursor = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct known_oldest oldest = listing_oldest(fs, dir);
+    struct known_position pos;
+    struct known_entry entry;
+
+    if (fs->unordered || fs_key(fs, dir->ino, &prefix) != 0) {
+        return false;
+    }
+    buf_addstr(&cursor, buf_str(&prefix));
+    while (buf_error(&cursor) == 0 && known_seek(fs->known, buf_str(&cursor), &oldest, &pos)) {
+        while (known_next(&pos, &entry)) {
+            if (strncmp(entry.key, buf_str(&prefix), buf_len(&prefix)) != 0) {
+                return true;
+            }
+            if (strcmp(entry.key, buf_str(&prefix)) != 0 &&
+                !fs_key_hidden(fs, entry.key, pos.asked)) {
+                return false;
+            }
+        }
+        if (strncmp(pos.to, buf_str(&prefix), buf_len(&prefix)) != 0 ||
+            strcmp(pos.to + buf_len(&prefix), LISTING_LAST) == 0) {
+            return true;
+        }
+        buf_reset(&cursor);
+        buf_addstr(&cursor, pos.to);
+        buf_addstr(&cursor, "\x01");
+    }
+    return false;
+}
+
+bool listing_shows_empty(struct fs *fs, struct node *dir)
+{
+    const struct listing *listing = dir->listed != NULL ? dir->listed->listing : NULL;
+
+    if (!LIST_EMPTY(&dir->below)) {
+        return false;
+    }
+    if (listing != NULL && listing->omits) {
+        return false;
+    }
+    if (listing == NULL || !listing_young(fs, listing->made_ms) || listing->asked < fs->moved ||
+        listing->asked < dir->listed->floor || listing->count > SHOWN_MAX) {
+        return pages_show_empty(fs, dir);
+    }
+    for (size_t i = 0; i < listing->count; i++) {
+        if (!fs_name_hidden(fs, dir->ino, listing_name(listing, &listing->entries[i]),
+                            listing->asked)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool listing_lacks(struct fs *fs, uint32_t dir, const char *name)

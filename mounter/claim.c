@@ -11,6 +11,7 @@
 #include <errno.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 
 enum { CLAIM_WAIT_MS = 50000, PUBLISH_WAIT_MS = 600000, ADOPTED_MS = 15000, TICK_MS = 1000 };
 
@@ -66,7 +67,7 @@ bool claim_held(struct fs *fs, const struct node *node)
 
 bool claim_blocked(struct fs *fs, const struct node *node)
 {
-    return node->streaming > 0 || held(fs, node->ino, true);
+    return node->streaming > 0 || held(fs, node->ino, true) || graves_block(fs, node);
 }
 
 int claim_wait(struct fs *fs, uint32_t ino, struct pending *waiter, struct node **ret)

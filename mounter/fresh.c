@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 
 static const uint64_t fnv_start = UINT64_C(14695981039346656037);
 
@@ -157,10 +158,26 @@ bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t a
     const struct gone *gone;
     uint64_t key;
 
+    if (graves_has_name(fs, parent, name)) {
+        return true;
+    }
     if (fs->removed <= asked || !hash_name(fs, parent, name, &key)) {
         return false;
     }
     gone = find_gone(fs, key);
+    return gone != NULL && gone->removed && asked < gone->when;
+}
+
+bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked)
+{
+    size_t len = strlen(key);
+    const struct gone *gone;
+
+    if (graves_has(fs, key)) {
+        return true;
+    }
+    len -= len > 0 && key[len - 1] == '/';
+    gone = fs->removed > asked ? find_gone(fs, hash_bytes(fnv_start, key, len)) : NULL;
     return gone != NULL && gone->removed && asked < gone->when;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/graves.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
 #include "mounter/known.h"
@@ -442,121 +443,6 @@ void fs_mark_dirty(struct fs *fs, struct node *node)
     }
 }
 
-/* ---- operations ---- */
-
-struct op *fs_op_new(fuse_req_t req)
-{
-    struct fs *fs = fuse_req_userdata(req);
-    struct pending *pending = pending_begin(req);
-    struct op *op;
-    const void *reply;
-    size_t len;
-    char recorded[STATE_REPLY_MAX];
-    bool found = false;
-
-    if (pending == NULL) {
-        return NULL;
-    }
-    if (pending_replay(pending)) {
-        mutex_lock(&fs->lock);
-        found = state_find_applied(fs->state, pending_unique(pending), &reply, &len);
-        if (found) {
-            memcpy(recorded, reply, len);
-        }
-        mutex_unlock(&fs->lock);
-    }
-    op = found ? NULL : calloc(1, sizeof(*op));
-    if (op != NULL) {
-        op->fs = fs;
-        op->pending = pending;
-        op->unique = pending_unique(pending);
-        return op;
-    }
-    if (found) {
-        uint64_t unique = pending_unique(pending);
-
-        if (len > 0) {
-            (void)pending_reply_buf(pending, recorded, len);
-        } else {
-            (void)pending_reply_err(pending, 0);
-        }
-        mutex_lock(&fs->lock);
-        state_forget_applied(fs->state, unique);
-        mutex_unlock(&fs->lock);
-    } else {
-        (void)pending_reply_err(pending, ENOMEM);
-    }
-    return NULL;
-}
-
-static void run_op(void *arg)
-{
-    struct op *op = arg;
-
-    op->run(op);
-}
-
-void fs_op_start(struct op *op, void (*run)(struct op *op))
-{
-    op->run = run;
-    if (tasks_add(op->fs->tasks, run_op, op) != 0) {
-        (void)fs_op_fail(op, -ENOMEM);
-    }
-}
-
-static int finish(struct op *op, int ret)
-{
-    mutex_lock(&op->fs->lock);
-    state_forget_applied(op->fs->state, op->unique);
-    mutex_unlock(&op->fs->lock);
-    free(op->xattr);
-    free(op);
-    return ret;
-}
-
-int fs_op_end(struct op *op)
-{
-    int ret = op->error != 0 || op->reply_len == 0
-                  ? pending_reply_err(op->pending, op->error)
-                  : pending_reply_buf(op->pending, op->reply, op->reply_len);
-
-    return finish(op, ret);
-}
-
-int fs_op_fail(struct op *op, int error)
-{
-    op->error = -error;
-    return fs_op_end(op);
-}
-
-int fs_op_data(struct op *op, const void *data, size_t len)
-{
-    return finish(op, pending_reply_buf(op->pending, data, len));
-}
-
-int fs_op_applied(struct fs *fs, struct op *op)
-{
-    return state_applied(fs->state, op->unique, op->reply, op->reply_len);
-}
-
-void fs_op_entry(struct fs *fs, struct op *op, struct node *node)
-{
-    struct inode_rec *rec = fs_rec(fs, node);
-    struct fuse_entry_out out = {
-        .nodeid = node->ino,
-        .generation = rec->generation,
-        .entry_valid = fs->options.attr_timeout_ms / 1000,
-        .attr_valid = fs->options.attr_timeout_ms / 1000,
-        .entry_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
-        .attr_valid_nsec = (uint32_t)(fs->options.attr_timeout_ms % 1000) * 1000000,
-    };
-
-    fs_stat(fs, node, &out.attr);
-    memcpy(op->reply, &out, sizeof(out));
-    op->reply_len = sizeof(out);
-    STATE_SET(fs->state, rec->nlookup, rec->nlookup + 1);
-}
-
 /* ---- life ---- */
 
 static void *flusher_main(void *arg)
@@ -677,6 +563,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
         r = adopt_nodes(fs);
         mutex_unlock(&fs->lock);
     }
+    r = r == 0 ? graves_new(fs, &fs->graves) : r;
     r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
     fs->has_flusher = r == 0;
@@ -701,6 +588,7 @@ void fs_free(struct fs *fs)
         (void)pthread_join(fs->flusher, NULL);
     }
     usage_stop(fs);
+    graves_stop(fs);
     tasks_free(fs->tasks);
     tasks_free(fs->writers);
     tasks_free(fs->streams);
@@ -732,6 +620,7 @@ void fs_free(struct fs *fs)
     mutex_unlock(&fs->lock);
     free(fs->nodes);
     known_free(fs->known);
+    graves_free(fs->graves);
     free(fs->gone);
     free(fs->moves);
     state_free(fs->state);

@@ -18,6 +18,7 @@
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
+ *   graves.c      names taken away whose objects are still to be deleted
  *   usage.c       how many bytes the volume has
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   known.c       ranges of keys that were listed
@@ -72,6 +73,7 @@ struct version;
 struct reader;
 struct journal;
 struct journaled;
+struct graves;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -181,6 +183,7 @@ struct fs {
     struct node_list ready; /* background.c: to be published now */
     uint32_t putting;       /* publications under way that have no thread: put.c */
     struct gone_set *gone;  /* GONE_SETS */
+    struct graves *graves;  /* objects to be deleted */
     struct known *known;    /* ranges of keys that were listed */
     uint64_t removed;       /* clock of the last name that was taken away */
     bool unordered;         /* the store does not list keys in the order of their bytes */
@@ -287,6 +290,8 @@ bool fs_name_outdated(struct fs *fs, uint32_t parent, const char *name, uint64_t
 /* The name was taken away here since, or is to be in the store. */
 bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
     REQUIRES(&fs->lock);
+/* The same of the object of this key. */
+bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked) REQUIRES(&fs->lock);
 /*
  * st_ino: by the key that the inode was found under first, so that it is the same in another mount;
  * it stays when the inode is moved, and no other that lives has it. When the kernel has forgotten a
@@ -300,7 +305,7 @@ void fs_number_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int64_t fs_now_ns(void);
 uint64_t fs_now_ms(void);
 
-/* ---- fs.c: operations ---- */
+/* ---- op.c ---- */
 
 /*
  * One request on its way through a task. The names lie in the request's slot. `reply` is what has
@@ -402,6 +407,8 @@ enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name,
 /* List what begins at this name if that promises to answer more than one lookup. Waits.
  * -EAGAIN: it does not. */
 int listing_fetch(struct fs *fs, uint32_t dir, const char *key) __attribute__((warn_unused_result));
+/* A directory: there is nothing in it, as far as young listings and we know. */
+bool listing_shows_empty(struct fs *fs, struct node *dir) REQUIRES(&fs->lock);
 /* For who makes a name: there is none as far as listings know. */
 bool listing_lacks(struct fs *fs, uint32_t dir, const char *name) REQUIRES(&fs->lock);
 void listing_drop(struct node *dir);

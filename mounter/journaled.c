@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mounter/export.h"
+#include "mounter/graves.h"
 #include "util/log.h"
 
 enum { WAIT_MS = 120000, IDLE_MS = 10000, KICK_MS = 1000, LOOK_MS = 50, TELL_MS = 60000 };
@@ -469,12 +470,19 @@ int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_f
                     struct error *err)
 {
     struct journaled *j = fs->journaled;
-    size_t left = wait_published(fs, fs_now_ms() + drain_ms);
+    uint64_t deadline_ms = fs_now_ms() + drain_ms;
+    size_t left = wait_published(fs, deadline_ms);
+    int removed = graves_wait(fs, "", true, deadline_ms);
     int r;
 
     *ret_files = 0;
     if (j != NULL) {
         wait_removed(fs, j);
+    }
+    if (removed != 0 && keep && j != NULL) {
+        log_error("objects that were removed could not be deleted: they show again", NULL);
+    } else if (removed != 0 && left == 0) {
+        return error_set(err, removed, "objects that were removed are still in the store");
     }
     if (left == 0) {
         return 0;

@@ -244,6 +244,7 @@ static int take(struct maker *m, const char *key, const struct known_entry *info
     }
     component.len = slash != NULL ? (size_t)(slash - component.data) : component.len;
     if (names_from_key(component, false, name) != 0) {
+        l->omits = true;
         return 0;
     }
     if (entry.is_dir && l->count > 0 && l->entries[l->count - 1].is_dir &&

@@ -38,6 +38,7 @@ struct listing {
     unsigned users; /* handles that read it, and the node that remembers it */
     uint64_t asked; /* fs_asked() before its oldest part */
     uint64_t made_ms;
+    bool omits; /* something that has no name */
 };
 
 static inline const char *listing_name(const struct listing *listing,

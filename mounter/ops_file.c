@@ -7,11 +7,13 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
 #include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 
+enum { FSYNCDIR_MS = 55000 };
 enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000 };
 
 /* ---- open ---- */
@@ -370,12 +372,26 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
     sync_file(req, ino, true);
 }
 
+/* Names that were taken away have to be gone in the store, and the directory's own to be there. */
+static void fsyncdir_run(struct op *op)
+{
+    int ret = publish_for(op->fs, (uint32_t)op->ino, op->pending);
+
+    ret = ret == 0 ? graves_wait(op->fs, "", true, fs_now_ms() + FSYNCDIR_MS) : ret;
+    (void)fs_op_fail(op, ret);
+}
+
 void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
 {
-    (void)ino;
+    struct op *op = fs_op_new(req);
+
     (void)datasync;
     (void)fi;
-    (void)fuse_reply_err(req, 0); /* names are in the store when their operation is answered */
+    if (op != NULL) {
+        op->ino = ino;
+        pending_interruptible(op->pending, NULL, NULL);
+        fs_op_start(op, fsyncdir_run);
+    }
 }
 
 /* The bytes of an unlinked file that was open until now. */

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8, MOVE_WAIT_MS = 1000 };
@@ -142,6 +143,10 @@ int find_once(struct op *op, int tries, struct node **ret, bool *ret_locked)
     mutex_lock(&fs->lock);
     r = fs_node(fs, op->ino) == NULL ? -ESTALE
                                      : fs_child_key(fs, (uint32_t)op->ino, op->name, &key);
+    if (r == 0 && fs_child(fs, (uint32_t)op->ino, op->name) == NULL &&
+        graves_has_name(fs, (uint32_t)op->ino, op->name)) {
+        r = -ENOENT;
+    }
     mutex_unlock(&fs->lock);
     if (r == -EINVAL) {
         return -ENOENT; /* no key has such a name */
@@ -504,6 +509,7 @@ int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, b
                                    .timeout_ms = META_TIMEOUT_MS};
     int ret = strlen(key) > fs_key_max(fs) ? -ENAMETOOLONG : attr_write(attr, &arena, &meta);
 
+    ret = ret == 0 ? graves_wait(fs, key, false, fs_now_ms() + META_TIMEOUT_MS) : ret;
     return ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -58,8 +59,11 @@ static int delete_object(struct fs *fs, const char *key)
     return volume_call(fs->volume, &request, &answer);
 }
 
-/* The name goes; the inode lives as long as somebody has it open. */
-static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
+/*
+ * The name goes; the inode lives as long as somebody has it open. `key`: of the object that is to
+ * be deleted in the background, or NULL.
+ */
+static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&fs->lock)
 {
     struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
     struct node *dir = fs_node(fs, op->ino);
@@ -67,6 +71,13 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     int ret;
 
     state_begin(fs->state);
+    if (key != NULL && !graves_has(fs, key)) {
+        ret = graves_dig(fs, key, node != NULL ? fs_rec(fs, node)->etag : "");
+        if (ret != 0) {
+            state_abort(fs->state);
+            return ret;
+        }
+    }
     if (node != NULL) {
         struct inode_rec *rec = fs_rec(fs, node);
 
@@ -80,6 +91,9 @@ static int forget_name(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     }
     ret = fs_op_applied(fs, op);
     state_commit(fs->state);
+    if (key != NULL) {
+        graves_dug(fs);
+    }
     if (node != NULL) {
         fs_touch(fs, node);
         fs_node_unname(fs, node);
@@ -203,6 +217,26 @@ static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, boo
     return ret;
 }
 
+/* With the object's grave, or its deletion now. */
+static int take_name(struct op *op, const char *key)
+{
+    struct fs *fs = op->fs;
+    int ret = -ENOSPC;
+
+    mutex_lock(&fs->lock);
+    if (key == NULL || graves_trusted(fs)) {
+        ret = forget_name(fs, op, key);
+    }
+    mutex_unlock(&fs->lock);
+    if (key != NULL && (ret == -ENOSPC || ret == -ENOMEM)) {
+        ret = delete_object(fs, key);
+        mutex_lock(&fs->lock);
+        ret = ret == 0 ? forget_name(fs, op, NULL) : ret;
+        mutex_unlock(&fs->lock);
+    }
+    return ret;
+}
+
 static void unlink_run(struct op *op)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
@@ -217,10 +251,9 @@ static void unlink_run(struct op *op)
     if (ret == 0 && stored) {
         ret = rename_hide(fs, ino);
         ret = ret == 0 ? keep_parent(op) : ret;
-        ret = ret == 0 ? delete_object(fs, buf_str(&key)) : ret;
     }
+    ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
     mutex_lock(&fs->lock);
-    ret = ret == 0 ? forget_name(fs, op) : ret;
     claim_end(fs, ino, 0);
     mutex_unlock(&fs->lock);
     (void)fs_op_fail(op, ret);
@@ -242,13 +275,14 @@ static void tell_obstacle(const char *dir, const char *key)
 
 static int rmdir_check(struct op *op, const char *key)
 {
+    int buried = graves_wait(op->fs, key, true, fs_now_ms() + META_TIMEOUT_MS);
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct fs *fs = op->fs;
     struct objstore_request list = {
         .op = OBJSTORE_LIST, .key = key, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
     const struct node *node;
     const struct node *dir;
-    int ret = volume_call(fs->volume, &list, &answer);
+    int ret = buried != 0 ? buried : volume_call(fs->volume, &list, &answer);
 
     for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
         if (strcmp(answer.result.entries[i].key, key) != 0) {
@@ -291,22 +325,63 @@ void rmdir_run(struct op *op)
     if (ret == 0) {
         ret = rmdir_check(op, buf_str(&key));
         ret = ret == 0 ? keep_parent(op) : ret;
-        ret = ret == 0 ? delete_object(fs, buf_str(&key)) : ret;
+        ret = ret == 0 ? take_name(op, buf_str(&key)) : ret;
     } else if (ret == -ENOENT && again) {
-        ret = 0;
-    }
-    if (ret == 0) {
-        mutex_lock(&fs->lock);
-        ret = forget_name(fs, op);
-        mutex_unlock(&fs->lock);
+        ret = take_name(op, NULL);
     }
     (void)fs_op_fail(op, ret);
+}
+
+/* What is known of the name is as young as the kernel believes it to be, which has just looked. */
+static bool is_known(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    return (fs_rec(fs, node)->flags & (INODE_NEW | INODE_DIRTY)) != 0 ||
+           fs_now_ms() < node->valid_until_ms + fs->options.attr_timeout_ms;
+}
+
+/* Nothing of it is under way, nor needed by those who have it open. */
+static bool is_quiet(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return !claim_blocked(fs, node) && rec->upload == 0 && rec->attempt == 0 &&
+           (rec->flags & INODE_LOST) == 0 &&
+           (rec->opens == 0 || (rec->flags & INODE_NEW) != 0 || rec->base_valid == 0);
+}
+
+/* Without asking the store: its deletion waits in kept memory. */
+static bool remove_at_once(struct op *op, bool is_dir) REQUIRES(&op->fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    struct node *dir = fs_node(fs, op->ino);
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    bool stored;
+
+    if (dir == NULL || rec == NULL || S_ISDIR(rec->mode) != is_dir || !is_known(fs, node) ||
+        !is_quiet(fs, node) || !graves_trusted(fs)) {
+        return false;
+    }
+    stored = (rec->flags & INODE_NEW) == 0;
+    if (stored && (fs_rec(fs, dir)->flags & (INODE_MARKER | INODE_NEW)) == 0) {
+        return false; /* it needs an object of its own before it loses this one */
+    }
+    if (is_dir && !(stored ? listing_shows_empty(fs, node) : LIST_EMPTY(&node->below))) {
+        return false;
+    }
+    if (fs_child_key(fs, (uint32_t)op->ino, op->name, &key) != 0) {
+        return false;
+    }
+    buf_addstr(&key, is_dir ? "/" : "");
+    return buf_error(&key) == 0 && forget_name(fs, op, stored ? buf_str(&key) : NULL) == 0;
 }
 
 static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
                          void (*run)(struct op *op))
 {
     struct op *op = fs_op_new(req);
+    bool done;
 
     if (op == NULL) {
         return;
@@ -317,7 +392,14 @@ static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
         (void)fs_op_fail(op, -EROFS);
         return;
     }
-    fs_op_start(op, run);
+    mutex_lock(&op->fs->lock);
+    done = remove_at_once(op, run == rmdir_run);
+    mutex_unlock(&op->fs->lock);
+    if (done) {
+        (void)fs_op_fail(op, 0);
+    } else {
+        fs_op_start(op, run);
+    }
 }
 
 void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)

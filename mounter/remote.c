@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 #include "mounter/known.h"
 #include "mounter/reader.h"
 #include "objstore/objstore_call.h"
@@ -315,6 +316,9 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     if (node == NULL && (fs_name_outdated(fs, parent, name, remote->asked) ||
                          (is_moved(fs, parent) && remote->asked != UINT64_MAX))) {
         return -EAGAIN;
+    }
+    if (node == NULL && graves_has_name(fs, parent, name)) {
+        return 0; /* still there, but not for long */
     }
     if (!remote->exists) {
         if (node != NULL) {

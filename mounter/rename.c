@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/graves.h"
 #include "mounter/moves.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
@@ -351,8 +352,13 @@ static int move_store(struct move *m)
     struct fs *fs = m->op->fs;
     struct copy_what what = {.from = buf_str(&m->from), .to = buf_str(&m->to)};
     struct node *node;
-    int ret;
+    uint64_t deadline_ms = fs_now_ms() + META_TIMEOUT_MS;
+    int ret = graves_wait(fs, what.from, m->is_dir, deadline_ms);
 
+    ret = ret == 0 ? graves_wait(fs, what.to, m->is_dir, deadline_ms) : ret;
+    if (ret != 0) {
+        return ret;
+    }
     if (m->exchange || m->is_dir) {
         return m->exchange ? exchange_store(m) : dir_store(m);
     }

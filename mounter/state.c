@@ -28,6 +28,7 @@ static const uint64_t state_magic = UINT64_C(0x736b797374617465);
  *   "blocks"  struct block_rec[]     "pool"    bytes of the blocks
  *   "uploads" struct upload_rec[]    "applied" struct applied[]
  *   "sums"    uint64_t[]: checksums of the pool's pages
+ *   "graves"  struct grave_rec[]
  * They are sparse: what was never used costs nothing.
  */
 struct header {
@@ -73,10 +74,11 @@ enum region {
     R_APPLIED,
     R_POOL,
     R_SUMS,
+    R_GRAVES,
     R_COUNT
 };
-static const char *const region_names[R_COUNT] = {"state",   "inodes",  "texts", "blocks",
-                                                  "uploads", "applied", "pool",  "sums"};
+static const char *const region_names[R_COUNT] = {"state",   "inodes", "texts", "blocks", "uploads",
+                                                  "applied", "pool",   "sums",  "graves"};
 
 /* Free records as a stack of indexes; rebuilt by reading the tables when a state is adopted. */
 struct free_list {
@@ -560,6 +562,13 @@ bool state_block_pinned(const struct state *state, uint32_t block)
     return state->pins[block] != 0;
 }
 
+struct grave_rec *state_grave(const struct state *state, uint32_t grave)
+{
+    struct grave_rec *graves = at(state, R_GRAVES);
+
+    return &graves[grave];
+}
+
 struct upload_rec *state_upload(const struct state *state, uint32_t upload)
 {
     struct upload_rec *uploads = at(state, R_UPLOADS);
@@ -594,6 +603,7 @@ static int map_regions(struct state *state, const struct state_config *config, s
         [R_APPLIED] = APPLIED_COUNT * sizeof(struct applied),
         [R_POOL] = config->pool_bytes,
         [R_SUMS] = config->pool_bytes / PAGE * sizeof(uint64_t),
+        [R_GRAVES] = STATE_GRAVES * sizeof(struct grave_rec),
     };
     int ret = 0;
 

@@ -40,6 +40,7 @@ enum {
     STATE_EXTENTS = 8,             /* separate dirty ranges in one block */
     STATE_UPLOADS = 64,            /* open multipart uploads */
     STATE_PARTS = 10000,
+    STATE_GRAVES = 32768,  /* objects that are to be deleted: graves.h */
     STATE_REPLY_MAX = 232, /* bytes of a recorded answer: the largest is that of CREATE */
     STATE_ETAG_SIZE = 128, /* as OBJSTORE_ETAG_MAX */
     STATE_TEXT_MAX = 8192, /* bytes of one text */
@@ -104,6 +105,13 @@ struct upload_rec {
     uint64_t part_size;
     char id[1024];
     char etags[STATE_PARTS][STATE_ETAG_SIZE];
+};
+
+/* An object that is to be deleted. */
+struct grave_rec {
+    uint32_t key; /* text cell; 0: free */
+    uint32_t reserved;
+    uint64_t etag; /* hash of the ETag of what was removed; 0: not known */
 };
 
 struct state_config {
@@ -198,6 +206,9 @@ void state_block_release(struct state *state, uint32_t block);
 void state_block_pin(struct state *state, uint32_t block);
 void state_block_unpin(struct state *state, uint32_t block);
 bool state_block_pinned(const struct state *state, uint32_t block);
+
+/* Graves, 0 to STATE_GRAVES - 1. */
+struct grave_rec *state_grave(const struct state *state, uint32_t grave);
 
 /* Uploads. */
 struct upload_rec *state_upload(const struct state *state, uint32_t upload);

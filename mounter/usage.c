@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "mounter/fs.h"
+#include "mounter/graves.h"
 #include "objstore/objstore_call.h"
 #include "util/clock.h"
 #include "util/container.h"
@@ -68,9 +69,13 @@ static int count(struct fs *fs, int64_t *ret)
             .op = OBJSTORE_LIST, .token = token, .timeout_ms = LIST_TIMEOUT_MS};
 
         r = ending(fs) ? -ECANCELED : volume_call(fs->volume, &list, &answer);
+        mutex_lock(&fs->lock);
         for (size_t i = 0; r == 0 && i < answer.result.count; i++) {
-            *ret += (int64_t)answer.result.entries[i].info.size;
+            const struct objstore_entry *e = &answer.result.entries[i];
+
+            *ret += graves_has(fs, e->key) ? 0 : (int64_t)e->info.size;
         }
+        mutex_unlock(&fs->lock);
         free(token);
         token = NULL;
         if (r == 0 && answer.result.next_token != NULL) {

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import pathlib
 import subprocess
+import time
 
 import pytest
 from rig import BUCKET, Rig
@@ -123,3 +124,79 @@ def test_one_lookup_does_not_list_a_large_directory(rig, mounted, tree):
     mount = mounted(attrs="list")
     assert os.stat(mount.point / "tree/d0/e00/f0").st_size == 7
     assert sum(rig.proxy.seen.values()) <= 3 * 4
+
+
+@pytest.mark.parametrize("sync", ["close", "fsync"])
+def test_removing_a_tree_deletes_by_the_thousand(rig, mounted, sync):
+    names = list(keys(True))
+    fill(rig, names, f"gone-{sync}/")
+    mount = mounted(attrs="list", sync=sync)
+    subprocess.run(["rm", "-r", mount.point / f"gone-{sync}"], check=True, timeout=60)
+    assert not (mount.point / f"gone-{sync}").exists()
+    mount.end()
+    seen = dict(rig.proxy.seen)
+    assert not [key for key in rig.keys(f"gone-{sync}/") if key != f"gone-{sync}/"]
+    assert sum(seen.values()) - seen.get("OTHER", 0) <= len(names) // 1000 * 2 + 10, seen
+
+
+def test_a_name_may_be_made_again_at_once(rig, mounted):
+    mount = mounted(sync="fsync")
+    (mount.point / "d").mkdir()
+    for content in ("one", "two", "three"):
+        (mount.point / "d/f").write_text(content)
+        fd = os.open(mount.point / "d/f", os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        assert (mount.point / "d/f").read_text() == content
+        (mount.point / "d/f").unlink()
+        assert not (mount.point / "d/f").exists()
+        assert os.listdir(mount.point / "d") == []
+        (mount.point / "d").rmdir()
+        assert not (mount.point / "d").exists()
+        (mount.point / "d").mkdir()
+        assert os.listdir(mount.point / "d") == []
+    (mount.point / "d/f").write_text("last")
+    mount.end()
+    assert rig.objects("d/")["d/f"] == b"last"
+    assert [key for key in rig.keys("d/") if "conflict" in key] == []
+
+
+def test_what_is_removed_is_gone_for_the_store_after_fsync_of_the_directory(rig, mounted):
+    mount = mounted(sync="fsync")
+    fill(rig, [f"sync/f{n}" for n in range(20)])
+    for n in range(20):
+        (mount.point / f"sync/f{n}").unlink()
+    fd = os.open(mount.point / "sync", os.O_RDONLY | os.O_DIRECTORY)
+    os.fsync(fd)
+    os.close(fd)
+    assert rig.keys("sync/f") == []
+
+
+def test_what_the_store_does_not_let_go_shows_again(rig, mounted):
+    fill(rig, ["kept/a", "kept/b"])
+    mount = mounted(sync="fsync", attr_timeout=0.1)
+    rig.proxy.add("status", op="DELETE|DELETE_BATCH", code=403, s3="AccessDenied")
+    (mount.point / "kept/a").unlink()
+    end = time.monotonic() + 10
+    while not (mount.point / "kept/a").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    with pytest.raises(PermissionError):
+        (mount.point / "kept/b").unlink()
+    rig.proxy.clear()
+    assert "refuses to delete" in mount.log.read_text()
+
+
+def test_a_removal_that_is_tried_again_spares_what_others_made(rig, mounted):
+    fill(rig, ["again/a", "again/b"])
+    mount = mounted(sync="fsync")
+    rig.proxy.add("status", op="DELETE|DELETE_BATCH", code=400, s3="InvalidRequest", count=3)
+    (mount.point / "again/a").unlink()
+    (mount.point / "again/b").unlink()
+    end = time.monotonic() + 10
+    while rig.proxy.injected["status"] < 3:  # both at once, then each
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    rig.client().put_object(Bucket=BUCKET, Key="again/a", Body=b"another")
+    mount.end()
+    assert rig.objects("again/") == {"again/": b"", "again/a": b"another"}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * graves.h - names that were taken away here and whose objects are still to be deleted.
+ *
+ * An unlink or rmdir is answered when its grave is in kept memory; the objects are deleted within a
+ * second, up to 1000 by one request. Until then the key counts as absent here: lookups, listings
+ * and the count of used bytes leave it out, and who puts a new object there waits (claim_blocked(),
+ * graves_wait()).
+ *
+ * A deletion that fails is tried again, more and more seldom, and then only if the object still has
+ * the ETag of what was removed: by then somebody else may have made another. The first try has no
+ * such condition (batches cannot have it): who makes an object of the same name elsewhere in the
+ * same second may lose it to a removal here, as on any store where "remove" and "make" cross. What
+ * the store refuses to delete shows again, and for a while removals wait for its answer.
+ *
+ * All with fs->lock, but for those that wait.
+ */
+#ifndef MOUNTER_GRAVES_H
+#define MOUNTER_GRAVES_H
+
+#include "mounter/fs.h"
+
+struct graves;
+
+/* Takes over what a predecessor left. */
+int graves_new(struct fs *fs, struct graves **ret) __attribute__((warn_unused_result));
+/* Ends the thread, before the tasks; what is not deleted stays in kept memory. */
+void graves_stop(struct fs *fs);
+/* After the tasks. NULL is allowed. */
+void graves_free(struct graves *graves);
+
+/* In a transaction of the caller's. `etag`: of what is removed, or "". -ENOSPC, -ENOMEM: the caller
+ * deletes by himself. After the commit: graves_dug(). */
+int graves_dig(struct fs *fs, const char *key, const char *etag) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+void graves_dug(struct fs *fs) REQUIRES(&fs->lock);
+/* Removals may be answered before the store has. */
+bool graves_trusted(struct fs *fs) REQUIRES(&fs->lock);
+
+size_t graves_count(const struct fs *fs) REQUIRES(&fs->lock);
+bool graves_has(const struct fs *fs, const char *key) REQUIRES(&fs->lock);
+/* The name, as a file or a directory. */
+bool graves_has_name(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+/* A new object of this inode has to wait; asks for haste. */
+bool graves_block(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+
+/* Wait until there is none of this key, or of all keys that begin with it. -ETIMEDOUT. */
+int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms)
+    __attribute__((warn_unused_result));
+
+#endif
