@@ -428,6 +428,27 @@ int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t l
     return 0;
 }
 
+int data_seqs_add(struct data_seqs *seqs, const struct data_seqs *more)
+{
+    size_t count = seqs->count + more->count;
+
+    if (count > seqs->cap) {
+        size_t cap = count < 2 * seqs->cap ? 2 * seqs->cap : count;
+        struct block_seq *items = realloc(seqs->items, cap * sizeof(*items));
+
+        if (items == NULL) {
+            return -ENOMEM;
+        }
+        seqs->items = items;
+        seqs->cap = cap;
+    }
+    if (more->count > 0) {
+        memcpy(seqs->items + seqs->count, more->items, more->count * sizeof(*more->items));
+    }
+    seqs->count = count;
+    return 0;
+}
+
 void data_clean(struct fs *fs, struct node *node, const struct data_seqs *seqs)
 {
     for (size_t i = 0; i < seqs->count; i++) {

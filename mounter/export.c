@@ -147,7 +147,7 @@ static int fill_parts(const struct export *x, const struct inode_rec *rec, struc
     struct journal_part *parts;
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < STATE_PARTS; i++) {
+    for (uint32_t i = 0; i < upload->parts; i++) {
         count += upload->etags[i][0] != '\0';
     }
     if (count == 0) {
@@ -158,11 +158,11 @@ static int fill_parts(const struct export *x, const struct inode_rec *rec, struc
     if (parts == NULL || ret->upload_id == NULL) {
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < STATE_PARTS; i++) {
+    for (uint32_t i = 0; i < upload->parts; i++) {
         if (upload->etags[i][0] != '\0') {
             parts[ret->parts_count] = (struct journal_part){
                 .number = i + 1,
-                .offset = publish_part_offset(i + 1),
+                .offset = parts_offset(&upload->schedule, i + 1),
                 .etag = arena_strndup(arena, upload->etags[i],
                                       strnlen(upload->etags[i], STATE_ETAG_SIZE))};
             if (parts[ret->parts_count++].etag == NULL) {
@@ -171,6 +171,7 @@ static int fill_parts(const struct export *x, const struct inode_rec *rec, struc
         }
     }
     ret->parts = parts;
+    memcpy(ret->schedule, &upload->schedule, sizeof(ret->schedule));
     return 0;
 }
 

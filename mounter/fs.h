@@ -12,6 +12,8 @@
  *   reader.c, grain.c, fetch.c, window.c  bytes of objects, read ahead in parallel: see reader.h
  *   publish.c     dirty bytes to the store
  *   put.c         publications by one PUT, without a thread
+ *   upload.c      publications by parts
+ *   parts.c       where parts begin and end
  *   background.c  publications that nobody waits for, and the lists of what is dirty
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
@@ -127,6 +129,9 @@ struct node {
     int64_t stored_ns;                 /* the store's time of the version under the ETag, or 0 */
     uint32_t streaming;                /* parts being uploaded while the file is written */
     struct version *version;           /* reader.h: whose bytes are read; or NULL */
+    uint32_t streamed;                 /* parts up to this one are in the store or on their way */
+    uint32_t stream_failed;            /* the first of them that has to go again; or 0 */
+    uint64_t stream_again_ms;          /* the store has refused a part: not before */
     char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
     struct copied *copied;             /* ops_copy.c: which version is a copy of which; or NULL */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
@@ -182,6 +187,7 @@ struct fs {
     struct node_list dirty; /* background.c: by age; also some that are clean again */
     struct node_list ready; /* background.c: to be published now */
     uint32_t putting;       /* publications under way that have no thread: put.c */
+    uint64_t merging;       /* bytes of buffers in which parts are put together: upload.c */
     struct gone_set *gone;  /* GONE_SETS */
     struct graves *graves;  /* objects to be deleted */
     struct known *known;    /* ranges of keys that were listed */
@@ -456,15 +462,21 @@ static inline const char *data_bytes(const struct state *state, const struct dat
 struct data_seqs {
     struct block_seq {
         uint64_t index;
-        uint32_t seq;
+        uint64_t seq;
     } * items;
     size_t count, cap;
 };
 int data_seqs_take(struct fs *fs, struct node *node, uint64_t offset, uint64_t len,
                    struct data_seqs *ret) REQUIRES(&fs->lock);
-/* Returns how many blocks stay dirty. Makes transactions of its own. */
+/* Adds those of the second. -ENOMEM. */
+int data_seqs_add(struct data_seqs *seqs, const struct data_seqs *more)
+    __attribute__((warn_unused_result));
+/* Makes transactions of its own. */
 void data_clean(struct fs *fs, struct node *node, const struct data_seqs *seqs) REQUIRES(&fs->lock);
 int data_adopt(struct fs *fs) REQUIRES(&fs->lock);
+/* All that is dirty or a hole, ascending and not touching; *ret is to be freed. -ENOMEM. */
+int data_ranges(struct fs *fs, const struct node *node, struct parts_range **ret, size_t *ret_count)
+    REQUIRES(&fs->lock) __attribute__((warn_unused_result));
 void data_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 
 /* ---- image.c ---- */
@@ -487,6 +499,8 @@ void data_image_done(struct fs *fs, struct data_image *image) REQUIRES(&fs->lock
 ssize_t data_image_read(const struct state *state, struct data_image *image, void *buffer,
                         size_t cap);
 void data_image_rewind(struct data_image *image);
+/* Lay its dirty bytes over those of another source. */
+void data_image_lay(const struct state *state, const struct data_image *image, char *buffer);
 /* The bytes, if they lie together; else NULL. */
 const char *data_image_whole(const struct state *state, const struct data_image *image);
 
@@ -514,14 +528,13 @@ void publish_upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
 int publish_settle(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
 /* In a transaction of the caller's: it has been settled. */
 void publish_settled(struct fs *fs, struct inode_rec *rec) REQUIRES(&fs->lock);
-enum { PUBLISH_SMALL_PARTS = 2000 }; /* the first parts are of 8 MiB: 16 GB */
-/* For whoever has the claim, or counts in node->streaming. *ret: index + 1. Waits. */
+/* For whoever has the claim, or counts in node->streaming. Of the object's bytes `base` will be
+ * copied. *ret: index + 1. Waits. */
 int publish_upload_start(struct fs *fs, struct node *node, const char *key,
-                         const struct objstore_meta *meta, uint32_t *ret)
+                         const struct objstore_meta *meta, uint64_t base, uint32_t *ret)
     __attribute__((warn_unused_result));
 /* Upload the parts that are full, while the file is being written. */
 void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
-uint64_t publish_part_offset(uint32_t part); /* of part 1, 2, ... */
 
 /* ---- background.c ---- */
 /* It may be dirty from now on. / It goes. */
@@ -597,9 +610,6 @@ bool extent_still(struct fs *fs, const struct op *op, struct node *node, const s
     REQUIRES(&fs->lock);
 /* -EAGAIN: the file has been published meanwhile; look again. */
 int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len);
-
-/* What the part schedule can hold. */
-uint64_t publish_size_max(void);
 
 /* ---- usage.c ---- */
 /* Count from now on, if the volume has a size. Stop before the volume is closed. */

@@ -115,3 +115,72 @@ const char *data_image_whole(const struct state *state, const struct data_image 
     }
     return reached == image->offset + image->len ? start : NULL;
 }
+
+void data_image_lay(const struct state *state, const struct data_image *image, char *buffer)
+{
+    for (size_t i = 0; i < image->count; i++) {
+        const struct data_piece *piece = &image->pieces[i];
+
+        memcpy(buffer + (piece->from - image->offset), data_bytes(state, piece),
+               (size_t)(piece->to - piece->from));
+    }
+}
+
+/* ---- what is dirty ---- */
+
+static int by_start(const void *a, const void *b)
+{
+    const struct parts_range *x = a;
+    const struct parts_range *y = b;
+
+    return x->from < y->from ? -1 : x->from > y->from;
+}
+
+/* Sorted; those that touch become one. */
+static size_t join(struct parts_range *ranges, size_t count)
+{
+    size_t joined = 0;
+
+    qsort(ranges, count, sizeof(*ranges), by_start);
+    for (size_t i = 0; i < count; i++) {
+        if (joined > 0 && ranges[i].from <= ranges[joined - 1].to) {
+            if (ranges[i].to > ranges[joined - 1].to) {
+                ranges[joined - 1].to = ranges[i].to;
+            }
+        } else {
+            ranges[joined++] = ranges[i];
+        }
+    }
+    return joined;
+}
+
+int data_ranges(struct fs *fs, const struct node *node, struct parts_range **ret, size_t *ret_count)
+{
+    size_t most = node->holes.count + 1;
+    const struct block_ref *ref;
+    struct parts_range *ranges;
+    size_t count = 0;
+
+    for (ref = node->blocks; ref != NULL; ref = ref->hh.next) {
+        most += state_block(fs->state, ref->block)->count;
+    }
+    ranges = calloc(most, sizeof(*ranges));
+    if (ranges == NULL) {
+        return -ENOMEM;
+    }
+    for (ref = node->blocks; ref != NULL; ref = ref->hh.next) {
+        const struct block_rec *rec = state_block(fs->state, ref->block);
+        uint64_t start = rec->index * STATE_BLOCK_SIZE;
+
+        for (uint32_t i = 0; i < rec->count; i++) {
+            ranges[count++] =
+                (struct parts_range){start + rec->extents[i].from, start + rec->extents[i].to};
+        }
+    }
+    for (size_t i = 0; i < node->holes.count; i++) {
+        ranges[count++] = (struct parts_range){node->holes.items[i].from, node->holes.items[i].to};
+    }
+    *ret_count = count > 0 ? join(ranges, count) : 0;
+    *ret = ranges;
+    return 0;
+}

@@ -115,10 +115,16 @@ static int add_upload(struct import *in, uint32_t *ret) REQUIRES(&in->fs->lock)
     const struct journal_entry *e = in->entry;
     uint32_t index = state_upload_take(in->fs->state);
     struct upload_rec *upload;
+    struct parts_schedule schedule;
 
+    _Static_assert(sizeof(schedule) == sizeof(e->schedule), "four lengths");
+    memcpy(&schedule, e->schedule, sizeof(schedule));
+    if (!parts_schedule_is_sound(&schedule)) {
+        return -EPROTO;
+    }
     for (uint32_t i = 0; i < e->parts_count; i++) {
         if (e->parts[i].number > STATE_PARTS ||
-            e->parts[i].offset != publish_part_offset(e->parts[i].number)) {
+            e->parts[i].offset != parts_offset(&schedule, e->parts[i].number)) {
             return -EPROTO;
         }
     }
@@ -127,10 +133,11 @@ static int add_upload(struct import *in, uint32_t *ret) REQUIRES(&in->fs->lock)
     }
     upload = state_upload(in->fs->state, index);
     memset(upload->id, 0, sizeof(upload->id)); /* free: nobody reads it yet */
-    memset(upload->etags, 0, sizeof(upload->etags));
+    upload->parts = 0;
+    upload->schedule = schedule;
     memcpy(upload->id, e->upload_id, strlen(e->upload_id));
     for (uint32_t i = 0; i < e->parts_count; i++) {
-        memcpy(upload->etags[e->parts[i].number - 1], e->parts[i].etag, strlen(e->parts[i].etag));
+        state_upload_record(in->fs->state, upload, e->parts[i].number, e->parts[i].etag);
     }
     *ret = index + 1;
     return 0;

@@ -15,13 +15,13 @@ struct job {
     struct pending *waiter; /* who must have the answer; or NULL */
     uint32_t ino;
     char *key;
+    char *base_key; /* of the object it is based on: the same but for a conflict copy */
     uint64_t size, base_valid;
     char etag[STATE_ETAG_SIZE]; /* of the object it is based on; "" when new */
     bool is_new;
     uint32_t upload; /* index + 1, or 0 */
     bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
     bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
-    char (*etags)[STATE_ETAG_SIZE]; /* of its parts */
     struct attr attr;
     struct objstore_meta meta;
     char *target;
@@ -41,6 +41,15 @@ void job_published(struct fs *fs, struct job *job) REQUIRES(&fs->lock);
  * if the next step is a large one.
  */
 void job_progress(struct job *job, uint64_t next_bytes);
+/* Conditions where the store has them; where not, it looks just before: the next best. */
+int job_conditions(struct job *job, struct objstore_request *request, bool complete)
+    __attribute__((warn_unused_result));
+
+/* ---- upload.c ---- */
+/* Publish by parts: end the upload that was begun while it was written, or make one. Waits. */
+int upload_run(struct job *job) __attribute__((warn_unused_result));
+/* Abort the file's upload, if there is one, and forget it. */
+int upload_drop(struct job *job) __attribute__((warn_unused_result));
 
 /* ---- put.c ---- */
 struct put;

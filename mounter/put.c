@@ -68,12 +68,12 @@ static bool take_answer(struct put *put, int status) REQUIRES(&put->job.fs->lock
     return status == 0;
 }
 
-static void answer_op(struct put *put, bool done, int status)
+static void answer_op(struct put *put, bool done, bool ending)
 {
     if (put->op == NULL) {
         return;
     }
-    if (status == -ECANCELED) { /* all ends, and nobody waits for answers */
+    if (ending) { /* all ends, and nobody waits for answers */
         free(put->op);
     } else if (done) {
         (void)fs_op_fail(put->op, 0);
@@ -89,18 +89,20 @@ static void put_done(struct objstore_request *request, const struct objstore_res
     int status = result->status;
     bool is_over;
     bool again;
+    bool ending;
 
     (void)snprintf(put->job.result_etag, sizeof(put->job.result_etag), "%s", result->info.etag);
     mutex_lock(&fs->lock);
     fs->putting--;
     is_over = take_answer(put, status);
     again = put->job.node->writers == 0 && (fs_rec(fs, put->job.node)->flags & INODE_DIRTY) != 0;
+    ending = fs->ending;
     if (is_over && !again) {
         fs_node_put(fs, put->job.node);
     }
     mutex_unlock(&fs->lock);
-    answer_op(put, is_over, status);
-    if (!is_over && put->op == NULL && status != -ECANCELED) {
+    answer_op(put, is_over, ending && !is_over);
+    if (!is_over && put->op == NULL && !ending) {
         publish_patiently(fs, put->job.ino);
     } else if (is_over && again) {
         publish_soon(fs, put->job.ino);

@@ -586,6 +586,29 @@ uint32_t state_upload_take(struct state *state)
     return UINT32_MAX;
 }
 
+const char *state_upload_etag(const struct upload_rec *upload, uint32_t part)
+{
+    return part <= upload->parts ? upload->etags[part - 1] : "";
+}
+
+/* What lies beyond `parts` is of an earlier upload, and was never touched if there was none. */
+void state_upload_record(struct state *state, struct upload_rec *upload, uint32_t part,
+                         const char *etag)
+{
+    char text[STATE_ETAG_SIZE] = "";
+
+    for (uint32_t i = upload->parts; i + 1 < part; i++) {
+        upload->etags[i][0] = '\0'; /* does not count yet */
+    }
+    memcpy(text, etag, strnlen(etag, sizeof(text) - 1));
+    state_begin(state);
+    state_set(state, upload->etags[part - 1], text, sizeof(text));
+    if (part > upload->parts) {
+        STATE_SET(state, upload->parts, part);
+    }
+    state_commit(state);
+}
+
 bool state_adopted(const struct state *state)
 {
     return state->adopted;

@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 #include "mounter/keep.h"
+#include "mounter/parts.h"
 #include "util/buf.h"
 #include "util/cleanup.h"
 #include "util/error.h"
@@ -101,8 +102,8 @@ struct block_rec {
 /* A multipart upload that is being filled while the file is written. */
 struct upload_rec {
     uint32_t inode; /* 0: free */
-    uint32_t parts; /* that the store has: 1 to `parts` */
-    uint64_t part_size;
+    uint32_t parts; /* how many etags count; "": the store does not have that part yet */
+    struct parts_schedule schedule;
     char id[1024];
     char etags[STATE_PARTS][STATE_ETAG_SIZE];
 };
@@ -212,7 +213,12 @@ struct grave_rec *state_grave(const struct state *state, uint32_t grave);
 
 /* Uploads. */
 struct upload_rec *state_upload(const struct state *state, uint32_t upload);
-/* Index of a free one; UINT32_MAX: none. The caller sets `inode` in its transaction. */
+/* Index of a free one; UINT32_MAX: none. The caller fills all but the etags in its transaction. */
 uint32_t state_upload_take(struct state *state);
+/* "": not in the store. */
+const char *state_upload_etag(const struct upload_rec *upload, uint32_t part);
+/* Makes a transaction of its own. */
+void state_upload_record(struct state *state, struct upload_rec *upload, uint32_t part,
+                         const char *etag);
 
 #endif

@@ -154,7 +154,7 @@ int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size)
 {
     uint64_t growth = size > rec->size ? size - rec->size : 0;
 
-    if (size > publish_size_max()) {
+    if (size > fs->caps.object_max) {
         return -EFBIG;
     }
     return growth > 0 && fs->options.size_bytes != 0 &&

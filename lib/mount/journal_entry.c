@@ -70,6 +70,9 @@ void journal_entry_encode(const struct journal_entry *entry, struct buf *out)
     put64(out, (uint64_t)entry->atime_ns);
     put64(out, (uint64_t)entry->dirty_since_ns);
     put32(out, entry->parts_count);
+    for (size_t i = 0; entry->parts_count > 0 && i < 4; i++) {
+        put64(out, entry->schedule[i]);
+    }
     for (uint32_t i = 0; i < entry->parts_count; i++) {
         put32(out, entry->parts[i].number);
         put64(out, entry->parts[i].offset);
@@ -154,6 +157,9 @@ static void get_parts(struct reader *r, struct journal_entry *ret)
     if (count > JOURNAL_PARTS_MAX || count > r->left / 16) { /* the least that a part takes */
         r->bad = true;
         return;
+    }
+    for (size_t i = 0; count > 0 && i < 4; i++) {
+        ret->schedule[i] = get64(r);
     }
     parts = arena_array(r->arena, count > 0 ? count : 1, sizeof(*parts));
     r->no_memory = r->no_memory || parts == NULL;

@@ -79,6 +79,7 @@ struct journal_entry {
     uint32_t mode, uid, gid, rdev;
     int64_t mtime_ns, ctime_ns, atime_ns, dirty_since_ns;
     const struct journal_part *parts;
+    uint64_t schedule[4]; /* of the upload that has them: mounter/parts.h */
     uint32_t parts_count;
     const struct journal_hole *holes; /* ascending, apart */
     uint32_t holes_count;

@@ -348,7 +348,8 @@ static void probe_end(struct probe *probe)
     if (probe->error == 0) {
         probe->caps.part_min = 5ULL << 20;
         probe->caps.part_max = 5ULL << 30;
-        probe->caps.object_max = 5ULL << 40;
+        /* AWS: 10,000 parts of 5 GiB. */
+        probe->caps.object_max = probe->s3->aws ? 10000 * (5ULL << 30) : 5ULL << 40;
         probe->caps.copy_max = 5ULL << 30;
         s3_store_learn_caps(probe->s3, request->bucket, &probe->caps);
         result.caps = &probe->caps;

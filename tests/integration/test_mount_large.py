@@ -16,7 +16,7 @@ BYTES = os.urandom(64 * MIB)
 
 
 class Rig:
-    def __init__(self, workdir, processes, minio):
+    def __init__(self, workdir, processes, minio, options=""):
         self.client = minio.client()
         self.client.create_bucket(Bucket="bucket")
         port = free_port()
@@ -27,7 +27,7 @@ class Rig:
                    AWS_SECRET_ACCESS_KEY=minio.secret_key)
         process = processes.start(
             [program("skyvol-mount"), "s3://bucket", self.point, "-f", "-o",
-             f"endpoint=http://127.0.0.1:{port},region={minio.region},memory=100663296"], env=env)
+             f"endpoint=http://127.0.0.1:{port},region={minio.region},memory=100663296{options}"], env=env)
         wait_until(lambda: os.path.ismount(self.point), what="mount", process=process)
 
     def refuse(self, *words):
