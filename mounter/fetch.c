@@ -113,6 +113,9 @@ static void fetch_done(struct objstore_request *request, const struct objstore_r
     f->ended = true;
     mutex_unlock(&reader->lock);
     reader_tell(&over);
+    if (f->arrived != NULL) {
+        f->arrived(f->arrived_arg, result);
+    }
     mutex_lock(&reader->lock);
     unref(reader, f);
     mutex_unlock(&reader->lock);

@@ -191,6 +191,11 @@ static bool number_is_free(struct fs *fs, uint64_t number) REQUIRES(&fs->lock)
     return node == NULL && number > STATE_ROOT;
 }
 
+uint64_t fs_number_first(const char *key)
+{
+    return hash_key(key);
+}
+
 uint64_t fs_number_of_key(struct fs *fs, const char *key)
 {
     uint64_t number = hash_key(key);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/ahead.h"
 #include "mounter/graves.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
@@ -551,7 +552,8 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->gone = calloc(GONE_SETS, sizeof(*fs->gone));
     r = fs->gone == NULL ? -ENOMEM : known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known);
     r = r == 0 ? state_new(&state, &fs->state, err) : r;
-    r = r == 0 ? reader_new(fs, fs->options.memory_bytes / 3) : r;
+    r = r == 0 ? reader_new(fs, fs->options.memory_bytes / 20 * 9) : r;
+    r = r == 0 ? ahead_new(fs) : r;
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
     r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
@@ -616,6 +618,7 @@ void fs_free(struct fs *fs)
             free(fs->nodes[i]);
         }
     }
+    ahead_free(fs);
     reader_free(fs);
     mutex_unlock(&fs->lock);
     free(fs->nodes);

@@ -10,6 +10,7 @@
  *   holes.c       ranges that read as zeros and hold no memory
  *   image.c       dirty bytes as they are sent
  *   reader.c, grain.c, fetch.c, window.c  bytes of objects, read ahead in parallel: see reader.h
+ *   ahead.c       small files fetched before they are asked for
  *   publish.c     dirty bytes to the store
  *   put.c         publications by one PUT, without a thread
  *   upload.c      publications by parts
@@ -76,6 +77,7 @@ struct reader;
 struct journal;
 struct journaled;
 struct graves;
+struct ahead;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -194,6 +196,7 @@ struct fs {
     uint64_t removed;       /* clock of the last name that was taken away */
     bool unordered;         /* the store does not list keys in the order of their bytes */
     struct reader *reader;
+    struct ahead *ahead;
     uint32_t block_seq;        /* of the last change to a block */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
@@ -303,6 +306,7 @@ bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked) REQUIRES(&fs-
  * it stays when the inode is moved, and no other that lives has it. When the kernel has forgotten a
  * moved inode, its number comes from the new key.
  */
+uint64_t fs_number_first(const char *key); /* if no other has it */
 uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what) REQUIRES(&fs->lock);
 /* What the inode of this key (of a directory: with '/') has or would have. */
 uint64_t fs_number_of_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
@@ -372,6 +376,12 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
 /* What a HEAD's result says; reads a symbolic link's target if need be. Waits. */
 int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
                      struct remote *ret) __attribute__((warn_unused_result));
+/* The same without waiting. -EAGAIN: a symbolic link, whose target has to be read. */
+int remote_interpret_now(struct fs *fs, const char *key, const struct objstore_result *head,
+                         struct remote *ret) __attribute__((warn_unused_result));
+/* Of a file. -ENOMEM. */
+int remote_copy_file(const struct remote *from, struct remote *ret)
+    __attribute__((warn_unused_result));
 /*
  * Make the inode of parent/name what the remote says. *ret is NULL when there is none (any more).
  * -EAGAIN: the name went or its key changed since the store was asked: ask again.

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/ahead.h"
 #include "mounter/fs.h"
 #include "mounter/graves.h"
 #include "mounter/holes.h"
@@ -83,6 +84,8 @@ static void open_run(struct op *op)
     bool upload;
     uint64_t size_before = 0;
     uint64_t size_after = 0;
+    struct ahead_start start;
+    bool reads;
     int ret = 0;
 
     mutex_lock(&fs->lock);
@@ -108,7 +111,14 @@ static void open_run(struct op *op)
         size_after = fs_rec(fs, node)->size;
         ret = open_commit(fs, op, node);
     }
+    reads = ret == 0 && (op->flags & O_ACCMODE) == O_RDONLY;
+    if (reads) {
+        ahead_opened(fs, node, &start);
+    }
     mutex_unlock(&fs->lock);
+    if (reads) {
+        ahead_start(fs, &start);
+    }
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
         return;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/ahead.h"
 #include "mounter/fs.h"
 #include "mounter/graves.h"
 #include "objstore/objstore_call.h"
@@ -89,10 +90,22 @@ static int find_listed(struct op *op, const char *key, struct node **ret, bool *
 
 /* The attributes of a file that is known to be there, and of those after it. */
 static LOCK_UNCHECKED
-int find_file(struct op *op, struct node **ret)
+int find_file(struct op *op, const char *key, struct node **ret)
 {
     struct fs *fs = op->fs;
-    int r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
+    struct remote remote;
+    int r;
+
+    if (ahead_find(fs, key, false, &remote)) {
+        mutex_lock(&fs->lock);
+        r = remote_merge(fs, (uint32_t)op->ino, op->name, &remote, ret);
+        remote_done(&remote);
+        if (r == 0 && *ret != NULL) {
+            return 0;
+        }
+        mutex_unlock(&fs->lock);
+    }
+    r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
 
     mutex_lock(&fs->lock);
     *ret = r == 0 ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
@@ -122,7 +135,7 @@ int find_cheaply(struct op *op, const char *key, struct node **ret, bool *ret_lo
         mutex_unlock(&fs->lock);
     }
     if (r == -EAGAIN && is_file) {
-        r = find_file(op, ret);
+        r = find_file(op, key, ret);
     }
     *ret_locked = r == 0;
     return r;

@@ -363,6 +363,45 @@ void reader_quiet(struct fs *fs, struct node *node)
     }
 }
 
+/* ---- files that will be read soon ---- */
+
+int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_list *start)
+{
+    struct reader *reader = fs->reader;
+    uint64_t last = (file->size - 1) / GRAIN;
+    struct version *version;
+    struct fetch_list own = STAILQ_HEAD_INITIALIZER(own);
+    int ret = -ENOMEM;
+
+    mutex_lock(&reader->lock);
+    version = version_take(reader, file->key, file->etag, file->size, false);
+    for (uint64_t i = 0; version != NULL && i <= last; i++) {
+        ret = grain_find(reader, version, i) != NULL ? -EEXIST : ret;
+    }
+    if (version != NULL && ret != -EEXIST) {
+        struct fetch *f;
+
+        (void)!fetch_missing(fs, version, 0, last, true, &own);
+        f = STAILQ_FIRST(&own);
+        STAILQ_CONCAT(start, &own);
+        if (f != NULL) {
+            f->arrived = file->arrived;
+            f->arrived_arg = file->arg;
+            ret = 0;
+        }
+    }
+    if (version != NULL) {
+        version_put(reader, version);
+    }
+    mutex_unlock(&reader->lock);
+    return ret;
+}
+
+uint64_t reader_limit(const struct fs *fs)
+{
+    return fs->reader->limit;
+}
+
 /* ---- for those who can wait ---- */
 
 static void wait_over(struct fs *fs, const struct reader_wait *wait)

@@ -89,6 +89,21 @@ void reader_quiet(struct fs *fs, struct node *node);
 int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size_t len)
     __attribute__((warn_unused_result));
 
+/*
+ * Fetch a small object whole, for who will read it soon; fs->lock is held. `arrived` comes once,
+ * without a lock, with what the store has answered. -EEXIST: some of it is here already; -ENOMEM.
+ */
+struct objstore_result;
+struct reader_file {
+    const char *key, *etag;
+    uint64_t size;
+    void (*arrived)(void *arg, const struct objstore_result *result);
+    void *arg;
+};
+int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_list *start)
+    __attribute__((warn_unused_result));
+uint64_t reader_limit(const struct fs *fs); /* bytes of memory */
+
 struct reader_stats {
     uint64_t bytes;   /* in memory */
     uint64_t limit;   /* of them */

@@ -65,6 +65,8 @@ struct fetch {
     uint64_t got;   /* bytes; the transfer's thread */
     uint32_t ready; /* grains that are; the same */
     bool at_end;    /* grains count only when the whole GET has succeeded */
+    void (*arrived)(void *arg, const struct objstore_result *result); /* or NULL */
+    void *arrived_arg;
     uint32_t refs;
     bool submitted, cancelled, ended;
     uint32_t count;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/ahead.h"
 #include "mounter/fs.h"
 #include "mounter/graves.h"
 #include "mounter/known.h"
@@ -55,7 +56,7 @@ static int read_target(struct fs *fs, const char *key, struct remote *ret)
     return r;
 }
 
-int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+static int interpret(struct fs *fs, const char *key, const struct objstore_result *head,
                      struct remote *ret)
 {
     memset(ret, 0, sizeof(*ret));
@@ -69,7 +70,43 @@ int remote_interpret(struct fs *fs, const char *key, const struct objstore_resul
     memset(&ret->info.meta, 0, sizeof(ret->info.meta)); /* it is the result's */
     ret->is_dir = key[0] == '\0' || key[strlen(key) - 1] == '/';
     complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
-    return S_ISLNK(ret->attr.mode) ? read_target(fs, key, ret) : 0;
+    return 0;
+}
+
+int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+                     struct remote *ret)
+{
+    int r = interpret(fs, key, head, ret);
+
+    return r == 0 && ret->exists && S_ISLNK(ret->attr.mode) ? read_target(fs, key, ret) : r;
+}
+
+int remote_interpret_now(struct fs *fs, const char *key, const struct objstore_result *head,
+                         struct remote *ret)
+{
+    int r = interpret(fs, key, head, ret);
+
+    if (r == 0 && S_ISLNK(ret->attr.mode)) {
+        r = -EAGAIN;
+    }
+    if (r != 0) {
+        remote_done(ret);
+    }
+    return r;
+}
+
+int remote_copy_file(const struct remote *from, struct remote *ret)
+{
+    *ret = *from;
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (from->attr.xattr != NULL) {
+        ret->attr.xattr = arena_strdup(&ret->arena, from->attr.xattr);
+        if (ret->attr.xattr == NULL) {
+            remote_done(ret);
+            return -ENOMEM;
+        }
+    }
+    return 0;
 }
 
 /* A directory without an object of its own, as what lies below it shows. */
@@ -348,15 +385,34 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     return 0;
 }
 
+/* What the store says of the key now, or has said when the file was fetched ahead of its open. */
+static int ask_again(struct fs *fs, const char *key, bool opens, struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    if (opens && ahead_find(fs, key, true, ret)) {
+        return 0;
+    }
+    (void)volume_call(fs->volume, &head, &answer);
+    r = remote_interpret(fs, key, &answer.result, ret);
+    ret->marker = r == 0 && ret->is_dir;
+    ret->asked = UINT64_MAX;
+    if (r != 0) {
+        remote_done(ret);
+    }
+    return r;
+}
+
 int remote_refresh(struct fs *fs, uint64_t ino, bool always)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .timeout_ms = META_TIMEOUT_MS};
     struct remote remote;
     struct node *node;
     const struct inode_rec *rec;
     uint64_t asked;
+    bool asked_store = false;
     int ret;
 
     mutex_lock(&fs->lock);
@@ -374,11 +430,10 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     node->users++;
     mutex_unlock(&fs->lock);
     if (ret == 0) {
-        head.key = buf_str(&key);
-        (void)volume_call(fs->volume, &head, &answer);
-        ret = remote_interpret(fs, buf_str(&key), &answer.result, &remote);
-        remote.marker = ret == 0 && remote.is_dir;
+        ret = ask_again(fs, buf_str(&key), always, &remote);
+        asked = ret == 0 && remote.asked < asked ? remote.asked : asked;
         remote.asked = asked;
+        asked_store = ret == 0;
     }
     mutex_lock(&fs->lock);
     node->users--;
@@ -396,7 +451,7 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     }
     fs_node_put(fs, node);
     mutex_unlock(&fs->lock);
-    if (head.key != NULL && answer.result.status == 0) {
+    if (asked_store) {
         remote_done(&remote);
     }
     return ret;
