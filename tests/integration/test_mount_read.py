@@ -19,7 +19,8 @@ def rig():
 
 
 def put(rig, key, size, seed=1):
-    body = random.Random(seed).randbytes(size)
+    pick = random.Random(seed)
+    body = b"".join(pick.randbytes(min(MIB, size - at)) for at in range(0, size, MIB))
     rig.client().put_object(Bucket=BUCKET, Key=key, Body=body)
     return body
 
