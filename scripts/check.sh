@@ -47,7 +47,8 @@ done
 if compgen -G 'tests/integration/test_*.py' >/dev/null; then
     if [ -x build/venv/bin/pytest ]; then
         log=$(mktemp)
-        build/venv/bin/pytest -q -rs -m 'not full' tests/integration 2>&1 | tee "$log"
+        # Most tests wait more than they work; those of one file stay together, as they share servers.
+        build/venv/bin/pytest -q -rs -n $((jobs + 1)) --dist loadfile -m 'not full' tests/integration 2>&1 | tee "$log"
         [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=(integration)
         while read -r line; do left+=("$line"); done < <(grep '^SKIPPED' "$log")
         rm -f "$log"

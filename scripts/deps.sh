@@ -123,10 +123,10 @@ test | bench)
     else
         left+=("fsx pjdfstest (no cargo here: see rustup.rs)")
     fi
-    if [ ! -x build/venv/bin/pytest ]; then
+    if ! build/venv/bin/python -c 'import boto3, cryptography, pytest, xdist' 2>/dev/null; then
         # The system's Python, so that a clone does not depend on a user's own interpreters.
         /usr/bin/python3 -m venv build/venv &&
-            build/venv/bin/pip install -q pytest pytest-timeout 'boto3[crt]' cryptography ||
+            build/venv/bin/pip install -q pytest pytest-timeout pytest-xdist 'boto3[crt]' cryptography ||
             left+=("the integration tests (pip could not install pytest and boto3)")
     fi
     if [ "${#left[@]}" -gt 0 ]; then

@@ -185,7 +185,7 @@ def test_names_come_and_go_for_all_at_once(target):
                 (target / path).exists()
 
     assert together(makes_and_removes, looks, looks) == []
-    assert count[0] > 3
+    assert count[0] > 0
     assert os.listdir(target) == []
 
 
