@@ -17,9 +17,11 @@
 
 #include "cli/command.h"
 #include "cli/meta.h"
+#include "mount/channel.h"
 #include "mount/message.h"
 #include "rpc/client.h"
 #include "util/cleanup.h"
+#include "util/file.h"
 
 enum { TEXT_MAX = 16384, ENVIRONMENT_MAX = 1024 };
 
@@ -40,6 +42,9 @@ static void wipe(char *text)
 
 static void reply_done(Skyvol__Meta__V1__AttachVolumeResponse *reply)
 {
+    if (reply != NULL && reply->volume_token[0] != '\0') {
+        wipe(reply->volume_token);
+    }
     if (reply != NULL && reply->credentials != NULL && reply->credentials->secret_key[0] != '\0') {
         wipe(reply->credentials->secret_key);
     }
@@ -64,6 +69,89 @@ static int seal_keys(const Skyvol__Meta__V1__Credentials *keys, int *ret)
     }
     r = buf_error(&text);
     r = r < 0 ? r : message_seal("credentials", buf_str(&text), buf_len(&text), &fd);
+    if (text.data != NULL) {
+        OPENSSL_cleanse(text.data, text.len);
+    }
+    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
+        r = -errno;
+    }
+    if (r == 0) {
+        *ret = fd;
+    }
+    return r;
+}
+
+static int read_pem(const char *path, char **ret, struct error *err)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
+    int r = path != NULL ? file_read(path, &text) : 0;
+
+    if (r == 0 && path != NULL) {
+        *ret = strdup(buf_str(&text));
+        r = *ret == NULL ? -ENOMEM : 0;
+        OPENSSL_cleanse(text.data, text.len);
+    }
+    return r < 0 ? error_set(err, r, "cannot read %s: %s", path, strerrordesc_np(-r)) : 0;
+}
+
+static int format_channel(const struct options *o, const struct mount_ticket *ticket,
+                          const Skyvol__Meta__V1__AttachVolumeResponse *reply, struct buf *out,
+                          struct error *err)
+{
+    char host[256] = "";
+    char place[PATH_MAX];
+    char address[PATH_MAX + 8];
+    struct mount_channel channel = {.address = address,
+                                    .server_name = o->meta.call.server_name,
+                                    .volume = reply->volume->id,
+                                    .node = host,
+                                    .mount = place};
+
+    if (gethostname(host, sizeof(host) - 1) < 0 ||
+        realpath(o->meta.words.items[1], place) == NULL) {
+        return error_set(err, -errno, "%s: %s", o->meta.words.items[1], strerrordesc_np(errno));
+    }
+    /* As call.c has it: a path is a socket. It stays right when the mounter changes directory. */
+    if (o->meta.address[0] == '/' || o->meta.address[0] == '.') {
+        char real[PATH_MAX];
+
+        if (realpath(o->meta.address, real) == NULL) {
+            return error_set(err, -errno, "%s: %s", o->meta.address, strerrordesc_np(errno));
+        }
+        (void)snprintf(address, sizeof(address), "unix:%s", real);
+    } else {
+        (void)snprintf(address, sizeof(address), "%s", o->meta.address);
+    }
+    buf_addstr(out, "{\"channel\":");
+    mount_channel_format(&channel, out);
+    buf_addstr(out, ",\"ticket\":");
+    mount_ticket_format(ticket, out);
+    buf_addstr(out, "}");
+    return buf_error(out);
+}
+
+/* How the mounter reaches the metaserver, as a descriptor that survives exec; -1: an older server,
+ * the mount does without a session. */
+static int seal_channel(const struct options *o,
+                        const Skyvol__Meta__V1__AttachVolumeResponse *reply, int *ret,
+                        struct error *err)
+{
+    CLEANUP(mount_ticket_done) struct mount_ticket ticket = MOUNT_TICKET_INIT;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(4 * TEXT_MAX);
+    int fd = -1;
+    int r = 0;
+
+    *ret = -1;
+    if (reply->volume_token[0] == '\0') {
+        return 0;
+    }
+    ticket.token = strdup(reply->volume_token);
+    r = ticket.token == NULL ? -ENOMEM : 0;
+    r = r < 0 ? r : read_pem(o->meta.call.ca, &ticket.ca, err);
+    r = r < 0 ? r : read_pem(o->meta.call.cert, &ticket.cert, err);
+    r = r < 0 ? r : read_pem(o->meta.call.key, &ticket.key, err);
+    r = r < 0 ? r : format_channel(o, &ticket, reply, &text, err);
+    r = r < 0 ? r : message_seal("meta", buf_str(&text), buf_len(&text), &fd);
     if (text.data != NULL) {
         OPENSSL_cleanse(text.data, text.len);
     }
@@ -158,9 +246,13 @@ static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolume
     CLEANUP(buf_done) struct buf options = BUF_INIT(TEXT_MAX);
     CLEANUP(buf_done) struct buf location = BUF_INIT(TEXT_MAX);
     AUTOCLOSE int keys = -1;
+    AUTOCLOSE int channel = -1;
     char program[PATH_MAX];
     char size[24];
-    char *argv[9];
+    char meta[32];
+    char foreground[] = "-f";
+    char *argv[10];
+    int argc = 7;
     char *environment[ENVIRONMENT_MAX];
     char file[64];
     int r;
@@ -174,6 +266,7 @@ static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolume
     r = find_program(o, program, err);
     r = r < 0 ? r : buf_error(&location) < 0 ? buf_error(&location) : buf_error(&options);
     r = r < 0 ? r : seal_keys(reply->credentials, &keys);
+    r = r < 0 ? r : seal_channel(o, reply, &channel, err);
     r = r < 0 ? r : make_environment(keys, file, environment);
     if (r < 0) {
         return r;
@@ -185,8 +278,14 @@ static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolume
     argv[4] = options.data;
     argv[5] = (char[]){"--size"};
     argv[6] = size;
-    argv[7] = o->foreground ? (char[]){"-f"} : NULL;
-    argv[8] = NULL;
+    (void)snprintf(meta, sizeof(meta), "--meta-fd=%d", channel);
+    if (channel >= 0) {
+        argv[argc++] = meta;
+    }
+    if (o->foreground) {
+        argv[argc++] = foreground;
+    }
+    argv[argc] = NULL;
     (void)execve(program, argv, environment);
     return error_set(err, -errno, "cannot run '%s': %s", program, strerrordesc_np(errno));
 }

@@ -62,7 +62,7 @@ static int make_range(const char *key, Skyvol__Meta__V1__LeaseKind kind, uint64_
     return 0;
 }
 
-static int tell_conflict(struct rpc_call *call, const struct live_conflict *c,
+static int tell_conflict(struct rpc_call *call, const struct live_answer *c,
                          Skyvol__Meta__V1__AcquireLeaseResponse *out)
 {
     Skyvol__Meta__V1__LeaseConflict *m =
@@ -92,15 +92,14 @@ static int lock_waiting(struct rpc_call *call, const struct live_session *sessio
                                                                 : LIVE_LOCK_TRY;
     uint64_t wait = in->wait_ms < WAIT_MAX_MS ? in->wait_ms : WAIT_MAX_MS;
     uint64_t until = clock_monotonic_ms(clock_real()) + wait;
-    struct live_conflict conflict;
-    int64_t id = 0;
+    struct live_answer answer;
     int r;
 
     for (;;) {
         uint64_t now;
 
         out->position = live_position(meta->live);
-        r = live_lock(meta->live, session, lock, how, rpc_call_arena(call), &conflict, &id);
+        r = live_lock(meta->live, session, lock, how, rpc_call_arena(call), &answer);
         now = clock_monotonic_ms(clock_real());
         if (r != -EAGAIN || in->test_only || now >= until || rpc_call_cancelled(call) ||
             rpc_call_draining(call)) {
@@ -111,7 +110,7 @@ static int lock_waiting(struct rpc_call *call, const struct live_session *sessio
     }
     out->granted = r == 0;
     if (r == 0 && !in->test_only) {
-        out->lease_id = rpc_call_printf(call, "%lld", (long long)id);
+        out->lease_id = rpc_call_printf(call, "%lld", (long long)answer.id);
         r = out->lease_id == NULL ? -ENOMEM : 0;
         if (rpc_call_cancelled(call)) { /* nobody hears of it */
             (void)!live_unlock(meta->live, session, lock);
@@ -121,7 +120,7 @@ static int lock_waiting(struct rpc_call *call, const struct live_session *sessio
         /* The caller has stopped waiting, as far as we know. */
         (void)!live_stop_waiting(meta->live, session, lock);
     }
-    return r == -EAGAIN ? tell_conflict(call, &conflict, out) : r;
+    return r == -EAGAIN ? tell_conflict(call, &answer, out) : r;
 }
 
 static int acquire(struct rpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,
@@ -168,7 +167,11 @@ static int release(struct rpc_call *call, const ProtobufCMessage *request, Proto
                             : live_unlock_id(meta->live, &session, id);
     }
     r = make_range(in->key, in->kind, in->offset, in->len, &range, err);
-    return r == 0 ? live_unlock(meta->live, &session, &range) : r;
+    if (r != 0) {
+        return r;
+    }
+    return in->only_waiting ? live_stop_waiting(meta->live, &session, &range)
+                            : live_unlock(meta->live, &session, &range);
 }
 
 static int wait_leases(struct rpc_call *call, const ProtobufCMessage *request,

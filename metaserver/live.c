@@ -377,6 +377,15 @@ int live_session_add(struct live *live, struct live_session *s, struct arena *ar
     return r < 0 ? r : 0;
 }
 
+int live_check_alone(struct live *live, const struct live_session *s, struct error *err)
+{
+    int r = live_begin(live);
+
+    r = r < 0 ? r : sweep(live);
+    r = r < 0 ? r : check_alone(live, s, err);
+    return live_end(live, r);
+}
+
 int live_check(struct live *live, const char *id, uint64_t epoch)
 {
     int64_t ok = 0;

@@ -60,6 +60,9 @@ int live_session_remove(struct live *live, const char *id, uint64_t epoch)
 int live_session_list(struct live *live, const char *volume, struct arena *arena,
                       struct live_session **ret, size_t *ret_count)
     __attribute__((warn_unused_result));
+/* The same question alone: 0, or -EBUSY. */
+int live_check_alone(struct live *live, const struct live_session *session, struct error *err)
+    __attribute__((warn_unused_result));
 /* -EBUSY: somebody has the volume mounted; `err` says which nodes. */
 int live_check_unused(struct live *live, const char *volume, struct error *err)
     __attribute__((warn_unused_result));
@@ -84,7 +87,10 @@ struct live_lock {
     uint32_t pid;
 };
 
-struct live_conflict {
+/* What live_lock() tells. */
+struct live_answer {
+    int64_t id; /* of the lock that was taken */
+    /* What is in the way: its lock, whose; the lock's key is not set. */
     struct live_lock lock;
     const char *node;
     bool same_session;
@@ -100,12 +106,12 @@ enum live_lock_how {
 enum { LIVE_LOCKS_MAX = 65536 /* of one session */ };
 
 /*
- * 0: *ret_id names it. -EAGAIN: *ret_conflict is in the way. -EDEADLK: waiting would close a
+ * 0: taken. -EAGAIN: another is in the way. -EDEADLK: waiting would close a
  * circle. -ENOLCK: the session has too many. Those of live_session_get().
  */
 int live_lock(struct live *live, const struct live_session *session, const struct live_lock *lock,
-              enum live_lock_how how, struct arena *arena, struct live_conflict *ret_conflict,
-              int64_t *ret_id) __attribute__((warn_unused_result));
+              enum live_lock_how how, struct arena *arena, struct live_answer *ret)
+    __attribute__((warn_unused_result));
 /* What the owner has in the range; his waiting ends, too. */
 int live_unlock(struct live *live, const struct live_session *session,
                 const struct live_lock *range) __attribute__((warn_unused_result));

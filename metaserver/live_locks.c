@@ -55,7 +55,7 @@ static int punch(struct live *live, const struct range *r) REQUIRES(&live->lock)
 
 /* -EAGAIN with *ret, or 0. */
 static int find_conflict(struct live *live, const struct range *r, struct arena *arena,
-                         struct live_conflict *ret) REQUIRES(&live->lock)
+                         struct live_answer *ret) REQUIRES(&live->lock)
 {
     sqlite3_stmt *s =
         live_prepare(live,
@@ -240,8 +240,7 @@ static int refuse(struct live *live, const struct range *r, enum live_lock_how h
 }
 
 int live_lock(struct live *live, const struct live_session *session, const struct live_lock *lock,
-              enum live_lock_how how, struct arena *arena, struct live_conflict *ret_conflict,
-              int64_t *ret_id)
+              enum live_lock_how how, struct arena *arena, struct live_answer *ret)
 {
     const struct range range = {session->volume, session->id, lock};
     int answer = 0;
@@ -251,14 +250,14 @@ int live_lock(struct live *live, const struct live_session *session, const struc
     if (n == 0 && lock->family == LIVE_FLOCK && how != LIVE_LOCK_TEST) {
         n = punch(live, &range); /* flock(2): a conversion gives up first what it had */
     }
-    answer = n < 0 ? n : find_conflict(live, &range, arena, ret_conflict);
+    answer = n < 0 ? n : find_conflict(live, &range, arena, ret);
     if (answer == -EAGAIN) {
         n = refuse(live, &range, how, arena);
         answer = n == -EDEADLK ? n : answer;
         n = n == -EDEADLK ? 0 : n;
     } else if (answer == 0 && how != LIVE_LOCK_TEST) {
         n = stop_waiting(live, &range);
-        n = n < 0 ? n : take(live, &range, ret_id);
+        n = n < 0 ? n : take(live, &range, &ret->id);
     } else {
         n = answer;
     }

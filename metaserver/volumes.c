@@ -370,6 +370,11 @@ static int attach_volume(struct rpc_call *call, const ProtobufCMessage *request,
     ret = ret == 0 ? db_store_get(meta->db, v.store, rpc_call_arena(call), &store) : ret;
     ret = ret == 0 ? volume_message(call, &v, &out->volume) : ret;
     ret = ret == 0 ? meta_store_message(call, &store, &out->store) : ret;
+    if (ret == 0 && in->exclusive && meta->live != NULL) {
+        ret = live_check_alone(
+            meta->live, &(struct live_session){.volume = v.id, .node = in->node, .exclusive = true},
+            err);
+    }
     if (ret == 0 && in->node[0] != '\0') {
         ret = meta_token_new(meta, call, v.id, in->node, &out->volume_token);
     }

@@ -566,6 +566,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
         mutex_unlock(&fs->lock);
     }
     r = r == 0 ? graves_new(fs, &fs->graves) : r;
+    r = r == 0 ? manage_start(fs, config, err) : r;
     r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
     fs->has_flusher = r == 0;
@@ -591,11 +592,14 @@ void fs_free(struct fs *fs)
     }
     usage_stop(fs);
     graves_stop(fs);
+    locks_stop(fs->locks);
     tasks_free(fs->tasks);
     tasks_free(fs->writers);
     tasks_free(fs->streams);
     journaled_stop(fs);
     journal_free(fs->journal);
+    managed_free(fs->managed);
+    locks_free(fs->locks);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
     HASH_CLEAR(hh, fs->names);
@@ -635,7 +639,8 @@ void fs_free(struct fs *fs)
 
 static void fs_init(void *userdata, struct fuse_conn_info *conn)
 {
-    (void)userdata;
+    const struct fs *fs = userdata;
+
     conn->max_write = SESSION_WRITE_MAX;
     conn->max_readahead = 1 << 20;
     conn->max_background = 64;
@@ -646,6 +651,9 @@ static void fs_init(void *userdata, struct fuse_conn_info *conn)
      */
     conn->want &= ~(unsigned)(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_WRITE |
                               FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_HANDLE_KILLPRIV);
+    if (fs->locks == NULL) { /* the kernel's own do, and cost nothing */
+        conn->want &= ~(unsigned)(FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS);
+    }
     conn->want |=
         conn->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_DIO |
                          FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
@@ -663,6 +671,9 @@ const struct fuse_lowlevel_ops *fs_ops(void)
         .forget = fs_forget,
         .forget_multi = fs_forget_multi,
         .getattr = fs_getattr,
+        .getlk = fs_getlk,
+        .setlk = fs_setlk,
+        .flock = fs_flock,
         .setattr = fs_setattr,
         .readlink = fs_readlink,
         .mknod = fs_mknod,

@@ -23,6 +23,8 @@
  *   claim.c       who may change the object of a node now
  *   graves.c      names taken away whose objects are still to be deleted
  *   usage.c       how many bytes the volume has
+ *   managed.c     the session with the metaserver of a managed volume
+ *   locks.c       locks across nodes
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
@@ -44,6 +46,8 @@
 #include <uthash.h>
 
 #include "mounter/attr.h"
+#include "mounter/locks.h"
+#include "mounter/managed.h"
 #include "mounter/names.h"
 #include "mounter/pending.h"
 #include "mounter/session.h"
@@ -115,6 +119,7 @@ struct node {
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
     uint32_t writers;     /* handles that may write; after a takeover at most those that are open */
+    bool follows;         /* it was locked: new versions are taken over at the next lock */
     bool queued;          /* in fs->ready */
     bool imported;        /* from the journal, and not published since */
     bool journal_queued;  /* for journaled.c: its file is to be removed */
@@ -203,6 +208,8 @@ struct fs {
     int64_t used_bytes;        /* usage.c */
     struct usage *usage;       /* NULL: nobody counts */
     struct moves *moves;       /* moves.c */
+    struct managed *managed;   /* NULL: the volume is not managed */
+    struct locks *locks;       /* NULL: the kernel locks by itself */
     bool ending;
     pthread_t flusher;
     bool has_flusher;
@@ -212,7 +219,10 @@ struct fs_config {
     struct fs_options options;
     struct volume *volume; /* becomes the fs's */
     struct keep *keep;
-    struct journal *journal; /* becomes the fs's; or NULL */
+    struct journal *journal;             /* becomes the fs's; or NULL */
+    const struct mount_channel *channel; /* of a managed volume, else NULL; with its ticket */
+    const struct mount_ticket *ticket;
+    bool global_locks; /* the metaserver's, not the kernel's */
 };
 
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
@@ -354,6 +364,8 @@ int fs_op_fail(struct op *op, int error); /* negative errno */
 int fs_op_applied(struct fs *fs, struct op *op) REQUIRES(&fs->lock);
 /* Fill op->reply with an entry for the node; counts the lookup in the caller's transaction. */
 void fs_op_entry(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock);
+/* Answer a getlk. */
+int fs_op_lock(struct op *op, const struct flock *lock);
 /* Answer with bytes of any length instead of op->reply. */
 int fs_op_data(struct op *op, const void *data, size_t len);
 
@@ -394,6 +406,9 @@ void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_di
                        struct remote *ret);
 /* Ask the store again if what is known is too old. Waits, without the lock. */
 int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn_unused_result));
+/* A lock of the file has been got: take over what others have written, for open handles, too; from
+ * now on the inode stays that of its name. Waits, without the lock. */
+int remote_follow(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
 
 /* ---- listing.c ---- */
 /* What has been listed of a directory; in kept memory there is nothing of it. */
@@ -621,6 +636,11 @@ bool extent_still(struct fs *fs, const struct op *op, struct node *node, const s
 /* -EAGAIN: the file has been published meanwhile; look again. */
 int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len);
 
+/* ---- manage.c ---- */
+/* If the volume is managed: the session begins, in the background. */
+int manage_start(struct fs *fs, const struct fs_config *config, struct error *err)
+    __attribute__((warn_unused_result));
+
 /* ---- usage.c ---- */
 /* Count from now on, if the volume has a size. Stop before the volume is closed. */
 int usage_start(struct fs *fs) __attribute__((warn_unused_result));
@@ -637,7 +657,7 @@ void usage_removed(struct fs *fs, const struct inode_rec *rec) REQUIRES(&fs->loc
 /* Copy an object, however large. *ret_etag. Waits. */
 struct copy_what {
     const char *from, *to;
-    const char *if_match; /* of the source; or NULL */
+    const char *if_match;             /* of the source; or NULL */
     uint64_t size;                    /* of the source, or how much of it */
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
     bool partial;                     /* the source has more */

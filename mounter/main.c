@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mounter/run.h"
 #include "util/cleanup.h"
+#include "util/file.h"
 #include "util/log.h"
 #include "util/options.h"
 #include "util/signals.h"
@@ -65,12 +67,38 @@ static bool is_helper_flag(const char *text)
     return text[0] == '-' && text[1] != '\0' && strspn(text + 1, "nsv") == strlen(text + 1);
 }
 
+/* From skyvolctl mount: how the metaserver is reached, as one sealed text with both parts. */
+static int read_channel(int fd, struct run_arguments *ret, struct error *err)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+    char path[40];
+    cJSON *json;
+    int r;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    r = file_read(path, &text);
+    json = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
+    if (text.data != NULL) {
+        explicit_bzero(text.data, text.cap);
+    }
+    r = r == 0 ? mount_channel_read(cJSON_GetObjectItemCaseSensitive(json, "channel"),
+                                    &ret->config.channel)
+               : r;
+    r = r == 0 ? mount_ticket_read(cJSON_GetObjectItemCaseSensitive(json, "ticket"), &ret->ticket)
+               : r;
+    mount_json_wipe(json);
+    (void)close(fd);
+    return r != 0 ? error_set(err, r, "--meta-fd: only skyvolctl mount gives it") : 0;
+}
+
 static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, struct error *err)
 {
     const char *value;
 
     if ((value = value_of(argc, argv, i, "--holder-fd")) != NULL) {
         ret->holder_fd = (int)strtol(value, NULL, 10);
+    } else if ((value = value_of(argc, argv, i, "--meta-fd")) != NULL) {
+        return read_channel((int)strtol(value, NULL, 10), ret, err);
     } else if ((value = value_of(argc, argv, i, "-o")) != NULL) {
         return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_OPERATOR, err);
     } else if ((value = value_of(argc, argv, i, "--size")) != NULL) {
@@ -136,5 +164,6 @@ int main(int argc, char **argv)
         ret = arguments.holder_fd >= 0 ? run_held(arguments.holder_fd) : run_alone(&arguments);
     }
     mount_config_done(&arguments.config);
+    mount_ticket_done(&arguments.ticket);
     return ret;
 }

@@ -96,6 +96,11 @@ int fs_op_data(struct op *op, const void *data, size_t len)
     return finish(op, pending_reply_buf(op->pending, data, len));
 }
 
+int fs_op_lock(struct op *op, const struct flock *lock)
+{
+    return finish(op, pending_reply_lock(op->pending, lock));
+}
+
 int fs_op_applied(struct fs *fs, struct op *op)
 {
     return state_applied(fs->state, op->unique, op->reply, op->reply_len);

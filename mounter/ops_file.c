@@ -156,7 +156,7 @@ static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     uint64_t end = op->offset + op->size;
     int ret;
 
-    if (rec == NULL || (rec->flags & INODE_LOST) != 0) {
+    if (rec == NULL || (rec->flags & INODE_LOST) != 0 || locks_are_lost(fs->locks, op->ino)) {
         return rec == NULL ? -ESTALE : -EIO;
     }
     ret = usage_resize(fs, rec, end > rec->size ? end : rec->size);
@@ -369,10 +369,11 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
 
 void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    const struct fs *fs = fuse_req_userdata(req);
+    struct fs *fs = fuse_req_userdata(req);
 
-    (void)fi;
-    sync_file(req, ino, fs->options.sync != SYNC_FSYNC);
+    if (!locks_flush(fs, req, ino, fi)) {
+        sync_file(req, ino, fs->options.sync != SYNC_FSYNC);
+    }
 }
 
 void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -489,5 +490,6 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (buf_len(&key) > 0) {
         start_remove_hidden(fs, buf_str(&key));
     }
+    locks_release(fs, ino, fi);
     (void)fs_op_fail(op, 0);
 }

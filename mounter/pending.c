@@ -45,6 +45,7 @@ struct pending {
     /* Guarded by session->lock. */
     enum pending_state state;
     bool interruptible;
+    bool any_signal; /* interrupts; else only one that kills */
     bool interrupted;
     uint64_t look_ms;     /* when to look next whether the interrupted thread is being killed */
     uint64_t deadline_ms; /* monotonic */
@@ -206,13 +207,14 @@ int pending_claim(struct pending *p)
 
 /* Interrupts and deadlines */
 
-void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *context)
+static void interruptible(struct pending *p, pending_cancel_fn *cancel, void *context, bool any)
 {
     struct session *s = p->session;
 
     mutex_lock(&s->lock);
     if (p->state == PENDING_WAITING) {
         p->interruptible = true;
+        p->any_signal = any;
         p->look_ms = p->interrupted ? 0 : p->begun_ms + LOOK_SELDOM_MS;
         p->cancel = cancel;
         p->context = context;
@@ -221,6 +223,16 @@ void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *c
         }
     }
     mutex_unlock(&s->lock);
+}
+
+void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *context)
+{
+    interruptible(p, cancel, context, false);
+}
+
+void pending_interruptible_any(struct pending *p, pending_cancel_fn *cancel, void *context)
+{
+    interruptible(p, cancel, context, true);
 }
 
 /*
@@ -304,7 +316,7 @@ static bool has_to_end_locked(struct session *s, struct pending **p)
     bool believed = (*p)->interrupted;
     bool killed;
 
-    if (now_ms() >= (*p)->deadline_ms) {
+    if (now_ms() >= (*p)->deadline_ms || ((*p)->any_signal && believed)) {
         return true;
     }
     (*p)->look_ms = now_ms() + (believed ? LOOK_MS : LOOK_SELDOM_MS);

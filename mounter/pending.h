@@ -88,6 +88,9 @@ int pending_renew(struct pending *p, uint64_t more_ms);
 typedef void pending_cancel_fn(void *context);
 void pending_interruptible(struct pending *p, pending_cancel_fn *cancel, void *context);
 
+/* The same, but any signal interrupts: for F_SETLKW and flock(2), which programs time out so. */
+void pending_interruptible_any(struct pending *p, pending_cancel_fn *cancel, void *context);
+
 /*
  * 0: nobody else will answer from now on; the caller must, soon. -ECANCELED: answered already, let
  * the effect be and call pending_reply_err() to end it.

@@ -372,6 +372,10 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
         }
     }
     same_type = rec != NULL && (rec->mode & S_IFMT) == (remote->attr.mode & S_IFMT);
+    if (node != NULL && same_type && node->follows && rec->opens > 0) {
+        *ret = node; /* its next lock looks what others have made of it */
+        return 0;
+    }
     if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&
                                         strcmp(rec->etag, remote->info.etag) != 0))) {
         detach(fs, node, INODE_DETACHED);
@@ -405,7 +409,8 @@ static int ask_again(struct fs *fs, const char *key, bool opens, struct remote *
     return r;
 }
 
-int remote_refresh(struct fs *fs, uint64_t ino, bool always)
+/* `ret_changed`: NULL, or a new version is taken over though the file is open; true if it was. */
+static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct remote remote;
@@ -430,7 +435,7 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     node->users++;
     mutex_unlock(&fs->lock);
     if (ret == 0) {
-        ret = ask_again(fs, buf_str(&key), always, &remote);
+        ret = ask_again(fs, buf_str(&key), always && ret_changed == NULL, &remote);
         asked = ret == 0 && remote.asked < asked ? remote.asked : asked;
         remote.asked = asked;
         asked_store = ret == 0;
@@ -442,9 +447,15 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
         !fs_outdated(fs, node, asked)) {
         if (!remote.exists) {
             ret = S_ISDIR(rec->mode) ? 0 : -ESTALE; /* as below: it may be made anew */
+        } else if (ret_changed != NULL) {
+            *ret_changed = strcmp(rec->etag, remote.info.etag) != 0;
+            update(fs, node, &remote);
+            memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
         } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
                    !S_ISDIR(rec->mode)) {
-            ret = -ESTALE; /* another version: the name has to be looked up again */
+            /* Another version: the name has to be looked up again; or, of a file that was locked,
+             * is looked at by its next lock. */
+            ret = node->follows ? 0 : -ESTALE;
         } else {
             update(fs, node, &remote);
         }
@@ -453,6 +464,30 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always)
     mutex_unlock(&fs->lock);
     if (asked_store) {
         remote_done(&remote);
+    }
+    return ret;
+}
+
+int remote_refresh(struct fs *fs, uint64_t ino, bool always)
+{
+    return refresh(fs, ino, always, NULL);
+}
+
+int remote_follow(struct fs *fs, uint64_t ino)
+{
+    struct node *node;
+    bool changed = false;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        node->follows = true;
+    }
+    mutex_unlock(&fs->lock);
+    ret = refresh(fs, ino, true, &changed);
+    if (ret == 0 && changed && fs->session != NULL) {
+        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), ino, 0, 0);
     }
     return ret;
 }

@@ -43,17 +43,20 @@ static int read_config(struct keep *keep, struct mount_config *ret, struct error
     return r;
 }
 
-static int read_credentials(struct keep *keep, struct mount_credentials *ret, struct error *err)
+static int read_credentials(struct keep *keep, struct mount_credentials *ret,
+                            struct mount_ticket *ret_ticket, struct error *err)
 {
     char *text = NULL;
     size_t len = 0;
     int r = keep_blob_get(keep, "credentials", &text, &len);
 
     memset(ret, 0, sizeof(*ret));
+    memset(ret_ticket, 0, sizeof(*ret_ticket));
     if (r == -ENOENT) {
         return 0;
     }
     r = r == 0 ? mount_credentials_parse(text, ret, err) : r;
+    r = r == 0 ? mount_ticket_parse(text, ret_ticket) : r;
     if (text != NULL) {
         keep_secret_free(text, len);
     }
@@ -64,16 +67,21 @@ static void on_credentials(void *context)
 {
     struct life *life = context;
     struct mount_credentials fresh;
+    struct mount_ticket ticket;
     struct error err = ERROR_INIT;
-    int ret = read_credentials(held_keep(life->held), &fresh, &err);
+    int ret = read_credentials(held_keep(life->held), &fresh, &ticket, &err);
 
-    if (ret == 0) {
+    if (ret == 0 && ticket.token != NULL && life->fs->managed != NULL) {
+        ret = managed_set_ticket(life->fs->managed, &ticket);
+    }
+    if (ret == 0 && fresh.access_key != NULL) {
         const struct volume_credentials use = {fresh.access_key, fresh.secret_key,
                                                fresh.session_token};
 
         ret = volume_set_credentials(life->fs->volume, &use);
-        mount_credentials_done(&fresh);
     }
+    mount_credentials_done(&fresh);
+    mount_ticket_done(&ticket);
     if (ret != 0 && ret != -ENOTSUP) {
         log_error("credentials could not be taken over", "error", error_text(&err, ret), NULL);
     }
@@ -97,17 +105,18 @@ static int on_drain(void *context, const struct held_drain *drain, uint32_t *kep
 static int start_held(struct life *life, struct error *err)
 {
     CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
+    CLEANUP(mount_ticket_done) struct mount_ticket ticket = MOUNT_TICKET_INIT;
     struct mount_credentials credentials;
     struct session_config session = {.ops = fs_ops(), .keep = held_keep(life->held)};
-    struct setup_journal journal;
+    struct setup_extra extra = {.ticket = &ticket};
     int r = read_config(held_keep(life->held), &config, err);
 
-    r = r == 0 ? read_credentials(held_keep(life->held), &credentials, err) : r;
+    r = r == 0 ? read_credentials(held_keep(life->held), &credentials, &ticket, err) : r;
     if (r != 0) {
         return r;
     }
-    journal.dir = held_journal(life->held, &journal.max_bytes);
-    r = setup_fs(&config, &credentials, held_keep(life->held), &journal, &life->fs, err);
+    extra.dir = held_journal(life->held, &extra.max_bytes);
+    r = setup_fs(&config, &credentials, held_keep(life->held), &extra, &life->fs, err);
     mount_credentials_done(&credentials);
     if (r != 0) {
         return r;
@@ -175,6 +184,7 @@ int run_held(int holder_fd)
         uint32_t kept;
 
         ret = end_drain(life.fs, QUICK_MS, &kept);
+        managed_stop(life.fs->managed);
     }
     /* State and what is in flight lie in kept memory: ending here is what a crash would be. */
     _exit(ret == 0 ? 0 : 1);
@@ -248,7 +258,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
 static int start_alone(const struct run_arguments *arguments, struct keep *keep, struct fs **ret,
                        struct error *err)
 {
-    const struct setup_journal none = {.dir = ""};
+    const struct setup_extra extra = {.dir = "", .ticket = &arguments->ticket};
     struct mount_credentials credentials;
     struct mountinfo m;
     struct stat st;
@@ -270,7 +280,7 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
                              : "modprobe fuse, or give this container the device");
     }
     r = setup_personal_credentials(&credentials, err);
-    r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, &none, ret, err) : r;
+    r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, &extra, ret, err) : r;
     mount_credentials_done(&credentials);
     return r == 0 ? session_alone(arguments, keep, *ret, err) : r;
 }

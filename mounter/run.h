@@ -11,6 +11,7 @@
 
 struct run_arguments {
     struct mount_config config;
+    struct mount_ticket ticket; /* for the metaserver of a managed volume */
     const char *mountpoint;
     bool foreground;
     int holder_fd; /* -1: started by a person */

@@ -98,7 +98,7 @@ static bool is_async(const struct mount_config *config)
 }
 
 /* The words of the options win; "" : none. */
-static int journal_dir(const struct mount_config *config, const struct setup_journal *journal,
+static int journal_dir(const struct mount_config *config, const struct setup_extra *journal,
                        struct buf *out)
 {
     const char *dir = mount_options_get(&config->options, "journal");
@@ -115,7 +115,7 @@ static int journal_dir(const struct mount_config *config, const struct setup_jou
 }
 
 /* Without a journal a mount is as good as one that has none; but sync=async stands on it. */
-static int open_journal(const struct mount_config *config, const struct setup_journal *journal,
+static int open_journal(const struct mount_config *config, const struct setup_extra *journal,
                         struct journal **ret, struct error *err)
 {
     CLEANUP(buf_done) struct buf dir = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 16);
@@ -214,21 +214,38 @@ static int open_volume(const struct mount_config *config,
     return r;
 }
 
-int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
-             struct keep *keep, const struct setup_journal *journal, struct fs **ret,
-             struct error *err)
+/* Where several nodes may have the volume, unless the option says otherwise. */
+static int choose_locks(const struct mount_config *config, bool *ret_global, struct error *err)
 {
-    struct fs_config fs = {.keep = keep};
+    const char *locks = mount_options_get(&config->options, "locks");
+    bool managed = config->channel.address != NULL;
+
+    if (locks != NULL && strcmp(locks, "global") == 0 && !managed) {
+        return error_set(err, -EINVAL,
+                         "locks=global needs a managed volume: only skyvol-meta can lock for "
+                         "several nodes");
+    }
+    *ret_global = locks == NULL || strcmp(locks, "auto") == 0
+                      ? managed && !config->channel.exclusive
+                      : strcmp(locks, "global") == 0;
+    return 0;
+}
+
+int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
+             struct keep *keep, const struct setup_extra *extra, struct fs **ret, struct error *err)
+{
+    struct fs_config fs = {.keep = keep, .channel = &config->channel, .ticket = extra->ticket};
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
     int r = refuse_unsupported(config, err);
 
+    r = r == 0 ? choose_locks(config, &fs.global_locks, err) : r;
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
         log_set_level(parsed);
     }
     r = r == 0 ? open_volume(config, credentials, &fs.volume, err) : r;
     if (r == 0) {
-        r = open_journal(config, journal, &fs.journal, err);
+        r = open_journal(config, extra, &fs.journal, err);
         if (r != 0) {
             volume_free(fs.volume);
         }

@@ -10,10 +10,14 @@
 #include "mounter/keep.h"
 #include "util/error.h"
 
-/* Where dirty data may be kept on the host's disk, if the options do not say. */
-struct setup_journal {
+/*
+ * Besides configuration and keys: where dirty data may be kept on the host's disk, if the options
+ * do not say, and the ticket for the metaserver of a managed volume (or NULL).
+ */
+struct setup_extra {
     const char *dir;    /* "": nowhere */
     uint64_t max_bytes; /* of all volumes there; 0: the default */
+    const struct mount_ticket *ticket;
 };
 
 /*
@@ -21,8 +25,8 @@ struct setup_journal {
  * at once), and makes the file system, with what is in its journal. Waits for the store.
  */
 int setup_fs(const struct mount_config *config, const struct mount_credentials *credentials,
-             struct keep *keep, const struct setup_journal *journal, struct fs **ret,
-             struct error *err) __attribute__((warn_unused_result));
+             struct keep *keep, const struct setup_extra *extra, struct fs **ret, struct error *err)
+    __attribute__((warn_unused_result));
 
 /* Options that are of the session, not of the file system. */
 unsigned setup_threads(const struct mount_config *config);

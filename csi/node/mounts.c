@@ -12,6 +12,7 @@
 #include "csi/node/bounded.h"
 #include "csi/node/keep.h"
 #include "mount/mountinfo.h"
+#include "util/file.h"
 #include "util/log.h"
 
 enum { TEXT_MAX = 65536, CLEAR_MAX = 16 };
@@ -19,9 +20,18 @@ enum { TEXT_MAX = 65536, CLEAR_MAX = 16 };
 void plan_done(struct plan *plan)
 {
     csi_source_done(&plan->source);
+    mount_ticket_done(&plan->ticket);
 }
 
 /* ---- What is asked for ---- */
+
+static void wipe(struct buf *text)
+{
+    if (text->data != NULL) {
+        explicit_bzero(text->data, text->cap);
+    }
+    buf_done(text);
+}
 
 static int hash_wish(const struct plan_input *input, struct plan *plan)
 {
@@ -74,6 +84,7 @@ int plan_make(const struct node *node, const struct plan_input *input, struct pl
     };
     int r = csi_source_parse(&node->policy, &source, &ret->source, err);
 
+    ret->exclusive = csi_mode_one_node(input->capability->access_mode->mode);
     r = r < 0 ? r : hash_wish(input, ret);
     return r < 0 ? r : hash_key(ret);
 }
@@ -146,6 +157,39 @@ static int copy_credentials(const Skyvol__Meta__V1__Credentials *from,
     return ret->access_key != NULL && ret->secret_key != NULL ? 0 : -ENOMEM;
 }
 
+static int read_text(const char *path, char **ret, struct error *err)
+{
+    CLEANUP(wipe) struct buf text = BUF_INIT(TEXT_MAX);
+    int r = file_read(path, &text);
+
+    if (r == 0) {
+        *ret = strdup(buf_str(&text));
+        r = *ret == NULL ? -ENOMEM : 0;
+    }
+    return r < 0 ? error_set(err, r, "cannot read %s: %s", path, strerrordesc_np(-r)) : 0;
+}
+
+/* The mounter runs in another pod: it gets the texts, not the files' names. */
+static int fill_ticket(const struct node *node, const char *token, struct mount_ticket *ret,
+                       struct error *err)
+{
+    const struct csi_meta *meta = &node->meta;
+    int r = 0;
+
+    mount_ticket_done(ret);
+    if (token[0] == '\0') {
+        return 0; /* an older server: the mount does without a session */
+    }
+    ret->token = strdup(token);
+    r = ret->token == NULL ? -ENOMEM : 0;
+    if (r == 0 && meta->ca_file != NULL) {
+        r = read_text(meta->ca_file, &ret->ca, err);
+        r = r < 0 ? r : read_text(meta->cert_file, &ret->cert, err);
+        r = r < 0 ? r : read_text(meta->key_file, &ret->key, err);
+    }
+    return r;
+}
+
 /* Where a managed volume is, and with which keys. */
 static int attach(struct node *node, struct rpc_call *call, struct record *record,
                   struct plan *plan, struct error *err)
@@ -159,6 +203,7 @@ static int attach(struct node *node, struct rpc_call *call, struct record *recor
     ask.id = record->volume;
     ask.node = rpc_call_strdup(call, node->id);
     ask.read_only = mount_options_true(&plan->source.options, "ro");
+    ask.exclusive = plan->exclusive;
     if (ask.node == NULL) {
         return -ENOMEM;
     }
@@ -187,23 +232,17 @@ static int attach(struct node *node, struct rpc_call *call, struct record *recor
     if (r == 0 && store->virtual_host_style) {
         r = set_option(plan, "path_style", "false", err);
     }
+    r = r < 0 ? r : fill_ticket(node, answer->volume_token, &plan->ticket, err);
+    explicit_bzero(answer->volume_token, strlen(answer->volume_token));
     return r < 0 ? r : copy_credentials(answer->credentials, &plan->source.credentials);
 }
 
 static int format_credentials(const struct plan *plan, struct buf *out)
 {
-    if (plan->source.credentials.access_key != NULL) {
-        mount_credentials_format(&plan->source.credentials, out);
+    if (plan->source.credentials.access_key != NULL || plan->ticket.token != NULL) {
+        mount_secrets_format(&plan->source.credentials, &plan->ticket, out);
     }
     return buf_error(out);
-}
-
-static void wipe(struct buf *text)
-{
-    if (text->data != NULL) {
-        explicit_bzero(text->data, text->cap);
-    }
-    buf_done(text);
 }
 
 static int holder_errno(const struct node *node, int r, struct error *err)
@@ -233,6 +272,15 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
     const char *memory = mount_options_get(&plan->source.options, "memory");
     int r;
 
+    if (plan->ticket.token != NULL) { /* borrowed: only formatted */
+        config.channel =
+            (struct mount_channel){.address = (char *)(uintptr_t)node->meta.address,
+                                   .server_name = (char *)(uintptr_t)node->meta.server_name,
+                                   .volume = record->volume,
+                                   .node = (char *)(uintptr_t)node->id,
+                                   .mount = plan->key,
+                                   .exclusive = plan->exclusive};
+    }
     if (memory != NULL) {
         config.memory_bytes = strtoull(memory, NULL, 10);
     }

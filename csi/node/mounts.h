@@ -18,6 +18,8 @@ struct plan {
     struct csi_source source;
     char wish[RECORD_HASH_SIZE]; /* of all that was asked for, but for the identity */
     char key[HOLDER_KEY_MAX];
+    bool exclusive;             /* a single-node access mode */
+    struct mount_ticket ticket; /* for the metaserver of a managed volume, once attached */
 };
 
 #define PLAN_INIT                                                                                  \

@@ -62,6 +62,12 @@ bool csi_mode_many_targets(Csi__V1__VolumeCapability__AccessMode__Mode mode)
            mode == MODE(MULTI_NODE_MULTI_WRITER) || mode == MODE(SINGLE_NODE_MULTI_WRITER);
 }
 
+bool csi_mode_one_node(Csi__V1__VolumeCapability__AccessMode__Mode mode)
+{
+    return mode == MODE(SINGLE_NODE_WRITER) || mode == MODE(SINGLE_NODE_READER_ONLY) ||
+           mode == MODE(SINGLE_NODE_SINGLE_WRITER) || mode == MODE(SINGLE_NODE_MULTI_WRITER);
+}
+
 int csi_required(const char *value, const char *name, size_t max, struct error *err)
 {
     size_t len = strlen(value);

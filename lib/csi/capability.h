@@ -27,6 +27,9 @@ bool csi_mode_read_only(Csi__V1__VolumeCapability__AccessMode__Mode mode);
 /* True for the modes under which one node may publish the volume at several paths. */
 bool csi_mode_many_targets(Csi__V1__VolumeCapability__AccessMode__Mode mode);
 
+/* True for the modes under which one node at a time has the volume. */
+bool csi_mode_one_node(Csi__V1__VolumeCapability__AccessMode__Mode mode);
+
 /* Id and path of a request: present, no longer than they may be. `name` is the field's. */
 int csi_required(const char *value, const char *name, size_t max, struct error *err)
     __attribute__((warn_unused_result));

@@ -19,6 +19,9 @@
 struct csi_meta {
     struct rpc_client *client; /* NULL: no metaserver is configured */
     uint64_t timeout_ms;       /* at most this long, however long the caller waits */
+    /* How it is reached, for those who are to reach it themselves: as given at the start. */
+    const char *address, *server_name;
+    const char *ca_file, *cert_file, *key_file; /* NULL: no TLS */
 };
 
 /*

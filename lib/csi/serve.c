@@ -62,6 +62,11 @@ static int connect_meta(const struct csi_serve_config *config, struct serving *s
                          "TLS needs all of --tls-ca-file, --tls-cert-file and --tls-key-file");
     }
     s->meta.timeout_ms = META_TIMEOUT_MS;
+    s->meta.address = config->meta;
+    s->meta.server_name = config->meta_name;
+    s->meta.ca_file = config->ca;
+    s->meta.cert_file = config->cert;
+    s->meta.key_file = config->key;
     return config->meta != NULL ? rpc_client_new(&client, &s->meta.client, err) : 0;
 }
 

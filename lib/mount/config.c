@@ -35,6 +35,7 @@ void mount_config_done(struct mount_config *config)
     free(config->location);
     free(config->name);
     mount_options_done(&config->options);
+    mount_channel_done(&config->channel);
     *config = (struct mount_config)MOUNT_CONFIG_INIT;
 }
 
@@ -44,6 +45,10 @@ void mount_config_format(const struct mount_config *config, struct buf *out)
     buf_addstr(out, "{");
     add_member(out, "location", config->location);
     buf_addf(out, ",\"memory_bytes\":%llu", (unsigned long long)config->memory_bytes);
+    if (config->channel.address != NULL) {
+        buf_addstr(out, ",\"meta\":");
+        mount_channel_format(&config->channel, out);
+    }
     add_member(out, "name", config->name);
     buf_addstr(out, ",\"options\":");
     mount_options_json(&config->options, out);
@@ -106,6 +111,9 @@ int mount_config_parse(const char *json, struct mount_config *ret, struct error 
     r = r < 0 ? r : parse_bytes(parsed, "size_bytes", &config.size_bytes, err);
     r = r < 0 ? r : parse_bytes(parsed, "memory_bytes", &config.memory_bytes, err);
     r = r < 0 ? r : parse_options(parsed, &config.options, err);
+    r = r < 0
+            ? r
+            : mount_channel_read(cJSON_GetObjectItemCaseSensitive(parsed, "meta"), &config.channel);
     cJSON_Delete(parsed);
     if (r == 0 && config.location == NULL) {
         r = error_set(err, -EINVAL, "mount configuration: no location");
@@ -135,27 +143,24 @@ void mount_credentials_done(struct mount_credentials *credentials)
     wipe(&credentials->session_token);
 }
 
-void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out)
+void mount_secrets_format(const struct mount_credentials *credentials,
+                          const struct mount_ticket *ticket, struct buf *out)
 {
     buf_reset(out);
     buf_addstr(out, "{");
     add_member(out, "access_key", credentials->access_key);
     add_member(out, "secret_key", credentials->secret_key);
     add_member(out, "session_token", credentials->session_token);
+    if (ticket != NULL && ticket->token != NULL) {
+        buf_addf(out, "%s\"meta\":", buf_len(out) > 1 ? "," : "");
+        mount_ticket_format(ticket, out);
+    }
     buf_addstr(out, "}");
 }
 
-static void wipe_and_delete(cJSON *json)
+void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out)
 {
-    const cJSON *item;
-
-    cJSON_ArrayForEach(item, json)
-    {
-        if (cJSON_IsString(item)) {
-            explicit_bzero(item->valuestring, strlen(item->valuestring));
-        }
-    }
-    cJSON_Delete(json);
+    mount_secrets_format(credentials, NULL, out);
 }
 
 void mount_key_word(const char *key, char ret[MOUNT_WORD_MAX + 1])
@@ -249,6 +254,6 @@ int mount_credentials_parse(const char *json, struct mount_credentials *ret, str
         return error_set(err, -EINVAL, "credentials: not a JSON object");
     }
     r = mount_credentials_read(object, ret, err);
-    wipe_and_delete(object);
+    mount_json_wipe(object);
     return r;
 }

@@ -5,9 +5,9 @@
  * Two texts go from one to the other, both as sealed memfds (mount/holder.h): the configuration,
  * without secrets, equal for equal mounts byte by byte, and the credentials.
  *
- *     {"location":"s3://bucket/prefix","memory_bytes":268435456,"name":"pvc-1","options":{...},
- *      "size_bytes":0}
- *     {"access_key":"...","secret_key":"...","session_token":"..."}
+ *     {"location":"s3://bucket/prefix","memory_bytes":268435456,"meta":{...},"name":"pvc-1",
+ *      "options":{...},"size_bytes":0}
+ *     {"access_key":"...","secret_key":"...","session_token":"...","meta":{...}}
  *
  * The options are canonical ones of mount/options.h; endpoint, region and the like are among them.
  * No I/O; any thread. Errors: -EINVAL with err, -ENOMEM.
@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mount/channel.h"
 #include "mount/options.h"
 #include "util/buf.h"
 #include "util/error.h"
@@ -30,6 +31,7 @@ struct mount_config {
     uint64_t size_bytes;   /* of the volume, for statfs; 0: no limit */
     uint64_t memory_bytes; /* of the mounter; 0: its default */
     struct mount_options options;
+    struct mount_channel channel; /* of a managed volume */
 };
 
 #define MOUNT_CONFIG_INIT                                                                          \
@@ -51,7 +53,10 @@ struct mount_credentials {
 
 /* Overwrites what it frees. */
 void mount_credentials_done(struct mount_credentials *credentials);
-/* The caller overwrites out's bytes when it is done with them. */
+/* The caller overwrites out's bytes when it is done with them. `ticket`: NULL, or goes with them.
+ */
+void mount_secrets_format(const struct mount_credentials *credentials,
+                          const struct mount_ticket *ticket, struct buf *out);
 void mount_credentials_format(const struct mount_credentials *credentials, struct buf *out);
 /* accessKeyID, AWS_ACCESS_KEY_ID and access-key-id are one word: small letters, nothing else. */
 enum { MOUNT_WORD_MAX = 63 };

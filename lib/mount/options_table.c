@@ -39,6 +39,9 @@ const struct mount_option_row mount_option_table[] = {
     OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto list full",
          "mode, owner, times, links and xattrs: auto: asked where they may differ; list: what "
          "listings tell, no others are kept; full: always asked (auto)"),
+    OURS("locks", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto local global",
+         "fcntl and flock: among this node's programs or, on a managed volume, of all nodes; auto: "
+         "global where several nodes may have it"),
     OURS("ro", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER, NULL, "read-only"),
     OURS("uid", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
          "owner of objects without attributes, a number (0)"),

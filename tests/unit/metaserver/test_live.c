@@ -77,17 +77,24 @@ static int get(struct fixture *f, const struct live_session *s)
     return live_session_get(f->live, s->id, s->epoch, &f->arena, &found);
 }
 
-/* "0-9 w" or "r", of key "k" */
-static int lock(struct fixture *f, const struct live_session *s, uint64_t owner, uint64_t start,
-                uint64_t end, bool exclusive, enum live_lock_how how)
+/* Of key "k". */
+static int lock_span(struct fixture *f, const struct live_session *s, const struct live_lock *what,
+                     enum live_lock_how how)
 {
-    const struct live_lock l = {
-        .key = "k", .exclusive = exclusive, .start = start, .end = end, .owner = owner, .pid = 7};
-    struct live_conflict conflict;
-    int64_t id;
+    struct live_lock l = *what;
+    struct live_answer answer;
 
-    return live_lock(f->live, s, &l, how, &f->arena, &conflict, &id);
+    l.key = "k";
+    l.pid = 7;
+    return live_lock(f->live, s, &l, how, &f->arena, &answer);
 }
+#define lock(f, s, owner_, start_, end_, exclusive_, how)                                          \
+    lock_span(f, s,                                                                                \
+              &(struct live_lock){.owner = (owner_),                                               \
+                                  .start = (start_),                                               \
+                                  .end = (end_),                                                   \
+                                  .exclusive = (exclusive_)},                                      \
+              how)
 
 static void unlock(struct fixture *f, const struct live_session *s, uint64_t owner, uint64_t start,
                    uint64_t end)
@@ -226,17 +233,16 @@ static void posix_and_bsd_locks_do_not_see_each_other(void **state)
     struct live_session b = begin(f, "v", "b", "m");
     struct live_lock whole = {
         .key = "k", .family = LIVE_FLOCK, .exclusive = true, .end = INT64_MAX, .owner = 1};
-    struct live_conflict conflict;
-    int64_t id;
+    struct live_answer answer;
 
     assert_int_equal(lock(f, &a, 1, 0, INT64_MAX, true, LIVE_LOCK_TRY), 0);
-    assert_int_equal(live_lock(f->live, &b, &whole, LIVE_LOCK_TRY, &f->arena, &conflict, &id), 0);
-    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->arena, &conflict, &id),
+    assert_int_equal(live_lock(f->live, &b, &whole, LIVE_LOCK_TRY, &f->arena, &answer), 0);
+    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->arena, &answer),
                      -EAGAIN);
-    assert_string_equal(conflict.node, "b");
-    assert_int_equal(live_unlock_id(f->live, &a, id), 0); /* not his */
+    assert_string_equal(answer.node, "b");
+    assert_int_equal(live_unlock_id(f->live, &a, answer.id), 0); /* not his */
     assert_int_equal(locks(f), 2);
-    assert_int_equal(live_unlock_id(f->live, &b, id), 0);
+    assert_int_equal(live_unlock_id(f->live, &b, answer.id), 0);
     assert_int_equal(locks(f), 1);
 }
 

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a volume gains from its metaserver, put together: the session, and what stands on it. */
+#include "mounter/fs.h"
+
+static void session_lost(void *context)
+{
+    struct fs *fs = context;
+
+    locks_lost(fs->locks);
+}
+
+static void session_opened(void *context)
+{
+    (void)context;
+}
+
+/* The locks before the session: it may tell at once that it has ended. */
+int manage_start(struct fs *fs, const struct fs_config *config, struct error *err)
+{
+    const struct managed_config managed = {.channel = config->channel,
+                                           .ticket = config->ticket,
+                                           .keep = config->keep,
+                                           .read_only = config->options.read_only,
+                                           .lost = session_lost,
+                                           .opened = session_opened,
+                                           .context = fs};
+    int r = 0;
+
+    if (config->channel == NULL || config->channel->address == NULL) {
+        return 0;
+    }
+    if (config->global_locks) {
+        r = locks_new(fs, config->keep, &fs->locks, err);
+    }
+    return r == 0 ? managed_new(&managed, &fs->managed, err) : r;
+}
