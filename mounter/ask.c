@@ -194,6 +194,19 @@ bool listing_shows_empty(struct fs *fs, struct node *dir)
     return true;
 }
 
+void listing_new_dir(struct fs *fs, struct node *dir)
+{
+    struct listed *listed = listed_of(dir);
+    struct listing *listing = listed != NULL ? calloc(1, sizeof(*listing)) : NULL;
+
+    if (listing != NULL) {
+        *listing = (struct listing){.users = 1, .asked = fs->clock, .made_ms = fs_now_ms()};
+        listing_drop(dir);
+        listed->listing = listing;
+        listed->ours = true;
+    }
+}
+
 bool listing_lacks(struct fs *fs, uint32_t dir, const char *name)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);

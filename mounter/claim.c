@@ -18,6 +18,8 @@ enum { CLAIM_WAIT_MS = 50000, PUBLISH_WAIT_MS = 600000, ADOPTED_MS = 15000, TICK
 /* Is the node, or a directory above it, claimed? `also_wanted`: or does somebody wait for that? */
 static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lock)
 {
+    const struct node *first = fs_node(fs, ino);
+
     for (int depth = 0; depth < 1024; depth++) {
         const struct inode_rec *rec = state_inode(fs->state, ino);
         const struct node *at = fs_node(fs, ino);
@@ -25,7 +27,7 @@ static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lo
         if (rec == NULL || at == NULL) {
             return false;
         }
-        if (at->publishing || (also_wanted && at->wanted > 0)) {
+        if ((at->publishing && !(at->marking && at != first)) || (also_wanted && at->wanted > 0)) {
             return true;
         }
         if (ino == STATE_ROOT) {
@@ -51,6 +53,7 @@ static void note_busy(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
 void claim_set(struct fs *fs, struct node *node, bool claimed)
 {
     node->publishing = claimed;
+    node->marking = claimed && node->marking;
     note_busy(fs, node);
 }
 

@@ -67,6 +67,7 @@ struct fs_options {
     uint32_t file_mode, dir_mode; /* of objects without attributes, without the type */
     enum sync_mode sync;
     enum attrs_mode attrs;
+    bool open_asks; /* open() asks the store always, not only when what is known is too old */
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
     uint64_t recover_ms;      /* a note of a move that nobody renews: its mount is gone */
@@ -109,6 +110,7 @@ struct node {
     uint32_t children; /* nodes with this as parent */
     bool named, in_dir;
     bool publishing;       /* one at a time; also while its key changes or goes: see claim.c */
+    bool marking;          /* what is published is a directory's marker: below goes on */
     bool busy_listed;      /* in fs->busy: publishing, or parts of it are being sent */
     bool dirty_listed;     /* in fs->dirty */
     uint32_t wanted;       /* operations that wait for that to end, to claim it */
@@ -418,6 +420,7 @@ struct listed {
     uint64_t floor;          /* fs->clock: what was asked before may lack a name, see fs_node_put */
     uint64_t missed_ms;      /* when a name was asked of the store last */
     uint32_t missed;         /* names in a row, less than MISSES_MS apart */
+    bool ours;               /* made here, and not long ago: others will hardly know it */
     uint32_t vain;           /* pages in a row that were asked for and not used */
 };
 /* NULL: no memory. */
@@ -440,6 +443,8 @@ enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name,
 int listing_fetch(struct fs *fs, uint32_t dir, const char *key) __attribute__((warn_unused_result));
 /* A directory: there is nothing in it, as far as young listings and we know. */
 bool listing_shows_empty(struct fs *fs, struct node *dir) REQUIRES(&fs->lock);
+/* A directory that has just been made here: there is nothing in it. */
+void listing_new_dir(struct fs *fs, struct node *dir) REQUIRES(&fs->lock);
 /* For who makes a name: there is none as far as listings know. */
 bool listing_lacks(struct fs *fs, uint32_t dir, const char *name) REQUIRES(&fs->lock);
 void listing_drop(struct node *dir);

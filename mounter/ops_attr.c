@@ -97,6 +97,12 @@ static int64_t time_of(const struct timespec *ts, bool now)
     return now ? fs_now_ns() : (int64_t)ts->tv_sec * ns_per_s + ts->tv_nsec;
 }
 
+/* With sync=fsync the attributes of a directory are published in the background. */
+static bool dir_is_put_later(const struct fs *fs, uint32_t ino)
+{
+    return fs->options.sync != SYNC_CLOSE && ino != STATE_ROOT;
+}
+
 /* The new values in the record, in one transaction; dirty unless it is a directory. */
 static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
@@ -151,7 +157,7 @@ static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(
         xattr_kill(fs, node, op->kill);
     }
     STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
-    if (!S_ISDIR(rec->mode)) {
+    if (!S_ISDIR(rec->mode) || dir_is_put_later(fs, node->ino)) {
         fs_mark_dirty(fs, node);
     }
     state_commit(fs->state);
@@ -277,6 +283,10 @@ int attr_store(struct fs *fs, uint32_t ino)
     is_dir = rec != NULL && S_ISDIR(rec->mode);
     wait = rec != NULL && rec->opens == 0 && (rec->flags & INODE_UNLINKED) == 0;
     mutex_unlock(&fs->lock);
+    if (is_dir && dir_is_put_later(fs, ino)) {
+        publish_soon(fs, ino);
+        return 0;
+    }
     if (is_dir) {
         return put_dir_attr(fs, ino);
     }

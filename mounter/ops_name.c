@@ -74,7 +74,10 @@ static int find_listed(struct op *op, const char *key, struct node **ret, bool *
     *ret_file = false;
     switch (listing_ask(fs, dir, op->name, key, &remote)) {
     case LISTING_ABSENT: /* where others may make a name at any time, only they know */
-        return op->makes || fs->options.sync == SYNC_FSYNC ? -ENOENT : -EAGAIN;
+        return op->makes || fs->options.sync != SYNC_CLOSE ||
+                       (dir->listed != NULL && dir->listed->ours)
+                   ? -ENOENT
+                   : -EAGAIN;
     case LISTING_FILE:
         *ret_file = true;
         break;
@@ -548,41 +551,107 @@ static int mkdir_store(struct op *op, bool again)
     return ret == -EEXIST && again ? 0 : ret;
 }
 
+/* The directory is made before its object, by a program's mkdir(): a try of before the crash? */
+static bool is_half_made(struct fs *fs, const struct op *op, const struct node *node)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return pending_replay(op->pending) && (rec->flags & INODE_NEW) != 0 && rec->nlookup == 0 &&
+           rec->opens == 0;
+}
+
+/* Here; its object is published in the background. */
+static int mkdir_here(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
+{
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    int ret = 0;
+
+    if (node != NULL) {
+        ret = is_half_made(fs, op, node) && S_ISDIR(fs_rec(fs, node)->mode) ? 0 : -EEXIST;
+    } else {
+        ret = make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node);
+    }
+    if (ret == 0) {
+        listing_new_dir(fs, node);
+        *ret_ino = node->ino;
+        ret = entry_of(fs, op, node);
+    }
+    return ret;
+}
+
 static void mkdir_run(struct op *op)
 {
     struct fs *fs = op->fs;
     struct node *node = NULL;
+    bool here = fs->options.sync != SYNC_CLOSE;
     bool again;
     uint32_t ino = 0;
     int ret = op_intend(op, &again);
 
     ret = ret == 0 ? op_check_absent(op) : ret;
-    ret = ret == -EEXIST && again ? 0 : ret;
+    ret = ret == -EEXIST && (again || (here && pending_replay(op->pending))) ? 0 : ret;
     ret = ret == 0 ? xattr_inherit(op) : ret;
-    ret = ret == 0 ? mkdir_store(op, again) : ret;
-    if (ret == 0) {
-        mutex_lock(&fs->lock);
+    ret = ret == 0 && !here ? mkdir_store(op, again) : ret;
+    mutex_lock(&fs->lock);
+    if (ret == 0 && here) {
+        ret = mkdir_here(fs, op, &ino);
+    } else if (ret == 0) {
         node = fs_child(fs, (uint32_t)op->ino, op->name);
         ret = node == NULL ? make_inode(fs, op, INODE_MARKER, NULL, &node) : 0;
         if (ret == 0) {
             node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+            listing_new_dir(fs, node);
             ret = entry_of(fs, op, node);
             ino = node->ino;
         }
-        mutex_unlock(&fs->lock);
     }
+    mutex_unlock(&fs->lock);
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
-    } else {
-        op_reply_entry(op, ino, false);
+        return;
     }
+    op_reply_entry(op, ino, false);
+    if (here) {
+        publish_soon(fs, ino);
+    }
+}
+
+/* The kernel has looked the name up just before, as with create_at_once(). */
+static bool mkdir_at_once(struct op *op, uint32_t *ret_ino) REQUIRES(&op->fs->lock)
+{
+    struct fs *fs = op->fs;
+    struct node *dir = fs_node(fs, op->ino);
+
+    return fs->options.sync != SYNC_CLOSE && dir != NULL && !claim_held(fs, dir) &&
+           fs_child(fs, (uint32_t)op->ino, op->name) == NULL &&
+           (listing_lacks(fs, dir->ino, op->name) ||
+            fs_known_absent(fs, (uint32_t)op->ino, op->name)) &&
+           mkdir_here(fs, op, ret_ino) == 0;
 }
 
 void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct op *op = op_new_make(req, parent, name, S_IFDIR | (mode & 07777));
+    struct fs *fs;
+    uint32_t ino = 0;
+    bool done;
 
-    if (op != NULL) {
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    done = xattr_inherit(op) == 0;
+    mutex_lock(&fs->lock);
+    done = done && mkdir_at_once(op, &ino);
+    mutex_unlock(&fs->lock);
+    if (done) {
+        op_reply_entry(op, ino, false);
+        publish_soon(fs, ino);
+    } else if (ino != 0) {
+        unmake(fs, ino);
+        (void)fs_op_fail(op, -EBUSY);
+    } else {
         fs_op_start(op, mkdir_run);
     }
 }
@@ -616,16 +685,6 @@ int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lo
     node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
     return 0;
-}
-
-/* By this very request, whose process died before it had the answer recorded. */
-static bool is_half_made(struct fs *fs, const struct op *op, const struct node *node)
-    REQUIRES(&fs->lock)
-{
-    const struct inode_rec *rec = fs_rec(fs, node);
-
-    return pending_replay(op->pending) && (rec->flags & INODE_NEW) != 0 && rec->nlookup == 0 &&
-           rec->opens == 0;
 }
 
 static LOCK_UNCHECKED

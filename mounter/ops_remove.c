@@ -26,7 +26,7 @@ static int keep_parent(struct op *op)
 
     mutex_lock(&fs->lock);
     dir = fs_node(fs, op->ino);
-    implied = dir != NULL && (fs_rec(fs, dir)->flags & INODE_MARKER) == 0;
+    implied = dir != NULL && (fs_rec(fs, dir)->flags & (INODE_MARKER | INODE_NEW)) == 0;
     ret = dir == NULL ? -ESTALE : implied ? fs_key(fs, (uint32_t)op->ino, &key) : 0;
     if (implied) {
         fs_attr(fs, dir, &attr, &arena);
@@ -310,12 +310,17 @@ void rmdir_run(struct op *op)
     struct fs *fs = op->fs;
     struct node *node = NULL;
     bool locked = false;
+    bool stored = true;
     bool again;
+    uint32_t ino = 0;
     int ret = op_intend(op, &again);
 
     ret = ret == 0 ? name_find(op, &node, &locked) : ret;
     if (ret == 0) {
         ret = S_ISDIR(fs_rec(fs, node)->mode) ? 0 : -ENOTDIR;
+        ino = node->ino;
+        ret = ret == 0 ? settle(fs, op, ino, &stored) : ret;
+        ino = ret == 0 ? ino : 0;
         ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &key) : ret;
         buf_addstr(&key, "/");
     }
@@ -325,10 +330,13 @@ void rmdir_run(struct op *op)
     if (ret == 0) {
         ret = rmdir_check(op, buf_str(&key));
         ret = ret == 0 ? keep_parent(op) : ret;
-        ret = ret == 0 ? take_name(op, buf_str(&key)) : ret;
+        ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
     } else if (ret == -ENOENT && again) {
         ret = take_name(op, NULL);
     }
+    mutex_lock(&fs->lock);
+    claim_end(fs, ino, 0);
+    mutex_unlock(&fs->lock);
     (void)fs_op_fail(op, ret);
 }
 
@@ -365,7 +373,12 @@ static bool remove_at_once(struct op *op, bool is_dir) REQUIRES(&op->fs->lock)
     }
     stored = (rec->flags & INODE_NEW) == 0;
     if (stored && (fs_rec(fs, dir)->flags & (INODE_MARKER | INODE_NEW)) == 0) {
-        return false; /* it needs an object of its own before it loses this one */
+        if (fs->options.sync == SYNC_CLOSE) {
+            return false; /* it needs an object of its own before it loses this one */
+        }
+        state_begin(fs->state);
+        fs_mark_dirty(fs, dir); /* it gets one, unless it is removed before */
+        state_commit(fs->state);
     }
     if (is_dir && !(stored ? listing_shows_empty(fs, node) : LIST_EMPTY(&node->below))) {
         return false;

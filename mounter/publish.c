@@ -180,7 +180,8 @@ void job_published(struct fs *fs, struct job *job)
     struct node *node = job->node;
     struct inode_rec *rec = fs_rec(fs, node);
     uint64_t valid = job->size < node->truncated_to ? job->size : node->truncated_to;
-    uint32_t flags = rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT);
+    uint32_t flags = (rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT)) |
+                     (S_ISDIR(rec->mode) ? INODE_MARKER : 0U);
 
     state_begin(fs->state);
     state_set(fs->state, rec->etag, job->result_etag, sizeof(rec->etag));
@@ -329,12 +330,32 @@ static int keep_conflict(struct job *job)
     return -ESTALE;
 }
 
+/* One that is there already will do: what is to be changed of it is not new. */
+static int put_dir(struct job *job)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .key = job->key,
+                                   .meta = &job->meta,
+                                   .if_none_match =
+                                       job->is_new && job->fs->caps.if_none_match_put ? "*" : NULL,
+                                   .timeout_ms = PUBLISH_TIMEOUT_MS,
+                                   .source = {.data = ""}};
+    int ret = volume_call(job->fs->volume, &put, &answer);
+
+    (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
+    return ret == -EEXIST ? 0 : ret;
+}
+
 static int run(struct job *job)
 {
     bool unsettled;
     bool plain = !S_ISREG(job->attr.mode);
     int ret = 0;
 
+    if (S_ISDIR(job->attr.mode)) {
+        return put_dir(job);
+    }
     mutex_lock(&job->fs->lock);
     unsettled = fs_rec(job->fs, job->node)->attempt != 0;
     publish_mark_attempt(job->fs, fs_rec(job->fs, job->node), job->size);
@@ -385,6 +406,7 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
         mutex_unlock(&fs->lock);
         return -EIO;
     }
+    job.node->marking = S_ISDIR(rec->mode);
     claim_set(fs, job.node, true);
     ret = job_begin(fs, &job);
     mutex_unlock(&fs->lock);

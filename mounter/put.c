@@ -28,7 +28,8 @@ static bool is_plain(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
     bool is_new = (rec->flags & INODE_NEW) != 0;
     uint64_t base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
 
-    return (rec->flags & INODE_DIRTY) != 0 && S_ISREG(rec->mode) &&
+    return (rec->flags & INODE_DIRTY) != 0 &&
+           (S_ISREG(rec->mode) || (S_ISDIR(rec->mode) && is_new)) &&
            (rec->flags & (INODE_UNLINKED | INODE_LOST | INODE_DETACHED)) == 0 &&
            rec->size <= publish_whole_max && rec->upload == 0 && rec->attempt == 0 &&
            (is_new ? fs->caps.if_none_match_put : fs->caps.if_match_put && rec->etag[0] != '\0') &&
@@ -122,6 +123,7 @@ static int begin(struct put *put) REQUIRES(&put->job.fs->lock)
     if (ret != 0) {
         return ret;
     }
+    node->marking = S_ISDIR(fs_rec(fs, node)->mode);
     claim_set(fs, node, true);
     publish_mark_attempt(fs, fs_rec(fs, node), put->job.size);
     fs->putting++;

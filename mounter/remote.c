@@ -221,7 +221,7 @@ static bool same_version(struct fs *fs, const struct node *node, const struct re
         return false;
     }
     return listing_is_enough(fs) || (remote->is_dir && !remote->marker) ||
-           (node->stored_ns == 0 ? fs->options.sync == SYNC_FSYNC && !remote->is_dir
+           (node->stored_ns == 0 ? fs->options.sync != SYNC_CLOSE && !remote->is_dir
                                  : node->stored_ns / ns_per_s == remote->info.mtime_ns / ns_per_s);
 }
 

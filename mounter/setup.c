@@ -64,6 +64,7 @@ bool setup_resend(const struct mount_config *config)
 static void fill_options(const struct mount_config *config, struct fs_options *ret)
 {
     const char *sync = mount_options_get(&config->options, "sync");
+    const char *open = mount_options_get(&config->options, "open");
     const char *attrs = mount_options_get(&config->options, "attrs");
     const char *test_recover = getenv("SKYVOL_TEST_RECOVER_MS");
     uint32_t umask = (uint32_t)number(config, "umask", 0, 8);
@@ -79,6 +80,8 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
                 : strcmp(sync, "async") == 0 ? SYNC_ASYNC
                 : strcmp(sync, "fsync") == 0 ? SYNC_FSYNC
                                              : SYNC_CLOSE,
+        .open_asks = open != NULL ? strcmp(open, "revalidate") == 0
+                                  : sync == NULL || strcmp(sync, "close") == 0,
         .attrs = attrs == NULL || strcmp(attrs, "auto") == 0 ? ATTRS_AUTO
                  : strcmp(attrs, "list") == 0                ? ATTRS_LIST
                                                              : ATTRS_FULL,

@@ -42,6 +42,9 @@ const struct mount_option_row mount_option_table[] = {
     OURS("locks", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto local global",
          "fcntl and flock: among this node's programs or, on a managed volume, of all nodes; auto: "
          "global where several nodes may have it"),
+    OURS("open", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "revalidate cached",
+         "open() asks the store for the version, always (with sync=close) or when what is known is "
+         "older than attr_timeout (else)"),
     OURS("ro", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER, NULL, "read-only"),
     OURS("uid", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
          "owner of objects without attributes, a number (0)"),

@@ -200,3 +200,44 @@ def test_a_removal_that_is_tried_again_spares_what_others_made(rig, mounted):
     rig.client().put_object(Bucket=BUCKET, Key="again/a", Body=b"another")
     mount.end()
     assert rig.objects("again/") == {"again/": b"", "again/a": b"another"}
+
+
+def test_making_a_tree_costs_one_put_each(rig, mounted):
+    mount = mounted(sync="fsync", attr_timeout=60)
+    base = mount.point / "made"
+    base.mkdir()
+    for one in range(10):
+        (base / f"d{one}").mkdir()
+        for two in range(10):
+            (base / f"d{one}" / f"f{two}").write_text("x")
+            assert not (base / f"d{one}" / f"absent{two}").exists()
+        (base / f"d{one}").chmod(0o711)
+    assert sorted(os.listdir(base)) == [f"d{n}" for n in range(10)]
+    mount.end()
+    seen = dict(rig.proxy.seen)
+    assert 111 <= seen["PUT"] <= 111 + 10, seen  # a chmod may come after the first PUT
+    assert seen.get("HEAD", 0) + seen.get("LIST", 0) <= 6, seen
+    assert len(rig.keys("made/")) == 111
+    again = mounted(sync="fsync")
+    assert os.stat(again.point / "made/d3").st_mode & 0o777 == 0o711
+
+
+def test_a_directory_with_objects_but_no_marker_stays_when_it_is_emptied(rig, mounted):
+    fill(rig, ["implied/a", "implied/b"])
+    mount = mounted(sync="fsync")
+    (mount.point / "implied/a").unlink()
+    (mount.point / "implied/b").unlink()
+    assert os.listdir(mount.point / "implied") == []
+    mount.end()
+    assert rig.keys("implied/") == ["implied/"]
+
+
+@pytest.mark.parametrize("how, heads", [("revalidate", 5), ("cached", 0)])
+def test_open_asks_as_often_as_it_is_told_to(rig, mounted, how, heads):
+    fill(rig, ["opened"])
+    mount = mounted(open=how, attr_timeout=60)
+    assert os.stat(mount.point / "opened").st_size == 7
+    rig.proxy.reset_counts()
+    for _ in range(5):
+        os.close(os.open(mount.point / "opened", os.O_RDONLY))
+    assert rig.proxy.seen["HEAD"] == heads
