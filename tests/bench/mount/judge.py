@@ -22,6 +22,7 @@ from mounters import PEERS
 from report import NETWORKS, cell_of, networks, plain, tools
 
 WANTED = 5
+JUDGED = ("skyvol-fsync", "skyvol-close")
 BY_SPEED = ("durable", "ls_lR", "find", "cp_durable", "rm_durable", "randread_1", "randread_16", "seqread_4",
             "randwrite", "stat", "write_direct", "mix_randread", "mix_randwrite", "mix_seqread", "mix_seqwrite")
 BY_PATH = ("write", "read")
@@ -211,7 +212,7 @@ def judge(results):
     found = []
     for network in networks(results):
         facts = Facts(results, network)
-        for tool in [t for t in facts.tools if t.startswith("skyvol")]:
+        for tool in [t for t in facts.tools if t in JUDGED]:
             for row in BY_SPEED:
                 has_put_bar = network == "rtt20" and row in PUT_BARS
                 found += [(put_verdict if has_put_bar else speed_verdict)(facts, row, tool)]

@@ -18,10 +18,13 @@ MOUNT_SECONDS = 40
 END_SECONDS = 60
 
 
-def skyvol(sync):
+LIKE_PEERS = "attr_timeout=60"  # GeeseFS keeps attributes for 60 s, rclone for 5 minutes; s3fs is told 60 s below
+
+
+def skyvol(*more):
     def command(place):
         where = f"s3://{place.bucket}"
-        options = f"endpoint={place.endpoint},path_style,sync={sync}"
+        options = ",".join((f"endpoint={place.endpoint}", "path_style", *more))
         return [BUILD / "bin/skyvol-mount", where, place.mount, "-f", "-o", options]
     return command
 
@@ -57,7 +60,8 @@ def null(place):
     return argv + (["-o", f"load={place.load}"] if place.load else [])
 
 
-MOUNTERS = {"skyvol-fsync": skyvol("fsync"), "skyvol-close": skyvol("close"), "geesefs": geesefs, "s3fs": s3fs,
+MOUNTERS = {"skyvol-fsync": skyvol("sync=fsync", LIKE_PEERS), "skyvol-close": skyvol("sync=close", LIKE_PEERS),
+            "skyvol-default": skyvol(), "geesefs": geesefs, "s3fs": s3fs,
             "rclone": rclone, "null": null}
 PEERS = ("geesefs", "s3fs", "rclone")
 TOOLS = (*MOUNTERS, "raw")

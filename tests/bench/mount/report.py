@@ -110,7 +110,7 @@ def table(results):
 
 # ---- the plot: for each row, speed relative to skyvol-fsync's best peer, one dot a tool ----
 
-COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "geesefs": "#d1495b", "s3fs": "#edae49",
+COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "skyvol-default": "#3a86ff", "geesefs": "#d1495b", "s3fs": "#edae49",
            "rclone": "#7768ae", "null": "#999999", "raw": "#222222"}
 LEFT, WIDTH, LINE, TOP = 250, 620, 20, 70
 DECADES = (0.1, 1000)  # the axis: speed as a multiple of the fastest peer's
