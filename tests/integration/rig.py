@@ -127,7 +127,10 @@ class Held:
 
     def kill_mounter(self):
         """Seconds from the kill to the next answer; None: there was none to kill."""
-        pid = self.client.status("v1")["mounter"]
+        try:
+            pid = self.client.status("v1")["mounter"]
+        except (OSError, holder_client.Refused):  # its supervisor is just being started again
+            return None
         if not pid:
             return None
         start = time.monotonic()
