@@ -120,15 +120,17 @@ struct node {
     uint64_t edits_kept;   /* its value when the journal's file of it was written */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
-    uint32_t writers;     /* handles that may write; after a takeover at most those that are open */
-    bool follows;         /* it was locked: new versions are taken over at the next lock */
-    bool queued;          /* in fs->ready */
-    bool imported;        /* from the journal, and not published since */
-    bool journal_queued;  /* for journaled.c: its file is to be removed */
-    uint32_t failures;    /* of publish_soon() in a row */
-    uint64_t retry_ms;    /* not in the background before */
-    uint64_t progress_ms; /* when the store last took something of it; later for a large step */
-    uint64_t changed;     /* fs->clock when it became newer than what the store had said before */
+    uint32_t writers;    /* handles that may write; after a takeover at most those that are open */
+    bool follows;        /* it was locked: new versions are taken over at the next lock */
+    bool queued;         /* in fs->ready */
+    bool imported;       /* from the journal, and not published since */
+    bool journal_queued; /* for journaled.c: its file is to be removed */
+    uint32_t failures;   /* of publish_soon() in a row */
+    uint32_t failed_count; /* publications that failed, and how the last one did: */
+    int failed_error;      /* who waited for it is told the same */
+    uint64_t retry_ms;     /* not in the background before */
+    uint64_t progress_ms;  /* when the store last took something of it; later for a large step */
+    uint64_t changed;      /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
     struct holes holes;
     struct holes fresh_holes;          /* of these, since the publication under way began */

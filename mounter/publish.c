@@ -388,11 +388,19 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
 {
     struct job job = {.fs = fs, .ino = ino, .waiter = waiter};
     const struct inode_rec *rec;
+    uint32_t failed;
     int ret;
 
     *ret_again = false;
     mutex_lock(&fs->lock);
+    job.node = fs_node(fs, ino);
+    failed = job.node != NULL ? job.node->failed_count : 0;
     ret = claim_wait(fs, ino, waiter, &job.node);
+    if (ret == 0 && job.node->failed_count != failed) {
+        ret = job.node->failed_error; /* for us it would end the same, one deadline later */
+        mutex_unlock(&fs->lock);
+        return ret;
+    }
     if (ret == -ETIMEDOUT) {
         mutex_unlock(&fs->lock);
         return ret;
@@ -418,6 +426,9 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
     } else if (ret == 0) {
         job_published(fs, &job);
         *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
+    } else {
+        job.node->failed_count++;
+        job.node->failed_error = ret;
     }
     claim_set(fs, job.node, false);
     cond_broadcast(&fs->changed);

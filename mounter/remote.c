@@ -248,8 +248,12 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     char etag[STATE_ETAG_SIZE] = "";
     uint32_t xattr = 0;
     uint32_t target = 0;
+    bool older;
 
     memcpy(etag, remote->info.etag, sizeof(etag));
+    /* Names that came and went here are newer than the marker, which is not written for them. */
+    older = remote->is_dir && remote->marker && strcmp(etag, rec->etag) == 0 &&
+            attr->mtime_ns < rec->mtime_ns;
     if (strcmp(etag, rec->etag) != 0) {
         reader_detach(fs, node, true);
     }
@@ -266,7 +270,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     STATE_SET(fs->state, rec->uid, attr->uid);
     STATE_SET(fs->state, rec->gid, attr->gid);
     STATE_SET(fs->state, rec->rdev, attr->rdev);
-    if (!remote->is_dir || remote->marker || rec->mtime_ns == 0) {
+    if (!older && (!remote->is_dir || remote->marker || rec->mtime_ns == 0)) {
         STATE_SET(fs->state, rec->mtime_ns, attr->mtime_ns);
         STATE_SET(fs->state, rec->ctime_ns, attr->ctime_ns);
         STATE_SET(fs->state, rec->atime_ns, attr->atime_ns);

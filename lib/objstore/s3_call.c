@@ -206,6 +206,20 @@ static uint32_t time_left(const struct s3_call *call)
     return now < call->deadline_ms ? (uint32_t)(call->deadline_ms - now) : 0;
 }
 
+/* A connection that nothing moves on is given up long before the request is: the next one may do.
+ */
+static uint32_t stall_ms(enum objstore_op op)
+{
+    switch (op) {
+    case OBJSTORE_COPY: /* the store's own work */
+    case OBJSTORE_UPLOAD_PART_COPY:
+    case OBJSTORE_UPLOAD_COMPLETE:
+        return 120000;
+    default:
+        return 15000;
+    }
+}
+
 static void forget_answer(struct s3_call *call)
 {
     call->http_status = 0;
@@ -241,6 +255,7 @@ void s3_call_send(struct s3_call *call)
         return;
     }
     call->http.timeout_ms = time_left(call);
+    call->http.stall_ms = stall_ms(call->request->op);
     if (call->http.timeout_ms == 0) {
         s3_call_fail(call, -ETIMEDOUT, "%s: no answer in time",
                      objstore_op_name(call->request->op));
