@@ -596,8 +596,7 @@ void fs_free(struct fs *fs)
     tasks_free(fs->tasks);
     tasks_free(fs->writers);
     tasks_free(fs->streams);
-    journaled_stop(fs);
-    journal_free(fs->journal);
+    journaled_end(fs);
     managed_free(fs->managed);
     locks_free(fs->locks);
     volume_free(fs->volume);

@@ -174,23 +174,30 @@ static void on_credentials(struct held *held, struct message *m)
     }
 }
 
-static void on_drain(struct held *held, const struct message *m)
+void held_drained(struct held *held, uint32_t kept_files, int result, const struct error *why)
 {
-    struct error err = ERROR_INIT;
-    const struct held_drain drain = {message_number(m, "deadline_ms"), message_true(m, "keep")};
-    uint32_t kept = 0;
-    int result = held->events->drain(held->context, &drain, &kept, &err);
     cJSON *json = message_op("drained");
+    int r;
 
     if (json != NULL) {
-        (void)cJSON_AddNumberToObject(json, "kept", kept);
+        (void)cJSON_AddNumberToObject(json, "kept", kept_files);
         (void)cJSON_AddNumberToObject(json, "errno", result < 0 ? -result : 0);
-        (void)cJSON_AddStringToObject(json, "error", result < 0 ? error_text(&err, result) : "");
+        (void)cJSON_AddStringToObject(json, "error", result < 0 ? error_text(why, result) : "");
     }
-    result = send_to_holder(held, json, NULL, 0);
-    if (result < 0) {
-        log_warn("the holder has gone while draining", "error", error_text(NULL, result), NULL);
+    r = send_to_holder(held, json, NULL, 0);
+    if (r < 0) {
+        log_warn("the holder has gone while draining", "error", error_text(NULL, r), NULL);
     }
+}
+
+static void on_drain(struct held *held, const struct message *m)
+{
+    const struct held_drain drain = {message_number(m, "deadline_ms"), message_true(m, "keep")};
+    struct error err = ERROR_INIT;
+    uint32_t kept = 0;
+    int result = held->events->drain(held->context, &drain, &kept, &err);
+
+    held_drained(held, kept, result, &err);
 }
 
 /* Events wait for held_ready(). False: held_free() came first. */

@@ -71,5 +71,7 @@ bool held_resend(const struct held *held); /* the holder's word on session_confi
 /* Tell the holder, and start listening. A failure to start is told to whoever asked to mount. */
 int held_ready(struct held *held, struct error *err) __attribute__((warn_unused_result));
 void held_failed(struct held *held, const struct error *why);
+/* The answer to a drain: files in the journal, and 0 or why not all is there or in the store. */
+void held_drained(struct held *held, uint32_t kept_files, int result, const struct error *why);
 
 #endif

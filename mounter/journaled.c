@@ -387,6 +387,17 @@ void journaled_stop(struct fs *fs)
 
 /* ---- the end of a mount ---- */
 
+void journaled_end(struct fs *fs)
+{
+    struct journal *journal;
+
+    journaled_stop(fs);
+    mutex_lock(&fs->lock);
+    journal = TAKE(fs->journal);
+    mutex_unlock(&fs->lock);
+    journal_free(journal);
+}
+
 /* How many are dirty; if `kick`, each is on its way from now on. */
 static size_t send_dirty(struct fs *fs, bool kick)
 {

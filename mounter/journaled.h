@@ -27,6 +27,8 @@ int import_journal(struct fs *fs, struct import_result *ret) __attribute__((warn
 int journaled_start(struct fs *fs) __attribute__((warn_unused_result));
 /* Removes what is to be removed, then ends the thread. Without journaled_start() nothing. */
 void journaled_stop(struct fs *fs);
+/* The same, and gives the journal back, whose directory goes if it is empty. */
+void journaled_end(struct fs *fs);
 
 /*
  * Returns when what the inode is now is in the journal on disk, or in the store. -EIO: it has lost

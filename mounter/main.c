@@ -97,6 +97,8 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
 
     if ((value = value_of(argc, argv, i, "--holder-fd")) != NULL) {
         ret->holder_fd = (int)strtol(value, NULL, 10);
+    } else if (strcmp(argv[*i], "--export-journal") == 0) {
+        ret->export_journal = true;
     } else if ((value = value_of(argc, argv, i, "--meta-fd")) != NULL) {
         return read_channel((int)strtol(value, NULL, 10), ret, err);
     } else if ((value = value_of(argc, argv, i, "-o")) != NULL) {
@@ -161,7 +163,9 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
         ret = 2;
     } else {
-        ret = arguments.holder_fd >= 0 ? run_held(arguments.holder_fd) : run_alone(&arguments);
+        ret = arguments.holder_fd < 0    ? run_alone(&arguments)
+              : arguments.export_journal ? run_export(arguments.holder_fd)
+                                         : run_held(arguments.holder_fd);
     }
     mount_config_done(&arguments.config);
     mount_ticket_done(&arguments.ticket);

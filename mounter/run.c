@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mount/mountinfo.h"
+#include "mounter/export.h"
 #include "mounter/held.h"
 #include "mounter/journaled.h"
 #include "mounter/rotate.h"
@@ -20,6 +21,7 @@
 #include "util/signals.h"
 #include "volume/open.h"
 
+enum { EXPORT_POOL_MIN = 1 << 20 };
 enum { DRAIN_MS = 300000, QUICK_MS = 1000, STOP_MS = 20000 };
 
 /* What the holder's events need; set before held_ready(). */
@@ -139,6 +141,79 @@ static int start_held(struct life *life, struct error *err)
     return r == 0 ? held_ready(life->held, err) : r;
 }
 
+/* ---- after a mounter that dies again and again ---- */
+
+static int export_held(struct held *held, uint32_t *ret_files, struct error *err)
+{
+    CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
+    struct state_config want = {.keep = held_keep(held), .pool_bytes = EXPORT_POOL_MIN};
+    CLEANUP(journal_free_p) struct journal *journal = NULL;
+    CLEANUP(state_free_p) struct state *state = NULL;
+    struct setup_extra where = {0};
+    struct mutex lock;
+    struct export x = {.lock = &lock};
+    int r = read_config(held_keep(held), &config, err);
+
+    r = r == 0 ? state_new(&want, &state, err) : r; /* kept tables are as large as they are */
+    if (r != 0 || !state_adopted(state)) {
+        return r;
+    }
+    where.dir = held_journal(held, &where.max_bytes);
+    r = setup_journal_open(&config, &where, &journal, err);
+    if (r == 0 && journal == NULL) {
+        r = error_set(err, -ENOENT, "there is no journal");
+    }
+    if (r == 0) {
+        mutex_init(&lock);
+        x.state = state;
+        x.journal = journal;
+        r = export_all(&x, ret_files, err);
+        mutex_done(&lock);
+    }
+    return r;
+}
+
+static void ignore_event(void *context)
+{
+    (void)context;
+}
+
+static int ignore_drain(void *context, const struct held_drain *drain, uint32_t *kept_files,
+                        struct error *err)
+{
+    (void)context;
+    (void)drain;
+    *kept_files = 0;
+    return error_set(err, -EBUSY, "this process only writes to the journal");
+}
+
+int run_export(int holder_fd)
+{
+    static const struct held_events events = {ignore_event, ignore_event, ignore_drain};
+    struct held *held = NULL;
+    struct error err = ERROR_INIT;
+    uint32_t files = 0;
+    int ret = held_new(holder_fd, &events, NULL, &held, &err);
+
+    if (ret != 0) {
+        log_error("cannot speak with the holder", "error", error_text(&err, ret), NULL);
+        return 1;
+    }
+    ret = export_held(held, &files, &err);
+    if (ret == 0) {
+        log_warn("dirty data of a failed mount is in the journal", "mount", held_key(held), "files",
+                 log_num(files), NULL);
+    } else {
+        log_error("dirty data of a failed mount cannot be written to the journal", "mount",
+                  held_key(held), "error", error_text(&err, ret), NULL);
+    }
+    held_drained(held, files, ret, &err);
+    held_free(held);
+    return ret == 0 ? 0 : 1;
+}
+
+/* ---- a mount that a holder keeps ---- */
+
 /* Unmounted: the journal takes what the store has not taken by then; without one, wait for it. */
 static int end_drain(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
 {
@@ -184,6 +259,9 @@ int run_held(int holder_fd)
         uint32_t kept;
 
         ret = end_drain(life.fs, QUICK_MS, &kept);
+        if (ret == 0 && kept == 0) {
+            journaled_end(life.fs);
+        }
         managed_stop(life.fs->managed);
     }
     /* State and what is in flight lie in kept memory: ending here is what a crash would be. */

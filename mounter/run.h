@@ -15,10 +15,14 @@ struct run_arguments {
     const char *mountpoint;
     bool foreground;
     int holder_fd; /* -1: started by a person */
+    bool export_journal;
 };
 
-/* Both return the exit status. Signals must be blocked. */
+/* All return the exit status. Signals must be blocked. */
 int run_held(int holder_fd);
+/* No mount: what a mounter left that died again and again goes to the journal. Parses no request.
+ */
+int run_export(int holder_fd);
 int run_alone(const struct run_arguments *arguments);
 
 #endif

@@ -118,8 +118,8 @@ static int journal_dir(const struct mount_config *config, const struct setup_ext
 }
 
 /* Without a journal a mount is as good as one that has none; but sync=async stands on it. */
-static int open_journal(const struct mount_config *config, const struct setup_extra *journal,
-                        struct journal **ret, struct error *err)
+int setup_journal_open(const struct mount_config *config, const struct setup_extra *journal,
+                       struct journal **ret, struct error *err)
 {
     CLEANUP(buf_done) struct buf dir = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 16);
     struct journal_config open = {.volume = config,
@@ -248,7 +248,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     }
     r = r == 0 ? open_volume(config, credentials, &fs.volume, err) : r;
     if (r == 0) {
-        r = open_journal(config, extra, &fs.journal, err);
+        r = setup_journal_open(config, extra, &fs.journal, err);
         if (r != 0) {
             volume_free(fs.volume);
         }

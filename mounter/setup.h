@@ -20,6 +20,11 @@ struct setup_extra {
     const struct mount_ticket *ticket;
 };
 
+/* The journal of this mount; *ret NULL: it has none. With sync=async that is an error. */
+struct journal;
+int setup_journal_open(const struct mount_config *config, const struct setup_extra *journal,
+                       struct journal **ret, struct error *err) __attribute__((warn_unused_result));
+
 /*
  * Opens the volume, probes what the bucket can do (which also shows a wrong endpoint, key or bucket
  * at once), and makes the file system, with what is in its journal. Waits for the store.

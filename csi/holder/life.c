@@ -13,7 +13,7 @@
 #include "util/error.h"
 #include "util/log.h"
 
-enum { HELPER_MS = 10000, END_MS = 5000, QUIET_DEATHS = 3 };
+enum { HELPER_MS = 10000, END_MS = 5000, EXPORT_MS = 120000, QUIET_DEATHS = 3 };
 
 static void enter(struct mounted *m, enum phase phase, uint64_t for_ms)
 {
@@ -83,6 +83,10 @@ static int send_start(struct supervisor *s, struct mounted *m, int socket)
     (void)cJSON_AddStringToObject(json, "key", m->key);
     (void)cJSON_AddStringToObject(json, "socket", s->config->socket);
     (void)cJSON_AddBoolToObject(json, "resend", s->config->resend);
+    if (s->config->journal_dir != NULL) {
+        (void)cJSON_AddStringToObject(json, "journal", s->config->journal_dir);
+        (void)cJSON_AddNumberToObject(json, "journal_max", (double)s->config->journal_max);
+    }
     fds[0] = mounted_fd(m, "device");
     for (unsigned i = 0; i < m->kept_count; i++) {
         if (strcmp(m->kept[i].name, "device") != 0) {
@@ -93,10 +97,11 @@ static int send_start(struct supervisor *s, struct mounted *m, int socket)
     return message_send(socket, json, fds, count, SEND_MS);
 }
 
-static int spawn(struct supervisor *s, struct mounted *m)
+static int spawn(struct supervisor *s, struct mounted *m, bool export_journal)
 {
     char cgroup[512];
-    struct process_mounter config = {.program = s->config->mounter};
+    struct process_mounter config = {.program = s->config->mounter,
+                                     .export_journal = export_journal};
     struct process p = {.pidfd = -1};
     int pair[2];
     int r;
@@ -128,7 +133,7 @@ static int spawn(struct supervisor *s, struct mounted *m)
 
 void life_start_mounter(struct supervisor *s, struct mounted *m)
 {
-    int r = spawn(s, m);
+    int r = spawn(s, m, false);
 
     enter(m, m->was_ready ? PHASE_RESTARTING : PHASE_STARTING, s->config->start_timeout_ms);
     if (r < 0) {
@@ -180,8 +185,28 @@ static unsigned recent_deaths(const struct supervisor *s, struct mounted *m)
     return count;
 }
 
+/* What there was is in the journal, or stays with us. An unmount that waited for it goes on. */
+static void export_ended(struct supervisor *s, struct mounted *m)
+{
+    m->exporting = false;
+    m->exported = m->export_result == 0;
+    enter(m, PHASE_FAILED, UINT64_MAX);
+    if (m->exported) {
+        log_warn("what the failed mount had not published is in the journal", "mount", m->key,
+                 "journal", s->config->journal_dir, NULL);
+        if (m->waiter >= 0) {
+            life_unmount(s, m);
+        }
+        return;
+    }
+    log_error("what the failed mount has not published stays in memory: the journal cannot take it",
+              "mount", m->key, "error", m->error, NULL);
+    supervisor_finish(m, m->export_result,
+                      m->error[0] != '\0' ? m->error : "its data cannot be saved to the journal");
+}
+
 /* From now on every call on the mount fails at once, instead of waiting for nobody. */
-static void give_up(struct mounted *m)
+static void give_up(struct supervisor *s, struct mounted *m)
 {
     struct process_unmount config = {.target = m->target, .only_abort = true};
     struct process p = {.pidfd = -1};
@@ -192,6 +217,34 @@ static void give_up(struct mounted *m)
     supervisor_finish(m, -EIO, m->error[0] != '\0' ? m->error : "the mounter dies again and again");
     if (process_start_unmount(&config, &p) == 0) {
         set_helper(m, &p);
+    }
+    if (life_holds_bytes(s, m)) {
+        life_export(s, m);
+    }
+}
+
+/*
+ * Dirty bytes of a mount that has failed lie in descriptors that we keep. A process that serves no
+ * requests, and so does not die of one, writes them to the journal; until it has, the mount is not
+ * forgotten, not even by force.
+ */
+bool life_holds_bytes(const struct supervisor *s, const struct mounted *m)
+{
+    return s->config->journal_dir != NULL && !m->read_only && !m->exported && m->was_ready;
+}
+
+void life_export(struct supervisor *s, struct mounted *m)
+{
+    int r = spawn(s, m, true);
+
+    m->exporting = true;
+    m->export_result = r < 0 ? r : -EPIPE; /* until it says otherwise */
+    enter(m, PHASE_FAILED, EXPORT_MS);
+    if (r < 0) {
+        end_mounter(m);
+        if (m->mounter == 0) {
+            export_ended(s, m);
+        }
     }
 }
 
@@ -219,7 +272,7 @@ static void repair(struct supervisor *s, struct mounted *m)
     m->restarts++;
     recent = recent_deaths(s, m);
     if (recent >= s->config->crash_limit && recent > 0) {
-        give_up(m);
+        give_up(s, m);
     } else if (recent <= QUIET_DEATHS || s->config->crash_limit > MOUNTED_DEATHS_MAX) {
         life_start_mounter(s, m); /* at once: programs are waiting */
     } else {
@@ -237,7 +290,9 @@ void life_mounter_died(struct supervisor *s, struct mounted *m)
     m->mounter_pidfd = -1;
     cleanup_close(&m->mounter_socket);
     m->mounter_socket = -1;
-    if (m->phase == PHASE_UNMOUNTING && m->helper == 0) {
+    if (m->exporting) {
+        export_ended(s, m);
+    } else if (m->phase == PHASE_UNMOUNTING && m->helper == 0) {
         supervisor_finish(m, m->result, m->error);
         supervisor_remove(s, m);
     } else if (m->phase == PHASE_UNMOUNTING || m->phase == PHASE_FAILED) {
@@ -277,33 +332,48 @@ int life_replace(struct supervisor *s, struct mounted *m)
 
 /* Unmounting */
 
-void life_drain(struct supervisor *s, struct mounted *m, uint64_t drain_ms)
+void life_drain(struct supervisor *s, struct mounted *m, uint64_t drain_ms, bool keep)
 {
-    enum { GRACE_MS = 2000 };
+    enum { GRACE_MS = 2000, KEEP_MS = 60000 };
     cJSON *json = message_op("drain");
     int r;
 
     (void)s;
     if (json != NULL) {
         (void)cJSON_AddNumberToObject(json, "deadline_ms", (double)drain_ms);
+        (void)cJSON_AddBoolToObject(json, "keep", keep);
     }
     r = m->mounter_socket < 0 ? -EPIPE : message_send(m->mounter_socket, json, NULL, 0, SEND_MS);
     if (r < 0) {
         supervisor_finish(m, -EBUSY, "the mounter cannot be asked to publish now");
         return;
     }
-    enter(m, PHASE_DRAINING, drain_ms + GRACE_MS);
+    enter(m, PHASE_DRAINING, drain_ms + (keep ? KEEP_MS : GRACE_MS));
 }
 
-void life_drained(struct supervisor *s, struct mounted *m, int result, const char *text)
+void life_drained(struct supervisor *s, struct mounted *m, const struct life_drained *end)
 {
+    if (m->exporting) {
+        m->export_result = end->result;
+        if (end->result < 0) {
+            note_error(m, end->text);
+        }
+        return; /* its end decides */
+    }
     if (m->phase != PHASE_DRAINING) {
         return;
     }
-    if (result < 0 && !m->force) {
+    if (end->result < 0 && !m->force) {
         enter(m, PHASE_RUNNING, UINT64_MAX);
-        supervisor_finish(m, result, text);
+        supervisor_finish(m, end->result, end->text);
         return;
+    }
+    m->error[0] = '\0';
+    if (end->kept > 0) {
+        (void)snprintf(m->error, sizeof(m->error),
+                       "%u files that the store has not taken are in the journal of this node, for "
+                       "the next mount here or skyvolctl recover",
+                       end->kept);
     }
     life_unmount(s, m);
 }
@@ -344,6 +414,7 @@ static void unmount_ended(struct supervisor *s, struct mounted *m, int status)
 {
     if (status != 0) {
         enter(m, m->was_ready && m->mounter > 0 ? PHASE_RUNNING : PHASE_FAILED, UINT64_MAX);
+        m->error[0] = '\0';
         supervisor_finish(m, -status, status == EBUSY ? "in use" : error_text(NULL, status));
     } else if (m->mounter > 0) {
         enter(m, PHASE_UNMOUNTING, END_MS); /* it reads ENODEV and ends */
@@ -380,7 +451,9 @@ void life_deadline(struct supervisor *s, struct mounted *m)
         inherit_settle(s, m);
         break;
     case PHASE_DRAINING:
-        life_drained(s, m, -ETIMEDOUT, "not everything could be published in time");
+        life_drained(
+            s, m,
+            &(struct life_drained){-ETIMEDOUT, 0, "not everything could be published in time"});
         break;
     case PHASE_STARTING:
     case PHASE_RESTARTING:
@@ -402,6 +475,9 @@ void life_deadline(struct supervisor *s, struct mounted *m)
         end_mounter(m);
         break;
     case PHASE_FAILED:
+        if (m->exporting) {
+            end_mounter(m);
+        }
         break;
     }
 }

@@ -15,9 +15,9 @@
 #include "util/options.h"
 
 struct config {
-    char *socket, *mounter, *cgroup, *log_level;
+    char *socket, *mounter, *cgroup, *journal, *log_level;
     bool resend;
-    uint64_t crash_limit, crash_window_ms, start_timeout_ms, memory, budget, keeper_fd;
+    uint64_t crash_limit, crash_window_ms, start_timeout_ms, memory, budget, journal_max, keeper_fd;
 };
 
 static const struct option_spec specs[] = {
@@ -43,6 +43,10 @@ static const struct option_spec specs[] = {
            "of a mount that names none"),
     OPTION(struct config, budget, OPTION_SIZE, "budget", "SIZE", "0",
            "of all mounts together; 0: no limit"),
+    OPTION(struct config, journal, OPTION_STRING, "journal-dir", "PATH", NULL,
+           "on the host's disk: for data that a store has not taken when a mount must end"),
+    OPTION(struct config, journal_max, OPTION_SIZE, "journal-max", "SIZE", "8GiB",
+           "of that directory"),
     OPTION(struct config, cgroup, OPTION_STRING, "cgroup", "PATH", NULL,
            "make a cgroup for each mount below this directory"),
     OPTION(struct config, log_level, OPTION_STRING, "log-level", "LEVEL", "info",
@@ -88,6 +92,8 @@ static int supervise(const struct config *config)
         .start_timeout_ms = config->start_timeout_ms,
         .memory_bytes = config->memory,
         .budget_bytes = config->budget,
+        .journal_dir = config->journal,
+        .journal_max = config->journal_max,
     };
 
     (void)prctl(PR_SET_NAME, "holder-super");

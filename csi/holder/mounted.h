@@ -61,6 +61,9 @@ struct mounted {
     bool was_ready;       /* some mounter of it has been: a death is repaired, not reported */
     bool force;           /* of the unmount under way */
     bool planned;         /* the mounter is being replaced by our own will */
+    bool exporting;       /* in PHASE_FAILED: `mounter` writes dirty bytes to the journal */
+    bool exported;        /* it has */
+    int export_result;    /* what it said */
     int result;           /* what the waiter is told at the end of the unmount under way */
     char error[HOLDER_TEXT_MAX];
     int waiter; /* the client that asked and waits for the end of this phase; -1 */

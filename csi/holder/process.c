@@ -66,7 +66,8 @@ static void become_mounter(const struct process_mounter *config)
     enum { FD = 3 };
     char program[] = "skyvol-mount";
     char option[] = "--holder-fd=3";
-    char *argv[] = {program, option, NULL};
+    char export[] = "--export-journal";
+    char *argv[] = {program, option, config->export_journal ? export : NULL, NULL};
     char path[512];
 
     (void)setsid(); /* it outlives us, also if a terminal goes away */

@@ -20,8 +20,9 @@ struct process {
 
 struct process_mounter {
     const char *program;
-    const char *cgroup; /* directory to be in, or NULL */
-    int socket;         /* becomes descriptor 3, "--holder-fd=3" */
+    const char *cgroup;  /* directory to be in, or NULL */
+    int socket;          /* becomes descriptor 3, "--holder-fd=3" */
+    bool export_journal; /* mount nothing: write what is dirty to the journal */
 };
 int process_start_mounter(const struct process_mounter *config, struct process *ret)
     __attribute__((warn_unused_result));

@@ -165,7 +165,7 @@ static bool do_unmount(struct request *q)
         return false;
     }
     if (m->waiter >= 0 || m->phase == PHASE_UNMOUNTING || m->phase == PHASE_DRAINING ||
-        (!force && m->phase != PHASE_RUNNING && m->phase != PHASE_FAILED)) {
+        m->exporting || (!force && m->phase != PHASE_RUNNING && m->phase != PHASE_FAILED)) {
         supervisor_answer(q->client->socket, -EBUSY, "the mount is being changed; ask again");
         return false;
     }
@@ -173,7 +173,9 @@ static bool do_unmount(struct request *q)
     m->force = force;
     m->result = 0;
     if (m->phase == PHASE_RUNNING && drain_ms > 0) {
-        life_drain(q->s, m, drain_ms);
+        life_drain(q->s, m, drain_ms, message_true(q->m, "keep"));
+    } else if (m->phase == PHASE_FAILED && life_holds_bytes(q->s, m)) {
+        life_export(q->s, m); /* its end unmounts */
     } else {
         life_unmount(q->s, m);
     }
@@ -512,6 +514,8 @@ void requests_mounter(struct supervisor *s, struct mounted *m)
     } else if (strcmp(op, "failed") == 0) {
         life_failed(s, m, result, message_string(&message, "error"));
     } else if (strcmp(op, "drained") == 0) {
-        life_drained(s, m, result, message_string(&message, "error"));
+        life_drained(s, m,
+                     &(struct life_drained){result, (unsigned)message_number(&message, "kept"),
+                                            message_string(&message, "error")});
     }
 }

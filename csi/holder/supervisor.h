@@ -24,6 +24,8 @@ struct supervisor_config {
     uint64_t start_timeout_ms; /* a mounter that is not ready by then is killed */
     uint64_t memory_bytes;     /* of a mount that names none */
     uint64_t budget_bytes;     /* of all mounts together; 0: no limit */
+    const char *journal_dir;   /* for what a store has not taken when a mount ends; NULL: none */
+    uint64_t journal_max;      /* bytes */
 };
 
 /* Returns the program's exit status: 0 after SIGTERM or a hand-over, KEEPER_CANNOT_START when it

@@ -50,8 +50,17 @@ void life_mount(struct supervisor *s, struct mounted *m, uint64_t timeout_ms);
 void life_start_mounter(struct supervisor *s, struct mounted *m);
 void life_ready(struct supervisor *s, struct mounted *m);
 void life_failed(struct supervisor *s, struct mounted *m, int result, const char *text);
-void life_drain(struct supervisor *s, struct mounted *m, uint64_t drain_ms);
-void life_drained(struct supervisor *s, struct mounted *m, int result, const char *text);
+void life_drain(struct supervisor *s, struct mounted *m, uint64_t drain_ms, bool keep);
+/* kept: so many files are in the journal. */
+struct life_drained {
+    int result;
+    unsigned kept;
+    const char *text;
+};
+void life_drained(struct supervisor *s, struct mounted *m, const struct life_drained *end);
+/* The mounts that have failed hold dirty bytes until they are in the journal: see life.c. */
+bool life_holds_bytes(const struct supervisor *s, const struct mounted *m);
+void life_export(struct supervisor *s, struct mounted *m);
 void life_unmount(struct supervisor *s, struct mounted *m);
 /* Replace a mounter that is well, by a newer program. -EBUSY: not now. */
 int life_replace(struct supervisor *s, struct mounted *m);

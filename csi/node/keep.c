@@ -190,7 +190,7 @@ static void sweep_record(struct node *node, const char *file)
 
         keep_add(node->keep, again.mounts[i].key, again.mounts[i].at);
         if (key == NULL || record_uses(&again, key) ||
-            mounts_drop(node, &again, key, DROP_DRAIN_MS, &err) < 0) {
+            mounts_drop(node, &again, key, &(struct mounts_drain){.ms = DROP_DRAIN_MS}, &err) < 0) {
             i++;
         }
     }

@@ -14,6 +14,7 @@ struct config {
     struct csi_serve_config serve;
     struct option_list allow;
     char *node_id, *holder, *state, *mounts;
+    uint64_t drain_limit_ms;
 };
 
 static const struct option_spec specs[] = {
@@ -27,6 +28,9 @@ static const struct option_spec specs[] = {
     OPTION(struct config, mounts, OPTION_STRING, "mounts-dir", "PATH",
            "/var/lib/kubelet/plugins/csi.skyvol.io/mounts",
            "where mounts of inline volumes are; the same path for the holder"),
+    OPTION(struct config, drain_limit_ms, OPTION_DURATION_MS, "drain-limit", "TIME", "60s",
+           "NodeUnstage waits so long for a store to take everything; then the rest is left in the "
+           "journal of skyvol-holder (--journal-dir)"),
     OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
            "endpoints that volumes may name: URLs, hosts, *.domain (default: all that are public)"),
 };
@@ -86,6 +90,7 @@ static int run(struct config *config, struct error *err)
         .socket = config->holder,
         .state_dir = config->state,
         .mounts_dir = config->mounts,
+        .drain_limit_ms = config->drain_limit_ms,
         .policy = {.endpoints = config->allow.items, .endpoint_count = config->allow.count},
     };
     struct csi_serve_hooks hooks = {.add = add,

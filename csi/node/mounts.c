@@ -69,6 +69,14 @@ static int hash_key(struct plan *plan)
     return r;
 }
 
+static int set_default(struct mount_options *options, const char *name, const char *value,
+                       struct error *err)
+{
+    return mount_options_get(options, name) != NULL
+               ? 0
+               : mount_options_set(options, name, value, MOUNT_OPTIONS_OPERATOR, err);
+}
+
 int plan_make(const struct node *node, const struct plan_input *input, struct plan *ret,
               struct error *err)
 {
@@ -86,6 +94,10 @@ int plan_make(const struct node *node, const struct plan_input *input, struct pl
 
     ret->exclusive = csi_mode_one_node(input->capability->access_mode->mode);
     r = r < 0 ? r : hash_wish(input, ret);
+    if (r == 0 && !ret->source.ephemeral &&
+        csi_mode_single_node(input->capability->access_mode->mode)) {
+        r = set_default(&ret->source.options, "sync", "fsync", err); /* nobody else looks */
+    }
     return r < 0 ? r : hash_key(ret);
 }
 
@@ -329,7 +341,7 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
     if (r == 0) {
         keep_add(node->keep, plan->key, at);
     } else if (!record_uses(record, plan->key)) {
-        int undo = mounts_drop(node, record, plan->key, 0, NULL);
+        int undo = mounts_drop(node, record, plan->key, &(struct mounts_drain){0}, NULL);
 
         (void)undo; /* the sweep tries again */
     }
@@ -362,27 +374,40 @@ int mounts_refresh(struct node *node, struct rpc_call *call, struct record *reco
 
 /* ---- Taking away ---- */
 
-int mounts_drop(struct node *node, struct record *record, const char *key, uint64_t drain_ms,
-                struct error *err)
+int mounts_drop(struct node *node, struct record *record, const char *key,
+                const struct mounts_drain *drain, struct error *err)
 {
     const struct record_mount *m = record_find_mount(record, key);
-    struct holder_unmount unmount = {.key = key, .drain_ms = drain_ms};
+    struct holder_unmount unmount = {.key = key, .drain_ms = drain->ms, .keep = drain->keep};
+    uint64_t limit_ms = drain->ms + (drain->keep ? NODE_KEEP_MS : NODE_QUICK_MS);
     struct mountinfo table;
+    struct error why = ERROR_INIT;
     int r;
 
     if (m == NULL) {
         return 0;
     }
-    r = holder_unmount(node->socket, &unmount, drain_ms + NODE_QUICK_MS, err);
+    r = holder_unmount(node->socket, &unmount, limit_ms, &why);
     if (r == -EBUSY) { /* a program holds a file open: all its bytes are published by now */
         unmount.force = true;
-        r = holder_unmount(node->socket, &unmount, drain_ms + NODE_QUICK_MS, err);
+        r = holder_unmount(node->socket, &unmount, limit_ms, &why);
     }
     if (r == -ETIMEDOUT || r == -EPIPE) {
         return error_set(err, -EALREADY,
                          "volume %s still has data to upload: it stays mounted and this is to be "
                          "tried again",
                          record->volume);
+    }
+    if (r < 0 && drain->keep && r != -ENOENT && r != -ECONNREFUSED && r != -EBUSY) {
+        return error_set(err, -EALREADY, "volume %s stays mounted: %s", record->volume,
+                         error_text(&why, r));
+    }
+    if (r == 0 && why.text[0] != '\0') {
+        log_warn("a volume leaves data on this node", "volume", record->volume, "why", why.text,
+                 NULL);
+    }
+    if (r < 0 && err != NULL) {
+        *err = why;
     }
     if (r < 0 && r != -ENOENT && r != -ECONNREFUSED) {
         return holder_errno(node, r, err); /* busy: it still does what an earlier call asked for */

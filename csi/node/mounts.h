@@ -47,9 +47,17 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
                   struct plan *plan, const char *at, struct error *err)
     __attribute__((warn_unused_result));
 
-/* Publish what is dirty for at most drain_ms, unmount, forget. -EALREADY: still dirty. */
-int mounts_drop(struct node *node, struct record *record, const char *key, uint64_t drain_ms,
-                struct error *err) __attribute__((warn_unused_result));
+/*
+ * Publish what is dirty for at most `ms`, unmount, forget. `keep`: the journal on the host's disk
+ * takes what is left. -EALREADY: still dirty.
+ */
+struct mounts_drain {
+    uint64_t ms;
+    bool keep;
+};
+int mounts_drop(struct node *node, struct record *record, const char *key,
+                const struct mounts_drain *drain, struct error *err)
+    __attribute__((warn_unused_result));
 
 /*
  * Hand credentials to the running mounter of `key`: those of the secrets, if they had any, or those

@@ -26,6 +26,7 @@ enum {
     NODE_QUICK_MS = 1500,  /* what Unpublish and Unstage may spend on one step */
     NODE_MOUNT_MS = 60000, /* Stage and Publish at most, if the caller is patient */
     NODE_STATFS_MS = 1500,
+    NODE_KEEP_MS = 65000, /* to write to the journal what a store has not taken */
 };
 
 #define NODE_POOL_UNPUBLISH "unpublish"
@@ -45,6 +46,7 @@ struct node {
     const char *socket; /* of the holder */
     const char *state_dir;
     const char *mounts_dir;
+    uint64_t drain_limit_ms; /* from the first Unstage on: then the journal takes the rest */
     struct csi_policy policy;
     struct csi_meta meta;
     struct keep *keep;

@@ -14,6 +14,7 @@
 #include "util/file.h"
 
 enum { VERSION = 1 };
+static const int64_t ns_per_ms = 1000000;
 
 static void mount_done(struct record_mount *m)
 {
@@ -134,6 +135,7 @@ static int read_json(const char *text, struct record *ret)
     cJSON *json = cJSON_Parse(text);
     CLEANUP(record_done) struct record record = RECORD_INIT;
     double size = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "size"));
+    double since = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "unstaging"));
     int r = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json, "version")) == VERSION
                 ? 0
                 : -EBADMSG;
@@ -146,6 +148,7 @@ static int read_json(const char *text, struct record *ret)
     cJSON_Delete(json);
     if (r == 0) {
         record.size_bytes = size > 0 ? (uint64_t)size : 0;
+        record.unstaging_ns = since > 0 ? (int64_t)since * ns_per_ms : 0;
         *ret = record;
         record = (struct record)RECORD_INIT;
     }
@@ -231,6 +234,8 @@ static char *print(const struct record *record)
 
     if (json != NULL && cJSON_AddNumberToObject(json, "version", VERSION) != NULL &&
         cJSON_AddNumberToObject(json, "size", (double)record->size_bytes) != NULL &&
+        cJSON_AddNumberToObject(json, "unstaging", (double)(record->unstaging_ns / ns_per_ms)) !=
+            NULL &&
         add_text(json, "volume", record->volume) && add_text(json, "staging", record->staging) &&
         add_text(json, "staged", record->staged) && add_text(json, "wish", record->wish) &&
         add_mounts(json, record) && add_targets(json, record)) {
@@ -358,6 +363,7 @@ void record_drop_target(struct record *record, const char *target)
 int record_set_staged(struct record *record, const char *staging, const char *key, const char *wish)
 {
     record_clear_staged(record);
+    record->unstaging_ns = 0;
     record->staging = strdup(staging);
     record->wish = strdup(wish);
     record->staged = key != NULL ? strdup(key) : NULL;

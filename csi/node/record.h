@@ -40,6 +40,7 @@ struct record {
     char *staged;  /* key of the mount at staging; NULL: left to Publish */
     char *wish;    /* of Stage */
     uint64_t size_bytes;
+    int64_t unstaging_ns; /* realtime of the first Unstage that could not end; 0: none */
     struct record_mount *mounts;
     size_t mount_count;
     struct record_target *targets;

@@ -8,6 +8,7 @@
 #include "csi/node/keep.h"
 #include "csi/node/mounts.h"
 #include "mount/mountinfo.h"
+#include "util/clock.h"
 
 static int check_stage(const Csi__V1__NodeStageVolumeRequest *in, struct error *err)
 {
@@ -95,10 +96,29 @@ static int settle_targets(struct record *record, struct error *err)
     return 0;
 }
 
+/* A store that takes nothing must not hold a node for ever: since when has this been tried? */
+static int drain_for(struct node *node, struct record *record, struct mounts_drain *ret,
+                     struct error *err)
+{
+    int64_t now = clock_realtime_ns(clock_real());
+    int r = 0;
+
+    if (record->mount_count > 0 && (record->unstaging_ns == 0 || record->unstaging_ns > now)) {
+        record->unstaging_ns = now;
+        r = record_save(node->state_dir, record, err);
+    }
+    *ret = (struct mounts_drain){.ms = NODE_QUICK_MS - 500,
+                                 .keep = record->unstaging_ns != 0 &&
+                                         (uint64_t)(now - record->unstaging_ns) / 1000000 >=
+                                             node->drain_limit_ms};
+    return r;
+}
+
 static int unstage_locked(struct node *node, const Csi__V1__NodeUnstageVolumeRequest *in,
                           struct error *err)
 {
     CLEANUP(record_done) struct record record = RECORD_INIT;
+    struct mounts_drain drain = {0};
     struct mountinfo m;
     size_t i = 0;
     int r = record_load(node->state_dir, in->volume_id, &record, err);
@@ -107,6 +127,7 @@ static int unstage_locked(struct node *node, const Csi__V1__NodeUnstageVolumeReq
         return 0; /* nothing of it is staged there */
     }
     r = r < 0 ? r : settle_targets(&record, err);
+    r = r < 0 ? r : drain_for(node, &record, &drain, err);
     if (r < 0) {
         return r;
     }
@@ -114,7 +135,7 @@ static int unstage_locked(struct node *node, const Csi__V1__NodeUnstageVolumeReq
     while (r == 0 && i < record.mount_count) {
         AUTOFREE char *key = strdup(record.mounts[i].key);
 
-        r = key != NULL ? mounts_drop(node, &record, key, NODE_QUICK_MS - 500, err) : -ENOMEM;
+        r = key != NULL ? mounts_drop(node, &record, key, &drain, err) : -ENOMEM;
     }
     if (r == 0 && mountinfo_find(in->staging_target_path, &m) == 0 &&
         strcmp(m.type, NODE_FS_TYPE) == 0) { /* ours, from before a lost record */

@@ -56,6 +56,12 @@ bool csi_mode_read_only(Csi__V1__VolumeCapability__AccessMode__Mode mode)
     return mode == MODE(SINGLE_NODE_READER_ONLY) || mode == MODE(MULTI_NODE_READER_ONLY);
 }
 
+bool csi_mode_single_node(Csi__V1__VolumeCapability__AccessMode__Mode mode)
+{
+    return mode == MODE(SINGLE_NODE_WRITER) || mode == MODE(SINGLE_NODE_READER_ONLY) ||
+           mode == MODE(SINGLE_NODE_SINGLE_WRITER) || mode == MODE(SINGLE_NODE_MULTI_WRITER);
+}
+
 bool csi_mode_many_targets(Csi__V1__VolumeCapability__AccessMode__Mode mode)
 {
     return mode == MODE(MULTI_NODE_READER_ONLY) || mode == MODE(MULTI_NODE_SINGLE_WRITER) ||

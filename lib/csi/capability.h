@@ -24,6 +24,9 @@ int csi_capabilities_check(Csi__V1__VolumeCapability *const *capabilities, size_
 /* True for the modes under which nobody may write. */
 bool csi_mode_read_only(Csi__V1__VolumeCapability__AccessMode__Mode mode);
 
+/* True for the modes under which one node at a time has the volume. */
+bool csi_mode_single_node(Csi__V1__VolumeCapability__AccessMode__Mode mode);
+
 /* True for the modes under which one node may publish the volume at several paths. */
 bool csi_mode_many_targets(Csi__V1__VolumeCapability__AccessMode__Mode mode);
 

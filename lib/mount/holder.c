@@ -46,7 +46,7 @@ static int result_of(const struct message *m, struct error *err)
     if (!cJSON_IsNumber(result) || result->valueint > 0 || result->valueint < -4095) {
         return error_set(err, -EBADMSG, "holder: an answer without a result");
     }
-    if (result->valueint == 0) {
+    if (result->valueint == 0 && message_string(m, "error")[0] == '\0') {
         return 0;
     }
     return error_set(err, result->valueint, "%s", message_string(m, "error"));
@@ -109,6 +109,7 @@ int holder_unmount(const char *socket, const struct holder_unmount *unmount, uin
     if (json != NULL) {
         (void)cJSON_AddNumberToObject(json, "drain_ms", (double)unmount->drain_ms);
         (void)cJSON_AddBoolToObject(json, "force", unmount->force);
+        (void)cJSON_AddBoolToObject(json, "keep", unmount->keep);
     }
     return ask(socket, json, NULL, 0, timeout_ms, err);
 }

@@ -56,12 +56,15 @@ int holder_mount(const char *socket, const struct holder_mount *mount, uint64_t 
 /*
  * Publish what is dirty for at most drain_ms, then unmount and end the mounter. With drain_ms 0 it
  * is not asked to publish. -EBUSY: a program has files open there; nothing has changed.
- * `force` detaches even then. Errors: -ETIMEDOUT (still dirty after drain_ms; still mounted).
+ * `force` detaches even then. `keep`: what is dirty after drain_ms is written to the journal on the
+ * host's disk and the unmount goes on; err then tells of it, with code 0. Errors: -ETIMEDOUT (still
+ * dirty after drain_ms; still mounted), -ENOSPC and the like (the journal cannot take it).
  */
 struct holder_unmount {
     const char *key;
     uint64_t drain_ms;
     bool force;
+    bool keep;
 };
 int holder_unmount(const char *socket, const struct holder_unmount *unmount, uint64_t timeout_ms,
                    struct error *err) __attribute__((warn_unused_result));

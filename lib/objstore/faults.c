@@ -15,7 +15,7 @@
 
 enum { RULES_MAX = 32, CHANCE_SCALE = 1000000, HANG_DEFAULT_MS = 60000 };
 
-enum fault_kind { FAULT_ERROR, FAULT_LOST, FAULT_DELAY, FAULT_CUT, FAULT_HANG };
+enum fault_kind { FAULT_ERROR, FAULT_LOST, FAULT_DELAY, FAULT_CUT, FAULT_HANG, FAULT_CRASH };
 
 struct rule {
     int op; /* -1: any */
@@ -146,6 +146,10 @@ static bool parse_what(struct slice text, struct rule *rule)
 
     if (slice_eq_str(text, "lost") || slice_eq_str(text, "hang")) {
         rule->kind = text.data[0] == 'l' ? FAULT_LOST : FAULT_HANG;
+        return true;
+    }
+    if (slice_eq_str(text, "crash")) {
+        rule->kind = FAULT_CRASH;
         return true;
     }
     for (size_t i = 0; i < 2; i++) {
@@ -345,6 +349,9 @@ static void faults_submit(struct objstore *base, struct objstore_request *reques
         waits = h->kind == FAULT_HANG || (h->kind == FAULT_DELAY && h->number > 0);
     }
     mutex_unlock(&store->lock);
+    if (h->kind == FAULT_CRASH) {
+        abort();
+    }
     if (waits) {
         if (!delay_add(store->delay, &h->delay,
                        now + (h->kind == FAULT_HANG ? limit : h->number))) {

@@ -9,6 +9,7 @@
  *     WHAT  an errno name (EBUSY, EIO, ETIMEDOUT, ENOSPC, EACCES, ECONNRESET, EKEYEXPIRED): not
  * sent "lost" sent, and answered -ECONNRESET whatever came of it "delay=MS" sent after so long
  *           "cut=BYTES" a GET fails with -ECONNRESET after so many bytes
+ *           "crash" the process ends, as by a defect
  *           "hang" not answered until cancelled or timed out
  *
  * Owns the inner store. Contract and errors otherwise: objstore.h.

@@ -4,6 +4,7 @@
 The store is a directory; with faults it takes nothing (SKYVOL_TEST_FAULTS), without them it does.
 """
 import errno
+import json
 import os
 import random
 import signal
@@ -13,7 +14,10 @@ import time
 
 import pytest
 
+import holder_client
+
 from conftest import BIN, mounts_below, program, wait_until
+from test_kill_mounter import Mount
 
 HELPER = BIN.parent / "tests" / "unit" / "mounter" / "test_takeover"
 NO_WRITES = "put:*:hang,upload_create:*:hang,upload_part:*:hang,upload_complete:*:hang"
@@ -277,9 +281,133 @@ def test_async_what_is_removed_or_moved_does_not_come_back(rig):
     for i in range(10):
         (rig.point / f"f{i}").unlink()
     (rig.point / "f15").rename(rig.point / "moved")
+    directory = os.open(rig.point, os.O_RDONLY)
+    os.fsync(directory)  # before that a removal may be undone, as on any file system
+    os.close(directory)
     wait_until(lambda: not rig.files(), what="an empty journal")
     rig.kill(process)
     process = rig.with_journal()
     assert sorted(os.listdir(rig.point)) == sorted(
         [f"f{i}" for i in range(10, 20) if i != 15] + ["moved"])
     assert rig.stop(process) == 0
+
+
+# ---- under a holder ----
+
+
+class Held(Mount):
+    def put(self, processes, name):
+        """An object, by another mount."""
+        other = self.log.parent / "other"
+        other.mkdir()
+        process = processes.start([program("skyvol-mount"), json.loads(self.config)["location"],
+                                   other, "-f"], "other")
+        wait_until(lambda: os.path.ismount(other), what="mount", process=process)
+        (other / name).write_bytes(b"1")
+        processes.stop(process)
+
+    def again(self, processes, **options):
+        """Another holder, and no faults."""
+        processes.stop(self.process)
+        self.log.unlink()
+        self.process = processes.start(
+            [program("skyvol-holder"), "--socket", self.log.parent / "h.sock", "--journal-dir",
+             self.log.parent / "journal"], "holder")
+        wait_until(lambda: "holder is ready" in self.log.read_text(), what="holder",
+                   process=self.process)
+        self.config = json.dumps({**json.loads(self.config), "options": options})
+        self.mount()
+
+
+@pytest.fixture
+def held(workdir, processes, monkeypatch):
+    """A function that mounts by a holder of its own; faults are of all its mounters."""
+    def make(faults, **options):
+        monkeypatch.setenv("SKYVOL_TEST_FAULTS", faults)
+        one = Held(workdir, processes, "--journal-dir", workdir / "journal", "--crash-limit", "5",
+                   **options)
+        monkeypatch.delenv("SKYVOL_TEST_FAULTS")
+        return one
+
+    yield make
+    for point in mounts_below(workdir):
+        subprocess.run(["umount", "-l", point], check=False, timeout=20)
+
+
+def unmount(one, drain_ms, keep):
+    one.client.call({"op": "unmount", "key": "v1", "drain_ms": drain_ms, "force": False,
+                     "keep": keep})
+
+
+def test_an_unmount_that_may_keep_does_not_wait_for_the_store(held, workdir, processes):
+    one = held("put:*:hang", sync="fsync")
+    (one.target / "f").write_bytes(WANTED["old"])
+    with pytest.raises(holder_client.Refused) as refused:
+        unmount(one, 300, False)
+    assert refused.value.errno == errno.ETIMEDOUT
+    assert os.path.ismount(one.target) and not list(workdir.glob("journal/*/*.jrn"))
+    unmount(one, 300, True)
+    assert not os.path.ismount(one.target)
+    assert len(list(workdir.glob("journal/*/*.jrn"))) == 1
+    assert "skyvolctl recover" in one.log.read_text()
+    one.again(processes, sync="fsync")
+    assert (one.target / "f").read_bytes() == WANTED["old"]
+    unmount(one, 10000, True)
+    assert not list(workdir.glob("journal/*/*"))
+    one.mount()
+    assert (one.target / "f").read_bytes() == WANTED["old"]
+    one.unmount()
+
+
+def test_a_journal_that_cannot_take_it_keeps_the_mount(held, workdir):
+    (workdir / "journal").mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k,mode=700", "none",
+                    workdir / "journal"], check=True, timeout=20)
+    one = held("put:*:hang", sync="fsync")
+    (one.target / "f").write_bytes(WANTED["old"])
+    with pytest.raises(holder_client.Refused) as refused:
+        unmount(one, 100, True)
+    assert refused.value.errno == errno.ENOSPC
+    assert "free some space" in str(refused.value)
+    assert (one.target / "f").read_bytes() == WANTED["old"]
+
+
+def test_a_crash_loop_leaves_dirty_bytes_in_the_journal(held, workdir, processes):
+    """A file is moved: the mounter dies of it, and so does each of its successors."""
+    one = held("copy:*:crash,put:*:hang", sync="fsync", attr_timeout="0")
+    one.put(processes, "poison")
+    for name in ("a", "b"):
+        (one.target / name).write_bytes(WANTED["old"])
+    with pytest.raises(OSError):
+        os.rename(one.target / "poison", one.target / "moved")
+    wait_until(lambda: one.client.status("v1")["state"] == "failed", what="the end of the mount")
+    wait_until(lambda: "is in the journal" in one.log.read_text(), what="the journal")
+    assert len(list(workdir.glob("journal/*/*.jrn"))) == 2
+    one.client.unmount("v1", force=True)
+    one.again(processes, sync="fsync")
+    assert sorted(os.listdir(one.target)) == ["a", "b", "poison"]
+    assert (one.target / "a").read_bytes() == WANTED["old"]
+    one.unmount()
+    assert not list(workdir.glob("journal/*/*"))
+
+
+def test_a_crash_loop_keeps_the_bytes_until_the_journal_has_them(held, workdir, processes):
+    (workdir / "journal").mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k,mode=700", "none",
+                    workdir / "journal"], check=True, timeout=20)
+    one = held("copy:*:crash,put:*:hang", sync="fsync", attr_timeout="0")
+    one.put(processes, "poison")
+    (one.target / "a").write_bytes(WANTED["old"])
+    with pytest.raises(OSError):
+        os.rename(one.target / "poison", one.target / "moved")
+    wait_until(lambda: "stays in memory" in one.log.read_text(), what="the failure")
+    with pytest.raises(holder_client.Refused) as refused:
+        one.client.unmount("v1", force=True)
+    assert "free some space" in str(refused.value)
+    subprocess.run(["mount", "-o", "remount,size=10m", workdir / "journal"], check=True, timeout=20)
+    one.client.unmount("v1", force=True)
+    assert len(list(workdir.glob("journal/*/*.jrn"))) == 1
+    one.again(processes, sync="fsync")
+    assert (one.target / "a").read_bytes() == WANTED["old"]
+    one.unmount()
+    subprocess.run(["umount", workdir / "journal"], check=True, timeout=20)
