@@ -43,7 +43,7 @@ static int take_info(struct objstore_request *request, const struct objstore_inf
         info->size != f->version->size) {
         return -ESTALE;
     }
-    return range.offset == offset_of(f) && range.len == f->len ? 0 : -EBADMSG;
+    return range.offset == offset_of(f) + f->from && range.len == f->len - f->from ? 0 : -EBADMSG;
 }
 
 static int take_bytes(struct objstore_request *request, const void *data, size_t len)
@@ -91,19 +91,12 @@ static void fail_rest(struct fetch *f, int error, struct reader_waits *over)
     f->ready = f->count;
 }
 
-static void fetch_done(struct objstore_request *request, const struct objstore_result *result)
+/* The end of all that is asked for. `result`: of the store, if it was asked. */
+static void finish(struct fetch *f, int error, const struct objstore_result *result)
 {
-    struct fetch *f = request->arg;
     struct reader *reader = f->fs->reader;
     struct reader_waits over = TAILQ_HEAD_INITIALIZER(over);
-    int error = result->status;
 
-    if (error == 0 && f->got != f->len) {
-        error = -EIO;
-    }
-    if (error == 0) {
-        make_ready(f, f->count);
-    }
     mutex_lock(&reader->lock);
     TAILQ_REMOVE(&f->version->fetches, f, link);
     if (error != 0) {
@@ -121,15 +114,32 @@ static void fetch_done(struct objstore_request *request, const struct objstore_r
     mutex_unlock(&reader->lock);
 }
 
+static void fetch_done(struct objstore_request *request, const struct objstore_result *result)
+{
+    struct fetch *f = request->arg;
+    int error = result->status;
+
+    if (error == 0 && f->got != f->len) {
+        error = -EIO;
+    }
+    if (error == 0) {
+        make_ready(f, f->count);
+        store_grains(f->fs, f->version, f->grains + f->from / READER_GRAIN,
+                     f->count - (uint32_t)(f->from / READER_GRAIN));
+    }
+    finish(f, error, result);
+}
+
 /* ---- beginning ---- */
 
-static struct fetch *new_fetch(struct fs *fs, struct version *version)
+static struct fetch *new_fetch(struct fs *fs, struct version *version, bool from_disk)
 {
     struct fetch *f = calloc(1, sizeof(*f));
 
     if (f != NULL) {
         f->fs = fs;
         f->version = version;
+        f->from_disk = from_disk;
     }
     return f;
 }
@@ -178,16 +188,18 @@ int fetch_missing(struct fs *fs, struct version *version, uint64_t first, uint64
 
     for (uint64_t i = first; i <= last && ret == 0; i++) {
         struct grain *grain;
+        bool here = grain_find(reader, version, i) != NULL;
+        bool on_disk = !here && store_has(reader, version, i);
 
-        if (grain_find(reader, version, i) != NULL) {
-            if (f != NULL) {
-                add_fetch(fs, f, start);
-                f = NULL;
-            }
+        if (f != NULL && (here || f->from_disk != on_disk)) {
+            add_fetch(fs, f, start);
+            f = NULL;
+        }
+        if (here) {
             continue;
         }
         if (f == NULL) {
-            f = new_fetch(fs, version);
+            f = new_fetch(fs, version, on_disk);
         }
         grain = f != NULL ? grain_new(reader, version, i, ahead) : NULL;
         if (grain == NULL) {
@@ -222,18 +234,49 @@ static void submitted(struct fs *fs, struct fetch *f)
     mutex_unlock(&reader->lock);
 }
 
+void fetch_submit(struct fs *fs, struct fetch *f)
+{
+    if (f->version->internal) {
+        volume_submit_internal(fs->volume, &f->request);
+    } else {
+        volume_submit(fs->volume, &f->request);
+    }
+    submitted(fs, f);
+}
+
+void fetch_loaded(struct fetch *f, uint32_t to)
+{
+    make_ready(f, to);
+}
+
+void fetch_load_ended(struct fs *fs, struct fetch *f)
+{
+    struct reader *reader = fs->reader;
+
+    if (f->ready == f->count) {
+        finish(f, 0, NULL);
+        mutex_lock(&reader->lock);
+        unref(reader, f);
+        mutex_unlock(&reader->lock);
+        return;
+    }
+    f->from = (uint64_t)f->ready * READER_GRAIN;
+    f->got = f->from;
+    if (f->from > 0) {
+        f->request.range = (struct objstore_range){offset_of(f) + f->from, f->len - f->from};
+    }
+    fetch_submit(fs, f);
+}
+
 void reader_start(struct fs *fs, struct fetch_list *start)
 {
     struct fetch *f;
 
     while ((f = STAILQ_FIRST(start)) != NULL) {
         STAILQ_REMOVE_HEAD(start, start_link);
-        if (f->version->internal) {
-            volume_submit_internal(fs->volume, &f->request);
-        } else {
-            volume_submit(fs->volume, &f->request);
+        if (!f->from_disk || !store_load(fs, f)) {
+            fetch_submit(fs, f);
         }
-        submitted(fs, f);
     }
 }
 

@@ -458,6 +458,7 @@ static void *flusher_main(void *arg)
 
         claim_expire(fs);
         mutex_unlock(&fs->lock);
+        reader_tick(fs);
         if (lost > told) {
             told = lost;
             log_error("bytes of files could not be kept: nothing of these files is published",
@@ -599,6 +600,7 @@ void fs_free(struct fs *fs)
     journaled_end(fs);
     managed_free(fs->managed);
     locks_free(fs->locks);
+    reader_stop(fs);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
     HASH_CLEAR(hh, fs->names);

@@ -71,7 +71,10 @@ struct fs_options {
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
     uint64_t recover_ms;      /* a note of a move that nobody renews: its mount is gone */
-    uint64_t memory_bytes;    /* a third for dirty bytes, a third for bytes that are read */
+    uint64_t memory_bytes;    /* a third for dirty bytes, 9/20 for bytes that are read */
+    const char *cache_dir;    /* of the disk cache, or NULL; valid during fs_new() only */
+    const char *cache_name;   /* what is cached there: the store's address; the same */
+    uint64_t cache_bytes;     /* on disk */
     bool read_only;
 };
 

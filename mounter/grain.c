@@ -49,6 +49,7 @@ struct version *version_take(struct reader *reader, const char *key, const char 
     fresh->internal = internal;
     fresh->users = 1;
     fresh->random_grains = 1;
+    store_name(reader, fresh);
     TAILQ_INIT(&fresh->waits);
     TAILQ_INIT(&fresh->fetches);
     if (version == NULL) { /* else an ETag that says too little: this one is for its node only */

@@ -10,6 +10,7 @@
 
 enum {
     MEMORY_WAIT_MS = 55000,
+    IDLE_MS = 10000,
     SMALL_OBJECT = 256 * 1024, /* read whole, wherever the reader begins */
     RANDOM_GRAINS_MAX = 16,
     RANDOM_SAMPLE = 32,
@@ -164,6 +165,7 @@ static void plan(struct reader *reader, struct version *version, const struct re
     *ret = (struct need){.first = range->offset / GRAIN,
                          .last = (range->offset + range->len - 1) / GRAIN};
     ret->upto = ret->last;
+    reader->used_ms = now;
     if (range->handle != 0) {
         ret->limit = window_limit(reader, now);
         ret->stream = window_read(&version->windows, range->handle, range->offset, range->len, now,
@@ -384,7 +386,8 @@ int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_
         (void)!fetch_missing(fs, version, 0, last, true, &own);
         f = STAILQ_FIRST(&own);
         STAILQ_CONCAT(start, &own);
-        if (f != NULL) {
+        ret = f != NULL && f->from_disk ? -EEXIST : ret;
+        if (f != NULL && !f->from_disk) {
             f->arrived = file->arrived;
             f->arrived_arg = file->arg;
             ret = 0;
@@ -489,7 +492,29 @@ int reader_new(struct fs *fs, uint64_t memory_bytes)
     pages = pages < PAGES_MIN ? PAGES_MIN : pages;
     reader->limit = (uint64_t)pages * GRAIN;
     ret = pages_new(pages, &reader->pages);
-    return ret == 0 ? fifo_new(pages, &reader->fifo) : ret;
+    ret = ret == 0 ? fifo_new(pages, &reader->fifo) : ret;
+    return ret == 0 ? store_new(fs) : ret;
+}
+
+void reader_stop(struct fs *fs)
+{
+    if (fs->reader != NULL) {
+        store_stop(fs);
+    }
+}
+
+void reader_tick(struct fs *fs)
+{
+    struct reader *reader = fs->reader;
+    bool idle;
+
+    store_tick(fs);
+    mutex_lock(&reader->lock);
+    idle = reader->fetch_count == 0 && fs_now_ms() > reader->used_ms + IDLE_MS;
+    mutex_unlock(&reader->lock);
+    if (idle) {
+        pages_trim(reader->pages, 0);
+    }
 }
 
 void reader_free(struct fs *fs)
@@ -507,6 +532,7 @@ void reader_free(struct fs *fs)
         grain_drop(reader, grain);
     }
     mutex_unlock(&reader->lock);
+    store_free(fs);
     pages_free(reader->pages);
     fifo_free(reader->fifo);
     cond_done(&reader->changed);

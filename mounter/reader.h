@@ -66,6 +66,10 @@ struct reader_wait {
 };
 
 int reader_new(struct fs *fs, uint64_t memory_bytes) __attribute__((warn_unused_result));
+/* Every second: what is to be done now and then. */
+void reader_tick(struct fs *fs);
+/* Before the volume is closed. */
+void reader_stop(struct fs *fs);
 /* When no request is under way any more. */
 void reader_free(struct fs *fs);
 

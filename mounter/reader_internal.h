@@ -9,6 +9,7 @@
 
 #include <uthash.h>
 
+#include "cache/disk.h"
 #include "cache/fifo.h"
 #include "cache/pages.h"
 #include "mounter/fs.h"
@@ -29,6 +30,8 @@ struct version {
     uint64_t size;
     uint64_t hash; /* of the name */
     const char *etag;
+    bool stored; /* it may be on disk, under: */
+    uint64_t object[2];
     struct windows windows;
     struct reader_waits waits;
     struct fetches fetches;
@@ -62,6 +65,8 @@ struct fetch {
     TAILQ_ENTRY(fetch) link; /* in version->fetches */
     struct fs *fs;
     struct version *version;
+    bool from_disk; /* its grains are there */
+    uint64_t from;  /* bytes that were: the GET is of what is after them */
     uint64_t got;   /* bytes; the transfer's thread */
     uint32_t ready; /* grains that are; the same */
     bool at_end;    /* grains count only when the whole GET has succeeded */
@@ -84,6 +89,15 @@ struct reader {
     uint64_t limit; /* of bytes */
     uint64_t bytes; /* of all grains */
     uint64_t fetch_count;
+    uint64_t used_ms; /* when somebody has read last */
+
+    /* store.c */
+    struct disk_cache *disk; /* NULL: none (yet); does not change any more then */
+    struct tasks *tasks;     /* its reads and writes; NULL: none, or the end */
+    uint64_t storing;        /* bytes that are being written */
+    char *disk_dir, *disk_name;
+    uint64_t disk_size;
+    uint32_t disk_tries;
     uint64_t second;                  /* in which streams are being counted */
     uint32_t streams, streams_before; /* that were read in it, and in the one before */
 };
@@ -119,6 +133,28 @@ int fetch_missing(struct fs *fs, struct version *version, uint64_t first, uint64
                   struct fetch_list *start) REQUIRES(&fs->reader->lock);
 /* End those of a version that nobody waits for. */
 void fetch_cancel(struct fs *fs, struct version *version) REQUIRES(&fs->reader->lock);
+
+/* The GET, or what is left of it; what was begun in reader_start() goes on from here. */
+void fetch_submit(struct fs *fs, struct fetch *f);
+/* Grains up to `to` have been loaded; the rest is not to be had from disk, or there is none. */
+void fetch_loaded(struct fetch *f, uint32_t to);
+void fetch_load_ended(struct fs *fs, struct fetch *f);
+
+/* ---- store.c: grains on disk ---- */
+
+int store_new(struct fs *fs) __attribute__((warn_unused_result));
+void store_stop(struct fs *fs); /* nothing is read or written any more */
+void store_free(struct fs *fs);
+void store_name(struct reader *reader, struct version *version) REQUIRES(&reader->lock);
+bool store_has(struct reader *reader, const struct version *version, uint64_t index)
+    REQUIRES(&reader->lock);
+/* True: the fetch will be loaded, and ends in fetch_load_ended(). */
+bool store_load(struct fs *fs, struct fetch *f);
+/* Write these, which are ready, if there is time. */
+void store_grains(struct fs *fs, struct version *version, struct grain *const *grains,
+                  uint32_t count);
+/* Every second. */
+void store_tick(struct fs *fs);
 
 /* ---- reader.c ---- */
 

@@ -19,6 +19,7 @@ enum {
     DRAIN_DEFAULT_MS = 60000,
     RECOVER_MS = 600000,
 };
+static const uint64_t cache_default = UINT64_C(10) << 30;
 static const uint64_t memory_default = UINT64_C(256) << 20;
 
 static uint64_t number(const struct mount_config *config, const char *name, uint64_t fallback,
@@ -149,20 +150,19 @@ int setup_journal_open(const struct mount_config *config, const struct setup_ext
     return 0;
 }
 
-/* Options that are understood and cannot be honoured yet must not be taken silently. */
-static int refuse_unsupported(const struct mount_config *config, struct error *err)
+/* What is cached belongs to one place in one store, whoever mounts it. */
+static void fill_cache(const struct mount_config *config, struct buf *name, struct fs_options *ret)
 {
-    static const char *const unsupported[] = {"cache", "cache_size"};
+    const char *dir = mount_options_get(&config->options, "cache");
+    const char *endpoint = mount_options_get(&config->options, "endpoint");
 
-    for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
-        const char *value = mount_options_get(&config->options, unsupported[i]);
-
-        if (value != NULL && strcmp(value, "false") != 0 && !is_async(config)) {
-            return error_set(err, -ENOTSUP, "option %s is not supported by this version",
-                             unsupported[i]);
-        }
+    buf_addf(name, "%s %s", endpoint != NULL ? endpoint : "", config->location);
+    if (dir == NULL || strcmp(dir, "false") == 0 || buf_error(name) != 0) {
+        return;
     }
-    return 0;
+    ret->cache_dir = dir;
+    ret->cache_name = buf_str(name);
+    ret->cache_bytes = number(config, "cache_size", cache_default, 10);
 }
 
 static int open_volume(const struct mount_config *config,
@@ -240,7 +240,8 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     struct fs_config fs = {.keep = keep, .channel = &config->channel, .ticket = extra->ticket};
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
-    int r = refuse_unsupported(config, err);
+    CLEANUP(buf_done) struct buf cache_name = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 4096);
+    int r = 0;
 
     r = r == 0 ? choose_locks(config, &fs.global_locks, err) : r;
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
@@ -257,6 +258,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
         return r;
     }
     fill_options(config, &fs.options);
+    fill_cache(config, &cache_name, &fs.options);
     return fs_new(&fs, ret, err);
 }
 

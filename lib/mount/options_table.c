@@ -96,9 +96,9 @@ const struct mount_option_row mount_option_table[] = {
     OURS("resend", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
          "use the kernel's RESEND (on)"),
     OURS("cache", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "directory of the disk cache; not in this version"),
+         "directory for blocks that were read, kept over mounts (none)"),
     OURS("cache_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "of the disk cache; not in this version"),
+         "of the disk cache: 100GiB or bytes (10GiB)"),
     OURS("journal", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "directory for data that must outlive the mounter and is not in the store yet "
          "(cache=DIR: DIR/journal)"),
