@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include "mounter/graves.h"
 #include "mounter/locks_internal.h"
 #include "util/log.h"
 
@@ -259,11 +260,53 @@ static int key_of(struct locks *l, uint32_t ino, char *ret, size_t size)
     return r;
 }
 
+/*
+ * Programs that share a file by locks tell each other by the files beside it, too, whose being
+ * there may have been seen a moment ago.
+ */
+static void forget_beside(struct fs *fs, uint32_t ino)
+{
+    static const char *const endings[] = {"-journal", "-wal", "-shm", ".lock"};
+    CLEANUP(buf_done) struct buf name = BUF_INIT(STATE_TEXT_MAX);
+    const struct node *node;
+    uint32_t parent = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL && node->named) {
+        parent = fs_rec(fs, node)->parent;
+        state_text_get(fs->state, fs_rec(fs, node)->name, &name);
+    }
+    mutex_unlock(&fs->lock);
+    for (size_t i = 0; parent != 0 && i < sizeof(endings) / sizeof(endings[0]); i++) {
+        CLEANUP(buf_done) struct buf other = BUF_INIT(STATE_TEXT_MAX);
+        struct node *beside;
+
+        buf_addf(&other, "%s%s", buf_str(&name), endings[i]);
+        if (buf_error(&other) != 0) {
+            continue;
+        }
+        mutex_lock(&fs->lock);
+        beside = fs_child(fs, parent, buf_str(&other));
+        if (beside != NULL) {
+            beside->valid_until_ms = 0;
+            fs_touch(fs, beside);
+        }
+        fs_gone(fs, parent, buf_str(&other)); /* what the store said before */
+        mutex_unlock(&fs->lock);
+        if (beside != NULL && fs->session != NULL) {
+            (void)fuse_lowlevel_notify_inval_entry(session_fuse(fs->session), parent,
+                                                   buf_str(&other), buf_len(&other));
+        }
+    }
+}
+
 /* It is ours: see what others have made of the file while it was theirs. */
 static int granted(struct locks *l, const struct wish *w)
 {
     int r = remote_follow(l->fs, w->ino);
 
+    forget_beside(l->fs, w->ino);
     return r == -ENOENT || r == -ESTALE ? 0 : r; /* a file that has gone can be locked, too */
 }
 
@@ -327,6 +370,28 @@ static int publish_dirty(struct fs *fs, uint32_t ino, struct pending *waiter)
     return waiter != NULL ? publish_for(fs, ino, waiter) : publish(fs, ino);
 }
 
+/* What was removed beside it is to be gone for the next one, too. */
+static void bury_beside(struct fs *fs, uint32_t ino)
+{
+    CLEANUP(buf_done) struct buf dir = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const struct node *node;
+    bool any;
+    int r = -ESTALE;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    any = graves_count(fs) > 0;
+    if (any && node != NULL && node->named) {
+        r = fs_key(fs, fs_rec(fs, node)->parent, &dir);
+    }
+    mutex_unlock(&fs->lock);
+    r = r == 0 ? graves_wait(fs, buf_str(&dir), true, fs_now_ms() + CALL_MS) : 0;
+    if (r != 0) {
+        log_warn("a lock is given up before all removals beside it", "error", error_text(NULL, r),
+                 NULL);
+    }
+}
+
 static int unlock(struct locks *l, const struct wish *w, struct pending *waiter)
 {
     char key[OBJSTORE_KEY_MAX + 8] = "";
@@ -346,6 +411,7 @@ static int unlock(struct locks *l, const struct wish *w, struct pending *waiter)
         return 0;
     }
     published = lost ? 0 : publish_dirty(l->fs, w->ino, waiter);
+    bury_beside(l->fs, w->ino);
     r = locks_give_up(l, w, key, false);
     if (lost || (r == 0 && w->start == 0 && w->end >= INT64_MAX)) {
         forget(l, w);
