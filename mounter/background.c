@@ -62,6 +62,7 @@ void publish_put_off(struct node *node, int error)
     uint64_t pause = AGAIN_MS;
 
     node->failures = failed ? node->failures + 1 : 0;
+    node->error = error;
     for (uint32_t i = 1; i < node->failures && pause < AGAIN_MAX_MS; i++) {
         pause *= 2;
     }
@@ -137,6 +138,16 @@ void publish_next(struct fs *fs)
             publish_patiently(fs, ino);
         }
     }
+}
+
+bool publish_ask(struct fs *fs, struct node *node)
+{
+    if (node->queued || node->publishing || !is_wanted(fs, node) || fs_now_ms() < node->retry_ms) {
+        return false;
+    }
+    node->queued = true;
+    TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+    return true;
 }
 
 void publish_soon(struct fs *fs, uint32_t ino)

@@ -116,14 +116,17 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
     }
     state_begin(fs->state);
     if (ref == NULL) {
-        block = state_block_take(fs->state);
+        block = state_block_take(fs->state, (uint32_t)len);
         ref = block != UINT32_MAX ? add_ref(node, index, block) : NULL;
         if (ref == NULL) {
             state_abort(fs->state);
+            if (block != UINT32_MAX) {
+                state_block_untake(fs->state, block);
+            }
             return block == UINT32_MAX ? -EAGAIN : -ENOMEM;
         }
     } else if (state_block_pinned(fs->state, block)) {
-        uint32_t fresh = state_block_take(fs->state);
+        uint32_t fresh = state_block_take(fs->state, STATE_BLOCK_SIZE);
 
         if (fresh == UINT32_MAX) {
             state_abort(fs->state);
@@ -144,15 +147,19 @@ int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *da
 {
     uint64_t first = offset / STATE_BLOCK_SIZE;
     uint64_t last = len > 0 ? (offset + len - 1) / STATE_BLOCK_SIZE : first;
-    uint32_t free_blocks = state_block_count(fs->state) - state_block_used(fs->state);
-    uint32_t needed = 0;
+    struct state_need need = {0};
 
     for (uint64_t i = first; i <= last; i++) {
         const struct block_ref *ref = find_block(node, i);
+        uint64_t start = i * STATE_BLOCK_SIZE;
+        uint64_t end =
+            offset + len < start + STATE_BLOCK_SIZE ? offset + len : start + STATE_BLOCK_SIZE;
 
-        needed += ref == NULL || state_block_pinned(fs->state, ref->block);
+        state_pool_need(fs->state, ref != NULL ? ref->block : UINT32_MAX,
+                        offset > start ? (uint32_t)(offset - start) : 0, (uint32_t)(end - start),
+                        &need);
     }
-    if (needed > free_blocks) {
+    if (!state_pool_has(fs->state, &need)) {
         return -EAGAIN; /* nothing has been changed: the whole write comes again */
     }
     while (len > 0) {
@@ -227,12 +234,14 @@ static bool has_room_to_punch(struct fs *fs, const struct node *node, uint64_t f
 {
     const struct block_ref *ends[2] = {find_block(node, from / STATE_BLOCK_SIZE),
                                        find_block(node, (to - 1) / STATE_BLOCK_SIZE)};
-    uint32_t needed = 0;
+    struct state_need need = {0};
 
     for (int i = 0; i < 2; i++) {
-        needed += ends[i] != NULL && state_block_pinned(fs->state, ends[i]->block);
+        if (ends[i] != NULL && state_block_pinned(fs->state, ends[i]->block)) {
+            state_pool_need(fs->state, ends[i]->block, 0, STATE_BLOCK_SIZE, &need);
+        }
     }
-    return needed <= state_block_count(fs->state) - state_block_used(fs->state);
+    return state_pool_has(fs->state, &need);
 }
 
 int data_punch(struct fs *fs, struct node *node, uint64_t from, uint64_t to)
@@ -479,7 +488,7 @@ void data_drop(struct fs *fs, struct node *node)
 
 int data_adopt(struct fs *fs)
 {
-    for (uint32_t block = 0; block < state_block_count(fs->state); block++) {
+    for (uint32_t block = 0; block < state_block_limit(fs->state); block++) {
         const struct block_rec *rec = state_block(fs->state, block);
         struct node *node = rec->inode != 0 ? fs_node(fs, rec->inode) : NULL;
 

@@ -77,7 +77,7 @@ static int list_blocks(const struct export *x, uint32_t ino, struct export_block
             r = add_block(ret, ref->index, ref->block);
         }
     } else {
-        for (uint32_t block = 0; r == 0 && block < state_block_count(x->state); block++) {
+        for (uint32_t block = 0; r == 0 && block < state_block_limit(x->state); block++) {
             const struct block_rec *rec = state_block(x->state, block);
 
             r = rec->inode == ino ? add_block(ret, rec->index, block) : 0;

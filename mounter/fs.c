@@ -544,6 +544,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);
     TAILQ_INIT(&fs->ready);
+    TAILQ_INIT(&fs->thirsty);
     mutex_init(&fs->lock);
     cond_init(&fs->changed);
     cond_init(&fs->end);

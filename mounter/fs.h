@@ -18,6 +18,7 @@
  *   background.c  publications that nobody waits for, and the lists of what is dirty
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
+ *   space.c       writers that wait for memory
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
@@ -129,6 +130,7 @@ struct node {
     bool imported;       /* from the journal, and not published since */
     bool journal_queued; /* for journaled.c: its file is to be removed */
     uint32_t failures;   /* of publish_soon() in a row */
+    int error;           /* the last of them */
     uint32_t failed_count; /* publications that failed, and how the last one did: */
     int failed_error;      /* who waited for it is told the same */
     uint64_t retry_ms;     /* not in the background before */
@@ -197,16 +199,18 @@ struct fs {
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
     uint64_t moved; /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
-    struct node_list busy;  /* claim.c */
-    struct node_list dirty; /* background.c: by age; also some that are clean again */
-    struct node_list ready; /* background.c: to be published now */
-    uint32_t putting;       /* publications under way that have no thread: put.c */
-    uint64_t merging;       /* bytes of buffers in which parts are put together: upload.c */
-    struct gone_set *gone;  /* GONE_SETS */
-    struct graves *graves;  /* objects to be deleted */
-    struct known *known;    /* ranges of keys that were listed */
-    uint64_t removed;       /* clock of the last name that was taken away */
-    bool unordered;         /* the store does not list keys in the order of their bytes */
+    struct node_list busy;           /* claim.c */
+    struct node_list dirty;          /* background.c: by age; also some that are clean again */
+    struct node_list ready;          /* background.c: to be published now */
+    uint32_t putting;                /* publications under way that have no thread: put.c */
+    TAILQ_HEAD(thirsty, op) thirsty; /* space.c: writers that wait for memory */
+    bool serving;                    /* somebody sees to them */
+    uint64_t merging;      /* bytes of buffers in which parts are put together: upload.c */
+    struct gone_set *gone; /* GONE_SETS */
+    struct graves *graves; /* objects to be deleted */
+    struct known *known;   /* ranges of keys that were listed */
+    uint64_t removed;      /* clock of the last name that was taken away */
+    bool unordered;        /* the store does not list keys in the order of their bytes */
     struct reader *reader;
     struct ahead *ahead;
     uint32_t block_seq;        /* of the last change to a block */
@@ -350,9 +354,11 @@ struct op {
     int to_set;
     char *xattr; /* of a new file, as JSON text; freed with the op */
     uint64_t offset, size;
-    bool makes;     /* its name is to be absent */
-    bool plus;      /* a READDIR that counts lookups */
-    bool writepage; /* a WRITE of the kernel's own: no program sees its error */
+    bool makes; /* its name is to be absent */
+    bool plus;  /* a READDIR that counts lookups */
+    TAILQ_ENTRY(op) thirst;
+    uint64_t until_ms; /* for memory */
+    bool writepage;    /* a WRITE of the kernel's own: no program sees its error */
     struct stat stat;
     const void *data;
     int error; /* positive, for the kernel */
@@ -581,6 +587,8 @@ void publish_soon(struct fs *fs, uint32_t ino);
 void publish_patiently(struct fs *fs, uint32_t ino);
 /* Publish op->ino and answer. */
 void publish_op(struct op *op);
+/* Let it have its turn, unless the store has just refused it. False: not now. */
+bool publish_ask(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* A publication has ended: begin those whose turn it is. Does not wait. */
 void publish_next(struct fs *fs);
 /* Of those that nobody waits for: when to try again. */
@@ -589,6 +597,14 @@ void publish_put_off(struct node *node, int error);
 void publish_old(struct fs *fs);
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
+
+/* ---- space.c, ops_file.c ---- */
+/* -EAGAIN: no memory for it; -EDEADLK: a block has too many pieces. */
+int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* What write_locked() has said: answers, or waits for what it needs. */
+void write_end(struct op *op, int ret);
+void space_wait(struct op *op);
 
 /* ---- lost.c ---- */
 /*

@@ -15,7 +15,7 @@
 #include "objstore/objstore_call.h"
 
 enum { FSYNCDIR_MS = 55000 };
-enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, HIDDEN_TIMEOUT_MS = 30000 };
+enum { FILL_TRIES = 64, HIDDEN_TIMEOUT_MS = 30000 };
 
 /* ---- open ---- */
 
@@ -148,7 +148,7 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- write ---- */
 
-static int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
+int write_locked(struct fs *fs, struct op *op)
 {
     struct node *node = fs_node(fs, op->ino);
     struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
@@ -220,30 +220,7 @@ static int fill_block(struct op *op)
     return ret;
 }
 
-/* No block is free: publish, ourselves first, until one is. */
-static int make_space(struct fs *fs, uint64_t ino)
-{
-    uint32_t used;
-    int ret = publish(fs, (uint32_t)ino);
-
-    mutex_lock(&fs->lock);
-    used = state_block_used(fs->state);
-    mutex_unlock(&fs->lock);
-    if (ret == 0 && used > state_block_count(fs->state) / 2) {
-        for (uint32_t other = STATE_ROOT; other < state_inode_limit(fs->state); other++) {
-            struct node *node;
-            bool dirty;
-
-            mutex_lock(&fs->lock);
-            node = fs_node(fs, other);
-            dirty = node != NULL && node->blocks != NULL &&
-                    (fs_rec(fs, node)->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
-            mutex_unlock(&fs->lock);
-            ret = dirty && ret == 0 ? publish(fs, other) : ret;
-        }
-    }
-    return ret == -ESTALE ? 0 : ret;
-}
+static void write_run(struct op *op);
 
 /* Nobody but fsync() hears of a page that the kernel wrote in vain, and it writes the next one. */
 static void fail_write(struct op *op, int error)
@@ -262,40 +239,33 @@ static void fail_write(struct op *op, int error)
     (void)fs_op_fail(op, error);
 }
 
-static void write_run(struct op *op)
+void write_end(struct op *op, int ret)
 {
-    struct fs *fs = op->fs;
-    uint64_t until = fs_now_ms() + SPACE_WAIT_MS;
-    int ret;
-
-    do {
-        mutex_lock(&fs->lock);
-        ret = write_locked(fs, op);
-        if (ret == -EAGAIN) {
-            struct node *node = fs_node(fs, op->ino);
-
-            if (node != NULL && node->streaming > 0) {
-                cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
-                mutex_unlock(&fs->lock);
-                continue;
-            }
-        }
-        mutex_unlock(&fs->lock);
-        if (ret == -EAGAIN) {
-            int made = make_space(fs, op->ino);
-
-            ret = made != 0 ? made : ret;
-        } else if (ret == -EDEADLK) {
-            int filled = fill_block(op);
-
-            ret = filled == -EAGAIN || filled == 0 ? -EAGAIN : filled;
-        }
-    } while (ret == -EAGAIN && fs_now_ms() < until);
-    if (ret != 0) {
-        fail_write(op, ret == -EAGAIN ? -EIO : ret);
+    if (ret == -EDEADLK) {
+        fs_op_start(op, write_run);
+    } else if (ret == -EAGAIN) {
+        space_wait(op);
+    } else if (ret != 0) {
+        fail_write(op, ret);
     } else {
         (void)fs_op_end(op);
     }
+}
+
+static void write_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    int ret = -EDEADLK;
+
+    for (int tries = 0; ret == -EDEADLK && tries < FILL_TRIES; tries++) {
+        ret = fill_block(op);
+        if (ret == 0 || ret == -EAGAIN) {
+            mutex_lock(&fs->lock);
+            ret = write_locked(fs, op);
+            mutex_unlock(&fs->lock);
+        }
+    }
+    write_end(op, ret == -EDEADLK ? -EIO : ret);
 }
 
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
@@ -318,13 +288,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     mutex_lock(&fs->lock);
     ret = write_locked(fs, op);
     mutex_unlock(&fs->lock);
-    if (ret == -EAGAIN || ret == -EDEADLK) {
-        fs_op_start(op, write_run);
-    } else if (ret != 0) {
-        fail_write(op, ret);
-    } else {
-        (void)fs_op_end(op);
-    }
+    write_end(op, ret);
 }
 
 /* ---- flush, fsync, release ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mounter/state.h"
+#include "mounter/state_internal.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -8,102 +8,18 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 5,
+    STATE_VERSION = 6,
     INODES_DEFAULT = 4 * 1024 * 1024,
-    LOG_SIZE = 64 * 1024,
-    CELL_TEXT = 28,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,
-    PAGE = 4096,
-    BLOCK_PAGES = STATE_BLOCK_SIZE / PAGE,
-    PIN_FREED = 1 << 15,
     REPLY_INTENT = 0x7fffffff, /* as a length: the request is under way, see state_intend() */
 };
 static const uint64_t state_magic = UINT64_C(0x736b797374617465);
 
-/*
- * The kept regions:
- *   "state"   header and log
- *   "inodes"  struct inode_rec[]     "texts"   struct cell[]
- *   "blocks"  struct block_rec[]     "pool"    bytes of the blocks
- *   "uploads" struct upload_rec[]    "applied" struct applied[]
- *   "sums"    uint64_t[]: checksums of the pool's pages
- *   "graves"  struct grave_rec[]
- * They are sparse: what was never used costs nothing.
- */
-struct header {
-    uint64_t magic;
-    uint32_t version;
-    uint32_t inodes;
-    uint64_t pool_bytes;
-    uint32_t inode_high, cell_high, block_high; /* never used from here on */
-    uint32_t
-        writing; /* block + 1 whose bytes are being copied: those pages need not fit their sums */
-    uint32_t writing_from, writing_to;
-    _Atomic uint64_t log_len; /* not 0: the log below is valid and must be carried out */
-    char log[LOG_SIZE];
-};
-
-struct cell {
-    uint32_t next; /* 0: the last */
-    uint8_t len;
-    uint8_t used;
-    char text[CELL_TEXT - 2];
-};
-
-struct applied {
-    uint64_t unique; /* 0: free */
-    uint32_t len;
-    uint32_t reserved;
-    char reply[STATE_REPLY_MAX];
-};
-
-/* A note in the log: where, and the bytes that follow, padded to 8. */
-struct note {
-    uint32_t region;
-    uint32_t len;
-    uint64_t offset;
-};
-
-enum region {
-    R_HEADER,
-    R_INODES,
-    R_TEXTS,
-    R_BLOCKS,
-    R_UPLOADS,
-    R_APPLIED,
-    R_POOL,
-    R_SUMS,
-    R_GRAVES,
-    R_COUNT
-};
 static const char *const region_names[R_COUNT] = {"state",   "inodes", "texts", "blocks", "uploads",
                                                   "applied", "pool",   "sums",  "graves"};
 
-/* Free records as a stack of indexes; rebuilt by reading the tables when a state is adopted. */
-struct free_list {
-    uint32_t *items;
-    uint32_t count, cap;
-};
-
-struct state {
-    struct keep_region regions[R_COUNT];
-    struct header *header;
-    bool adopted;
-    bool open; /* a transaction is under way */
-    uint64_t log_len;
-    struct free_list inodes, cells, blocks;
-    uint32_t cells_max, blocks_max, blocks_used;
-    uint16_t *pins; /* of each block; PIN_FREED: it is free once they are gone */
-    uint32_t pending_inode_high, pending_cell_high, pending_block_high;
-};
-
-static void *at(const struct state *state, enum region region)
-{
-    return state->regions[region].data;
-}
-
-static int free_push(struct free_list *list, uint32_t item)
+int free_list_push(struct free_list *list, uint32_t item)
 {
     if (list->count == list->cap) {
         uint32_t cap = list->cap == 0 ? 64 : 2 * list->cap;
@@ -119,7 +35,7 @@ static int free_push(struct free_list *list, uint32_t item)
     return 0;
 }
 
-static bool free_pop(struct free_list *list, uint32_t *ret)
+bool free_list_pop(struct free_list *list, uint32_t *ret)
 {
     if (list->count == 0) {
         return false;
@@ -211,7 +127,7 @@ void state_abort(struct state *state)
 
 static struct applied *applied_find(const struct state *state, uint64_t unique)
 {
-    struct applied *table = at(state, R_APPLIED);
+    struct applied *table = state_at(state, R_APPLIED);
 
     for (uint64_t i = 0; i < APPLIED_COUNT; i++) {
         struct applied *a = &table[(unique / 2 + i) % APPLIED_COUNT]; /* uniques are even */
@@ -229,7 +145,7 @@ static struct applied *applied_find(const struct state *state, uint64_t unique)
 static int applied_put(struct state *state, uint64_t unique, uint32_t reply_len, const void *reply,
                        size_t len)
 {
-    struct applied *table = at(state, R_APPLIED);
+    struct applied *table = state_at(state, R_APPLIED);
     struct applied *a;
 
     if (unique == 0) { /* not a request of the kernel's */
@@ -265,7 +181,7 @@ int state_intend(struct state *state, const struct state_intent *intent)
 
 bool state_next_intent(const struct state *state, uint32_t *at_index, struct state_intent *ret)
 {
-    const struct applied *table = at(state, R_APPLIED);
+    const struct applied *table = state_at(state, R_APPLIED);
 
     while (*at_index < APPLIED_COUNT) {
         const struct applied *a = &table[(*at_index)++];
@@ -320,7 +236,7 @@ void state_forget_applied(struct state *state, uint64_t unique)
 
 struct inode_rec *state_inode(const struct state *state, uint64_t ino)
 {
-    struct inode_rec *inodes = at(state, R_INODES);
+    struct inode_rec *inodes = state_at(state, R_INODES);
 
     if (ino == 0 || ino >= state->header->inode_high || (inodes[ino].flags & INODE_USED) == 0) {
         return NULL;
@@ -337,7 +253,7 @@ uint32_t state_inode_alloc(struct state *state)
 {
     uint32_t ino;
 
-    if (!free_pop(&state->inodes, &ino)) {
+    if (!free_list_pop(&state->inodes, &ino)) {
         if (state->pending_inode_high == state->header->inodes) {
             return 0;
         }
@@ -348,7 +264,7 @@ uint32_t state_inode_alloc(struct state *state)
 
 void state_inode_fill(struct state *state, uint32_t ino, const struct inode_rec *rec)
 {
-    struct inode_rec *inodes = at(state, R_INODES);
+    struct inode_rec *inodes = state_at(state, R_INODES);
     struct inode_rec fresh = *rec;
 
     fresh.generation = inodes[ino].generation + 1;
@@ -357,7 +273,7 @@ void state_inode_fill(struct state *state, uint32_t ino, const struct inode_rec 
 
 void state_inode_release(struct state *state, uint32_t ino)
 {
-    struct inode_rec *inodes = at(state, R_INODES);
+    struct inode_rec *inodes = state_at(state, R_INODES);
     uint32_t flags = 0;
 
     state_text_release(state, inodes[ino].name);
@@ -366,12 +282,12 @@ void state_inode_release(struct state *state, uint32_t ino)
     state_text_release(state, inodes[ino].hidden);
     state_text_release(state, inodes[ino].holes);
     state_set(state, &inodes[ino].flags, &flags, sizeof(flags));
-    (void)free_push(&state->inodes, ino);
+    (void)free_list_push(&state->inodes, ino);
 }
 
 int state_text_new(struct state *state, const char *text, size_t len, uint32_t *ret)
 {
-    struct cell *cells = at(state, R_TEXTS);
+    struct cell *cells = state_at(state, R_TEXTS);
     uint32_t next = 0;
     size_t room = sizeof(cells->text);
     size_t count = len == 0 ? 1 : (len + room - 1) / room;
@@ -386,7 +302,7 @@ int state_text_new(struct state *state, const char *text, size_t len, uint32_t *
         struct cell cell = {.next = next, .len = (uint8_t)here, .used = 1};
         uint32_t index;
 
-        if (!free_pop(&state->cells, &index)) {
+        if (!free_list_pop(&state->cells, &index)) {
             if (state->pending_cell_high == state->cells_max) {
                 return -ENOSPC;
             }
@@ -404,21 +320,21 @@ int state_text_new(struct state *state, const char *text, size_t len, uint32_t *
 
 void state_text_release(struct state *state, uint32_t cell)
 {
-    struct cell *cells = at(state, R_TEXTS);
+    struct cell *cells = state_at(state, R_TEXTS);
     uint8_t used = 0;
 
     while (cell != 0) {
         uint32_t next = cells[cell].next;
 
         state_set(state, &cells[cell].used, &used, sizeof(used));
-        (void)free_push(&state->cells, cell);
+        (void)free_list_push(&state->cells, cell);
         cell = next;
     }
 }
 
 void state_text_get(const struct state *state, uint32_t cell, struct buf *out)
 {
-    const struct cell *cells = at(state, R_TEXTS);
+    const struct cell *cells = state_at(state, R_TEXTS);
 
     for (; cell != 0; cell = cells[cell].next) {
         buf_add(out, cells[cell].text, cells[cell].len);
@@ -427,7 +343,7 @@ void state_text_get(const struct state *state, uint32_t cell, struct buf *out)
 
 bool state_text_equal(const struct state *state, uint32_t cell, const char *text)
 {
-    const struct cell *cells = at(state, R_TEXTS);
+    const struct cell *cells = state_at(state, R_TEXTS);
 
     for (; cell != 0; cell = cells[cell].next) {
         if (strnlen(text, cells[cell].len) < cells[cell].len ||
@@ -439,139 +355,16 @@ bool state_text_equal(const struct state *state, uint32_t cell, const char *text
     return *text == '\0';
 }
 
-uint32_t state_block_count(const struct state *state)
-{
-    return state->blocks_max;
-}
-
-uint32_t state_block_used(const struct state *state)
-{
-    return state->blocks_used;
-}
-
-struct block_rec *state_block(const struct state *state, uint32_t block)
-{
-    struct block_rec *blocks = at(state, R_BLOCKS);
-
-    return &blocks[block];
-}
-
-static char *block_bytes(const struct state *state, uint32_t block)
-{
-    return (char *)at(state, R_POOL) + (size_t)block * STATE_BLOCK_SIZE;
-}
-
-const char *state_block_data(const struct state *state, uint32_t block)
-{
-    return block_bytes(state, block);
-}
-
-/* Against damage, not against malice: four lanes, so that it runs at the speed of memory. */
-static uint64_t sum_page(const char *page)
-{
-    uint64_t lanes[4] = {1, 2, 3, 4};
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < PAGE; i += sizeof(lanes)) {
-        for (size_t lane = 0; lane < 4; lane++) {
-            uint64_t word;
-
-            memcpy(&word, page + i + lane * sizeof(word), sizeof(word));
-            lanes[lane] = (lanes[lane] ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-            lanes[lane] ^= lanes[lane] >> 29;
-        }
-    }
-    for (size_t lane = 0; lane < 4; lane++) {
-        sum = (sum ^ lanes[lane]) * UINT64_C(0xff51afd7ed558ccd);
-        sum ^= sum >> 32;
-    }
-    return sum;
-}
-
-static void sum_pages(struct state *state, uint32_t block, uint32_t from, uint32_t to)
-{
-    uint64_t *sums = (uint64_t *)at(state, R_SUMS) + (size_t)block * BLOCK_PAGES;
-
-    for (uint32_t page = from / PAGE; page < BLOCK_PAGES && page * PAGE < to; page++) {
-        sums[page] = sum_page(block_bytes(state, block) + (size_t)page * PAGE);
-    }
-}
-
-void state_block_write(struct state *state, uint32_t block, uint32_t from, const char *data,
-                       uint32_t len)
-{
-    struct header *h = state->header;
-    _Atomic uint32_t *writing = (_Atomic uint32_t *)&h->writing;
-
-    assert(from <= STATE_BLOCK_SIZE && len <= STATE_BLOCK_SIZE - from);
-    h->writing_from = from;
-    h->writing_to = from + len;
-    atomic_store(writing, block + 1);
-    memcpy(block_bytes(state, block) + from, data, len);
-    sum_pages(state, block, from, from + len);
-    atomic_store(writing, 0);
-}
-
-uint32_t state_block_take(struct state *state)
-{
-    uint32_t block;
-
-    if (!free_pop(&state->blocks, &block)) {
-        if (state->pending_block_high == state->blocks_max) {
-            return UINT32_MAX;
-        }
-        block = state->pending_block_high++;
-    }
-    state->blocks_used++;
-    return block;
-}
-
-void state_block_release(struct state *state, uint32_t block)
-{
-    struct block_rec *rec = state_block(state, block);
-    uint32_t none = 0;
-
-    state_set(state, &rec->inode, &none, sizeof(none));
-    if (state->pins[block] > 0) {
-        state->pins[block] |= PIN_FREED;
-        return;
-    }
-    (void)free_push(&state->blocks, block);
-    state->blocks_used--;
-}
-
-void state_block_pin(struct state *state, uint32_t block)
-{
-    assert((state->pins[block] & ~(unsigned)PIN_FREED) < PIN_FREED - 1);
-    state->pins[block]++;
-}
-
-void state_block_unpin(struct state *state, uint32_t block)
-{
-    assert((state->pins[block] & ~(unsigned)PIN_FREED) > 0);
-    state->pins[block]--;
-    if (state->pins[block] == PIN_FREED) {
-        state->pins[block] = 0;
-        (void)free_push(&state->blocks, block);
-        state->blocks_used--;
-    }
-}
-
-bool state_block_pinned(const struct state *state, uint32_t block)
-{
-    return state->pins[block] != 0;
-}
-
 struct grave_rec *state_grave(const struct state *state, uint32_t grave)
 {
-    struct grave_rec *graves = at(state, R_GRAVES);
+    struct grave_rec *graves = state_at(state, R_GRAVES);
 
     return &graves[grave];
 }
 
 struct upload_rec *state_upload(const struct state *state, uint32_t upload)
 {
-    struct upload_rec *uploads = at(state, R_UPLOADS);
+    struct upload_rec *uploads = state_at(state, R_UPLOADS);
 
     return &uploads[upload];
 }
@@ -617,15 +410,16 @@ bool state_adopted(const struct state *state)
 static int map_regions(struct state *state, const struct state_config *config, struct error *err)
 {
     uint64_t inodes = config->inodes != 0 ? config->inodes : INODES_DEFAULT;
+    uint64_t blocks = state_pool_blocks(config->pool_bytes);
     const size_t sizes[R_COUNT] = {
         [R_HEADER] = sizeof(struct header),
         [R_INODES] = inodes * sizeof(struct inode_rec),
         [R_TEXTS] = inodes * CELLS_PER_INODE * sizeof(struct cell),
-        [R_BLOCKS] = config->pool_bytes / STATE_BLOCK_SIZE * sizeof(struct block_rec),
+        [R_BLOCKS] = blocks * sizeof(struct block_rec),
         [R_UPLOADS] = STATE_UPLOADS * sizeof(struct upload_rec),
         [R_APPLIED] = APPLIED_COUNT * sizeof(struct applied),
-        [R_POOL] = config->pool_bytes,
-        [R_SUMS] = config->pool_bytes / PAGE * sizeof(uint64_t),
+        [R_POOL] = blocks * STATE_BLOCK_SIZE,
+        [R_SUMS] = blocks * BLOCK_PAGES * sizeof(uint64_t),
         [R_GRAVES] = STATE_GRAVES * sizeof(struct grave_rec),
     };
     int ret = 0;
@@ -639,24 +433,17 @@ static int map_regions(struct state *state, const struct state_config *config, s
 /* The free lists and the counts, from the tables. */
 static int read_tables(struct state *state)
 {
-    const struct inode_rec *inodes = at(state, R_INODES);
-    const struct cell *cells = at(state, R_TEXTS);
+    const struct inode_rec *inodes = state_at(state, R_INODES);
+    const struct cell *cells = state_at(state, R_TEXTS);
     int ret = 0;
 
     for (uint32_t i = STATE_ROOT + 1; ret == 0 && i < state->header->inode_high; i++) {
-        ret = (inodes[i].flags & INODE_USED) == 0 ? free_push(&state->inodes, i) : 0;
+        ret = (inodes[i].flags & INODE_USED) == 0 ? free_list_push(&state->inodes, i) : 0;
     }
     for (uint32_t i = 1; ret == 0 && i < state->header->cell_high; i++) {
-        ret = cells[i].used == 0 ? free_push(&state->cells, i) : 0;
+        ret = cells[i].used == 0 ? free_list_push(&state->cells, i) : 0;
     }
-    for (uint32_t i = 0; ret == 0 && i < state->header->block_high; i++) {
-        if (state_block(state, i)->inode == 0) {
-            ret = free_push(&state->blocks, i);
-        } else {
-            state->blocks_used++;
-        }
-    }
-    return ret;
+    return ret == 0 ? state_pool_read(state) : ret;
 }
 
 /* ---- what a successor finds ---- */
@@ -672,31 +459,6 @@ static void mark_lost(struct state *state, uint32_t ino)
     }
 }
 
-static bool block_is_whole(const struct state *state, uint32_t block)
-{
-    const struct block_rec *rec = state_block(state, block);
-    const uint64_t *sums = (const uint64_t *)at(state, R_SUMS) + (size_t)block * BLOCK_PAGES;
-    uint32_t before = 0;
-
-    if (rec->count == 0 || rec->count > STATE_EXTENTS) {
-        return false;
-    }
-    for (uint32_t i = 0; i < rec->count; i++) {
-        struct block_extent e = rec->extents[i];
-
-        if (e.from >= e.to || e.to > STATE_BLOCK_SIZE || (i > 0 && e.from <= before)) {
-            return false;
-        }
-        for (uint32_t page = e.from / PAGE; page * PAGE < e.to; page++) {
-            if (sums[page] != sum_page(state_block_data(state, block) + (size_t)page * PAGE)) {
-                return false;
-            }
-        }
-        before = e.to;
-    }
-    return true;
-}
-
 static bool is_missing(const struct state *state, enum region region)
 {
     return state->regions[region].fresh;
@@ -709,14 +471,14 @@ static void find_lost(struct state *state)
     bool no_blocks = is_missing(state, R_BLOCKS);
     bool no_bytes = is_missing(state, R_POOL) || is_missing(state, R_SUMS);
 
-    if (h->writing != 0 && h->writing <= h->pool_bytes / STATE_BLOCK_SIZE) {
-        sum_pages(state, h->writing - 1, h->writing_from, h->writing_to); /* will come again */
+    if (h->writing != 0 && h->writing <= state_pool_blocks(h->pool_bytes)) {
+        state_pool_sum(state, h->writing - 1, h->writing_from, h->writing_to); /* will come again */
     }
     h->writing = 0;
     for (uint32_t block = 0; !no_blocks && block < h->block_high; block++) {
         struct block_rec *rec = state_block(state, block);
 
-        if (rec->inode != 0 && (no_bytes || !block_is_whole(state, block))) {
+        if (rec->inode != 0 && (no_bytes || !state_pool_is_whole(state, block))) {
             mark_lost(state, rec->inode);
             state_begin(state);
             STATE_SET(state, rec->inode, 0U);
@@ -754,7 +516,7 @@ static int adopt(struct state *state, struct error *err)
 static int lay_out(struct state *state, const struct state_config *config)
 {
     struct header *h = state->header;
-    struct inode_rec *inodes = at(state, R_INODES);
+    struct inode_rec *inodes = state_at(state, R_INODES);
 
     h->version = STATE_VERSION;
     h->inodes = config->inodes != 0 ? config->inodes : INODES_DEFAULT;
@@ -779,7 +541,7 @@ int state_new(const struct state_config *config, struct state **ret, struct erro
     if (r != 0) {
         return r;
     }
-    state->header = at(state, R_HEADER);
+    state->header = state_at(state, R_HEADER);
     if (state->header->magic == 0) { /* also when a predecessor died while laying it out */
         r = lay_out(state, config);
     } else {
@@ -789,9 +551,7 @@ int state_new(const struct state_config *config, struct state **ret, struct erro
         }
     }
     state->cells_max = state->header->inodes * CELLS_PER_INODE;
-    state->blocks_max = (uint32_t)(state->header->pool_bytes / STATE_BLOCK_SIZE);
-    state->pins = calloc(state->blocks_max, sizeof(*state->pins));
-    r = state->pins == NULL ? -ENOMEM : r;
+    r = r == 0 ? state_pool_init(state) : r;
     r = r == 0 ? read_tables(state) : r;
     if (r != 0) {
         return error_set(err, r, "out of memory");
@@ -805,8 +565,7 @@ void state_free(struct state *state)
     if (state != NULL) {
         free(state->inodes.items);
         free(state->cells.items);
-        free(state->blocks.items);
-        free(state->pins);
+        state_pool_done(state);
         free(state);
     }
 }

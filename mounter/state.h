@@ -189,15 +189,29 @@ void state_text_get(const struct state *state, uint32_t cell, struct buf *out);
 bool state_text_equal(const struct state *state, uint32_t cell, const char *text);
 
 /* Blocks. */
-uint32_t state_block_count(const struct state *state);
+uint32_t state_block_limit(const struct state *state); /* no index is as large as this */
 uint32_t state_block_used(const struct state *state);
+/* Memory of the pool in bytes: what may be taken, what is. A block takes the pages written to. */
+uint64_t state_pool_size(const struct state *state);
+uint64_t state_pool_used(const struct state *state);
+/* What writes will take, added up: to [from, to) of a block, or of a new one (UINT32_MAX). */
+struct state_need {
+    uint32_t blocks;
+    uint64_t pages;
+};
+void state_pool_need(const struct state *state, uint32_t block, uint32_t from, uint32_t to,
+                     struct state_need *need);
+bool state_pool_has(const struct state *state, const struct state_need *need);
 struct block_rec *state_block(const struct state *state, uint32_t block);
 const char *state_block_data(const struct state *state, uint32_t block);
 /* Copy bytes into it; they count when a transaction has made the record say so. */
 void state_block_write(struct state *state, uint32_t block, uint32_t from, const char *data,
                        uint32_t len);
-/* A free block; the record is made by the caller's state_set(). UINT32_MAX: none. */
-uint32_t state_block_take(struct state *state);
+/* A free block, to be given about `len` bytes; the record is made by the caller's state_set().
+ * UINT32_MAX: none. */
+uint32_t state_block_take(struct state *state, uint32_t len);
+/* The transaction that took it is not committed. */
+void state_block_untake(struct state *state, uint32_t block);
 /* Make it free, in a transaction. */
 void state_block_release(struct state *state, uint32_t block);
 /*

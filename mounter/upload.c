@@ -51,7 +51,7 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = key, .meta = meta};
-    uint64_t pool = (uint64_t)state_block_count(fs->state) * STATE_BLOCK_SIZE;
+    uint64_t pool = state_pool_size(fs->state);
     int r = volume_call(fs->volume, &create, &answer);
     struct upload_rec *upload;
     uint32_t index;

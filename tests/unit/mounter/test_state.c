@@ -58,7 +58,7 @@ static uint32_t make_block(struct state *state, uint32_t ino)
 
     memset(bytes, 'x', sizeof(bytes));
     state_begin(state);
-    block = state_block_take(state);
+    block = state_block_take(state, WRITTEN);
     state_block_write(state, block, OFFSET, bytes, sizeof(bytes));
     state_set(state, state_block(state, block), &rec, sizeof(rec));
     state_commit(state);
