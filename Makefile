@@ -279,7 +279,14 @@ bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the
 	$(Q)BUILD=$(BUILD) python3 tests/bench/mount/bench_mount.py $(BENCH) --json $(BENCH_OUT)/mount.json \
 	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
 
-.PHONY: integration integration-full
+# One after the other, each told of: what fails does not keep the others from being run.
+MOUNT_SUITES := run_fs run_kills run_faults run_apps run_stress
+check-mount: all $(BUILD)/tests/unit/mounter/test_takeover ## the mounted file system under every suite in full: hours (as root)
+	$(Q)failed=; for suite in $(MOUNT_SUITES); do echo "== $$suite"; tests/conformance/$$suite || failed="$$failed $$suite"; done; \
+	    echo "== hazards"; $(PYTEST) -q tests/integration/test_hazards.py || failed="$$failed hazards"; \
+	    [ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }
+
+.PHONY: integration integration-full check-mount
 integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration tests but the long ones
 	$(Q)$(PYTEST) -q -m 'not full' tests/integration
 
