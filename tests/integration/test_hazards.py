@@ -22,6 +22,7 @@ from rig import BUCKET, KEYS, ROOT, Rig, stuck_processes
 
 HERE = pathlib.Path(__file__).resolve().parent
 HAZARDS = range(1, 36)
+MIB = 1 << 20
 ELSEWHERE = {
     1: ["test_conflict.py::test_what_was_written_here_is_kept_beside"],
     7: ["test_mount_cache.py::test_a_full_disk_fails_no_read",
