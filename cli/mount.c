@@ -17,13 +17,14 @@
 
 #include "cli/command.h"
 #include "cli/meta.h"
+#include "cli/mounter.h"
 #include "mount/channel.h"
 #include "mount/message.h"
 #include "rpc/client.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 
-enum { TEXT_MAX = 16384, ENVIRONMENT_MAX = 1024 };
+enum { TEXT_MAX = 16384 };
 
 struct options {
     struct meta_options meta;
@@ -51,34 +52,13 @@ static void reply_done(Skyvol__Meta__V1__AttachVolumeResponse *reply)
     rpc_message_free(reply);
 }
 
-/* The credentials file, as a descriptor that survives exec; -1 in *ret when there are no keys. */
-static int seal_keys(const Skyvol__Meta__V1__Credentials *keys, int *ret)
+static int seal_reply(const Skyvol__Meta__V1__Credentials *from, int *ret)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
-    int fd = -1;
-    int r;
+    const struct mount_credentials keys = {from != NULL ? from->access_key : NULL,
+                                           from != NULL ? from->secret_key : NULL,
+                                           from != NULL ? from->session_token : NULL};
 
-    if (keys == NULL || keys->access_key[0] == '\0') {
-        *ret = -1;
-        return 0;
-    }
-    buf_addf(&text, "[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n",
-             keys->access_key, keys->secret_key);
-    if (keys->session_token[0] != '\0') {
-        buf_addf(&text, "aws_session_token = %s\n", keys->session_token);
-    }
-    r = buf_error(&text);
-    r = r < 0 ? r : message_seal("credentials", buf_str(&text), buf_len(&text), &fd);
-    if (text.data != NULL) {
-        OPENSSL_cleanse(text.data, text.len);
-    }
-    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
-        r = -errno;
-    }
-    if (r == 0) {
-        *ret = fd;
-    }
-    return r;
+    return mounter_seal_keys(&keys, ret);
 }
 
 static int read_pem(const char *path, char **ret, struct error *err)
@@ -164,30 +144,6 @@ static int seal_channel(const struct options *o,
     return r;
 }
 
-/* Our environment without AWS's keys, and with where they are now; `file` is room for that. */
-static int make_environment(int keys, char file[64], char *ret[ENVIRONMENT_MAX])
-{
-    static char profile[] = "AWS_PROFILE=default";
-    size_t n = 0;
-
-    for (char **e = environ; *e != NULL; e++) {
-        if (strncmp(*e, "AWS_", 4) == 0) {
-            continue;
-        }
-        if (n + 3 >= ENVIRONMENT_MAX) {
-            return -E2BIG;
-        }
-        ret[n++] = *e;
-    }
-    (void)snprintf(file, 64, "AWS_SHARED_CREDENTIALS_FILE=/proc/self/fd/%d", keys);
-    if (keys >= 0) {
-        ret[n++] = profile;
-        ret[n++] = file;
-    }
-    ret[n] = NULL;
-    return 0;
-}
-
 /* What follows -o: the store's, then the user's. */
 static void add_options(struct buf *out, const struct options *o,
                         const Skyvol__Meta__V1__Store *store)
@@ -220,26 +176,6 @@ static void add_location(struct buf *out, const Skyvol__Meta__V1__AttachVolumeRe
     }
 }
 
-/* skyvol-mount beside us, unless another is named. */
-static int find_program(const struct options *o, char ret[PATH_MAX], struct error *err)
-{
-    ssize_t n;
-    char *slash;
-
-    if (o->program != NULL) {
-        (void)snprintf(ret, PATH_MAX, "%s", o->program);
-        return 0;
-    }
-    n = readlink("/proc/self/exe", ret, PATH_MAX - 32);
-    if (n < 0) {
-        return error_set(err, -errno, "cannot find skyvol-mount: name it by --program");
-    }
-    ret[n] = '\0';
-    slash = strrchr(ret, '/');
-    (void)snprintf(slash + 1, 32, "skyvol-mount");
-    return 0;
-}
-
 static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolumeResponse *reply,
                    struct error *err)
 {
@@ -253,7 +189,7 @@ static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolume
     char foreground[] = "-f";
     char *argv[10];
     int argc = 7;
-    char *environment[ENVIRONMENT_MAX];
+    char *environment[MOUNTER_ENVIRONMENT_MAX];
     char file[64];
     int r;
 
@@ -263,11 +199,11 @@ static int execute(const struct options *o, const Skyvol__Meta__V1__AttachVolume
     add_location(&location, reply);
     add_options(&options, o, reply->store);
     (void)snprintf(size, sizeof(size), "%llu", (unsigned long long)reply->volume->size_bytes);
-    r = find_program(o, program, err);
+    r = mounter_program(o->program, program, err);
     r = r < 0 ? r : buf_error(&location) < 0 ? buf_error(&location) : buf_error(&options);
-    r = r < 0 ? r : seal_keys(reply->credentials, &keys);
+    r = r < 0 ? r : seal_reply(reply->credentials, &keys);
     r = r < 0 ? r : seal_channel(o, reply, &channel, err);
-    r = r < 0 ? r : make_environment(keys, file, environment);
+    r = r < 0 ? r : mounter_environment(keys, file, environment);
     if (r < 0) {
         return r;
     }

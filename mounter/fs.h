@@ -85,6 +85,11 @@ struct version;
 struct reader;
 struct journal;
 struct journaled;
+
+/* What has come from the journal: files, those that stay there for now, damaged ones. */
+struct import_result {
+    uint32_t files, left, damaged;
+};
 struct graves;
 struct ahead;
 
@@ -185,8 +190,10 @@ struct fs {
     struct tasks *tasks;
     struct tasks *writers; /* publications that nobody waits for */
     struct tasks *streams; /* parts sent ahead: tasks wait for these, so they are not behind them */
-    struct session *session;     /* for notifications; set after session_new() */
-    struct journal *journal;     /* on the host's disk; or NULL */
+    struct session *session; /* for notifications; set after session_new() */
+    struct journal *journal; /* on the host's disk; or NULL */
+    struct import_result imported;
+    uint64_t conflicts;          /* copies made */
     struct journaled *journaled; /* its thread; or NULL */
 
     struct mutex lock;

@@ -345,8 +345,7 @@ static int start_thread(struct fs *fs)
 
 int journaled_start(struct fs *fs)
 {
-    struct import_result result;
-    int r = import_journal(fs, &result);
+    int r = import_journal(fs, &fs->imported);
 
     r = r == 0 ? start_thread(fs) : r;
     for (uint32_t ino = STATE_ROOT; r == 0 && ino < state_inode_limit(fs->state); ino++) {

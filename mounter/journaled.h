@@ -17,9 +17,6 @@
 #include "mounter/fs.h"
 
 /* import.c, for journaled_start(). May wait for the store. */
-struct import_result {
-    uint32_t files, left, damaged;
-};
 int import_journal(struct fs *fs, struct import_result *ret) __attribute__((warn_unused_result));
 
 /* Before requests are served, with fs->journal set: what an earlier mount could not publish is

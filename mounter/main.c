@@ -34,6 +34,8 @@ static void print_help(FILE *out)
         "  -o OPTION,...     see below; those of GeeseFS, s3fs, rclone and mountpoint-s3 are\n"
         "                    understood too\n"
         "  -f                stay in the foreground, log to stderr\n"
+        "  --recover DIR     instead of a mount: upload the journal of one volume, and tell\n"
+        "  --timeout SECONDS of --recover (600)\n"
         "  -n -s -v -t TYPE  taken as mount(8) gives them to mount.fuse.skyvol\n"
         "  --size SIZE       what df shows, and the limit of what may be written\n"
         "  --help, -h        print this text\n"
@@ -97,6 +99,10 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
 
     if ((value = value_of(argc, argv, i, "--holder-fd")) != NULL) {
         ret->holder_fd = (int)strtol(value, NULL, 10);
+    } else if ((value = value_of(argc, argv, i, "--recover")) != NULL) {
+        ret->recover.path = value;
+    } else if ((value = value_of(argc, argv, i, "--timeout")) != NULL) {
+        ret->recover.timeout_ms = strtoull(value, NULL, 10) * 1000;
     } else if (strcmp(argv[*i], "--export-journal") == 0) {
         ret->export_journal = true;
     } else if ((value = value_of(argc, argv, i, "--meta-fd")) != NULL) {
@@ -135,7 +141,8 @@ static int parse(int argc, char **argv, struct run_arguments *ret, struct error 
     for (int i = 1; r == 0 && i < argc; i++) {
         r = parse_one(argc, argv, &i, ret, err);
     }
-    if (r == 0 && ret->holder_fd < 0 && (ret->config.location == NULL || ret->mountpoint == NULL)) {
+    if (r == 0 && ret->holder_fd < 0 && ret->recover.path == NULL &&
+        (ret->config.location == NULL || ret->mountpoint == NULL)) {
         r = error_set(err, -EINVAL, "a location and a mount point are needed (see --help)");
     }
     return r;
@@ -143,7 +150,8 @@ static int parse(int argc, char **argv, struct run_arguments *ret, struct error 
 
 int main(int argc, char **argv)
 {
-    struct run_arguments arguments = {.config = MOUNT_CONFIG_INIT, .holder_fd = -1};
+    struct run_arguments arguments = {
+        .config = MOUNT_CONFIG_INIT, .holder_fd = -1, .recover = {.timeout_ms = 600000}};
     struct error err = ERROR_INIT;
     int ret;
 
@@ -157,15 +165,18 @@ int main(int argc, char **argv)
             return 0;
         }
     }
-    signals_block();
+    if (argc < 2 || strncmp(argv[1], "--recover", strlen("--recover")) != 0) {
+        signals_block(); /* to recover, there is nothing that an end could harm */
+    }
     ret = parse(argc, argv, &arguments, &err);
     if (ret != 0) {
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
         ret = 2;
     } else {
-        ret = arguments.holder_fd < 0    ? run_alone(&arguments)
-              : arguments.export_journal ? run_export(arguments.holder_fd)
-                                         : run_held(arguments.holder_fd);
+        ret = arguments.recover.path != NULL ? recover_run(&arguments.recover)
+              : arguments.holder_fd < 0      ? run_alone(&arguments)
+              : arguments.export_journal     ? run_export(arguments.holder_fd)
+                                             : run_held(arguments.holder_fd);
     }
     mount_config_done(&arguments.config);
     mount_ticket_done(&arguments.ticket);

@@ -314,6 +314,7 @@ static int keep_conflict(struct job *job)
     {
         struct inode_rec *rec = fs_rec(fs, job->node);
 
+        fs->conflicts++;
         publish_upload_forget(fs, job->node);
         data_clean(fs, job->node, &job->seqs);
         state_begin(fs->state);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "mount/config.h"
+#include "mounter/recover.h"
 
 struct run_arguments {
     struct mount_config config;
@@ -16,6 +17,7 @@ struct run_arguments {
     bool foreground;
     int holder_fd; /* -1: started by a person */
     bool export_journal;
+    struct recover_arguments recover;
 };
 
 /* All return the exit status. Signals must be blocked. */

@@ -411,3 +411,81 @@ def test_a_crash_loop_keeps_the_bytes_until_the_journal_has_them(held, workdir, 
     assert (one.target / "a").read_bytes() == WANTED["old"]
     one.unmount()
     subprocess.run(["umount", workdir / "journal"], check=True, timeout=20)
+
+
+# ---- skyvolctl recover ----
+
+
+def recover(rig, *options, **more):
+    return subprocess.run([program("skyvolctl"), "recover", "--journal", rig.journal, *options],
+                          capture_output=True, text=True, check=False, timeout=60, **more)
+
+
+def test_recover_lists_and_uploads_without_a_mount(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    write_all(rig)
+    assert "yes" in recover(rig).stdout  # in use
+    assert rig.stop(process) == 0
+    listed = json.loads(recover(rig, "--json").stdout)
+    assert [(one["location"], one["files"], one["damaged"], one["inUse"]) for one in listed] == \
+        [(f"{rig.store}/bucket", 5, 0, False)]
+    assert listed[0]["bytes"] > 21_000_000
+    assert "5" in recover(rig, "--all", "--dry-run").stdout and len(rig.files()) == 5
+    assert recover(rig, "--volume", "other").returncode == 1
+    assert recover(rig, "--volume", "other", "--all").returncode == 2
+    env = dict(os.environ, SKYVOL_TEST_FAULTS=NO_WRITES)
+    failed = recover(rig, "--all", "--timeout", "1s", env=env)
+    assert failed.returncode == 1 and "still not in the store" in failed.stderr
+    assert len(rig.files()) == 5
+    done = recover(rig, "--volume", listed[0]["volume"])
+    assert done.returncode == 0 and "5 uploaded, 0 conflict" in done.stdout, done
+    assert rig.files() == [] and json.loads(recover(rig, "--json").stdout) == []
+    assert rig.in_store() == WANTED
+
+
+def test_recover_keeps_both_where_somebody_changed_an_object_and_tells(rig):
+    prepare(rig)
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    write_all(rig)
+    assert rig.stop(process) == 0
+    process = rig.mount()
+    (rig.point / "old").write_bytes(b"theirs")
+    assert rig.stop(process) == 0
+    bad = rig.files()[0]
+    bad.write_bytes(bad.read_bytes()[:-1])
+    done = recover(rig, "--all", "--json")
+    assert done.returncode == 3, done
+    told = json.loads(done.stdout)[0]
+    assert (told["uploaded"], told["conflicts"], told["left"]) == (4, 1, 0)
+    assert rig.in_store()["old"] == b"theirs"
+    assert [path.suffix for path in rig.files("*") if path.suffix == ".bad"] == [".bad"]
+
+
+def test_recover_needs_the_keys_of_the_store(rig, minio):
+    client = minio.client()
+    client.create_bucket(Bucket="recovered")
+    server = next(p for p in rig.processes.running if "minio" in str(p.args[0]))
+    process = rig.processes.start(
+        [program("skyvol-mount"), "s3://recovered", rig.point, "-f", "-o", f"endpoint={minio.url},"
+         f"drain=0.3,sync=fsync,journal={rig.journal}"], "s3",
+        env=dict(os.environ, AWS_ACCESS_KEY_ID=minio.access_key,
+                 AWS_SECRET_ACCESS_KEY=minio.secret_key))
+    wait_until(lambda: os.path.ismount(rig.point), what="mount", process=process)
+    file = os.open(rig.point / "f", os.O_CREAT | os.O_WRONLY)
+    server.send_signal(signal.SIGSTOP)
+    try:
+        os.write(file, b"1")
+        os.close(file)
+        assert rig.stop(process) == 0
+    finally:
+        server.send_signal(signal.SIGCONT)
+    without = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    assert recover(rig, "--all", env=dict(without, HOME="/nonexistent")).returncode == 1
+    assert len(rig.files()) == 1
+    assert minio.secret_key not in next(rig.journal.glob("*/volume.json")).read_text()
+    keys = rig.workdir / "keys.json"
+    keys.write_text(json.dumps({"accessKey": minio.access_key, "secretKey": minio.secret_key}))
+    assert recover(rig, "--all", "--credentials-file", keys).returncode == 0
+    assert client.get_object(Bucket="recovered", Key="f")["Body"].read() == b"1"
+    assert not rig.files()
