@@ -269,10 +269,17 @@ static void add_file(struct fs *fs, const struct known_entry *entry, struct ahea
     STAILQ_INSERT_TAIL(&start->heads, file, start_link);
 }
 
+/* What is fetched is used before it is too old: so the walker must be near. */
 static bool has_room(struct fs *fs) REQUIRES(&fs->lock)
 {
+    const struct ahead_file *oldest = TAILQ_FIRST(&fs->ahead->by_age);
+
+    while (oldest != NULL && oldest->used) {
+        oldest = TAILQ_NEXT(oldest, link);
+    }
     return fs->ahead->unused < fs->ahead->window &&
-           fs->ahead->unused_bytes < reader_limit(fs) / BYTES_SHARE;
+           fs->ahead->unused_bytes < reader_limit(fs) / BYTES_SHARE &&
+           (oldest == NULL || fs_now_ms() < oldest->made_ms + fs->options.attr_timeout_ms / 2);
 }
 
 static bool set(char **text, const char *value)
