@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mount/mountinfo.h"
+#include "mount/readahead.h"
 #include "mounter/export.h"
 #include "mounter/held.h"
 #include "mounter/journaled.h"
@@ -317,6 +318,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
                          struct error *err)
 {
     CLEANUP(buf_done) struct buf options = BUF_INIT(4096);
+    AUTOFREE char *target = NULL;
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
                                      .keep = keep,
@@ -329,7 +331,11 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     buf_addf(&options, "fsname=skyvol,subtype=skyvol,default_permissions%s%s",
              geteuid() == 0 ? ",allow_other" : "", fs->options.read_only ? ",ro" : "");
     session.options = buf_str(&options);
+    target = realpath(arguments->mountpoint, NULL);
     r = session_new(&session, &fs->session, err);
+    if (r == 0 && target != NULL) { /* best effort: it needs root */
+        (void)!mount_readahead_set(target, setup_readahead(&arguments->config));
+    }
     return r == 0 ? session_start(fs->session, err) : r;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mount/journal.h"
+#include "mount/readahead.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "volume/open.h"
@@ -53,6 +54,11 @@ uint64_t setup_deadline_ms(const struct mount_config *config)
 uint64_t setup_drain_ms(const struct mount_config *config)
 {
     return milliseconds(config, "drain", DRAIN_DEFAULT_MS);
+}
+
+uint64_t setup_readahead(const struct mount_config *config)
+{
+    return number(config, "readahead", MOUNT_READAHEAD_DEFAULT, 10);
 }
 
 bool setup_resend(const struct mount_config *config)

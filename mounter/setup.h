@@ -39,6 +39,7 @@ unsigned setup_threads(const struct mount_config *config);
 uint64_t setup_deadline_ms(const struct mount_config *config);
 /* Before the journal takes what the store has not taken, by hand. */
 uint64_t setup_drain_ms(const struct mount_config *config);
+uint64_t setup_readahead(const struct mount_config *config); /* of the kernel, in bytes */
 bool setup_resend(const struct mount_config *config);
 
 /*

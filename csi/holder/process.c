@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "mount/mountinfo.h"
+#include "mount/readahead.h"
 
 static int begin(struct process *ret)
 {
@@ -108,7 +109,11 @@ int process_start_mount(const struct process_mount *config, struct process *ret)
             "fd=%d,rootmode=40000,user_id=%u,group_id=%u,allow_other,default_permissions",
             config->device, geteuid(), getegid());
         r = mount(config->source, config->target, "fuse.skyvol", flags, options);
-        _exit(r < 0 ? errno : 0);
+        r = r < 0 ? errno : 0;
+        if (r == 0) { /* the mounter may not: it has no privileges */
+            (void)!mount_readahead_set(config->target, MOUNT_READAHEAD_DEFAULT);
+        }
+        _exit(r);
     }
     return r;
 }

@@ -60,7 +60,7 @@ const struct mount_option_row mount_option_table[] = {
     OURS("list_timeout", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_USER, NULL,
          "listings are cached so long (not used yet)"),
     OURS("readahead", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_USER, NULL,
-         "read ahead so many bytes at most (not used yet)"),
+         "the kernel reads ahead so many bytes, where root mounts (1MiB)"),
     OURS("part_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_USER, NULL,
          "of multipart uploads, in bytes (not used yet)"),
     OURS("parallel", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, NULL, "transfers at a time (64)"),

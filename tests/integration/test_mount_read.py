@@ -151,6 +151,24 @@ def test_a_small_file_whose_bytes_do_not_match_its_checksum_is_not_given_out(rig
     assert mount.end() == 0
 
 
+def kernel_readahead_kib(mount):
+    with open("/proc/self/mountinfo") as table:
+        device = next(line.split()[2] for line in table if line.split()[4] == str(mount.point))
+    with open(f"/sys/class/bdi/{device}/read_ahead_kb") as value:
+        return int(value.read())
+
+
+def test_the_kernel_reads_ahead_as_far_as_it_was_told(rig):
+    if not os.access("/sys/class/bdi", os.R_OK) or os.geteuid() != 0:
+        pytest.skip("needs root and sysfs")
+    mount = rig.mount()
+    assert kernel_readahead_kib(mount) == 1024
+    assert mount.end() == 0
+    mount = rig.mount(readahead="2MiB")
+    assert kernel_readahead_kib(mount) == 2048
+    assert mount.end() == 0
+
+
 @pytest.mark.full
 def test_memory_stays_bounded_with_many_readers(rig):
     body = put(rig, "wide", 256 * MIB, seed=9)
