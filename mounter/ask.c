@@ -113,13 +113,12 @@ static enum listing_says ask_known(struct fs *fs, const char *key, bool beside,
 enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name, const char *key,
                               struct remote *ret)
 {
-    char component[NAMES_MAX + 1];
     struct known_oldest oldest = listing_oldest(fs, dir);
     enum listing_says says = LISTING_UNKNOWN;
     uint64_t asked = fs->clock;
     bool beside = false;
 
-    if (dir == NULL || fs->unordered || names_to_key(name, &beside, component) != 0) {
+    if (dir == NULL || fs->unordered || longs_beside(name, &beside) != 0) {
         return LISTING_UNKNOWN;
     }
     says = ask_known(fs, key, beside, &oldest, ret, &asked);

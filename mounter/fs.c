@@ -264,6 +264,9 @@ void fs_node_put(struct fs *fs, struct node *node)
 int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_ino)
 {
     uint32_t ino = state_inode_alloc(fs->state);
+    CLEANUP(buf_done) struct buf component = BUF_INIT(OBJSTORE_KEY_MAX + 1);
+    struct slice begin;
+    bool beside;
     struct inode_rec rec = {
         .flags = INODE_USED | what->flags,
         .parent = what->parent,
@@ -286,6 +289,12 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
         return -ENOMEM;
     }
     r = state_text_new(fs->state, what->name, strlen(what->name), &rec.name);
+    if (r == 0 && longs_is(what->name, &beside, &begin)) {
+        r = longs_find(fs->longs, what->name, &component) != 0 ? -EINVAL : 0;
+        r = r == 0 ? state_text_new(fs->state, buf_str(&component), buf_len(&component),
+                                    &rec.component)
+                   : r;
+    }
     if (r == 0 && what->target != NULL) {
         r = state_text_new(fs->state, what->target, strlen(what->target), &rec.target);
     }
@@ -313,6 +322,19 @@ static bool too_long(const struct fs *fs, const struct buf *key)
     return buf_error(key) != 0 || buf_len(key) > fs_key_max(fs);
 }
 
+static int add_component(struct fs *fs, const struct inode_rec *rec, const char *name,
+                         struct buf *out)
+{
+    int r;
+
+    if (rec != NULL && rec->component != 0) {
+        state_text_get(fs->state, rec->component, out);
+        return buf_error(out);
+    }
+    r = longs_component(fs->longs, name, out);
+    return r == -ENOENT ? -EINVAL : r;
+}
+
 int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
 {
     uint32_t path[512];
@@ -332,14 +354,11 @@ int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
     while (depth-- > 0) {
         const struct inode_rec *rec = state_inode(fs->state, path[depth]);
         CLEANUP(buf_done) struct buf name = BUF_INIT(NAMES_MAX + 1);
-        char component[NAMES_MAX + 1];
-        bool beside;
 
         state_text_get(fs->state, rec->name, &name);
-        if (names_to_key(buf_str(&name), &beside, component) != 0) {
+        if (add_component(fs, rec, buf_str(&name), out) != 0) {
             return -EINVAL;
         }
-        buf_addstr(out, component);
         if (S_ISDIR(rec->mode)) {
             buf_addstr(out, "/");
         }
@@ -349,16 +368,14 @@ int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
 
 int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
 {
-    char component[NAMES_MAX + 1];
-    bool beside;
+    const struct node *node = fs_child(fs, parent, name);
     int ret = fs_key(fs, parent, out);
 
     if (ret == 0 && strlen(name) > NAMES_MAX) {
         ret = -ENAMETOOLONG;
     }
-    ret = ret == 0 ? names_to_key(name, &beside, component) : ret;
+    ret = ret == 0 ? add_component(fs, node != NULL ? fs_rec(fs, node) : NULL, name, out) : ret;
     if (ret == 0) {
-        buf_addstr(out, component);
         ret = too_long(fs, out) ? -ENAMETOOLONG : 0;
     }
     return ret;
@@ -556,6 +573,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     r = r == 0 ? state_new(&state, &fs->state, err) : r;
     r = r == 0 ? reader_new(fs, fs->options.memory_bytes / 20 * 9) : r;
     r = r == 0 ? ahead_new(fs) : r;
+    r = r == 0 ? longs_new(&fs->longs) : r;
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;
     r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
@@ -632,6 +650,7 @@ void fs_free(struct fs *fs)
     graves_free(fs->graves);
     free(fs->gone);
     free(fs->moves);
+    longs_free(fs->longs);
     state_free(fs->state);
     cond_done(&fs->end);
     cond_done(&fs->changed);

@@ -48,6 +48,7 @@
 
 #include "mounter/attr.h"
 #include "mounter/locks.h"
+#include "mounter/longs.h"
 #include "mounter/managed.h"
 #include "mounter/names.h"
 #include "mounter/pending.h"
@@ -228,6 +229,7 @@ struct fs {
     struct moves *moves;       /* moves.c */
     struct managed *managed;   /* NULL: the volume is not managed */
     struct locks *locks;       /* NULL: the kernel locks by itself */
+    struct longs *longs;
     bool ending;
     pthread_t flusher;
     bool has_flusher;
@@ -290,7 +292,16 @@ void fs_node_put(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* The key, relative to the volume; a directory's ends in '/', the root's is "". -ENAMETOOLONG,
  * -ESTALE (no name any more). */
 int fs_key(struct fs *fs, uint32_t ino, struct buf *out) REQUIRES(&fs->lock);
-/* Of a name in a directory, as a file (no '/' at the end). */
+/* May this name be made? -ENAMETOOLONG; -EINVAL: no key has it; -EACCES: it is ours. */
+int fs_name_allowed(uint64_t parent, const char *name) __attribute__((warn_unused_result));
+/* In a transaction: the record's key component, where the name does not tell it. -ENOENT. */
+int fs_set_component(struct fs *fs, struct inode_rec *rec, const char *name) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+/* Before fs_child_key(): a long name's component may have to be asked for. Waits. 0 also if there
+ * is none. */
+int fs_learn_name(struct fs *fs, uint32_t parent, const char *name)
+    __attribute__((warn_unused_result));
+/* Of a name in a directory, as a file (no '/' at the end). -EINVAL: no key has such a name. */
 int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
     REQUIRES(&fs->lock);
 /* Where the object's bytes are: the key, or where an unlinked file's are kept. */
@@ -712,6 +723,9 @@ int name_find(struct op *op, struct node **ret, bool *ret_locked)
     __attribute__((warn_unused_result));
 /* Note that the store is about to be changed; *ret_again: an earlier try had done so. */
 int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result));
+/* ops_remove.c: a directory that only its content implied would vanish with the name that is about
+ * to go: gives op->ino an object. Waits. */
+int op_keep_parent(struct op *op) __attribute__((warn_unused_result));
 /* ---- ops_name.c, for others that make names ---- */
 /* Begins an operation that makes a name. NULL: answered already. */
 struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

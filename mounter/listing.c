@@ -223,7 +223,7 @@ static bool begins_before(const struct maker *m, const char *key, const char *en
 }
 
 /*
- * One key at or below the directory as a name; those that have none (too long) are left out. What
+ * One key at or below the directory as a name. What
  * lies deeper stands for its directory, whose own marker comes first.
  */
 static int take(struct maker *m, const char *key, const struct known_entry *info, bool from_page)
@@ -243,7 +243,7 @@ static int take(struct maker *m, const char *key, const struct known_entry *info
         return 0; /* the directory's own marker */
     }
     component.len = slash != NULL ? (size_t)(slash - component.data) : component.len;
-    if (names_from_key(component, false, name) != 0) {
+    if (longs_name(m->fs->longs, component, false, name) != 0) {
         l->omits = true;
         return 0;
     }
@@ -460,28 +460,30 @@ static int fetch(struct maker *m)
 /* ---- what is only known here ---- */
 
 /* A file and a directory of one name: the file is shown under its other name. */
-static int separate(struct listing *listing)
+static int separate(struct longs *longs, struct listing *listing)
 {
-    bool changed = false;
+    size_t sorted = listing->count; /* what is added comes behind */
     int ret = 0;
 
-    for (size_t i = 0; ret == 0 && i < listing->count; i++) {
-        struct listing_entry *dir = &listing->entries[i];
-        struct listing_entry *file =
-            dir->is_dir ? find(listing, listing_name(listing, dir), false) : NULL;
+    for (size_t i = 0; ret == 0 && i < sorted; i++) {
+        struct listing view = *listing;
+        const struct listing_entry *dir = &listing->entries[i];
+        struct listing_entry *file = NULL;
+        CLEANUP(buf_done) struct buf component = BUF_INIT(OBJSTORE_KEY_MAX + 1);
         char other[NAMES_MAX + 1];
 
-        if (file != NULL &&
-            names_from_key(slice_of(listing_name(listing, file)), true, other) == 0) {
+        view.count = sorted;
+        file = dir->is_dir ? find(&view, listing_name(listing, dir), false) : NULL;
+        if (file != NULL && longs_component(longs, listing_name(listing, file), &component) == 0 &&
+            longs_name(longs, slice_of(buf_str(&component)), true, other) == 0) {
             struct listing_entry moved = *file;
 
             file->hidden = true;
             moved.etag = 0;
             ret = add(listing, other, &moved, listing->text + file->etag);
-            changed = true;
         }
     }
-    if (changed) {
+    if (listing->count > sorted) {
         tidy(listing);
     }
     return ret;
@@ -543,7 +545,7 @@ static int make(struct maker *m)
     mutex_unlock(&fs->lock);
     if (ret == 0) {
         tidy(m->listing);
-        ret = separate(m->listing);
+        ret = separate(m->fs->longs, m->listing);
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);

@@ -81,6 +81,7 @@ static int give_name(struct fs *fs, const struct op *op, struct node *node) REQU
         STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_UNLINKED);
         STATE_SET(fs->state, rec->parent, (uint32_t)op->ino);
         STATE_SET(fs->state, rec->name, cell);
+        ret = fs_set_component(fs, rec, op->name);
         STATE_SET(fs->state, rec->ctime_ns, now);
         STATE_SET(fs->state, dir->mtime_ns, now);
         STATE_SET(fs->state, dir->ctime_ns, now);

@@ -151,11 +151,13 @@ int find_once(struct op *op, int tries, struct node **ret, bool *ret_locked)
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
     struct remote remote;
-    char component[NAMES_MAX + 1];
     bool beside = false;
-    int r;
+    int r = fs_learn_name(fs, (uint32_t)op->ino, op->name);
 
     *ret_locked = false;
+    if (r != 0) {
+        return r;
+    }
     mutex_lock(&fs->lock);
     r = fs_node(fs, op->ino) == NULL ? -ESTALE
                                      : fs_child_key(fs, (uint32_t)op->ino, op->name, &key);
@@ -170,7 +172,7 @@ int find_once(struct op *op, int tries, struct node **ret, bool *ret_locked)
     if (r != 0) {
         return r;
     }
-    if (names_to_key(op->name, &beside, component) != 0) {
+    if (longs_beside(op->name, &beside) != 0) {
         return -ENOENT;
     }
     r = tries == 0 ? find_cheaply(op, buf_str(&key), ret, ret_locked) : -EAGAIN;
@@ -465,8 +467,6 @@ static void make_object_run(struct op *op)
 struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
 {
     struct op *op = fs_op_new(req);
-    char component[NAMES_MAX + 1];
-    bool beside;
     int ret;
 
     if (op == NULL) {
@@ -479,12 +479,7 @@ struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode
     op->uid = fuse_req_ctx(req)->uid;
     op->gid = fuse_req_ctx(req)->gid;
     op->umask = (uint32_t)fuse_req_ctx(req)->umask;
-    ret = op->fs->options.read_only  ? -EROFS
-          : strlen(name) > NAMES_MAX ? -ENAMETOOLONG
-                                     : names_to_key(name, &beside, component);
-    if (ret == 0 && parent == STATE_ROOT && strcmp(component, ".skyvol") == 0) {
-        ret = -EACCES; /* reserved */
-    }
+    ret = op->fs->options.read_only ? -EROFS : fs_name_allowed(parent, name);
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
         return NULL;

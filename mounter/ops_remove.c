@@ -14,7 +14,7 @@
 enum { META_TIMEOUT_MS = 50000, UNLINK_TRIES = 4 };
 
 /* A directory that only its content implied would vanish with its last file: give it an object. */
-static int keep_parent(struct op *op)
+int op_keep_parent(struct op *op)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
@@ -241,6 +241,7 @@ static void unlink_run(struct op *op)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
+    bool beside = false;
     bool stored = true;
     uint32_t ino = 0;
     int ret = unlink_prepare(op, &key, &ino, &stored);
@@ -250,27 +251,18 @@ static void unlink_run(struct op *op)
     }
     if (ret == 0 && stored) {
         ret = rename_hide(fs, ino);
-        ret = ret == 0 ? keep_parent(op) : ret;
+        ret = ret == 0 ? op_keep_parent(op) : ret;
+    }
+    /* A grave of its key would be one of the directory's name, too. */
+    if (ret == 0 && stored && longs_beside(op->name, &beside) == 0 && beside) {
+        ret = delete_object(fs, buf_str(&key));
+        stored = false;
     }
     ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
     mutex_lock(&fs->lock);
     claim_end(fs, ino, 0);
     mutex_unlock(&fs->lock);
     (void)fs_op_fail(op, ret);
-}
-
-/* A directory that looks empty and is not would be a riddle: tell what cannot be shown. */
-static void tell_obstacle(const char *dir, const char *key)
-{
-    struct slice component = slice_of(key + strlen(dir));
-    const char *slash = memchr(component.data, '/', component.len);
-    char name[NAMES_MAX + 1];
-
-    component.len = slash != NULL ? (size_t)(slash - component.data) : component.len;
-    if (names_from_key(component, false, name) == -ENAMETOOLONG) {
-        log_warn("rmdir: an object is in the way whose name is too long to be shown", "key", key,
-                 "bytes", log_num(component.len), "limit", log_num(NAMES_MAX), NULL);
-    }
 }
 
 static int rmdir_check(struct op *op, const char *key)
@@ -286,7 +278,6 @@ static int rmdir_check(struct op *op, const char *key)
 
     for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
         if (strcmp(answer.result.entries[i].key, key) != 0) {
-            tell_obstacle(key, answer.result.entries[i].key);
             ret = -ENOTEMPTY;
         }
     }
@@ -329,7 +320,7 @@ void rmdir_run(struct op *op)
     }
     if (ret == 0) {
         ret = rmdir_check(op, buf_str(&key));
-        ret = ret == 0 ? keep_parent(op) : ret;
+        ret = ret == 0 ? op_keep_parent(op) : ret;
         ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
     } else if (ret == -ENOENT && again) {
         ret = take_name(op, NULL);
@@ -429,8 +420,6 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
                const char *newname, unsigned flags)
 {
     struct op *op = fs_op_new(req);
-    char component[NAMES_MAX + 1];
-    bool beside;
     int ret;
 
     if (op == NULL) {
@@ -441,13 +430,10 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
     op->ino2 = newparent;
     op->name2 = newname;
     op->flags = flags;
-    ret = op->fs->options.read_only                                        ? -EROFS
-          : (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0 ? -EINVAL
-          : strlen(newname) > NAMES_MAX                                    ? -ENAMETOOLONG
-                                        : names_to_key(newname, &beside, component);
-    if (ret == 0 && newparent == STATE_ROOT && strcmp(component, ".skyvol") == 0) {
-        ret = -EACCES;
-    }
+    ret = op->fs->options.read_only ? -EROFS
+          : (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0
+              ? -EINVAL
+              : fs_name_allowed(newparent, newname);
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
         return;

@@ -141,17 +141,14 @@ static uint64_t number_in(struct reply *r, const struct node *node, const char *
     REQUIRES(&r->op->fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    char component[NAMES_MAX + 1];
-    bool beside;
 
     if (node != NULL) {
         return node->ino == STATE_ROOT ? STATE_ROOT : node->number;
     }
-    if (names_to_key(name, &beside, component) != 0) {
+    buf_addstr(&key, buf_str(&r->prefix));
+    if (longs_component(r->op->fs->longs, name, &key) != 0) {
         return STATE_ROOT; /* ".." of the root */
     }
-    buf_addstr(&key, buf_str(&r->prefix));
-    buf_addstr(&key, component);
     buf_addstr(&key, is_dir ? "/" : "");
     return fs_number_of_key(r->op->fs, buf_str(&key));
 }

@@ -143,6 +143,7 @@ static int resolve_once(struct fs *fs, uint32_t parent, const char *name, bool b
     struct remote remote;
     struct node *node;
     const struct inode_rec *rec;
+    bool beside;
     int r;
 
     mutex_lock(&fs->lock);
@@ -153,9 +154,13 @@ static int resolve_once(struct fs *fs, uint32_t parent, const char *name, bool b
         mutex_unlock(&fs->lock);
         return 0;
     }
-    r = fs_child_key(fs, parent, name, &key);
     mutex_unlock(&fs->lock);
-    r = r == 0 ? remote_find(fs, buf_str(&key), false, &remote) : r;
+    r = fs_learn_name(fs, parent, name);
+    mutex_lock(&fs->lock);
+    r = r == 0 ? fs_child_key(fs, parent, name, &key) : r;
+    mutex_unlock(&fs->lock);
+    r = r == 0 ? longs_beside(name, &beside) : r;
+    r = r == 0 ? remote_find(fs, buf_str(&key), beside, &remote) : r;
     if (r != 0) {
         return r;
     }
@@ -359,8 +364,12 @@ static int move_store(struct move *m)
     if (ret != 0) {
         return ret;
     }
-    if (m->exchange || m->is_dir) {
-        return m->exchange ? exchange_store(m) : dir_store(m);
+    if (m->exchange) {
+        return exchange_store(m);
+    }
+    ret = op_keep_parent(m->op);
+    if (ret != 0 || m->is_dir) {
+        return ret == 0 ? dir_store(m) : ret;
     }
     ret = m->target != 0 ? rename_hide(fs, m->target) : 0;
     mutex_lock(&fs->lock);
@@ -413,11 +422,12 @@ static int end_move(struct move *m)
             STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DETACHED);
             STATE_SET(fs->state, rec->parent, (uint32_t)op->ino2);
             STATE_SET(fs->state, rec->name, cell);
+            ret = fs_set_component(fs, rec, op->name2);
             STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
             if (m->etag[0] != '\0') {
                 state_set(fs->state, rec->etag, m->etag, sizeof(rec->etag));
             }
-            ret = fs_op_applied(fs, op);
+            ret = ret == 0 ? fs_op_applied(fs, op) : ret;
             state_text_release(fs->state, old);
         }
     } else {
@@ -462,6 +472,7 @@ static int exchange_commit(struct move *m, struct node *a, struct node *b)
         if (ret == 0) {
             STATE_SET(fs->state, recs[i]->parent, parents[i]);
             STATE_SET(fs->state, recs[i]->name, cell);
+            ret = fs_set_component(fs, recs[i], names[i]);
             STATE_SET(fs->state, recs[i]->ctime_ns, fs_now_ns());
             state_text_release(fs->state, old);
             if (etags[i][0] != '\0') {

@@ -75,7 +75,7 @@ struct inode_rec {
     uint32_t mode, uid, gid, rdev;
     uint32_t journal; /* number of its file in the journal on disk; 0: none */
     uint32_t holes;   /* text cell, see holes.h */
-    uint32_t reserved;
+    uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
     uint64_t number; /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */

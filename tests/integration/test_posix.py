@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import os
+import random
 import socket
 import stat
 import struct
@@ -626,3 +627,53 @@ def test_a_copy_of_several_gigabytes_goes_on_where_the_last_request_ended(bucket
     subprocess.run(["cmp", target / "large", target / "copy"], check=True, timeout=120)
     head = bucket.s3.head_object(Bucket="bucket", Key="copy")
     assert head["ContentLength"] == size
+
+
+def random_keys(rng, count):
+    """Keys of parts that are no file names, or each other's directory, or too long for one."""
+    parts = ["", ".", "..", "a", "b", ".%x", ".%dot", ".%file%a", "x" * 256, "y" * 700, "ü" * 130,
+             ".%" + "z" * 253, "new\nline", " ", "%41", "\x7f\x01", "\u2028", "+&?#", "~"]
+    keys = set()
+    while len(keys) < count:
+        key = "/".join(rng.choice(parts) for _ in range(rng.randint(1, 4)))
+        # An empty key and what S3 forbids or reads as another are left out, and what is ours.
+        if key and len(key.encode()) <= 1024 and not key.startswith("/"):
+            keys.add(key)
+    return keys
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_key_is_reachable_under_some_name(volume, workdir, seed):
+    """Put into the store; listed, read and removed on the mount; then the bucket is empty."""
+    keys = random_keys(random.Random(seed), 60)
+    store = (f"dir://{workdir}/store", "bucket")
+    subprocess.run([HELPER, "--put-keys", *store], check=True, timeout=20,
+                   input=b"".join(key.encode() + b"\0" for key in keys))
+    target = volume.mount("-o", "attr_timeout=0")
+    seen, directories = [], []
+    for directory, names, files in os.walk(os.fsencode(target)):
+        directories += [os.path.join(directory, name) for name in names]
+        seen += [os.path.join(directory, name) for name in files]
+        assert all(len(name) <= 255 for name in names + files)
+    wanted = sorted(key.encode() for key in keys if not key.endswith("/"))
+    assert sorted(open(path, "rb").read() for path in seen) == wanted
+    target = os.fsencode(volume.again())  # names that no listing has shown to this process yet
+    for i, path in enumerate(seen):
+        body = open(path, "rb").read()
+        assert body in wanted
+        if i % 2 == 0:
+            os.rename(path, target + b"/moved%d" % i)
+            assert open(target + b"/moved%d" % i, "rb").read() == body
+            os.unlink(target + b"/moved%d" % i)
+        else:
+            os.unlink(path)
+    for path in sorted(directories, reverse=True):
+        os.rmdir(path)
+    assert os.listdir(target) == []
+
+    def left():
+        listed = subprocess.run([HELPER, "--list-keys", *store], check=True, timeout=20,
+                                capture_output=True).stdout
+        return [key for key in listed.split(b"\0")[:-1] if not key.startswith(b".skyvol/")]
+
+    wait_until(lambda: left() == [], what="an empty bucket")  # removals follow within a second

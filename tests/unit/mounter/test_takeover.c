@@ -11,7 +11,7 @@
  * The same file system and the same programs serve tests/integration/test_holder.py, which lets
  * the real holder do the killing: `test_takeover --holder-fd=3` is a mounter, and
  * `test_takeover --work DIRECTORY SECONDS` works there and says what it has seen;
- * `--make-bucket` serves test_kill_mounter.py.
+ * `--make-bucket` serves test_kill_mounter.py, `--put-keys` and `--list-keys` test_posix.py.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -432,6 +432,56 @@ static int make_bucket(const char *location, const char *bucket)
     return r < 0 ? 1 : 0;
 }
 
+/* Keys that HTTP clients do not send as they are: from stdin, a NUL after each; each its own
+ * content. */
+static int put_keys(struct objstore *store, const char *bucket)
+{
+    char *key = NULL;
+    size_t cap = 0;
+    int r = 0;
+
+    while (r == 0 && getdelim(&key, &cap, '\0', stdin) > 0) {
+        CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+        bool dir = key[strlen(key) - 1] == '/';
+        struct objstore_request put = {.op = OBJSTORE_PUT,
+                                       .bucket = bucket,
+                                       .key = key,
+                                       .source = {.data = key, .size = dir ? 0 : strlen(key)}};
+
+        r = objstore_call(store, &put, &answer);
+    }
+    free(key);
+    return r;
+}
+
+/* At most a page of them, a NUL after each. */
+static int list_keys(struct objstore *store, const char *bucket)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request list = {.op = OBJSTORE_LIST, .bucket = bucket};
+    int r = objstore_call(store, &list, &answer);
+
+    for (size_t i = 0; r == 0 && i < answer.result.count; i++) {
+        (void)fwrite(answer.result.entries[i].key, 1, strlen(answer.result.entries[i].key) + 1,
+                     stdout);
+    }
+    return r;
+}
+
+static int with_store(const char *what, const char *location, const char *bucket)
+{
+    struct volume_open_config config = {.location = location};
+    struct objstore *store = NULL;
+    struct error err = ERROR_INIT;
+    int r = volume_open_store(&config, &store, &err);
+
+    if (r == 0) {
+        r = strcmp(what, "--put-keys") == 0 ? put_keys(store, bucket) : list_keys(store, bucket);
+        objstore_free(store);
+    }
+    return r < 0 ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -444,6 +494,9 @@ int main(int argc, char **argv)
     }
     if (argc == 4 && strcmp(argv[1], "--make-bucket") == 0) {
         return make_bucket(argv[2], argv[3]);
+    }
+    if (argc == 4 && (strcmp(argv[1], "--put-keys") == 0 || strcmp(argv[1], "--list-keys") == 0)) {
+        return with_store(argv[1], argv[2], argv[3]);
     }
     if (argc == 4 && strcmp(argv[1], "--work") == 0) {
         return work(argv[2], strtol(argv[3], NULL, 10));
