@@ -46,7 +46,8 @@ def test_a_tiny_run_measures_each_kind_of_row_and_writes_figures_table_and_plot(
 
     lines = table.read_text().splitlines()
     assert any(line.startswith("| 6,400 small files, until in the bucket") for line in lines)
-    assert any(line.startswith("| create | skyvol-fsync |") and "PutObject" in line for line in lines)
+    assert "| work | skyvol-fsync | null |" in lines
+    assert any(line.startswith("| create |") and " PUT" in line and "none" in line for line in lines)
     assert xml.etree.ElementTree.parse(plot).getroot().tag.endswith("svg")
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results as a table (Markdown) and as a plot (SVG, written here: no library)."""
+import math
 import statistics
 
 import rows
@@ -79,20 +80,30 @@ def times_table(results, network):
     return lines
 
 
+SHORT = {"PutObject": "PUT", "GetObject": "GET", "HeadObject": "HEAD", "ListObjects": "LIST", "ListObjectsV2": "LIST",
+         "DeleteObject": "DELETE", "DeleteObjects": "batch DELETE", "CopyObject": "COPY", "UploadPart": "part",
+         "UploadPartCopy": "part copy", "CreateMultipartUpload": "upload begun",
+         "CompleteMultipartUpload": "upload ended", "AbortMultipartUpload": "upload dropped"}
+
+
 def short_requests(requests):
     ranked = sorted(requests.items(), key=lambda x: (-x[1], x[0]))
-    return ", ".join(f"{n:,} {op}" for op, n in ranked if n) or "none"
+    return ", ".join(f"{n:,} {SHORT.get(op, op)}" for op, n in ranked if n) or "none"
 
 
-def cost_table(results, network):
-    lines = ["| work | tool | CPU s | peak MiB | requests |", "|---|---|---|---|---|"]
+def cpu_and_memory(found):
+    return f"{found['cpu']:.2f} ({found['rss']:,.0f})"
+
+
+def cell_table(results, network, show):
+    """A line for each cell, a column for each mounter."""
+    columns = [t for t in tools(results) if t != "raw"]
+    lines = ["| work | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for cell in rows.CELLS:
-        for tool in tools(results):
-            found = cost(results, cell, tool, network)
-            if found:
-                scaled = " / 1,000" if cell.startswith("randread") else ""
-                lines.append(f"| {cell} | {tool} | {found['cpu']:.2f}{scaled} | {found['rss']:.0f} | "
-                             f"{short_requests(found['requests'])} |")
+        found = [cost(results, cell, tool, network) for tool in columns]
+        if any(found):
+            thousand = " (each 1,000)" if cell.startswith("randread") and show is cpu_and_memory else ""
+            lines.append(f"| {cell}{thousand} | " + " | ".join(show(f) if f else "" for f in found) + " |")
     return lines
 
 
@@ -102,8 +113,10 @@ def table(results):
         runs = max((m["run"] for m in results["measurements"] if m["store"] == network), default=0)
         lines += [f"### {NETWORKS[network]}", "", f"Median [min-max] of up to {runs} runs.", ""]
         lines += times_table(results, network)
-        lines += ["", f"#### What it cost: {NETWORKS[network].lower()}", ""]
-        lines += cost_table(results, network)
+        lines += ["", "CPU seconds of the mounter (peak MiB in parentheses):", ""]
+        lines += cell_table(results, network, cpu_and_memory)
+        lines += ["", "Requests:", ""]
+        lines += cell_table(results, network, lambda found: short_requests(found["requests"]))
         lines.append("")
     return "\n".join(lines)
 
@@ -112,8 +125,9 @@ def table(results):
 
 COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "skyvol-default": "#3a86ff", "geesefs": "#d1495b", "s3fs": "#edae49",
            "rclone": "#7768ae", "null": "#999999", "raw": "#222222"}
-LEFT, WIDTH, LINE, TOP = 250, 620, 20, 70
-DECADES = (0.1, 1000)  # the axis: speed as a multiple of the fastest peer's
+NAMES = {"null": "FUSE alone", "raw": "raw requests"}
+LEFT, WIDTH, LINE, TOP = 330, 560, 20, 70
+DECADES = (0.1, 100)  # the axis: speed as a multiple of the fastest peer's
 
 
 def speed(row, value):
@@ -131,7 +145,6 @@ def ratios(results, row, network):
 
 
 def place(ratio):
-    import math
     low, high = (math.log10(x) for x in DECADES)
     return LEFT + WIDTH * (min(max(math.log10(ratio), low), high) - low) / (high - low)
 
@@ -161,6 +174,11 @@ def panel(results, network, top):
     for row, found in shown:
         y += LINE
         parts.append(f'<text x="{LEFT - 8}" y="{y - 5}" text-anchor="end">{rows.ROWS[row].title}</text>')
+        for tool in tools(results):
+            if entry(results, row, tool, network).startswith(("cut", "failed")):
+                parts.append(f'<text x="{LEFT - 2 + 6 * tools(results).index(tool)}" y="{y - 5}" '
+                             f'fill="{COLOURS[tool]}" font-weight="bold">&#215;<title>{tool}: '
+                             f'{entry(results, row, tool, network)}</title></text>')
         for tool, ratio in found.items():
             parts.append(f'<circle cx="{place(ratio):.1f}" cy="{y - 9}" r="5" fill="{COLOURS[tool]}" '
                          f'fill-opacity="0.85"><title>{tool}: {ratio:.2f}x</title></circle>')
@@ -175,9 +193,9 @@ def plot(results):
     legend, x = [], 10
     for tool in tools(results):
         legend.append(f'<circle cx="{x + 5}" cy="42" r="5" fill="{COLOURS[tool]}"/>'
-                      f'<text x="{x + 14}" y="46">{tool}</text>')
-        x += 30 + 7 * len(tool)
+                      f'<text x="{x + 14}" y="46">{NAMES.get(tool, tool)}</text>')
+        x += 30 + 7 * len(NAMES.get(tool, tool))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 40}" height="{y}" '
             'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-            '<text x="10" y="20" font-size="15">Speed as a multiple of the fastest peer (log scale; right is faster)'
+            '<text x="10" y="20" font-size="15">Speed as a multiple of the fastest peer (log scale; right is faster; &#215;: cut)'
             f'</text>{"".join(legend)}{"".join(parts)}</svg>\n')
