@@ -169,9 +169,9 @@ class Bench:
             self.store.remove(bucket)
 
     def run(self, cells, tools, networks, runs, progress, keep):
-        total = runs * sum(len([t for t in tools if applies(cell, t)]) for cell in cells) * len(networks)
+        total = len(runs) * sum(len([t for t in tools if applies(cell, t)]) for cell in cells) * len(networks)
         done = 0
-        for run in range(1, runs + 1):
+        for run in runs:
             for network in networks:
                 for cell in cells:
                     turn = [t for t in tools if applies(cell, t)]
@@ -227,6 +227,7 @@ def arguments():
     parser.add_argument("--tools", default=",".join(mounters.TOOLS), help="default: %(default)s")
     parser.add_argument("--store", default="loopback", help="loopback, rtt20 or both with a comma")
     parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--first-run", type=int, default=1, help="number of the first, with --append")
     parser.add_argument("--seconds", type=float, default=0, help="cut every cell after so long")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: tries the bench, measures nothing")
     parser.add_argument("--large", action="store_true", help="also 5 GiB and 100,000 entries")
@@ -276,7 +277,7 @@ def measure(options):
         bench.store.start("rtt20" in networks)
         wanted = chosen_cells([r for r in options.rows.split(",") if r], options.large)
         bench.run(wanted, [t for t in tools if t not in absent],
-                  networks, options.runs, progress_line, lambda: keep_json(options, results))
+                  networks, range(options.first_run, options.first_run + options.runs), progress_line, lambda: keep_json(options, results))
     finally:
         bench.store.stop()
         if not any(mounters.is_mounted(p) for p in [bench.directory / "mnt"]):
