@@ -276,8 +276,9 @@ def measure(options):
     try:
         bench.store.start("rtt20" in networks)
         wanted = chosen_cells([r for r in options.rows.split(",") if r], options.large)
-        bench.run(wanted, [t for t in tools if t not in absent],
-                  networks, range(options.first_run, options.first_run + options.runs), progress_line, lambda: keep_json(options, results))
+        bench.run(wanted, [t for t in tools if t not in absent], networks,
+                  range(options.first_run, options.first_run + options.runs), progress_line,
+                  lambda: keep_json(options, results))
     finally:
         bench.store.stop()
         if not any(mounters.is_mounted(p) for p in [bench.directory / "mnt"]):

@@ -155,11 +155,13 @@ def axis(top, bottom):
     while ratio <= DECADES[1] * 1.001:
         x = place(ratio)
         bold = abs(ratio - 1) < 1e-9
-        parts.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="{"#555" if bold else "#ddd"}"/>'
+        parts.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" '
+                     f'stroke="{"#555" if bold else "#ddd"}"/>'
                      f'<text x="{x:.1f}" y="{top - 6}" text-anchor="middle">{ratio:g}x</text>')
         ratio *= 10
     x = place(2)
-    parts.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#0b6e4f" stroke-dasharray="4 3"/>'
+    parts.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" stroke="#0b6e4f" '
+                 'stroke-dasharray="4 3"/>'
                  f'<text x="{x:.1f}" y="{top - 6}" text-anchor="start" fill="#0b6e4f">2x</text>')
     return parts
 
