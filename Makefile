@@ -275,7 +275,7 @@ $(BUILD)/tests/bench/mount/nullfs: tests/bench/mount/nullfs.c
 	$(Q)mkdir -p $(@D) && $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -lfuse3
 
 bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the store: table, plot, bars (as root)
-	$(Q)scripts/deps.sh bench
+	$(Q)scripts/deps.sh bench && mkdir -p $(BENCH_OUT)
 	$(Q)BUILD=$(BUILD) python3 tests/bench/mount/bench_mount.py $(BENCH) --json $(BENCH_OUT)/mount.json \
 	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
 

@@ -123,7 +123,8 @@ def table(results):
 
 # ---- the plot: for each row, speed relative to skyvol-fsync's best peer, one dot a tool ----
 
-COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "skyvol-default": "#3a86ff", "geesefs": "#d1495b", "s3fs": "#edae49",
+COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "skyvol-default": "#3a86ff",
+           "geesefs": "#d1495b", "s3fs": "#edae49",
            "rclone": "#7768ae", "null": "#999999", "raw": "#222222"}
 NAMES = {"null": "FUSE alone", "raw": "raw requests"}
 LEFT, WIDTH, LINE, TOP = 330, 560, 20, 70
@@ -199,5 +200,6 @@ def plot(results):
         x += 30 + 7 * len(NAMES.get(tool, tool))
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 40}" height="{y}" '
             'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="white"/>'
-            '<text x="10" y="20" font-size="15">Speed as a multiple of the fastest peer (log scale; right is faster; &#215;: cut)'
+            '<text x="10" y="20" font-size="15">'
+            'Speed as a multiple of the fastest peer (log scale; right is faster; &#215;: cut)'
             f'</text>{"".join(legend)}{"".join(parts)}</svg>\n')
