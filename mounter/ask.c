@@ -19,11 +19,6 @@ enum {
     FROM_THE_FIRST = 500, /* a directory of fewer names is listed from its first */
 };
 
-bool listing_is_enough(struct fs *fs)
-{
-    return fs->options.attrs == ATTRS_LIST;
-}
-
 bool listing_remote(struct fs *fs, const struct listing *listing, const struct listing_entry *entry,
                     struct remote *ret)
 {

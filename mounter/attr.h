@@ -24,6 +24,7 @@ struct attr {
     uint32_t mode; /* with the type */
     uint32_t uid, gid, rdev;
     int64_t mtime_ns, ctime_ns, atime_ns;
+    bool times_set;    /* by a program; not in the metadata */
     const char *xattr; /* JSON text in the arena, or NULL */
 };
 

@@ -14,6 +14,7 @@
 #include "mounter/known.h"
 #include "mounter/moves.h"
 #include "mounter/reader.h"
+#include "mounter/seen.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -444,6 +445,7 @@ void fs_attr(struct fs *fs, const struct node *node, struct attr *ret, struct ar
         .mtime_ns = rec->mtime_ns,
         .ctime_ns = rec->ctime_ns,
         .atime_ns = rec->atime_ns,
+        .times_set = (rec->flags & INODE_TIMES) != 0,
         .xattr = buf_len(&xattr) > 0 ? arena_strdup(arena, buf_str(&xattr)) : NULL,
     };
 }
@@ -586,6 +588,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
         mutex_unlock(&fs->lock);
     }
     r = r == 0 ? graves_new(fs, &fs->graves) : r;
+    r = r == 0 ? seen_new(fs, state_adopted(fs->state), &fs->seen) : r;
     r = r == 0 ? manage_start(fs, config, err) : r;
     r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
@@ -648,6 +651,7 @@ void fs_free(struct fs *fs)
     free(fs->nodes);
     known_free(fs->known);
     graves_free(fs->graves);
+    seen_free(fs->seen);
     free(fs->gone);
     free(fs->moves);
     longs_free(fs->longs);

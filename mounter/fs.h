@@ -22,6 +22,7 @@
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
+ *   seen.c        which attributes have ever been written to the volume
  *   graves.c      names taken away whose objects are still to be deleted
  *   usage.c       how many bytes the volume has
  *   managed.c     the session with the metaserver of a managed volume
@@ -69,7 +70,8 @@ struct fs_options {
     uint32_t file_mode, dir_mode; /* of objects without attributes, without the type */
     enum sync_mode sync;
     enum attrs_mode attrs;
-    bool open_asks; /* open() asks the store always, not only when what is known is too old */
+    bool owner_told; /* modes or owner of objects without attributes were given */
+    bool open_asks;  /* open() asks the store always, not only when what is known is too old */
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
     uint64_t recover_ms;      /* a note of a move that nobody renews: its mount is gone */
@@ -92,6 +94,7 @@ struct import_result {
     uint32_t files, left, damaged;
 };
 struct graves;
+struct seen;
 struct ahead;
 
 /* The blocks of one inode by their index. */
@@ -219,6 +222,7 @@ struct fs {
     struct known *known;   /* ranges of keys that were listed */
     uint64_t removed;      /* clock of the last name that was taken away */
     bool unordered;        /* the store does not list keys in the order of their bytes */
+    struct seen *seen;     /* which attributes the volume has */
     struct reader *reader;
     struct ahead *ahead;
     uint32_t block_seq;        /* of the last change to a block */
@@ -480,8 +484,6 @@ void listing_drop(struct node *dir);
 /* Fetch the attributes of `name` and of those after it in the listing, at once. Waits. */
 int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
     __attribute__((warn_unused_result));
-/* A LIST says enough of a file: no object has attributes, or nobody wants them. */
-bool listing_is_enough(struct fs *fs) REQUIRES(&fs->lock);
 
 /* ---- data.c: with the lock ---- */
 /* -EAGAIN: no block is free; -EDEADLK: a block has too many pieces (see data_fill). */

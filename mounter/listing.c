@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 
 #include "mounter/known.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
 enum {
@@ -335,8 +336,10 @@ int listing_flat(struct fs *fs, const char *prefix, const char *start_after)
                                     .start_after = start_after[0] != '\0' ? start_after : NULL,
                                     .timeout_ms = META_TIMEOUT_MS};
     struct known_range range = {.asked = fs_asked(fs), .made_ms = fs_now_ms()};
-    int ret = fs->unordered ? -EAGAIN : volume_call(fs->volume, &list, &answer);
+    int ret;
 
+    seen_refresh(fs);
+    ret = fs->unordered ? -EAGAIN : volume_call(fs->volume, &list, &answer);
     if (ret != 0) {
         return ret;
     }
@@ -377,6 +380,7 @@ static int fetch_rest(struct maker *m)
     uint64_t made_ms = fs_now_ms();
     int ret = 0;
 
+    seen_refresh(fs);
     do {
         CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
         const char *last = buf_str(&m->last);

@@ -9,6 +9,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, STATFS_BLOCK = 4096 };
@@ -103,6 +104,19 @@ static bool dir_is_put_later(const struct fs *fs, uint32_t ino)
     return fs->options.sync != SYNC_CLOSE && ino != STATE_ROOT;
 }
 
+/* Its own, not the time of a write: no listing will tell it. */
+static void note_times(struct fs *fs, const struct op *op, struct node *node) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    if ((op->to_set & FUSE_SET_ATTR_MTIME) != 0 &&
+        (op->to_set & (FUSE_SET_ATTR_MTIME_NOW | FUSE_SET_ATTR_SIZE)) == 0) {
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_TIMES);
+        state_commit(fs->state);
+    }
+}
+
 /* The new values in the record, in one transaction; dirty unless it is a directory. */
 static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
@@ -115,6 +129,7 @@ static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(
             node->truncated_to = op->size;
         }
     }
+    note_times(fs, op, node);
     state_begin(fs->state);
     if ((set & FUSE_SET_ATTR_MODE) != 0) {
         int ret = xattr_chmod(fs, node, op->stat.st_mode);
@@ -203,6 +218,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
     ret = ret == 0 ? publish_mark(fs, node, rec->size, &arena, &meta) : ret;
     mutex_unlock(&fs->lock);
+    ret = ret == 0 ? seen_note(fs, &attr) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);
@@ -250,6 +266,7 @@ static int put_dir_attr(struct fs *fs, uint32_t ino)
     }
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
+    ret = ret == 0 ? seen_note(fs, &attr) : ret;
     put.key = buf_str(&key);
     ret = ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
     mutex_lock(&fs->lock);
@@ -355,6 +372,11 @@ void fs_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *attr, int to_set,
     op->stat = *attr;
     op->size = (uint64_t)attr->st_size;
     op->to_set = to_set;
+    if (op->fs->options.attrs == ATTRS_LIST &&
+        (to_set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0) {
+        (void)fs_op_fail(op, -ENOTSUP); /* nobody would see it again */
+        return;
+    }
     op->kill = (session_request_flags() & FATTR_KILL_SUIDGID) != 0;
     if (op->fs->options.read_only) {
         (void)fs_op_fail(op, -EROFS);

@@ -14,6 +14,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
 enum { COPY_MIN = 1 << 20, DEADLINE_MS = 600000, TRIES = 4 };
@@ -34,6 +35,7 @@ struct cfr {
     char from_etag[STATE_ETAG_SIZE], to_etag[STATE_ETAG_SIZE];
     bool to_new, partial;
     struct arena arena;
+    struct attr attr; /* of what is made */
     struct objstore_meta meta;
 };
 
@@ -143,7 +145,6 @@ static int plan(struct fs *fs, struct cfr *c, uint32_t *ret_which) REQUIRES(&fs-
 static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->lock)
 {
     struct inode_rec *rec;
-    struct attr attr;
     int64_t now = fs_now_ns();
     int r = claim_wait(fs, c->to, NULL, ret);
 
@@ -167,8 +168,8 @@ static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->
     xattr_kill(fs, *ret, c->op->uid != 0);
     fs_mark_dirty(fs, *ret);
     state_commit(fs->state);
-    fs_attr(fs, *ret, &attr, &c->arena);
-    r = attr_write(&attr, &c->arena, &c->meta);
+    fs_attr(fs, *ret, &c->attr, &c->arena);
+    r = attr_write(&c->attr, &c->arena, &c->meta);
     r = r == 0 ? publish_mark(fs, *ret, 0, &c->arena, &c->meta) : r;
     if (r == 0) {
         claim_set(fs, *ret, true);
@@ -239,7 +240,8 @@ static int copy_now(struct cfr *c)
     what.from = buf_str(&c->from_key);
     what.to = buf_str(&c->to_key);
     what.partial = c->partial;
-    ret = check_target(fs, c);
+    ret = seen_note(fs, &c->attr);
+    ret = ret == 0 ? check_target(fs, c) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, etag) : ret;
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);

@@ -10,6 +10,7 @@
 #include "mounter/ahead.h"
 #include "mounter/fs.h"
 #include "mounter/graves.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8, MOVE_WAIT_MS = 1000 };
@@ -480,6 +481,9 @@ struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode
     op->gid = fuse_req_ctx(req)->gid;
     op->umask = (uint32_t)fuse_req_ctx(req)->umask;
     ret = op->fs->options.read_only ? -EROFS : fs_name_allowed(parent, name);
+    if (ret == 0 && op->fs->options.attrs == ATTRS_LIST && !S_ISREG(mode) && !S_ISDIR(mode)) {
+        ret = -ENOTSUP; /* listings do not tell it from a file */
+    }
     if (ret != 0) {
         (void)fs_op_fail(op, ret);
         return NULL;
@@ -521,6 +525,7 @@ int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, b
     int ret = strlen(key) > fs_key_max(fs) ? -ENAMETOOLONG : attr_write(attr, &arena, &meta);
 
     ret = ret == 0 ? graves_wait(fs, key, false, fs_now_ms() + META_TIMEOUT_MS) : ret;
+    ret = ret == 0 ? seen_note(fs, attr) : ret;
     return ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
 }
 

@@ -21,6 +21,7 @@
 #include "mounter/holes.h"
 #include "mounter/publish_internal.h"
 #include "mounter/reader.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -354,8 +355,9 @@ static int run(struct job *job)
     bool plain = !S_ISREG(job->attr.mode);
     int ret = 0;
 
-    if (S_ISDIR(job->attr.mode)) {
-        return put_dir(job);
+    ret = seen_note(job->fs, &job->attr);
+    if (ret != 0 || S_ISDIR(job->attr.mode)) {
+        return ret != 0 ? ret : put_dir(job);
     }
     mutex_lock(&job->fs->lock);
     unsettled = fs_rec(job->fs, job->node)->attempt != 0;

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "mounter/listing.h"
+#include "mounter/seen.h"
 
 enum { HANDLES = 4096, REPLY_MAX = 131072, ENTRIES_MAX = 1024, HASH_BITS = 31 };
 
@@ -196,10 +197,10 @@ static void fill_entry(struct fs *fs, const struct node *node, struct fuse_entry
 
 static uint32_t type_of(struct fs *fs, const struct node *node, bool is_dir) REQUIRES(&fs->lock)
 {
-    return node != NULL            ? fs_rec(fs, node)->mode & S_IFMT
-           : is_dir                ? S_IFDIR
-           : listing_is_enough(fs) ? S_IFREG
-                                   : 0; /* DT_UNKNOWN */
+    return node != NULL          ? fs_rec(fs, node)->mode & S_IFMT
+           : is_dir              ? S_IFDIR
+           : seen_only_files(fs) ? S_IFREG
+                                 : 0; /* DT_UNKNOWN */
 }
 
 /* False: no room. */

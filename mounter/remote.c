@@ -11,6 +11,7 @@
 #include "mounter/graves.h"
 #include "mounter/known.h"
 #include "mounter/reader.h"
+#include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000 };
@@ -25,17 +26,18 @@ static void complete_attr(struct fs *fs, const struct objstore_info *info, bool 
                           struct attr *attr)
 {
     uint32_t type = is_dir ? S_IFDIR : S_IFREG;
+    struct attr fallback;
+
+    seen_defaults(fs, is_dir, &fallback);
 
     if (!attr->has_mode || (attr->mode & ~(uint32_t)S_IFMT) == attr->mode) {
-        uint32_t bits = is_dir ? fs->options.dir_mode : fs->options.file_mode;
-
-        attr->mode = type | (attr->has_mode ? attr->mode : bits);
+        attr->mode = type | (attr->has_mode ? attr->mode : fallback.mode);
     }
     if (S_ISDIR(attr->mode) != is_dir) { /* a marker is a directory, whatever it claims */
         attr->mode = type | (attr->mode & 07777);
     }
-    attr->uid = attr->has_uid ? attr->uid : fs->options.uid;
-    attr->gid = attr->has_gid ? attr->gid : fs->options.gid;
+    attr->uid = attr->has_uid ? attr->uid : fallback.uid;
+    attr->gid = attr->has_gid ? attr->gid : fallback.gid;
     attr->mtime_ns = attr->has_mtime ? attr->mtime_ns : info->mtime_ns;
     attr->ctime_ns = attr->has_ctime ? attr->ctime_ns : attr->mtime_ns;
     attr->atime_ns = attr->has_atime ? attr->atime_ns : attr->mtime_ns;
@@ -205,7 +207,7 @@ static void confirm(struct fs *fs, struct node *node, const struct remote *remot
 
     node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
     node->valid_until_ms = made_ms + fs->options.attr_timeout_ms;
-    if (!remote->listed || listing_is_enough(fs) || node->stored_ns == 0) {
+    if (!remote->listed || seen_enough(fs, remote->is_dir) || node->stored_ns == 0) {
         node->stored_ns = fs_now_ns() - stored_ns > SAME_AFTER_S * ns_per_s ? stored_ns : 0;
     }
 }
@@ -220,7 +222,7 @@ static bool same_version(struct fs *fs, const struct node *node, const struct re
     if (strcmp(fs_rec(fs, node)->etag, remote->info.etag) != 0) {
         return false;
     }
-    return listing_is_enough(fs) || (remote->is_dir && !remote->marker) ||
+    return seen_enough(fs, remote->is_dir) || (remote->is_dir && !remote->marker) ||
            (node->stored_ns == 0 ? fs->options.sync != SYNC_CLOSE && !remote->is_dir
                                  : node->stored_ns / ns_per_s == remote->info.mtime_ns / ns_per_s);
 }
@@ -236,7 +238,7 @@ static int merge_listed(struct fs *fs, struct node *node, const struct remote *r
         confirm(fs, node, remote);
         return 1;
     }
-    return listing_is_enough(fs) || (remote->is_dir && !remote->marker) ? 0 : -EAGAIN;
+    return seen_enough(fs, remote->is_dir) || (remote->is_dir && !remote->marker) ? 0 : -EAGAIN;
 }
 
 /* The record takes over what the remote says. */

@@ -68,6 +68,18 @@ bool setup_resend(const struct mount_config *config)
     return text == NULL || strcmp(text, "true") == 0;
 }
 
+static bool is_owner_told(const struct mount_config *config)
+{
+    static const char *const names[] = {"uid", "gid", "umask", "file_mode", "dir_mode"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (mount_options_get(&config->options, names[i]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void fill_options(const struct mount_config *config, struct fs_options *ret)
 {
     const char *sync = mount_options_get(&config->options, "sync");
@@ -89,6 +101,7 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
                                              : SYNC_CLOSE,
         .open_asks = open != NULL ? strcmp(open, "revalidate") == 0
                                   : sync == NULL || strcmp(sync, "close") == 0,
+        .owner_told = is_owner_told(config),
         .attrs = attrs == NULL || strcmp(attrs, "auto") == 0 ? ATTRS_AUTO
                  : strcmp(attrs, "list") == 0                ? ATTRS_LIST
                                                              : ATTRS_FULL,

@@ -58,6 +58,7 @@ enum inode_flag {
     INODE_DETACHED = 1 << 6, /* an older version of a key that now has another inode */
     INODE_CONFLICT = 1 << 7, /* the object was changed by somebody else: ESTALE was told */
     INODE_ATTRS = 1 << 8,    /* mode, owner and times are known, not assumed */
+    INODE_TIMES = 1 << 9,    /* a program has set its times */
 };
 
 /* One inode. `parent` and `name` make its key; a directory's key ends in '/'. */

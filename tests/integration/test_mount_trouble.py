@@ -96,7 +96,7 @@ def cpu_seconds(process):
 
 def test_a_full_store_says_so_and_leaves_the_rest_alone(mounted):
     """Files that it refuses are tried again, but not so that nothing else is done."""
-    point, process = mounted("put:3+:ENOSPC")
+    point, process = mounted("put:5+:ENOSPC")  # after two notes of attributes
     for i in range(2):
         (point / f"good{i}").write_bytes(b"good")
     for i in range(40):
