@@ -333,10 +333,11 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     session.options = buf_str(&options);
     target = realpath(arguments->mountpoint, NULL);
     r = session_new(&session, &fs->session, err);
-    if (r == 0 && target != NULL) { /* best effort: it needs root */
+    r = r == 0 ? session_start(fs->session, err) : r;
+    if (r == 0 && target != NULL) { /* after INIT, which can only lower it; best effort */
         (void)!mount_readahead_set(target, setup_readahead(&arguments->config));
     }
-    return r == 0 ? session_start(fs->session, err) : r;
+    return r;
 }
 
 static int start_alone(const struct run_arguments *arguments, struct keep *keep, struct fs **ret,
