@@ -36,9 +36,12 @@ static void make_ready(struct fetch *f, uint32_t to)
 static int take_info(struct objstore_request *request, const struct objstore_info *info,
                      struct objstore_range range)
 {
-    const struct fetch *f = request->arg;
+    struct fetch *f = request->arg;
     const char *etag = f->version->etag;
 
+    if (!hedge_wins(f, request)) {
+        return -ECANCELED;
+    }
     if ((etag[0] != '\0' && info->etag[0] != '\0' && strcmp(etag, info->etag) != 0) ||
         info->size != f->version->size) {
         return -ESTALE;
@@ -70,7 +73,7 @@ static int take_bytes(struct objstore_request *request, const void *data, size_t
     return 0;
 }
 
-static void unref(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock)
+void fetch_unref(struct reader *reader, struct fetch *f)
 {
     if (--f->refs == 0) {
         version_put(reader, f->version);
@@ -99,6 +102,7 @@ static void finish(struct fetch *f, int error, const struct objstore_result *res
 
     mutex_lock(&reader->lock);
     TAILQ_REMOVE(&f->version->fetches, f, link);
+    hedge_forget(reader, f);
     if (error != 0) {
         fail_rest(f, error == -ENOENT ? -ESTALE : error, &over);
     }
@@ -110,14 +114,18 @@ static void finish(struct fetch *f, int error, const struct objstore_result *res
         f->arrived(f->arrived_arg, result);
     }
     mutex_lock(&reader->lock);
-    unref(reader, f);
+    fetch_unref(reader, f);
     mutex_unlock(&reader->lock);
 }
 
-static void fetch_done(struct objstore_request *request, const struct objstore_result *result)
+void fetch_done(struct objstore_request *request, const struct objstore_result *result)
 {
     struct fetch *f = request->arg;
     int error = result->status;
+
+    if (!hedge_decides(f, request)) {
+        return; /* the other one does */
+    }
 
     if (error == 0 && f->got != f->len) {
         error = -EIO;
@@ -227,15 +235,16 @@ static void submitted(struct fs *fs, struct fetch *f)
 
     mutex_lock(&reader->lock);
     f->submitted = true;
-    if (f->cancelled && !f->ended) {
+    if (f->cancelled && !f->ended && !f->first_ended) {
         volume_cancel(fs->volume, &f->request);
     }
-    unref(reader, f);
+    fetch_unref(reader, f);
     mutex_unlock(&reader->lock);
 }
 
 void fetch_submit(struct fs *fs, struct fetch *f)
 {
+    hedge_watch(fs, f);
     if (f->version->internal) {
         volume_submit_internal(fs->volume, &f->request);
     } else {
@@ -256,7 +265,7 @@ void fetch_load_ended(struct fs *fs, struct fetch *f)
     if (f->ready == f->count) {
         finish(f, 0, NULL);
         mutex_lock(&reader->lock);
-        unref(reader, f);
+        fetch_unref(reader, f);
         mutex_unlock(&reader->lock);
         return;
     }
@@ -280,7 +289,7 @@ void reader_start(struct fs *fs, struct fetch_list *start)
     }
 }
 
-static bool is_awaited(const struct fetch *f)
+bool fetch_is_awaited(const struct fetch *f)
 {
     for (uint32_t i = f->ready; i < f->count; i++) {
         if (f->grains[i]->users > 0) {
@@ -296,10 +305,13 @@ void fetch_cancel(struct fs *fs, struct version *version)
     struct fetch *f;
 
     TAILQ_FOREACH (f, &version->fetches, link) {
-        if (!f->cancelled && !is_awaited(f)) {
+        if (!f->cancelled && !fetch_is_awaited(f)) {
             f->cancelled = true;
-            if (f->submitted) {
+            if (f->submitted && !f->first_ended) {
                 volume_cancel(fs->volume, &f->request);
+            }
+            if (f->second_submitted && !f->second_ended) {
+                volume_cancel(fs->volume, &f->second);
             }
         }
     }

@@ -493,6 +493,7 @@ int reader_new(struct fs *fs, uint64_t memory_bytes)
     reader->limit = (uint64_t)pages * GRAIN;
     ret = pages_new(pages, &reader->pages);
     ret = ret == 0 ? fifo_new(pages, &reader->fifo) : ret;
+    ret = ret == 0 ? hedge_new(fs) : ret;
     return ret == 0 ? store_new(fs) : ret;
 }
 
@@ -500,6 +501,7 @@ void reader_stop(struct fs *fs)
 {
     if (fs->reader != NULL) {
         store_stop(fs);
+        hedge_stop(fs);
     }
 }
 
@@ -533,6 +535,7 @@ void reader_free(struct fs *fs)
     }
     mutex_unlock(&reader->lock);
     store_free(fs);
+    hedge_free(fs);
     pages_free(reader->pages);
     fifo_free(reader->fifo);
     cond_done(&reader->changed);

@@ -20,6 +20,7 @@
 enum { FETCH_GRAINS_MAX = WINDOW_GET_MAX / READER_GRAIN };
 
 TAILQ_HEAD(reader_waits, reader_wait);
+struct hedge;
 TAILQ_HEAD(fetches, fetch);
 
 /* One version of one object. Lives as long as a node, a grain, a fetch or a wait is of it. */
@@ -74,6 +75,13 @@ struct fetch {
     void *arrived_arg;
     uint32_t refs;
     bool submitted, cancelled, ended;
+    /* hedge.c */
+    TAILQ_ENTRY(fetch) watch_link;
+    bool watched;
+    uint64_t asked_ms;
+    struct objstore_request second;        /* the same, when the first is late */
+    const struct objstore_request *winner; /* whose answer began first; or NULL */
+    bool first_ended, second_sent, second_submitted, second_ended;
     uint32_t count;
     uint64_t len;
     struct grain *grains[FETCH_GRAINS_MAX];
@@ -90,6 +98,8 @@ struct reader {
     uint64_t bytes; /* of all grains */
     uint64_t fetch_count;
     uint64_t used_ms; /* when somebody has read last */
+
+    struct hedge *hedge; /* hedge.c */
 
     /* store.c */
     struct disk_cache *disk; /* NULL: none (yet); does not change any more then */
@@ -131,14 +141,30 @@ void grain_drop_all(struct reader *reader, struct version *version) REQUIRES(&re
 /* Ask for what is missing of grains [first, last]; fetches are added to the list. */
 int fetch_missing(struct fs *fs, struct version *version, uint64_t first, uint64_t last, bool ahead,
                   struct fetch_list *start) REQUIRES(&fs->reader->lock);
+bool fetch_is_awaited(const struct fetch *f); /* under reader->lock */
 /* End those of a version that nobody waits for. */
 void fetch_cancel(struct fs *fs, struct version *version) REQUIRES(&fs->reader->lock);
 
+void fetch_done(struct objstore_request *request, const struct objstore_result *result);
+void fetch_unref(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock);
 /* The GET, or what is left of it; what was begun in reader_start() goes on from here. */
 void fetch_submit(struct fs *fs, struct fetch *f);
 /* Grains up to `to` have been loaded; the rest is not to be had from disk, or there is none. */
 void fetch_loaded(struct fetch *f, uint32_t to);
 void fetch_load_ended(struct fs *fs, struct fetch *f);
+
+/* ---- hedge.c: a second GET when the first is late ---- */
+
+int hedge_new(struct fs *fs) __attribute__((warn_unused_result));
+void hedge_stop(struct fs *fs); /* no second ones any more */
+void hedge_free(struct fs *fs);
+void hedge_watch(struct fs *fs, struct fetch *f); /* it is about to be submitted */
+void hedge_forget(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock);
+/* The answer to this request begins: is it the one to be taken? */
+bool hedge_wins(struct fetch *f, const struct objstore_request *request);
+/* This request has ended: does that decide the fetch? If not, it is not the caller's any more. */
+bool hedge_decides(struct fetch *f, const struct objstore_request *request);
+uint64_t hedge_count(struct reader *reader); /* second GETs so far */
 
 /* ---- store.c: grains on disk ---- */
 

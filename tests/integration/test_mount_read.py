@@ -5,6 +5,7 @@ import errno
 import mmap
 import os
 import random
+import time
 
 import pytest
 from rig import BUCKET, Rig
@@ -148,6 +149,25 @@ def test_a_small_file_whose_bytes_do_not_match_its_checksum_is_not_given_out(rig
         rig.proxy.clear()
     with open(mount.point / "sum", "rb") as file:
         assert file.read() == body
+    assert mount.end() == 0
+
+
+def test_a_second_request_overtakes_one_that_stalls(rig):
+    body = put(rig, "late", 24 * MIB, seed=10)
+    mount = rig.mount()
+    for i in range(1, 150):  # how long answers take has to be known
+        at = (i * 37 % 180) * 131072
+        assert direct_read(mount.point / "late", at, 4096) == body[at:at + 4096]
+    rig.proxy.add("stall", op="GET", seconds=12, count=1)
+    try:
+        start = time.monotonic()
+        for i in range(181, 185):
+            at = i * 131072
+            assert direct_read(mount.point / "late", at, 4096) == body[at:at + 4096]
+        assert time.monotonic() - start < 6
+        assert rig.proxy.injected["stall"] == 1
+    finally:
+        rig.proxy.clear()
     assert mount.end() == 0
 
 
