@@ -72,7 +72,11 @@ static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&
 
     state_begin(fs->state);
     if (key != NULL && !graves_has(fs, key)) {
-        ret = graves_dig(fs, key, node != NULL ? fs_rec(fs, node)->etag : "");
+        /* Of a publication whose end we have not seen, the store may have what we know no ETag of.
+         */
+        bool known = node != NULL && fs_rec(fs, node)->attempt == 0;
+
+        ret = graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "");
         if (ret != 0) {
             state_abort(fs->state);
             return ret;

@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import signal
 import subprocess
@@ -181,7 +180,7 @@ class Rig:
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="skyvol-rig-"))
         self.own = directory is None
         self.proxy = self.server = None
-        self.mounts, self.key = [], KEYS[0]
+        self.mounts, self.made, self.key = [], 0, KEYS[0]
 
     def __enter__(self):
         if self.kind == "dir":
@@ -245,11 +244,13 @@ class Rig:
         return {**own, **given}
 
     def mount(self, environment=None, **options):
-        self.mounts.append(Mount(self, len(self.mounts), self.options(options), environment))
+        self.made += 1
+        self.mounts.append(Mount(self, self.made, self.options(options), environment))
         return self.mounts[-1]
 
     def held(self, *arguments, **options):
-        self.mounts.append(Held(self, len(self.mounts), self.options(options), arguments))
+        self.made += 1
+        self.mounts.append(Held(self, self.made, self.options(options), arguments))
         return self.mounts[-1]
 
     def client(self):
@@ -290,19 +291,28 @@ class Rig:
 
 
 def stuck_processes():
-    """Names and ids of processes in uninterruptible sleep, twice within a second."""
+    """Those of ours that sleep in FUSE and cannot be killed, twice within a second."""
     def look():
-        found = set()
+        parents, asleep = {}, {}
         for entry in pathlib.Path("/proc").iterdir():
             if entry.name.isdigit():
                 try:
                     fields = (entry / "stat").read_text()
-                    stack = (entry / "wchan").read_text()
+                    where = (entry / "wchan").read_text()
                 except OSError:
                     continue
-                name = fields[fields.index("(") + 1:fields.rindex(")")]
-                if re.search(r"\) D ", fields) and ("fuse" in stack or "request_wait" in stack):
-                    found.add(f"{name} ({entry.name}) in {stack}")
+                state, parent = fields.rsplit(")", 1)[1].split()[:2]
+                parents[int(entry.name)] = int(parent)
+                if state == "D" and ("fuse" in where or "request_wait" in where):
+                    name = fields[fields.index("(") + 1:fields.rindex(")")]
+                    asleep[int(entry.name)] = f"{name} ({entry.name}) in {where}"
+        found = set()
+        for pid, text in asleep.items():
+            above = pid
+            while above in parents and above != os.getpid():
+                above = parents[above]
+            if above == os.getpid():
+                found.add(text)
         return found
     first = look()
     if first:
