@@ -5,10 +5,12 @@ test_holder.py does the same with a tiny file system and more kinds of death; th
 on a directory store, under fio --verify.
 """
 import ctypes
+import fcntl
 import json
 import os
 import random
 import subprocess
+import sys
 import threading
 import time
 
@@ -260,4 +262,38 @@ def test_holes_are_kept_by_kills(mount, workdir):
     one.unmount()
     one.mount()
     assert (one.target / "f").read_bytes() == model
+    one.unmount()
+
+
+def test_locks_of_programs_on_one_node_outlive_the_mounter(mount):
+    """flock and fcntl are the kernel's: a second program finds them taken before and after a kill."""
+    one = mount()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl, sys, time\n"
+         "a, b = (open(f'{sys.argv[1]}/{n}', 'w') for n in 'ab')\n"
+         "fcntl.flock(a, fcntl.LOCK_EX)\nfcntl.lockf(b, fcntl.LOCK_EX, 10, 5)\n"
+         "print('locked', flush=True)\nsys.stdin.read()", one.target],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"locked\n"
+
+    def taken():
+        found = []
+        with open(one.target / "a", "r+b") as a, open(one.target / "b", "r+b") as b:
+            for lock in (lambda: fcntl.flock(a, fcntl.LOCK_SH | fcntl.LOCK_NB),
+                         lambda: fcntl.lockf(b, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 14)):
+                try:
+                    lock()
+                    found.append(False)
+                except BlockingIOError:
+                    found.append(True)
+            fcntl.lockf(b, fcntl.LOCK_EX | fcntl.LOCK_NB, 5, 0)  # beside the locked range
+        return found
+
+    assert taken() == [True, True]
+    for _ in range(3):
+        assert one.kill() is not None
+        assert taken() == [True, True]
+    holder.stdin.close()
+    assert holder.wait(10) == 0
+    assert taken() == [False, False]
     one.unmount()
