@@ -10,7 +10,7 @@
 #include "util/log.h"
 #include "util/random.h"
 
-enum { DEPTH_MAX = 512, TRIES = 4, AT_ONCE = 4 << 20 };
+enum { DEPTH_MAX = 512, TRIES = 4, AT_ONCE = 4 << 20, GRAVES_MAX = 64 << 20 };
 
 /* The blocks of an inode, by their place in the file. */
 struct export_block {
@@ -486,6 +486,52 @@ void export_commit(const struct export *x, struct export_item *items, size_t cou
         }
     }
     mutex_unlock(x->lock);
+}
+
+/* ---- what is to be deleted ---- */
+
+static void list_graves(const struct export *x, struct buf *out)
+{
+    for (uint32_t i = 0; i < STATE_GRAVES; i++) {
+        const struct grave_rec *grave = state_grave(x->state, i);
+        unsigned char etag[sizeof(grave->etag)];
+
+        if (grave->key == 0) {
+            continue;
+        }
+        for (size_t at = 0; at < sizeof(etag); at++) {
+            etag[at] = (unsigned char)(grave->etag >> (8 * at));
+        }
+        buf_add(out, etag, sizeof(etag));
+        state_text_get(x->state, grave->key, out);
+        buf_add(out, "", 1);
+    }
+}
+
+int export_graves(const struct export *x, uint32_t *ret_number)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(GRAVES_MAX);
+    struct journal_entry entry = {.kind = JOURNAL_DELETE, .path = "removed"};
+    struct journal_writer *w = NULL;
+    uint32_t number;
+    int r;
+
+    *ret_number = 0;
+    mutex_lock(x->lock);
+    list_graves(x, &text);
+    mutex_unlock(x->lock);
+    if (buf_error(&text) != 0 || buf_len(&text) == 0) {
+        return buf_error(&text);
+    }
+    number = journal_number(x->journal);
+    entry.size = buf_len(&text);
+    r = journal_begin(x->journal, number, &w);
+    r = r == 0 ? journal_add(w, 0, buf_str(&text), buf_len(&text)) : r;
+    r = r == 0 ? journal_end(w, &entry) : r;
+    r = r == 0 ? journal_commit(x->journal, &w, 1) : r;
+    journal_drop(w);
+    *ret_number = r == 0 ? number : 0;
+    return r;
 }
 
 /* ---- all ---- */

@@ -6,6 +6,9 @@
  * mounter that dies again and again (run_export()). With a file system, `fs` tells it what changes
  * meanwhile: a file in the journal is never a mixture of two moments.
  *
+ * Objects that are still to be deleted (graves.h) are one file of kind JOURNAL_DELETE: for each the
+ * hash of its ETag (8 bytes, little-endian), its key and a NUL.
+ *
  * An inode knows the number of its file before the file has a name, and until it has been removed:
  * no file is ever left that nobody knows of.
  */
@@ -46,6 +49,9 @@ int export_write(const struct export *x, struct export_item *item)
 
 /* Make them durable, together; sets their results and frees the writers. */
 void export_commit(const struct export *x, struct export_item *items, size_t count);
+
+/* What is to be deleted. *ret_number: of its file; 0: there is nothing. Blocks for the disk. */
+int export_graves(const struct export *x, uint32_t *ret_number) __attribute__((warn_unused_result));
 
 /*
  * All that is dirty and not in the journal as it is. *ret_files: how many are in the journal.

@@ -197,6 +197,8 @@ struct fs {
     struct session *session; /* for notifications; set after session_new() */
     struct journal *journal; /* on the host's disk; or NULL */
     struct import_result imported;
+    uint32_t *grave_files; /* of the journal */
+    size_t grave_files_count;
     uint64_t conflicts;          /* copies made */
     struct journaled *journaled; /* its thread; or NULL */
 

@@ -138,6 +138,35 @@ int graves_dig(struct fs *fs, const char *key, const char *etag)
     return 0;
 }
 
+int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
+{
+    uint32_t index = graves_has(fs, key) ? UINT32_MAX : take_index(fs);
+    struct grave_rec rec = {.etag = etag};
+    struct grave *grave;
+    int ret;
+
+    if (index == UINT32_MAX) {
+        return graves_has(fs, key) ? 0 : -ENOSPC;
+    }
+    grave = make_grave(key, index, etag);
+    if (grave == NULL) {
+        return -ENOMEM;
+    }
+    state_begin(fs->state);
+    ret = state_text_new(fs->state, key, strlen(key), &rec.key);
+    if (ret != 0) {
+        state_abort(fs->state);
+        free(grave);
+        return ret;
+    }
+    state_set(fs->state, state_grave(fs->state, index), &rec, sizeof(rec));
+    state_commit(fs->state);
+    grave->tries = 1; /* who knows how old it is: only if the object is still the same */
+    enter(fs->graves, grave);
+    cond_signal(&fs->graves->work);
+    return 0;
+}
+
 void graves_dug(struct fs *fs)
 {
     struct graves *graves = fs->graves;

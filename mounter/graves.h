@@ -34,6 +34,9 @@ void graves_free(struct graves *graves);
 int graves_dig(struct fs *fs, const char *key, const char *etag) REQUIRES(&fs->lock)
     __attribute__((warn_unused_result));
 void graves_dug(struct fs *fs) REQUIRES(&fs->lock);
+/* From the journal: as a predecessor's, with the hash of its ETag. In no transaction. -ENOSPC. */
+int graves_inherit(struct fs *fs, const char *key, uint64_t etag) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
 /* Removals may be answered before the store has. */
 bool graves_trusted(struct fs *fs) REQUIRES(&fs->lock);
 

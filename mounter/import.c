@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/graves.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
 #include "util/log.h"
@@ -292,6 +293,8 @@ static int import_dir(struct import *in) REQUIRES(&in->fs->lock)
     return r == 0 ? set_directory(in, node) : r;
 }
 
+static int import_graves(struct import *in);
+
 static int import_file(struct import *in)
 {
     struct fs *fs = in->fs;
@@ -300,7 +303,7 @@ static int import_file(struct import *in)
     int r;
 
     if (e->kind == JOURNAL_DELETE || e->kind == JOURNAL_RENAME) {
-        return -EPROTO;
+        return e->kind == JOURNAL_DELETE ? import_graves(in) : -EPROTO;
     }
     mutex_lock(&fs->lock);
     if (e->kind == JOURNAL_DIR) {
@@ -322,6 +325,51 @@ static int import_file(struct import *in)
         lost_drop(fs, node);
     }
     mutex_unlock(&fs->lock);
+    return r;
+}
+
+/* ---- what is to be deleted ---- */
+
+static int inherit_graves(struct import *in, const char *at, const char *end)
+{
+    enum { ETAG = 8 };
+    struct fs *fs = in->fs;
+    int r = 0;
+
+    while (r == 0 && end - at > ETAG &&
+           memchr(at + ETAG, '\0', (size_t)(end - at - ETAG)) != NULL) {
+        uint64_t etag = 0;
+
+        for (size_t i = 0; i < ETAG; i++) {
+            etag |= (uint64_t)(unsigned char)at[i] << (8 * i);
+        }
+        if (etag != 0) { /* else it could be anybody's by now */
+            mutex_lock(&fs->lock);
+            r = graves_inherit(fs, at + ETAG, etag);
+            mutex_unlock(&fs->lock);
+        }
+        at += ETAG + strlen(at + ETAG) + 1;
+    }
+    return r;
+}
+
+static int import_graves(struct import *in)
+{
+    struct fs *fs = in->fs;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(in->entry->size + 1);
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < in->entry->pieces_count; i++) {
+        r = journal_file_piece(in->file, &in->entry->pieces[i], in->buffer);
+        buf_add(&text, in->buffer, in->entry->pieces[i].len);
+    }
+    r = r == 0 ? buf_error(&text) : r;
+    r = r == 0 ? inherit_graves(in, buf_str(&text), buf_str(&text) + buf_len(&text)) : r;
+    if (r == 0) {
+        mutex_lock(&fs->lock);
+        r = journaled_graves_file(fs, in->number);
+        mutex_unlock(&fs->lock);
+    }
     return r;
 }
 

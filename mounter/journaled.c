@@ -133,6 +133,58 @@ static void remove_some(struct fs *fs, struct journaled *j) REQUIRES(&fs->lock)
     cond_broadcast(&j->done);
 }
 
+/* ---- what is to be deleted ---- */
+
+int journaled_graves_file(struct fs *fs, uint32_t number)
+{
+    uint32_t *files =
+        realloc(fs->grave_files, (fs->grave_files_count + 1) * sizeof(*fs->grave_files));
+
+    if (files == NULL) {
+        return -ENOMEM;
+    }
+    files[fs->grave_files_count] = number;
+    fs->grave_files = files;
+    fs->grave_files_count++;
+    return 0;
+}
+
+/* All but the last `keep`, which say the same and more. The lock is given up on the way. */
+static void remove_grave_files(struct fs *fs, size_t keep) REQUIRES(&fs->lock)
+{
+    while (fs->grave_files_count > keep) {
+        uint32_t number = fs->grave_files[0];
+        int r;
+
+        fs->grave_files_count--;
+        memmove(fs->grave_files, fs->grave_files + 1,
+                fs->grave_files_count * sizeof(*fs->grave_files));
+        mutex_unlock(&fs->lock);
+        r = journal_remove(fs->journal, number);
+        mutex_lock(&fs->lock);
+        if (r != 0) {
+            return; /* what it names is gone: the next start finds nothing to do */
+        }
+    }
+}
+
+static int keep_graves(struct fs *fs, const struct export *x)
+{
+    uint32_t number = 0;
+    int r = export_graves(x, &number);
+
+    if (r != 0 || number == 0) {
+        return r;
+    }
+    mutex_lock(&fs->lock);
+    r = journaled_graves_file(fs, number);
+    if (r == 0) {
+        remove_grave_files(fs, 1);
+    }
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
 /* ---- files that somebody waits for ---- */
 
 static void answer(struct journaled *j, struct wanted *w, int result)
@@ -268,7 +320,12 @@ static void write_all(struct fs *fs, struct journaled *j) REQUIRES(&fs->lock)
     j->export_wanted = false;
     j->export_running = true;
     mutex_unlock(&fs->lock);
-    r = export_all(&x, &files, &err);
+    r = keep_graves(fs, &x);
+    if (r != 0) {
+        (void)error_set(&err, r, "%s: %s: what was removed cannot be kept in mind there",
+                        journal_path(fs->journal), strerror(-r));
+    }
+    r = r == 0 ? export_all(&x, &files, &err) : r;
     mutex_lock(&fs->lock);
     j->export_running = false;
     j->export_result = r;
@@ -297,8 +354,11 @@ static void *journaled_main(void *arg)
             write_all(fs, j);
         } else if (j->obsolete_count > 0) {
             remove_some(fs, j);
+        } else if (fs->grave_files_count > 0 && graves_count(fs) == 0) {
+            remove_grave_files(fs, 0);
+            cond_broadcast(&j->done);
         } else {
-            cond_wait_ms(&j->work, &fs->lock, IDLE_MS);
+            cond_wait_ms(&j->work, &fs->lock, fs->grave_files_count > 0 ? KICK_MS : IDLE_MS);
         }
     }
     mutex_unlock(&fs->lock);
@@ -395,6 +455,7 @@ void journaled_end(struct fs *fs)
     journal = TAKE(fs->journal);
     mutex_unlock(&fs->lock);
     journal_free(journal);
+    free(TAKE(fs->grave_files));
 }
 
 /* How many are dirty; if `kick`, each is on its way from now on. */
@@ -448,7 +509,10 @@ static void wait_removed(struct fs *fs, struct journaled *j)
     uint64_t until = fs_now_ms() + KICK_MS;
 
     mutex_lock(&fs->lock);
-    while ((j->obsolete_count > 0 || j->removing > 0) && fs_now_ms() < until) {
+    cond_broadcast(&j->work);
+    while ((j->obsolete_count > 0 || j->removing > 0 ||
+            (fs->grave_files_count > 0 && graves_count(fs) == 0)) &&
+           fs_now_ms() < until) {
         cond_wait_ms(&j->done, &fs->lock, LOOK_MS);
     }
     mutex_unlock(&fs->lock);
@@ -489,12 +553,10 @@ int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_f
     if (j != NULL) {
         wait_removed(fs, j);
     }
-    if (removed != 0 && keep && j != NULL) {
-        log_error("objects that were removed could not be deleted: they show again", NULL);
-    } else if (removed != 0 && left == 0) {
+    if (removed != 0 && left == 0 && !(keep && j != NULL)) {
         return error_set(err, removed, "objects that were removed are still in the store");
     }
-    if (left == 0) {
+    if (left == 0 && removed == 0) {
         return 0;
     }
     if (!keep || j == NULL) {

@@ -34,6 +34,11 @@ void journaled_end(struct fs *fs);
  */
 int journaled_sync(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
 
+/* This file of the journal says what is to be deleted: it goes when nothing is any more. -ENOMEM.
+ */
+int journaled_graves_file(struct fs *fs, uint32_t number) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
+
 /* FLUSH and FSYNC with sync=async: the journal, or the store when the journal cannot. */
 void journaled_op(struct op *op);
 

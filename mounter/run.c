@@ -151,6 +151,7 @@ static int export_held(struct held *held, uint32_t *ret_files, struct error *err
     CLEANUP(journal_free_p) struct journal *journal = NULL;
     CLEANUP(state_free_p) struct state *state = NULL;
     struct setup_extra where = {0};
+    uint32_t removed;
     struct mutex lock;
     struct export x = {.lock = &lock};
     int r = read_config(held_keep(held), &config, err);
@@ -169,6 +170,7 @@ static int export_held(struct held *held, uint32_t *ret_files, struct error *err
         x.state = state;
         x.journal = journal;
         r = export_all(&x, ret_files, err);
+        r = r == 0 ? export_graves(&x, &removed) : r;
         mutex_done(&lock);
     }
     return r;

@@ -247,7 +247,7 @@ static bool is_sound(const struct journal_entry *e)
            (is_path(e->path) || (e->kind == JOURNAL_DIR && e->path[0] == '\0')) &&
            (e->kind != JOURNAL_RENAME || is_path(e->target)) &&
            (e->kind != JOURNAL_SYMLINK || e->target[0] != '\0') &&
-           (e->kind == JOURNAL_FILE ||
+           (e->kind == JOURNAL_FILE || e->kind == JOURNAL_DELETE ||
             (e->pieces_count == 0 && e->parts_count == 0 && e->holes_count == 0)) &&
            (e->parts_count == 0 || e->upload_id[0] != '\0') && e->size <= INT64_MAX &&
            e->base_size <= INT64_MAX && e->base_valid <= e->base_size;

@@ -35,7 +35,7 @@ enum journal_kind {
     JOURNAL_DIR,
     JOURNAL_SYMLINK,
     JOURNAL_SPECIAL, /* FIFO, socket or device */
-    JOURNAL_DELETE,  /* the object of this path is to go, if it is still `etag` */
+    JOURNAL_DELETE,  /* objects are to go: their keys are the bytes, see mounter/export.h */
     JOURNAL_RENAME,  /* the object of `path` is to be at `target` */
 };
 const char *journal_kind_name(enum journal_kind kind);

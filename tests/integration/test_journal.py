@@ -292,6 +292,35 @@ def test_async_what_is_removed_or_moved_does_not_come_back(rig):
     assert rig.stop(process) == 0
 
 
+NO_DELETES = "delete:*:hang,delete_batch:*:hang"
+
+
+@pytest.mark.parametrize("how", ["mount", "recover"])
+def test_what_was_removed_and_not_deleted_is_deleted_later_unless_it_is_another(rig, how):
+    process = rig.mount()
+    for name in "abcde":
+        (rig.point / name).write_bytes(name.encode())
+    assert rig.stop(process) == 0
+    process = rig.with_journal("sync=fsync", NO_DELETES)
+    for name in "abc":
+        (rig.point / name).unlink()
+    assert sorted(os.listdir(rig.point)) == ["d", "e"]
+    assert rig.stop(process) == 0
+    assert sorted(rig.in_store()) == list("abcde") and len(rig.files()) == 1
+    process = rig.mount()
+    (rig.point / "b").write_bytes(b"theirs")
+    assert rig.stop(process) == 0
+    if how == "recover":
+        done = recover(rig, "--all")
+        assert done.returncode == 0, done
+    else:
+        process = rig.with_journal()
+        wait_until(lambda: not rig.files(), what="an empty journal")
+        assert rig.stop(process) == 0
+    assert rig.in_store() == {"b": b"theirs", "d": b"d", "e": b"e"}
+    assert not rig.files()
+
+
 # ---- under a holder ----
 
 
