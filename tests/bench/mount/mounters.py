@@ -61,8 +61,8 @@ def null(place):
 
 
 MOUNTERS = {"skyvol-fsync": skyvol("sync=fsync", LIKE_PEERS), "skyvol-close": skyvol("sync=close", LIKE_PEERS),
-            "skyvol-default": skyvol(), "geesefs": geesefs, "s3fs": s3fs,
-            "rclone": rclone, "null": null}
+            "skyvol-default": skyvol(), "skyvol-list": skyvol("sync=fsync", LIKE_PEERS, "attrs=list"),
+            "geesefs": geesefs, "s3fs": s3fs, "rclone": rclone, "null": null}
 PEERS = ("geesefs", "s3fs", "rclone")
 TOOLS = (*MOUNTERS, "raw")
 

@@ -124,6 +124,7 @@ def table(results):
 # ---- the plot: for each row, speed relative to skyvol-fsync's best peer, one dot a tool ----
 
 COLOURS = {"skyvol-fsync": "#0b6e4f", "skyvol-close": "#6bbf59", "skyvol-default": "#3a86ff",
+           "skyvol-list": "#00b4d8",
            "geesefs": "#d1495b", "s3fs": "#edae49",
            "rclone": "#7768ae", "null": "#999999", "raw": "#222222"}
 NAMES = {"null": "FUSE alone", "raw": "raw requests"}
