@@ -152,15 +152,22 @@ static int lock_database(const char *database, int *ret, struct error *err)
     return 0;
 }
 
-static int open_live(const struct config *config, struct live **ret, struct error *err)
+/* The files beside the database, which may be lost. */
+static int open_beside(const struct config *config, struct meta *meta, struct error *err)
 {
-    AUTOFREE char *path = NULL;
+    AUTOFREE char *live = NULL;
+    AUTOFREE char *facts = NULL;
+    int r;
 
-    if (asprintf(&path, "%s.live", config->database) < 0) {
-        path = NULL;
-        return -ENOMEM;
+    if (asprintf(&live, "%s.live", config->database) < 0) {
+        live = NULL;
     }
-    return live_open(path, config->lease_ms, ret, err);
+    if (asprintf(&facts, "%s.facts", config->database) < 0) {
+        facts = NULL;
+    }
+    r = live == NULL || facts == NULL ? -ENOMEM : 0;
+    r = r == 0 ? live_open(live, config->lease_ms, &meta->live, err) : r;
+    return r == 0 ? facts_open(facts, &meta->facts, err) : r;
 }
 
 static int check(const struct config *config, struct error *err)
@@ -208,7 +215,7 @@ int main(int argc, char **argv)
     ret = ret == 0 ? lock_database(config.database, &lock, &err) : ret;
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
-    ret = ret == 0 ? open_live(&config, &meta.live, &err) : ret;
+    ret = ret == 0 ? open_beside(&config, &meta, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
     if (ret == 0) {
         meta_reseal(&meta);
@@ -220,6 +227,7 @@ int main(int argc, char **argv)
     }
     seal_close(meta.seal);
     live_close(meta.live);
+    facts_close(meta.facts);
     db_close(meta.db);
     cleanup_close(&lock);
     metrics_free(meta.metrics);

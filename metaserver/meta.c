@@ -40,7 +40,6 @@ void meta_stop(struct meta *meta)
 
 /* Services whose methods are in the protocol and not here yet: all answer UNIMPLEMENTED. */
 static const ProtobufCServiceDescriptor *const later[] = {
-    &skyvol__meta__v1__namespace__descriptor,
     &skyvol__meta__v1__feed__descriptor,
     &skyvol__meta__v1__placement__descriptor,
 };
@@ -63,6 +62,10 @@ int meta_serve(struct meta *meta, struct rpc_server *server, struct error *err)
         {.descriptor = &skyvol__meta__v1__leases__descriptor,
          .methods = meta_lease_methods,
          .method_count = sizeof(meta_lease_methods) / sizeof(meta_lease_methods[0]),
+         .context = meta},
+        {.descriptor = &skyvol__meta__v1__namespace__descriptor,
+         .methods = meta_namespace_methods,
+         .method_count = sizeof(meta_namespace_methods) / sizeof(meta_namespace_methods[0]),
          .context = meta},
         {.descriptor = &skyvol__meta__v1__admin__descriptor,
          .methods = meta_admin_methods,

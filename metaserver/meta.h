@@ -11,6 +11,8 @@
  *   live.c         sessions and their locks, in a file of their own
  *   sessions.c     sessions: the service, tokens, the end of what has lapsed
  *   leases.c       locks: the service
+ *   facts.c        attributes of objects, in a file of their own
+ *   namespace.c    attributes: the service
  *   admin.c        backup and rebuild
  *
  * Locks: meta->lock covers the list of open stores and of names being created; it is never held
@@ -23,6 +25,7 @@
 #include <stdatomic.h>
 
 #include "metaserver/db.h"
+#include "metaserver/facts.h"
 #include "metaserver/live.h"
 #include "metaserver/seal.h"
 #include "mount/config.h"
@@ -42,7 +45,8 @@ struct open_store {
 
 struct meta {
     struct db *db;
-    struct live *live; /* NULL: without sessions */
+    struct live *live;   /* NULL: without sessions */
+    struct facts *facts; /* with `live` */
     struct seal *seal;
     const char *cluster;     /* of markers: who we are among several */
     struct metrics *metrics; /* NULL: nothing is counted */
@@ -145,6 +149,9 @@ int meta_session(struct rpc_call *call, const char *id, uint64_t epoch, struct l
 
 /* ---- leases.c ---- */
 extern const struct rpc_method meta_lease_methods[3];
+
+/* ---- namespace.c ---- */
+extern const struct rpc_method meta_namespace_methods[2];
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);

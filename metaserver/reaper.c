@@ -350,6 +350,9 @@ void reaper_volume(struct meta *meta, const struct db_volume *v)
     if (r.store != NULL) {
         meta_store_put(meta, r.store);
     }
+    if (ret == 0 && meta->facts != NULL) {
+        (void)!facts_drop(meta->facts, v->id);
+    }
     if (ret == 0) {
         log_info("volume deleted", "volume", v->id, "bucket", v->bucket, NULL);
     } else if (ret != -ECANCELED) {

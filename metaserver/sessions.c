@@ -12,7 +12,14 @@
 #include "util/log.h"
 #include "util/random.h"
 
-enum { TOKEN_BYTES = 32, NODE_MAX = 256, MOUNT_MAX = 512, SWEEP_MS = 500 };
+enum {
+    TOKEN_BYTES = 32,
+    NODE_MAX = 256,
+    MOUNT_MAX = 512,
+    SWEEP_MS = 500,
+    FACTS_EVERY = 7200, /* sweeps: an hour */
+    FACTS_DAYS = 90,    /* attributes are forgotten so long after they were last told */
+};
 
 /* ---- tokens ---- */
 
@@ -209,15 +216,28 @@ const struct rpc_method meta_session_methods[4] = {
 
 /* ---- lapsed ones ---- */
 
+static void sweep_facts(struct meta *meta)
+{
+    int swept;
+
+    do {
+        swept = facts_sweep(meta->facts, facts_today() - FACTS_DAYS);
+    } while (swept > 0 && !meta->ending);
+}
+
 static void *sweep_main(void *arg)
 {
     struct meta *meta = arg;
+    unsigned turn = 0;
 
     mutex_lock(&meta->lock);
     while (!meta->ending) {
         int ended;
 
         mutex_unlock(&meta->lock);
+        if (turn++ % FACTS_EVERY == 0) {
+            sweep_facts(meta);
+        }
         ended = live_sweep(meta->live);
         if (ended > 0) {
             metric_add(meta->sessions_lapsed, ended);

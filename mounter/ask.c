@@ -310,9 +310,13 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
     struct objstore_request requests[PREFETCH];
     struct objstore_answer answers[PREFETCH];
     uint64_t asked = fs_asked(fs);
-    size_t count = choose(fs, dir, name, names);
+    size_t count = 0;
     int ret;
 
+    if (facts_prefetch(fs, dir, name) == 0) {
+        return 0;
+    }
+    count = choose(fs, dir, name, names);
     for (size_t i = 0; i < count; i++) {
         keys[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
         answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
@@ -331,6 +335,7 @@ int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
 
         if (ret == 0 && remote_interpret(fs, buf_str(&keys[i]), &answers[i].result, &remote) == 0) {
             remote.asked = asked;
+            facts_learn(fs->facts, buf_str(&keys[i]), &remote);
             mutex_lock(&fs->lock);
             if (remote.exists && fs_node(fs, dir) != NULL) {
                 (void)remote_merge(fs, dir, names[i], &remote, &node);

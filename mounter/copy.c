@@ -113,6 +113,9 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
                                     .timeout_ms = COPY_TIMEOUT_MS};
     int ret;
 
+    if (what->ret_ns != NULL) {
+        *what->ret_ns = 0;
+    }
     if (what->partial || what->size > fs->caps.copy_max ||
         (what->size > copy_alone && fs->caps.part_copy)) {
         return copy_large(fs, what, ret_etag);
@@ -120,6 +123,9 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
     ret = volume_call_internal(fs->volume, &copy, &answer);
     if (ret == 0) {
         memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
+        if (what->ret_ns != NULL) {
+            *what->ret_ns = answer.result.info.mtime_ns;
+        }
     }
     return ret;
 }

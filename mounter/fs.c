@@ -620,8 +620,7 @@ void fs_free(struct fs *fs)
     tasks_free(fs->writers);
     tasks_free(fs->streams);
     journaled_end(fs);
-    managed_free(fs->managed);
-    locks_free(fs->locks);
+    manage_free(fs);
     reader_stop(fs);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);

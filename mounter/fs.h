@@ -27,6 +27,7 @@
  *   usage.c       how many bytes the volume has
  *   managed.c     the session with the metaserver of a managed volume
  *   locks.c       locks across nodes
+ *   facts.c       attributes without a HEAD
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
@@ -48,6 +49,7 @@
 #include <uthash.h>
 
 #include "mounter/attr.h"
+#include "mounter/facts.h"
 #include "mounter/locks.h"
 #include "mounter/longs.h"
 #include "mounter/managed.h"
@@ -235,6 +237,7 @@ struct fs {
     struct moves *moves;       /* moves.c */
     struct managed *managed;   /* NULL: the volume is not managed */
     struct locks *locks;       /* NULL: the kernel locks by itself */
+    struct facts *facts;       /* NULL: attributes are asked of the store alone */
     struct longs *longs;
     bool ending;
     pthread_t flusher;
@@ -441,6 +444,9 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
 struct known_entry;
 void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_dir,
                        struct remote *ret);
+/* What a listing said, with attributes that are known from elsewhere. -ENOMEM. */
+int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, struct remote *ret)
+    __attribute__((warn_unused_result));
 /* Ask the store again if what is known is too old. Waits, without the lock. */
 int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn_unused_result));
 /* A lock of the file has been got: take over what others have written, for open handles, too; from
@@ -688,6 +694,10 @@ int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len)
 /* If the volume is managed: the session begins, in the background. */
 int manage_start(struct fs *fs, const struct fs_config *config, struct error *err)
     __attribute__((warn_unused_result));
+/* After an unmount: tell what is to be told, close the session. */
+void manage_stop(struct fs *fs);
+/* Nobody asks any more. */
+void manage_free(struct fs *fs);
 
 /* ---- usage.c ---- */
 /* Count from now on, if the volume has a size. Stop before the volume is closed. */
@@ -710,6 +720,7 @@ struct copy_what {
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
     bool partial;                     /* the source has more */
     bool only_new;                    /* fail with -EEXIST when `to` exists */
+    int64_t *ret_ns;                  /* set on success: the copy's time, or 0; may be NULL */
 };
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
     __attribute__((warn_unused_result));

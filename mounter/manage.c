@@ -32,5 +32,23 @@ int manage_start(struct fs *fs, const struct fs_config *config, struct error *er
     if (config->global_locks) {
         r = locks_new(fs, config->keep, &fs->locks, err);
     }
-    return r == 0 ? managed_new(&managed, &fs->managed, err) : r;
+    r = r == 0 ? managed_new(&managed, &fs->managed, err) : r;
+    return r == 0 ? facts_new(fs, &fs->facts, err) : r;
+}
+
+void manage_stop(struct fs *fs)
+{
+    facts_stop(fs->facts);
+    managed_stop(fs->managed);
+}
+
+void manage_free(struct fs *fs)
+{
+    manage_stop(fs);
+    facts_free(fs->facts);
+    managed_free(fs->managed);
+    locks_free(fs->locks);
+    fs->facts = NULL;
+    fs->managed = NULL;
+    fs->locks = NULL;
 }

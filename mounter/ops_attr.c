@@ -189,6 +189,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     struct copy_what what = {.meta = &meta};
     char etag[STATE_ETAG_SIZE];
     char fresh[STATE_ETAG_SIZE] = "";
+    int64_t copied_ns = 0;
     struct inode_rec *rec;
     struct node *node;
     int ret;
@@ -215,6 +216,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     what.from = what.to = buf_str(&key);
     what.size = rec->size;
     what.if_match = etag[0] != '\0' ? etag : NULL;
+    what.ret_ns = &copied_ns;
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
     ret = ret == 0 ? publish_mark(fs, node, rec->size, &arena, &meta) : ret;
     mutex_unlock(&fs->lock);
@@ -235,6 +237,11 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
         state_commit(fs->state);
         fs_touch(fs, node);
         memcpy(node->opened_etag, fresh, sizeof(fresh));
+        facts_tell(fs->facts, &(struct facts_told){.key = buf_str(&key),
+                                                   .etag = fresh,
+                                                   .attr = &attr,
+                                                   .modified_ns = copied_ns,
+                                                   .exact = true});
         node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     }
     cond_broadcast(&fs->changed);

@@ -76,6 +76,7 @@ static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&
          */
         bool known = node != NULL && fs_rec(fs, node)->attempt == 0;
 
+        facts_forget(fs->facts, key);
         ret = graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "");
         if (ret != 0) {
             state_abort(fs->state);

@@ -170,6 +170,7 @@ static int put_whole(struct job *job, const char *key, bool conditional)
     ret = ret == 0 ? volume_call(job->fs->volume, &put, &answer) : ret;
     if (ret == 0) {
         (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
+        job->result_ns = answer.result.info.mtime_ns;
     }
     return ret;
 }
@@ -204,6 +205,11 @@ void job_published(struct fs *fs, struct job *job)
     fs_touch(fs, node);
     node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag)); /* our own pages are right */
+    facts_tell(fs->facts, &(struct facts_told){.key = job->key,
+                                               .etag = job->result_etag,
+                                               .attr = &job->attr,
+                                               .target = job->target,
+                                               .modified_ns = job->result_ns});
 }
 
 /*
@@ -346,6 +352,7 @@ static int put_dir(struct job *job)
     int ret = volume_call(job->fs->volume, &put, &answer);
 
     (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
+    job->result_ns = ret == 0 ? answer.result.info.mtime_ns : 0;
     return ret == -EEXIST ? 0 : ret;
 }
 

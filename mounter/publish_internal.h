@@ -28,6 +28,7 @@ struct job {
     struct arena arena;
     struct data_seqs seqs;
     char result_etag[STATE_ETAG_SIZE];
+    int64_t result_ns; /* the store's time of it, nearly; 0: not known */
 };
 
 /* What is true now. The node is claimed by the caller. job_done() also after a failure. */

@@ -94,6 +94,7 @@ static void put_done(struct objstore_request *request, const struct objstore_res
     bool ending;
 
     (void)snprintf(put->job.result_etag, sizeof(put->job.result_etag), "%s", result->info.etag);
+    put->job.result_ns = result->info.mtime_ns;
     mutex_lock(&fs->lock);
     fs->putting--;
     is_over = take_answer(put, status);

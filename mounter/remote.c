@@ -241,6 +241,19 @@ static int merge_listed(struct fs *fs, struct node *node, const struct remote *r
     return seen_enough(fs, remote->is_dir) || (remote->is_dir && !remote->marker) ? 0 : -EAGAIN;
 }
 
+int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, struct remote *ret)
+{
+    ret->attr = *attr;
+    ret->attr.xattr = attr->xattr != NULL ? arena_strdup(&ret->arena, attr->xattr) : NULL;
+    ret->target = target != NULL ? arena_strdup(&ret->arena, target) : NULL;
+    ret->listed = false;
+    complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
+    return (attr->xattr != NULL && ret->attr.xattr == NULL) ||
+                   (target != NULL && ret->target == NULL)
+               ? -ENOMEM
+               : 0;
+}
+
 /* The record takes over what the remote says. */
 static void update(struct fs *fs, struct node *node, const struct remote *remote)
     REQUIRES(&fs->lock)

@@ -265,7 +265,7 @@ int run_held(int holder_fd)
         if (ret == 0 && kept == 0) {
             journaled_end(life.fs);
         }
-        managed_stop(life.fs->managed);
+        manage_stop(life.fs);
     }
     /* State and what is in flight lie in kept memory: ending here is what a crash would be. */
     _exit(ret == 0 ? 0 : 1);

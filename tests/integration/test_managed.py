@@ -6,12 +6,15 @@ import os
 import re
 import signal
 import sqlite3
+import stat
 import subprocess
 import threading
 import time
 
 import pytest
 from conftest import program, wait_until
+from rig import KEYS, Rig
+from stack import mounts_below
 from test_meta import Meta
 
 LEASE = ("--session-lease", "20s")
@@ -361,3 +364,79 @@ def test_global_locks_need_a_managed_volume(meta):
     done = subprocess.run([program("skyvol-mount"), "mem://b", meta.dir, "-o", "locks=global"],
                           capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode != 0 and "locks=global needs a managed volume" in done.stderr
+
+
+@pytest.fixture
+def counted(workdir, processes):
+    """A managed volume in an S3 store behind a proxy that counts requests."""
+    with Rig() as rig:
+        server = Meta(workdir, processes)
+        server.start(options=LEASE)
+        server.call("Stores/AddStore", {
+            "store": {"name": "default", "location": "s3://", "endpoint": rig.url,
+                      "s3_region": "us-east-1"},
+            "credentials": {k: KEYS[0][k] for k in ("access_key", "secret_key")}})
+        managed = Managed(server, "one", ["attr_timeout=60"])
+        managed.rig = rig
+        yield managed
+        for point in mounts_below(workdir):
+            subprocess.run(["umount", "-l", point], check=False, capture_output=True)
+
+
+def modes(point):
+    return {e.name: stat.S_IMODE(e.stat().st_mode) for e in os.scandir(point)}
+
+
+def told(managed):
+    """How many objects the metaserver knows attributes of."""
+    with sqlite3.connect(f"file:{managed.meta.dir}/meta.db.facts?mode=ro", uri=True) as db:
+        return db.execute("SELECT count(*) FROM fact").fetchone()[0]
+
+
+def test_attributes_of_a_thousand_files_cost_no_head_each(counted):
+    first = counted.mount()
+    (first / "d").mkdir()
+    for i in range(1000):
+        (first / "d" / f"f{i:04}").touch(mode=0o600)
+    for i in range(0, 1000, 2):
+        os.chmod(first / "d" / f"f{i:04}", 0o640)
+    wait_until(lambda: told(counted) >= 1000, 20, "attributes told")
+    os.sync()
+    second = counted.mount()
+    wait_until(lambda: len(counted.sessions()) == 2, 10, "session")
+    list(os.scandir(second))
+    counted.rig.proxy.reset_counts()
+    seen = modes(second / "d")
+    counts = dict(counted.rig.proxy.seen)
+    assert seen == {f"f{i:04}": 0o640 if i % 2 == 0 else 0o600 for i in range(1000)}
+    assert counts.get("HEAD", 0) <= 2 and counts.get("LIST", 0) <= 3, counts
+    # What somebody else writes is not taken for what we know, and neither is what has gone.
+    s3 = counted.rig.client()
+    bucket = counted.volume["bucket"]
+    key = "d/f0002"
+    time.sleep(2.5)  # attributes changed past us sooner after our own change may not be seen
+    s3.copy_object(Bucket=bucket, Key=key, CopySource={"Bucket": bucket, "Key": key},
+                   MetadataDirective="REPLACE", Metadata={"mode": str(0o100444)})
+    os.unlink(first / "d" / "f0004")
+    third = counted.mount()
+    wait_until(lambda: len(counted.sessions()) == 3, 10, "session")
+    wait_until(lambda: "d/f0004" not in bucket_keys(s3, bucket), 10, "removal")
+    seen = modes(third / "d")
+    assert seen["f0002"] == 0o444 and seen["f0003"] == 0o600 and "f0004" not in seen
+
+
+def bucket_keys(s3, bucket):
+    return {o["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+            for o in page.get("Contents", [])}
+
+
+def test_attributes_come_from_the_store_while_the_metaserver_is_down(counted):
+    first = counted.mount()
+    (first / "file").touch(mode=0o640)
+    counted.meta.kill()
+    (first / "other").touch(mode=0o604)
+    time.sleep(0.2)
+    counted.meta.start(options=LEASE)
+    second = counted.mount()
+    counted.meta.kill()
+    assert modes(second) == {"file": 0o640, "other": 0o604}
