@@ -9,6 +9,7 @@
 
 #include "mount/journal.h"
 #include "mount/readahead.h"
+#include "mounter/probed.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "volume/open.h"
@@ -185,8 +186,8 @@ static void fill_cache(const struct mount_config *config, struct buf *name, stru
 }
 
 static int open_volume(const struct mount_config *config,
-                       const struct mount_credentials *credentials, struct volume **ret,
-                       struct error *err)
+                       const struct mount_credentials *credentials, struct keep *keep,
+                       struct volume **ret, struct error *err)
 {
     bool anonymous = mount_options_true(&config->options, "anonymous");
     const char *path_style = mount_options_get(&config->options, "path_style");
@@ -222,7 +223,7 @@ static int open_volume(const struct mount_config *config,
     if (r != 0) {
         return r;
     }
-    r = volume_probe(*ret, err);
+    r = probed(*ret, keep, err);
     if (r == -EACCES && !open.read_only) {
         (void)error_set(err, r,
                         "%s; the bucket is tried out by writing below .skyvol/probe/: the option "
@@ -266,7 +267,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
         log_set_level(parsed);
     }
-    r = r == 0 ? open_volume(config, credentials, &fs.volume, err) : r;
+    r = r == 0 ? open_volume(config, credentials, keep, &fs.volume, err) : r;
     if (r == 0) {
         r = setup_journal_open(config, extra, &fs.journal, err);
         if (r != 0) {

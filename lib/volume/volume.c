@@ -397,6 +397,11 @@ const struct objstore_caps *volume_caps(const struct volume *volume)
     return &volume->caps;
 }
 
+void volume_set_caps(struct volume *volume, const struct objstore_caps *caps)
+{
+    volume->caps = *caps;
+}
+
 void volume_set_backend(struct volume *volume, struct objstore *backend)
 {
     volume->backend = backend;

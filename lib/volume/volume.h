@@ -65,6 +65,8 @@ int volume_call_many_internal(struct volume *volume, struct objstore_request *re
  */
 int volume_probe(struct volume *volume, struct error *err) __attribute__((warn_unused_result));
 const struct objstore_caps *volume_caps(const struct volume *volume);
+/* What volume_probe() has found out before, for a volume that was opened again. */
+void volume_set_caps(struct volume *volume, const struct objstore_caps *caps);
 
 const char *volume_bucket(const struct volume *volume);
 const char *volume_prefix(const struct volume *volume);

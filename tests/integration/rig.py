@@ -266,7 +266,7 @@ class Rig:
     def keys(self, prefix=""):
         pages = self.client().get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return [o["Key"] for page in pages for o in page.get("Contents", [])
-                if not o["Key"].startswith(".skyvol/")]
+                if "/.skyvol/" not in "/" + o["Key"]]
 
     def objects(self, prefix=""):
         """Content by key."""
