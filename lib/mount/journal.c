@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #include "util/file.h"
 #include "util/mutex.h"
 
-enum { NAME_SIZE = 32, OTHERS_MS = 10000 };
+enum { NAME_SIZE = 32, OTHERS_MS = 10000, FLUSHERS = 16 };
 static const char description[] = "volume.json";
 
 struct journal {
@@ -559,13 +560,55 @@ static void free_writer(struct journal_writer *w)
     free(w);
 }
 
-int journal_commit(struct journal *journal, struct journal_writer **writers, size_t count)
+/* One of several threads: every file system makes one flush of the disk of flushes that are asked
+ * for at the same time, and one after the other it is one each. */
+struct flush {
+    struct journal_writer **writers;
+    size_t count, step, first;
+    int result;
+    pthread_t thread;
+    bool started;
+};
+
+static void *flush_some(void *arg)
 {
+    struct flush *flush = arg;
+
+    for (size_t i = flush->first; flush->result == 0 && i < flush->count; i += flush->step) {
+        flush->result = fdatasync(flush->writers[i]->fd) < 0 ? -errno : 0;
+    }
+    return NULL;
+}
+
+static int flush_all(struct journal_writer **writers, size_t count)
+{
+    struct flush flushes[FLUSHERS];
+    size_t step = count < FLUSHERS ? count : FLUSHERS;
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < count; i++) {
-        r = fdatasync(writers[i]->fd) < 0 ? -errno : 0;
+    for (size_t i = 0; i < step; i++) {
+        flushes[i] = (struct flush){.writers = writers, .count = count, .step = step, .first = i};
+        flushes[i].started =
+            i > 0 && pthread_create(&flushes[i].thread, NULL, flush_some, &flushes[i]) == 0;
     }
+    for (size_t i = 0; i < step; i++) {
+        if (!flushes[i].started) {
+            (void)flush_some(&flushes[i]);
+        }
+    }
+    for (size_t i = 0; i < step; i++) {
+        if (flushes[i].started) {
+            (void)pthread_join(flushes[i].thread, NULL);
+        }
+        r = r == 0 ? flushes[i].result : r;
+    }
+    return r;
+}
+
+int journal_commit(struct journal *journal, struct journal_writer **writers, size_t count)
+{
+    int r = flush_all(writers, count);
+
     for (size_t i = 0; r == 0 && i < count; i++) {
         r = name_it(journal, writers[i]);
         if (r == 0) {

@@ -388,6 +388,38 @@ def test_an_unmount_that_may_keep_does_not_wait_for_the_store(held, workdir, pro
     one.unmount()
 
 
+def test_planned_upgrades_and_crashes_under_sync_async_show_no_error(held, workdir):
+    """The mounter is replaced, it is killed, and the holder's supervisor is: writers go on."""
+    one = held("put:p=0.2:delay=100", sync="async")
+    acknowledged, stop, pauses = {}, threading.Event(), []
+    rig = type("Rig", (), {"point": one.target})
+    writers = [threading.Thread(target=counts, args=(rig, f"f{i}", acknowledged, stop))
+               for i in range(4)]
+    for writer in writers:
+        writer.start()
+    for turn in range(3):
+        time.sleep(0.3)
+        start = time.monotonic()
+        one.client.replace("v1")
+        pauses.append(time.monotonic() - start)
+        time.sleep(0.3)
+        one.kill()
+        wait_until(lambda: one.client.status("v1")["state"] == "running", what="a mounter")
+    holder_client.kill9(holder_client.supervisor_of(one.process.pid))
+    time.sleep(0.5)
+    assert all(writer.is_alive() for writer in writers), "none has seen an error"
+    stop.set()
+    for writer in writers:
+        writer.join(60)
+    wait_until(one.client.answers, what="a supervisor")
+    print(f"replaced in {[round(1000 * p) for p in pauses]} ms")
+    wait_until(lambda: not list(workdir.glob("journal/*/*.jrn")), what="publication")
+    for name, number in acknowledged.items():
+        assert int((one.target / name).read_bytes()[:8]) == number
+    assert "conflict" not in one.log.read_text()
+    unmount(one, 10000, True)
+
+
 def test_a_journal_that_cannot_take_it_keeps_the_mount(held, workdir):
     (workdir / "journal").mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k,mode=700", "none",
