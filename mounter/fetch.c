@@ -81,11 +81,9 @@ void fetch_unref(struct reader *reader, struct fetch *f)
     }
 }
 
-static void fail_rest(struct fetch *f, int error, struct reader_waits *over)
-    REQUIRES(&f->fs->reader->lock)
+static void fail_rest(struct reader *reader, struct fetch *f, int error, struct reader_waits *over)
+    REQUIRES(&reader->lock)
 {
-    struct reader *reader = f->fs->reader;
-
     reader_settle(reader, f->grains + f->ready, f->count - f->ready, error, over);
     for (uint32_t i = f->ready; i < f->count; i++) {
         f->grains[i]->ready = true; /* nobody fills it any more: its last user frees it */
@@ -104,7 +102,7 @@ static void finish(struct fetch *f, int error, const struct objstore_result *res
     TAILQ_REMOVE(&f->version->fetches, f, link);
     hedge_forget(reader, f);
     if (error != 0) {
-        fail_rest(f, error == -ENOENT ? -ESTALE : error, &over);
+        fail_rest(reader, f, error == -ENOENT ? -ESTALE : error, &over);
     }
     reader->fetch_count--;
     f->ended = true;
@@ -153,8 +151,8 @@ static struct fetch *new_fetch(struct fs *fs, struct version *version, bool from
 }
 
 /* It has all its grains. */
-static void add_fetch(struct fs *fs, struct fetch *f, struct fetch_list *start)
-    REQUIRES(&fs->reader->lock)
+static void add_fetch(struct reader *reader, struct fetch *f, struct fetch_list *start)
+    REQUIRES(&reader->lock)
 {
     const struct grain *last = f->grains[f->count - 1];
     bool whole;
@@ -176,7 +174,7 @@ static void add_fetch(struct fs *fs, struct fetch *f, struct fetch_list *start)
     f->version->users++;
     TAILQ_INSERT_TAIL(&f->version->fetches, f, link);
     STAILQ_INSERT_TAIL(start, f, start_link);
-    fs->reader->fetch_count++;
+    reader->fetch_count++;
 }
 
 static void undo(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock)
@@ -187,41 +185,40 @@ static void undo(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock)
     free(f);
 }
 
-int fetch_missing(struct fs *fs, struct version *version, uint64_t first, uint64_t last, bool ahead,
+int fetch_missing(struct reader *reader, struct version *version, const struct fetch_range *range,
                   struct fetch_list *start)
 {
-    struct reader *reader = fs->reader;
     struct fetch *f = NULL;
     int ret = 0;
 
-    for (uint64_t i = first; i <= last && ret == 0; i++) {
+    for (uint64_t i = range->first; i <= range->last && ret == 0; i++) {
         struct grain *grain;
         bool here = grain_find(reader, version, i) != NULL;
         bool on_disk = !here && store_has(reader, version, i);
 
         if (f != NULL && (here || f->from_disk != on_disk)) {
-            add_fetch(fs, f, start);
+            add_fetch(reader, f, start);
             f = NULL;
         }
         if (here) {
             continue;
         }
         if (f == NULL) {
-            f = new_fetch(fs, version, on_disk);
+            f = new_fetch(reader->fs, version, on_disk);
         }
-        grain = f != NULL ? grain_new(reader, version, i, ahead) : NULL;
+        grain = f != NULL ? grain_new(reader, version, i, range->ahead) : NULL;
         if (grain == NULL) {
             ret = -ENOMEM;
             break;
         }
         f->grains[f->count++] = grain;
         if (f->count == FETCH_GRAINS_MAX) {
-            add_fetch(fs, f, start);
+            add_fetch(reader, f, start);
             f = NULL;
         }
     }
-    if (f != NULL && f->count > 0 && (ret == 0 || ahead)) {
-        add_fetch(fs, f, start);
+    if (f != NULL && f->count > 0 && (ret == 0 || range->ahead)) {
+        add_fetch(reader, f, start);
     } else if (f != NULL) {
         undo(reader, f);
     }
@@ -300,18 +297,19 @@ bool fetch_is_awaited(const struct fetch *f)
 }
 
 /* fetch_done() needs the lock before the request goes, so cancelling under it is safe. */
-void fetch_cancel(struct fs *fs, struct version *version)
+void fetch_cancel(struct reader *reader, struct version *version)
 {
+    struct volume *volume = reader->fs->volume;
     struct fetch *f;
 
     TAILQ_FOREACH (f, &version->fetches, link) {
         if (!f->cancelled && !fetch_is_awaited(f)) {
             f->cancelled = true;
             if (f->submitted && !f->first_ended) {
-                volume_cancel(fs->volume, &f->request);
+                volume_cancel(volume, &f->request);
             }
             if (f->second_submitted && !f->second_ended) {
-                volume_cancel(fs->volume, &f->second);
+                volume_cancel(volume, &f->second);
             }
         }
     }

@@ -111,12 +111,14 @@ void hedge_forget(struct reader *reader, struct fetch *f)
 }
 
 /* fetch_done() needs the lock before the request goes, so cancelling under it is safe. */
-static void end_other(struct fetch *f) REQUIRES(&f->fs->reader->lock)
+static void end_other(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock)
 {
+    struct volume *volume = reader->fs->volume;
+
     if (f->winner == &f->second && f->submitted && !f->first_ended) {
-        volume_cancel(f->fs->volume, &f->request);
+        volume_cancel(volume, &f->request);
     } else if (f->winner == &f->request && f->second_submitted && !f->second_ended) {
-        volume_cancel(f->fs->volume, &f->second);
+        volume_cancel(volume, &f->second);
     }
 }
 
@@ -131,7 +133,7 @@ bool hedge_wins(struct fetch *f, const struct objstore_request *request)
         /* A late first answer counts with all its time, also if the second overtakes it. */
         learn(reader->hedge, fs_now_ms() - f->asked_ms);
         hedge_forget(reader, f);
-        end_other(f);
+        end_other(reader, f);
     }
     wins = f->winner == request;
     mutex_unlock(&reader->lock);
@@ -162,8 +164,9 @@ bool hedge_decides(struct fetch *f, const struct objstore_request *request)
 
 /* ---- the second ones ---- */
 
-static size_t choose(struct hedge *h, struct fetch *chosen[AT_ONCE]) REQUIRES(&h->fs->reader->lock)
+static size_t choose(struct reader *reader, struct fetch *chosen[AT_ONCE]) REQUIRES(&reader->lock)
 {
+    struct hedge *h = reader->hedge;
     uint64_t now = fs_now_ms();
     uint64_t late = late_after(h);
     size_t count = 0;
@@ -178,7 +181,7 @@ static size_t choose(struct hedge *h, struct fetch *chosen[AT_ONCE]) REQUIRES(&h
         if (f->cancelled || !f->submitted || !fetch_is_awaited(f)) {
             continue;
         }
-        hedge_forget(h->fs->reader, f);
+        hedge_forget(reader, f);
         h->saved -= 100;
         h->sent++;
         f->second = f->request;
@@ -217,7 +220,7 @@ static void *hedge_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "second-gets");
     mutex_lock(&reader->lock);
     while (!h->ending) {
-        size_t count = choose(h, chosen);
+        size_t count = choose(reader, chosen);
 
         mutex_unlock(&reader->lock);
         for (size_t i = 0; i < count; i++) {

@@ -193,15 +193,16 @@ static void plan(struct reader *reader, struct version *version, const struct re
     ret->upto = ret->upto < end ? ret->upto : end;
 }
 
-static void read_ahead(struct fs *fs, struct version *version, struct need *need,
-                       struct fetch_list *start) REQUIRES(&fs->reader->lock)
+static void read_ahead(struct reader *reader, struct version *version, struct need *need,
+                       struct fetch_list *start) REQUIRES(&reader->lock)
 {
     uint64_t offset;
     uint64_t len;
 
     while (need->stream != NULL && window_next(need->stream, version->size, GRAIN, &offset, &len)) {
-        if (fetch_missing(fs, version, offset / GRAIN, (offset + len - 1) / GRAIN, true, start) !=
-            0) {
+        const struct fetch_range range = {offset / GRAIN, (offset + len - 1) / GRAIN, true};
+
+        if (fetch_missing(reader, version, &range, start) != 0) {
             need->stream->asked = offset; /* memory is short: less from now on */
             need->stream->size /= 2;
             break;
@@ -212,32 +213,33 @@ static void read_ahead(struct fs *fs, struct version *version, struct need *need
 /* ---- beginning ---- */
 
 /* A node was of this version. `old`: its bytes are of no use any more. */
-static void leave(struct fs *fs, struct version *version, bool old) REQUIRES(&fs->reader->lock)
+static void leave(struct reader *reader, struct version *version, bool old) REQUIRES(&reader->lock)
 {
-    fetch_cancel(fs, version);
+    fetch_cancel(reader, version);
     if (old) {
-        grain_drop_all(fs->reader, version);
+        grain_drop_all(reader, version);
     }
-    version_put(fs->reader, version);
+    version_put(reader, version);
 }
 
 static int attach(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     const struct inode_rec *rec = fs_rec(fs, node);
+    struct reader *reader = fs->reader;
     struct version *version;
     int ret = fs_data_key(fs, node, &key);
 
     if (ret != 0) {
         return ret;
     }
-    mutex_lock(&fs->reader->lock);
-    version = version_take(fs->reader, buf_str(&key), rec->etag, rec->base_size, rec->hidden != 0);
+    mutex_lock(&reader->lock);
+    version = version_take(reader, buf_str(&key), rec->etag, rec->base_size, rec->hidden != 0);
     if (node->version != NULL) {
-        leave(fs, node->version, strcmp(node->version->etag, rec->etag) != 0);
+        leave(reader, node->version, strcmp(node->version->etag, rec->etag) != 0);
     }
     node->version = version;
-    mutex_unlock(&fs->reader->lock);
+    mutex_unlock(&reader->lock);
     return version != NULL ? 0 : -ENOMEM;
 }
 
@@ -284,12 +286,10 @@ static int join(struct reader *reader, struct version *version, const struct rea
     return -EINPROGRESS;
 }
 
-static int begin_locked(struct fs *fs, struct node *node, const struct reader_range *range,
-                        struct reader_wait *wait, struct fetch_list *start) REQUIRES(&fs->lock)
-    REQUIRES(&fs->reader->lock)
+static int begin_locked(struct reader *reader, struct version *version,
+                        const struct reader_range *range, struct reader_wait *wait,
+                        struct fetch_list *start) REQUIRES(&reader->lock)
 {
-    struct reader *reader = fs->reader;
-    struct version *version = node->version;
     struct grain *held[READER_GRAINS_MAX];
     struct need need;
     uint64_t first = range->offset / GRAIN;
@@ -303,13 +303,14 @@ static int begin_locked(struct fs *fs, struct node *node, const struct reader_ra
             held[i - first]->users++;
         }
     }
-    ret = fetch_missing(fs, version, need.first, need.upto, false, start);
+    ret =
+        fetch_missing(reader, version, &(struct fetch_range){need.first, need.upto, false}, start);
     if (ret != 0) {
-        ret = fetch_missing(fs, version, first, need.last, false, start);
+        ret = fetch_missing(reader, version, &(struct fetch_range){first, need.last, false}, start);
     }
     if (ret == 0) {
         ret = join(reader, version, range, &need, wait);
-        read_ahead(fs, version, &need, start);
+        read_ahead(reader, version, &need, start);
     }
     for (uint64_t i = first; i <= need.last; i++) {
         if (held[i - first] != NULL) {
@@ -339,7 +340,7 @@ int reader_begin(struct fs *fs, struct node *node, const struct reader_range *ra
     }
     if (ret == 0) {
         mutex_lock(&reader->lock);
-        ret = begin_locked(fs, node, range, wait, ret_start);
+        ret = begin_locked(reader, node->version, range, wait, ret_start);
         mutex_unlock(&reader->lock);
     }
     return ret;
@@ -347,21 +348,25 @@ int reader_begin(struct fs *fs, struct node *node, const struct reader_range *ra
 
 void reader_detach(struct fs *fs, struct node *node, bool old)
 {
+    struct reader *reader = fs->reader;
+
     if (node->version != NULL) {
-        mutex_lock(&fs->reader->lock);
-        leave(fs, node->version, old);
+        mutex_lock(&reader->lock);
+        leave(reader, node->version, old);
         node->version = NULL;
-        mutex_unlock(&fs->reader->lock);
+        mutex_unlock(&reader->lock);
     }
 }
 
 void reader_quiet(struct fs *fs, struct node *node)
 {
+    struct reader *reader = fs->reader;
+
     if (node->version != NULL) {
-        mutex_lock(&fs->reader->lock);
-        fetch_cancel(fs, node->version);
+        mutex_lock(&reader->lock);
+        fetch_cancel(reader, node->version);
         memset(&node->version->windows, 0, sizeof(node->version->windows));
-        mutex_unlock(&fs->reader->lock);
+        mutex_unlock(&reader->lock);
     }
 }
 
@@ -383,7 +388,7 @@ int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_
     if (version != NULL && ret != -EEXIST) {
         struct fetch *f;
 
-        (void)!fetch_missing(fs, version, 0, last, true, &own);
+        (void)!fetch_missing(reader, version, &(struct fetch_range){0, last, true}, &own);
         f = STAILQ_FIRST(&own);
         STAILQ_CONCAT(start, &own);
         ret = f != NULL && f->from_disk ? -EEXIST : ret;
@@ -488,6 +493,7 @@ int reader_new(struct fs *fs, uint64_t memory_bytes)
     }
     mutex_init(&reader->lock);
     cond_init(&reader->changed);
+    reader->fs = fs;
     fs->reader = reader;
     pages = pages < PAGES_MIN ? PAGES_MIN : pages;
     reader->limit = (uint64_t)pages * GRAIN;

@@ -27,11 +27,9 @@
 #include <sys/queue.h>
 #include <sys/uio.h>
 
+#include "mounter/fs.h"
 #include "util/error.h"
-#include "util/mutex.h"
 
-struct fs;
-struct node;
 struct grain;
 struct version;
 struct fetch;
@@ -75,7 +73,7 @@ void reader_free(struct fs *fs);
 
 /* Of the version that the node is based on; fs->lock is held. */
 int reader_begin(struct fs *fs, struct node *node, const struct reader_range *range,
-                 struct reader_wait *wait, struct fetch_list *ret_start)
+                 struct reader_wait *wait, struct fetch_list *ret_start) REQUIRES(&fs->lock)
     __attribute__((warn_unused_result));
 void reader_start(struct fs *fs, struct fetch_list *start);
 bool reader_arm(struct fs *fs, struct reader_wait *wait) __attribute__((warn_unused_result));
@@ -85,9 +83,9 @@ void reader_end(struct fs *fs, struct reader_wait *wait);
 
 /* The node goes, or has another base now (`old`: what is cached of it is of no use); fs->lock is
  * held. */
-void reader_detach(struct fs *fs, struct node *node, bool old);
+void reader_detach(struct fs *fs, struct node *node, bool old) REQUIRES(&fs->lock);
 /* Nobody has the node open any more: end what was asked for ahead. fs->lock is held. */
-void reader_quiet(struct fs *fs, struct node *node);
+void reader_quiet(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 
 /* Bytes of the object version that the inode is based on. Waits. -ESTALE: it is gone. */
 int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size_t len)
@@ -105,7 +103,7 @@ struct reader_file {
     void *arg;
 };
 int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_list *start)
-    __attribute__((warn_unused_result));
+    REQUIRES(&fs->lock) __attribute__((warn_unused_result));
 uint64_t reader_limit(const struct fs *fs); /* bytes of memory */
 
 struct reader_stats {

@@ -88,6 +88,7 @@ struct fetch {
 };
 
 struct reader {
+    struct fs *fs; /* constant */
     struct mutex lock;
     struct cond changed; /* a wait is over, or memory has become free */
     struct version *versions;
@@ -139,11 +140,15 @@ void grain_drop_all(struct reader *reader, struct version *version) REQUIRES(&re
 /* ---- fetch.c ---- */
 
 /* Ask for what is missing of grains [first, last]; fetches are added to the list. */
-int fetch_missing(struct fs *fs, struct version *version, uint64_t first, uint64_t last, bool ahead,
-                  struct fetch_list *start) REQUIRES(&fs->reader->lock);
+struct fetch_range {
+    uint64_t first, last;
+    bool ahead; /* nobody waits for them: not by putting out what is unread */
+};
+int fetch_missing(struct reader *reader, struct version *version, const struct fetch_range *range,
+                  struct fetch_list *start) REQUIRES(&reader->lock);
 bool fetch_is_awaited(const struct fetch *f); /* under reader->lock */
 /* End those of a version that nobody waits for. */
-void fetch_cancel(struct fs *fs, struct version *version) REQUIRES(&fs->reader->lock);
+void fetch_cancel(struct reader *reader, struct version *version) REQUIRES(&reader->lock);
 
 void fetch_done(struct objstore_request *request, const struct objstore_result *result);
 void fetch_unref(struct reader *reader, struct fetch *f) REQUIRES(&reader->lock);

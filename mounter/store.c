@@ -171,10 +171,8 @@ struct keep_job {
     struct grain *grains[];
 };
 
-static void end_job(struct keep_job *job) REQUIRES(&job->fs->reader->lock)
+static void end_job(struct reader *reader, struct keep_job *job) REQUIRES(&reader->lock)
 {
-    struct reader *reader = job->fs->reader;
-
     for (uint32_t i = 0; i < job->count; i++) {
         grain_put(reader, job->grains[i]);
     }
@@ -193,7 +191,7 @@ static void store(void *arg)
         disk_cache_put(reader->disk, &block, job->grains[i]->data, job->grains[i]->len);
     }
     mutex_lock(&reader->lock);
-    end_job(job);
+    end_job(reader, job);
     mutex_unlock(&reader->lock);
     free(job);
 }
@@ -225,7 +223,8 @@ void store_grains(struct fs *fs, struct version *version, struct grain *const *g
     reader->storing += job->bytes;
     if (reader->tasks == NULL || reader->storing > reader->limit / STORING_SHARE ||
         tasks_add(reader->tasks, store, job) != 0) {
-        end_job(job); /* the disk is too slow, or it is too late: it will come another time */
+        end_job(reader,
+                job); /* the disk is too slow, or it is too late: it will come another time */
         free(job);
     }
     mutex_unlock(&reader->lock);

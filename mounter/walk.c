@@ -248,9 +248,17 @@ static bool find_child(const struct level *level, const char *key, size_t len, s
 }
 
 /* Stand at the child of this directory: a level that was here before is kept. */
-static bool enter(struct fs *fs, struct walk *walk, size_t depth, const struct node *dir,
-                  const char *key, size_t dir_len, size_t child_len) REQUIRES(&fs->lock)
+struct step {
+    const struct node *dir;
+    const char *key;
+    size_t dir_len, child_len; /* of the key */
+};
+
+static bool enter(struct fs *fs, struct walk *walk, size_t depth, const struct step *step)
+    REQUIRES(&fs->lock)
 {
+    const char *key = step->key;
+    size_t dir_len = step->dir_len;
     struct place *place = &walk->places[depth];
 
     if (depth >= walk->depth || strlen(place->level->dir) != dir_len ||
@@ -258,13 +266,13 @@ static bool enter(struct fs *fs, struct walk *walk, size_t depth, const struct n
         while (walk->depth > depth) {
             pop(walk);
         }
-        place->level = level_new(fs, dir, key, dir_len);
+        place->level = level_new(fs, step->dir, key, dir_len);
         if (place->level == NULL) {
             return false;
         }
         walk->depth++;
     }
-    return find_child(place->level, key, child_len, &place->at);
+    return find_child(place->level, key, step->child_len, &place->at);
 }
 
 bool walk_seek(struct fs *fs, struct walk *walk, const struct node *node)
@@ -284,16 +292,21 @@ bool walk_seek(struct fs *fs, struct walk *walk, const struct node *node)
     }
     while (count > 0) {
         const char *slash = strchr(buf_str(&key) + len, '/');
-        size_t child_len =
-            slash != NULL ? (size_t)(slash + 1 - buf_str(&key)) : strlen(buf_str(&key));
+        const struct step step = {
+            .dir = fs_node(fs, dirs[--count]),
+            .key = buf_str(&key),
+            .dir_len = len,
+            .child_len =
+                slash != NULL ? (size_t)(slash + 1 - buf_str(&key)) : strlen(buf_str(&key)),
+        };
 
-        if (enter(fs, walk, depth, fs_node(fs, dirs[--count]), buf_str(&key), len, child_len)) {
+        if (enter(fs, walk, depth, &step)) {
             depth++;
         } else { /* what is above is not known: the walk is below it */
             clear(walk);
             depth = 0;
         }
-        len = child_len;
+        len = step.child_len;
     }
     while (walk->depth > depth) {
         pop(walk);
