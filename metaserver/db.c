@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "metaserver/db_private.h"
 #include "util/clock.h"
 #include "util/file.h"
 #include "util/mutex.h"
@@ -21,12 +22,6 @@ enum {
     APPLICATION_ID = 0x534b594d /* "SKYM" */,
     BACKUP_PAGES = 1024,
     TOKENS_KEPT = 32
-};
-
-struct db {
-    struct mutex lock;
-    sqlite3 *sqlite;
-    char incarnation[RANDOM_ID_SIZE];
 };
 
 static const char *const migrations[DB_VERSION] = {
@@ -48,6 +43,9 @@ static const char *const migrations[DB_VERSION] = {
     "CREATE TABLE volume_token(hash TEXT PRIMARY KEY, volume TEXT NOT NULL, node TEXT NOT NULL,"
     " created_ns INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE INDEX volume_token_of ON volume_token(volume, node, created_ns);",
+    "CREATE TABLE link(volume TEXT NOT NULL, key TEXT NOT NULL, file TEXT NOT NULL,"
+    " home INTEGER NOT NULL, PRIMARY KEY(volume, key)) WITHOUT ROWID;"
+    "CREATE INDEX link_file ON link(volume, file);",
 };
 
 static const struct sql_schema schema = {.what = "database",
@@ -453,6 +451,8 @@ int db_volume_remove(struct db *db, const char *id)
 {
     int ret = update(db, "DELETE FROM volume_token WHERE volume = ?1", id, 0);
 
+    ret =
+        ret == 0 || ret == -ENOENT ? update(db, "DELETE FROM link WHERE volume = ?1", id, 0) : ret;
     return ret != 0 && ret != -ENOENT ? ret : update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
 }
 

@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 3, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 4, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -96,6 +96,21 @@ int db_token_add(struct db *db, const char *hash, const char *volume, const char
 /* -ENOENT: not one for this volume and this node. */
 int db_token_check(struct db *db, const char *hash, const char *volume, const char *node)
     __attribute__((warn_unused_result));
+
+/* Hard links: names of one file, whose bytes lie under `home`. */
+struct db_link {
+    const char *file, *home;
+    uint32_t names;
+};
+/* One more name; the first time `key` is the home. -EEXIST: `name` is one already. */
+int db_link_add(struct db *db, const char *volume, const char *key, const char *name,
+                struct arena *arena, struct db_link *ret) __attribute__((warn_unused_result));
+/* *ret: what is left; the last name that is left is no link any more. -ENOENT: it is none. */
+int db_link_remove(struct db *db, const char *volume, const char *key, struct arena *arena,
+                   struct db_link *ret) __attribute__((warn_unused_result));
+/* -ENOENT: the key is no link. */
+int db_link_get(struct db *db, const char *volume, const char *key, struct arena *arena,
+                struct db_link *ret) __attribute__((warn_unused_result));
 
 struct db_page {
     const char *after; /* id; NULL or "": from the start */

@@ -12,7 +12,7 @@
  *   sessions.c     sessions: the service, tokens, the end of what has lapsed
  *   leases.c       locks: the service
  *   facts.c        attributes of objects, in a file of their own
- *   namespace.c    attributes: the service
+ *   namespace.c    attributes and hard links: the service
  *   admin.c        backup and rebuild
  *
  * Locks: meta->lock covers the list of open stores and of names being created; it is never held
@@ -151,7 +151,7 @@ int meta_session(struct rpc_call *call, const char *id, uint64_t epoch, struct l
 extern const struct rpc_method meta_lease_methods[3];
 
 /* ---- namespace.c ---- */
-extern const struct rpc_method meta_namespace_methods[2];
+extern const struct rpc_method meta_namespace_methods[5];
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);

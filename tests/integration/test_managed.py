@@ -2,6 +2,7 @@
 """Managed volumes: sessions with the metaserver, what they keep others from, and how they end."""
 import errno
 import fcntl
+import json
 import os
 import re
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import threading
 import time
 
+import holder_client
 import pytest
 from conftest import program, wait_until
 from rig import KEYS, Rig
@@ -440,3 +442,52 @@ def test_attributes_come_from_the_store_while_the_metaserver_is_down(counted):
     second = counted.mount()
     counted.meta.kill()
     assert modes(second) == {"file": 0o640, "other": 0o604}
+
+
+def test_names_of_one_file_are_kept_and_its_bytes_have_one_home(meta):
+    volume = meta.create("one")
+    session, stranger = opened(meta, volume, "n1"), opened(meta, meta.create("other"), "n1")
+
+    def names(method, session=session, check=True, **fields):
+        return meta.call(f"Namespace/{method}", of(session, **fields), check=check)
+
+    assert names("Link", existing_key="b", new_key="a") == {"links": 2, "homeKey": "b"}
+    assert names("Link", existing_key="a", new_key="c") == {"links": 3, "homeKey": "b"}
+    assert "AlreadyExists" in names("Link", existing_key="b", new_key="c", check=False)[1]
+    assert names("GetLinks", stranger, keys=["a", "b"]) == {}
+    meta.kill()
+    meta.start(options=LEASE)
+    found = names("GetLinks", keys=["x", "a", "c"])["found"]
+    assert [(f["index"], f["homeKey"], f["links"]) for f in found] == [(1, "b", 3), (2, "b", 3)]
+    assert names("Unlink", key="b") == {"links": 2, "homeKey": "a"}
+    assert names("Unlink", key="x") == {}
+    assert names("Unlink", key="a") == {"links": 1, "homeKey": "c"}
+    assert names("GetLinks", keys=["a", "b", "c"]) == {}
+    assert "InvalidArgument" in names("Link", existing_key="", new_key="c", check=False)[1]
+
+
+def test_a_killed_mounter_loses_no_lock(meta, processes):
+    volume = meta.create("one")
+    point, path = meta.dir / "held", meta.dir / "h.sock"
+    point.mkdir()
+    holder = processes.start([program("skyvol-holder"), "--socket", path], "holder")
+    wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
+    config = {"location": f"dir://{meta.store}/{volume['bucket']}", "options": {},
+              "meta": {"address": f"unix:{meta.socket}", "volume": volume["id"], "node": "n1",
+                       "mount": "v1", "exclusive": False}}
+    client = holder_client.Holder(path)
+    client.mount("v1", point, json.dumps(config),
+                 json.dumps({"meta": {"token": attach(meta, volume, "n1")}}))
+    other = opened(meta, volume, "n2")
+    (point / "file").write_text("x" * 100)
+    with open(point / "file", "r+") as file:
+        wait_until(lambda: try_lock(file, fcntl.LOCK_EX, 10, 0), 10, "lock")
+        holder_client.kill9(client.status("v1")["mounter"])
+        assert try_lock(file, fcntl.LOCK_EX, 10, 20)  # by its successor
+        for at in (0, 20):
+            assert not lock(meta, other, key="file", offset=at, len=5).get("granted")
+        os.pwrite(file.fileno(), b"y", 0)
+    wait_until(lambda: lock(meta, other, key="file", len=5).get("granted"), 10, "the close")
+    client.unmount("v1")
+    wait_until(lambda: [s["node"] for s in meta.call(
+        "Sessions/ListSessions", {"volume_id": volume["id"]})["sessions"]] == ["n2"], 10, "close")

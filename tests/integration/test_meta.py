@@ -190,7 +190,7 @@ def test_secrets_are_nowhere_in_the_clear(meta):
 
 
 def test_what_comes_later_says_so(meta):
-    for method in ("Leases/ReserveBytes", "Namespace/Link",
+    for method in ("Leases/ReserveBytes", "Namespace/Rename",
                    "Feed/WatchChanges", "Placement/BeginWrite", "Volumes/GetUsage"):
         assert "Unimplemented" in meta.call(method, {}, check=False)[1], method
 
