@@ -53,9 +53,8 @@ static int rewind_image(struct objstore_request *request)
 }
 
 /* What the store said. False: somebody with more patience has to go on. */
-static bool take_answer(struct put *put, int status) REQUIRES(&put->job.fs->lock)
+static bool take_answer(struct fs *fs, struct put *put, int status) REQUIRES(&fs->lock)
 {
-    struct fs *fs = put->job.fs;
     struct node *node = put->job.node;
 
     if (status == 0) {
@@ -97,7 +96,7 @@ static void put_done(struct objstore_request *request, const struct objstore_res
     put->job.result_ns = result->info.mtime_ns;
     mutex_lock(&fs->lock);
     fs->putting--;
-    is_over = take_answer(put, status);
+    is_over = take_answer(fs, put, status);
     again = put->job.node->writers == 0 && (fs_rec(fs, put->job.node)->flags & INODE_DIRTY) != 0;
     ending = fs->ending;
     if (is_over && !again) {
@@ -115,9 +114,8 @@ static void put_done(struct objstore_request *request, const struct objstore_res
     publish_next(fs);
 }
 
-static int begin(struct put *put) REQUIRES(&put->job.fs->lock)
+static int begin(struct fs *fs, struct put *put) REQUIRES(&fs->lock)
 {
-    struct fs *fs = put->job.fs;
     struct node *node = put->job.node;
     int ret = job_begin(fs, &put->job);
 
@@ -158,7 +156,7 @@ struct put *put_begin(struct fs *fs, struct node *node, struct op *op)
     put->op = op;
     put->job = (struct job){
         .fs = fs, .node = node, .ino = node->ino, .waiter = op != NULL ? op->pending : NULL};
-    if (begin(put) != 0) {
+    if (begin(fs, put) != 0) {
         job_done(&put->job);
         free(put);
         return NULL;

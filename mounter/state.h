@@ -74,10 +74,10 @@ struct inode_rec {
     uint32_t hidden; /* key of the bytes of an unlinked file, below .skyvol/; text cell */
     uint32_t upload; /* index + 1 into the uploads; 0: none */
     uint32_t mode, uid, gid, rdev;
-    uint32_t journal; /* number of its file in the journal on disk; 0: none */
-    uint32_t holes;   /* text cell, see holes.h */
+    uint32_t journal;   /* number of its file in the journal on disk; 0: none */
+    uint32_t holes;     /* text cell, see holes.h */
     uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
-    uint64_t number; /* st_ino */
+    uint64_t number;    /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */
     uint64_t base_valid; /* bytes from its beginning that still count */

@@ -45,10 +45,9 @@ static bool is_same(const struct data_seqs *now, const struct data_seqs *then)
 }
 
 /* First the part counts, then its blocks go: unless they have been written to since. */
-static int take_part(struct sent *sent, struct node *node, const char *etag)
-    REQUIRES(&sent->fs->lock)
+static int take_part(struct fs *fs, struct sent *sent, struct node *node, const char *etag)
+    REQUIRES(&fs->lock)
 {
-    struct fs *fs = sent->fs;
     struct data_seqs now = {0};
     int ret = data_seqs_take(fs, node, sent->image.offset, sent->image.len, &now);
 
@@ -71,7 +70,7 @@ static void part_ended(struct sent *sent, int status, const char *etag)
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, sent->ino);
-    status = status == 0 ? take_part(sent, node, etag) : status;
+    status = status == 0 ? take_part(fs, sent, node, etag) : status;
     data_image_done(fs, &sent->image);
     if (status != 0 && (node->stream_failed == 0 || sent->number < node->stream_failed)) {
         node->stream_failed = sent->number; /* it goes again */
@@ -113,10 +112,9 @@ static int rewind_image(struct objstore_request *request)
 }
 
 /* What to send, as it is now. -EAGAIN: it is not full any more. */
-static int prepare(struct sent *sent) REQUIRES(&sent->fs->lock)
+static int prepare(struct fs *fs, struct sent *sent) REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    struct fs *fs = sent->fs;
     struct node *node = fs_node(fs, sent->ino);
     const struct upload_rec *upload = state_upload(fs->state, sent->upload - 1);
     uint64_t from = parts_offset(&upload->schedule, sent->number);
@@ -152,11 +150,12 @@ static int prepare(struct sent *sent) REQUIRES(&sent->fs->lock)
 static void run_part(void *arg)
 {
     struct sent *sent = arg;
+    struct fs *fs = sent->fs;
     int ret;
 
-    mutex_lock(&sent->fs->lock);
-    ret = prepare(sent);
-    mutex_unlock(&sent->fs->lock);
+    mutex_lock(&fs->lock);
+    ret = prepare(fs, sent);
+    mutex_unlock(&fs->lock);
     if (ret != 0) {
         part_ended(sent, ret, "");
     } else {

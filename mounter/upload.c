@@ -317,10 +317,9 @@ static void fetch_part(struct part *part)
 
 /* What is dirty now, of all parts at once. -EAGAIN: the file was cut since the publication began.
  */
-static int take_images(struct run *run) REQUIRES(&run->job->fs->lock)
+static int take_images(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
 {
-    struct job *job = run->job;
-    struct fs *fs = job->fs;
+    const struct job *job = run->job;
     int ret = lost_is(fs, job->node) ? -EIO : job->node->truncated_to != UINT64_MAX ? -EAGAIN : 0;
 
     for (size_t i = 0; ret == 0 && i < run->count; i++) {
@@ -341,10 +340,10 @@ static int take_images(struct run *run) REQUIRES(&run->job->fs->lock)
 }
 
 /* The end of a streamed file: its schedule, and the parts that the store has already. */
-static int plan_streamed(struct run *run) REQUIRES(&run->job->fs->lock)
+static int plan_streamed(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
 {
     const struct job *job = run->job;
-    const struct upload_rec *upload = state_upload(job->fs->state, job->upload - 1);
+    const struct upload_rec *upload = state_upload(fs->state, job->upload - 1);
     const struct parts_schedule *schedule = &upload->schedule;
     uint32_t copied = parts_copied(schedule);
 
@@ -367,13 +366,13 @@ static int plan_streamed(struct run *run) REQUIRES(&run->job->fs->lock)
     return run->parts == NULL ? -ENOMEM : 0;
 }
 
-static int plan_fresh(struct run *run) REQUIRES(&run->job->fs->lock)
+static int plan_fresh(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
 {
     struct job *job = run->job;
     AUTOFREE struct parts_range *dirty = NULL;
     AUTOFREE struct parts_item *items = NULL;
-    struct parts_file file = {.caps = &job->fs->caps, .size = job->size};
-    int ret = data_ranges(job->fs, job->node, &dirty, &file.dirty_count);
+    struct parts_file file = {.caps = &fs->caps, .size = job->size};
+    int ret = data_ranges(fs, job->node, &dirty, &file.dirty_count);
 
     if (!job->is_new && !job->baseless && file.caps->part_copy) {
         file.base = job->base_valid;
@@ -474,8 +473,8 @@ static int plan(struct run *run)
     int ret;
 
     mutex_lock(&fs->lock);
-    ret = run->job->streamed ? plan_streamed(run) : plan_fresh(run);
-    ret = ret == 0 ? take_images(run) : ret;
+    ret = run->job->streamed ? plan_streamed(fs, run) : plan_fresh(fs, run);
+    ret = ret == 0 ? take_images(fs, run) : ret;
     mutex_unlock(&fs->lock);
     return ret;
 }
