@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lookups that listings answer, and attributes fetched for many files at once. */
+/* Lookups that listings answer. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,12 +7,9 @@
 
 #include "mounter/known.h"
 #include "mounter/listing.h"
-#include "objstore/objstore_call.h"
 
 enum {
-    PREFETCH = 32,
-    SHOWN_MAX = 20000, /* entries that are looked through without leaving the lock */
-    META_TIMEOUT_MS = 50000,
+    SHOWN_MAX = 20000,    /* entries that are looked through without leaving the lock */
     MISSES_MS = 2000,     /* lookups that are nearer to each other may be of one program */
     VAIN_MAX = 3,         /* pages for lookups that nobody has used: then */
     VAIN_EVERY = 16,      /* only one lookup in so many asks for one */
@@ -256,96 +253,4 @@ int listing_fetch(struct fs *fs, uint32_t ino, const char *key)
     }
     mutex_unlock(&fs->lock);
     return ret == 0 ? listing_flat(fs, buf_str(&prefix), buf_str(&start)) : ret;
-}
-
-/* ---- attributes ---- */
-
-/* Names to ask for: `name` and the files after it that nobody has asked for. */
-static size_t choose(struct fs *fs, uint32_t dir, const char *name, char *names[PREFETCH])
-{
-    struct node *node;
-    struct listing *listing;
-    struct listing_entry *e;
-    size_t count = 0;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, dir);
-    listing = node != NULL && node->listed != NULL ? node->listed->listing : NULL;
-    e = listing != NULL ? listing_find(listing, name) : NULL;
-    for (; e != NULL && e < listing->entries + listing->count && count < PREFETCH; e++) {
-        if (!e->is_dir && (!e->asked || count == 0)) {
-            e->asked = true;
-            names[count] = strdup(listing_name(listing, e));
-            count += names[count] != NULL;
-        }
-    }
-    if (count == 0) {
-        names[0] = strdup(name);
-        count = names[0] != NULL;
-    }
-    mutex_unlock(&fs->lock);
-    return count;
-}
-
-static int child_keys(struct fs *fs, uint32_t dir, char *const names[PREFETCH], size_t count,
-                      struct buf keys[PREFETCH])
-{
-    int ret = 0;
-
-    mutex_lock(&fs->lock);
-    if (fs_node(fs, dir) == NULL) {
-        ret = -ESTALE;
-    }
-    for (size_t i = 0; ret == 0 && i < count; i++) {
-        ret = fs_child_key(fs, dir, names[i], &keys[i]);
-    }
-    mutex_unlock(&fs->lock);
-    return ret;
-}
-
-int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
-{
-    char *names[PREFETCH];
-    struct buf keys[PREFETCH];
-    struct objstore_request requests[PREFETCH];
-    struct objstore_answer answers[PREFETCH];
-    uint64_t asked = fs_asked(fs);
-    size_t count = 0;
-    int ret;
-
-    if (facts_prefetch(fs, dir, name) == 0) {
-        return 0;
-    }
-    count = choose(fs, dir, name, names);
-    for (size_t i = 0; i < count; i++) {
-        keys[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
-        answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
-    }
-    ret = count == 0 ? -ENOENT : child_keys(fs, dir, names, count, keys);
-    for (size_t i = 0; i < count; i++) {
-        requests[i] = (struct objstore_request){
-            .op = OBJSTORE_HEAD, .key = buf_str(&keys[i]), .timeout_ms = META_TIMEOUT_MS};
-    }
-    if (ret == 0) {
-        (void)volume_call_many(fs->volume, requests, answers, count);
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct remote remote;
-        struct node *node;
-
-        if (ret == 0 && remote_interpret(fs, buf_str(&keys[i]), &answers[i].result, &remote) == 0) {
-            remote.asked = asked;
-            facts_learn(fs->facts, buf_str(&keys[i]), &remote);
-            mutex_lock(&fs->lock);
-            if (remote.exists && fs_node(fs, dir) != NULL) {
-                (void)remote_merge(fs, dir, names[i], &remote, &node);
-            }
-            mutex_unlock(&fs->lock);
-            remote_done(&remote);
-        }
-        objstore_answer_done(&answers[i]);
-        buf_done(&keys[i]);
-        free(names[i]);
-    }
-    return ret;
 }

@@ -9,6 +9,7 @@
 
 #include "mounter/ahead.h"
 #include "mounter/graves.h"
+#include "mounter/heads.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
 #include "mounter/known.h"
@@ -588,6 +589,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
         mutex_unlock(&fs->lock);
     }
     r = r == 0 ? graves_new(fs, &fs->graves) : r;
+    r = r == 0 ? heads_new(&fs->heads) : r;
     r = r == 0 ? seen_new(fs, state_adopted(fs->state), &fs->seen) : r;
     r = r == 0 ? manage_start(fs, config, err) : r;
     r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
@@ -651,6 +653,7 @@ void fs_free(struct fs *fs)
     known_free(fs->known);
     graves_free(fs->graves);
     seen_free(fs->seen);
+    heads_free(fs->heads);
     free(fs->gone);
     free(fs->moves);
     longs_free(fs->longs);

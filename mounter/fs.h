@@ -22,6 +22,7 @@
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
+ *   heads.c       attributes asked for ahead of who walks a tree
  *   seen.c        which attributes have ever been written to the volume
  *   graves.c      names taken away whose objects are still to be deleted
  *   usage.c       how many bytes the volume has
@@ -97,6 +98,7 @@ struct import_result {
 };
 struct graves;
 struct seen;
+struct heads;
 struct ahead;
 
 /* The blocks of one inode by their index. */
@@ -226,6 +228,7 @@ struct fs {
     struct known *known;   /* ranges of keys that were listed */
     uint64_t removed;      /* clock of the last name that was taken away */
     bool unordered;        /* the store does not list keys in the order of their bytes */
+    struct heads *heads;   /* attributes asked for ahead */
     struct seen *seen;     /* which attributes the volume has */
     struct reader *reader;
     struct ahead *ahead;
@@ -489,9 +492,6 @@ void listing_new_dir(struct fs *fs, struct node *dir) REQUIRES(&fs->lock);
 /* For who makes a name: there is none as far as listings know. */
 bool listing_lacks(struct fs *fs, uint32_t dir, const char *name) REQUIRES(&fs->lock);
 void listing_drop(struct node *dir);
-/* Fetch the attributes of `name` and of those after it in the listing, at once. Waits. */
-int listing_prefetch(struct fs *fs, uint32_t dir, const char *name)
-    __attribute__((warn_unused_result));
 
 /* ---- data.c: with the lock ---- */
 /* -EAGAIN: no block is free; -EDEADLK: a block has too many pieces (see data_fill). */

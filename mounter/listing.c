@@ -279,9 +279,8 @@ static void older(struct listing *listing, uint64_t asked, uint64_t made_ms)
 }
 
 /* What pages say, from the cursor on. */
-static int take_known(struct maker *m) REQUIRES(&m->fs->lock)
+static int take_known(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
 {
-    struct fs *fs = m->fs;
     struct known_oldest oldest = listing_oldest(fs, fs_node(fs, m->dir));
     const char *prefix = buf_str(&m->prefix);
     struct known_position pos;
@@ -494,9 +493,8 @@ static int separate(struct longs *longs, struct listing *listing)
 }
 
 /* With what is only here yet, and without what is here no more. */
-static int merge_local(struct maker *m) REQUIRES(&m->fs->lock)
+static int merge_local(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
 {
-    struct fs *fs = m->fs;
     struct listing *listing = m->listing;
     const struct node *dir = fs_node(fs, m->dir);
     const struct node *node;
@@ -539,7 +537,7 @@ static int make(struct maker *m)
     ret = ret == 0 ? listing_walk(fs, m->dir, &m->walk) : ret;
     set(&m->cursor, buf_str(&m->prefix), "");
     while (ret == 0 && !m->complete) {
-        ret = fs->unordered ? 0 : take_known(m);
+        ret = fs->unordered ? 0 : take_known(fs, m);
         if (ret == 0 && !m->complete) {
             mutex_unlock(&fs->lock);
             ret = fetch(m);
@@ -553,7 +551,7 @@ static int make(struct maker *m)
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret = merge_local(m);
+        ret = merge_local(fs, m);
         mutex_unlock(&fs->lock);
     }
     return ret;

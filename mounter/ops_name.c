@@ -8,8 +8,10 @@
 #include <sys/stat.h>
 
 #include "mounter/ahead.h"
+#include "mounter/facts.h"
 #include "mounter/fs.h"
 #include "mounter/graves.h"
+#include "mounter/heads.h"
 #include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
@@ -63,60 +65,46 @@ static int entry_of(struct fs *fs, struct op *op, struct node *node) REQUIRES(&f
 }
 
 /* An answer that costs nothing: 0 (*ret), -ENOENT, or -EAGAIN: the store has to be asked. */
-static int find_listed(struct op *op, const char *key, struct node **ret, bool *ret_file)
-    REQUIRES(&op->fs->lock)
+static int find_listed(struct fs *fs, struct op *op, const char *key, struct node **ret,
+                       enum listing_says *ret_says) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct node *dir = fs_node(fs, op->ino);
+    CLEANUP(buf_done) struct buf own = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct remote remote;
+    struct remote head;
     int r;
 
     *ret = NULL;
-    *ret_file = false;
-    switch (listing_ask(fs, dir, op->name, key, &remote)) {
-    case LISTING_ABSENT: /* where others may make a name at any time, only they know */
+    *ret_says = listing_ask(fs, dir, op->name, key, &remote);
+    if (*ret_says == LISTING_ABSENT) { /* where others may make a name, only they know */
         return op->makes || fs->options.sync != SYNC_CLOSE ||
                        (dir->listed != NULL && dir->listed->ours)
                    ? -ENOENT
                    : -EAGAIN;
-    case LISTING_FILE:
-        *ret_file = true;
-        break;
-    case LISTING_DIR:
-        break;
-    default:
+    }
+    if (*ret_says == LISTING_UNKNOWN) {
         return -EAGAIN;
     }
     r = remote_merge(fs, dir->ino, op->name, &remote, ret);
+    buf_addstr(&own, key);
+    buf_addstr(&own, *ret_says == LISTING_DIR ? "/" : "");
+    if (r == -EAGAIN && heads_remote(fs, buf_str(&own), &remote, &head)) {
+        r = remote_merge(fs, dir->ino, op->name, &head, ret);
+        remote_done(&head);
+    }
     remote_done(&remote);
     return r == 0 && *ret == NULL ? -EAGAIN : r;
 }
 
-/* The attributes of a file that is known to be there, and of those after it. */
-static LOCK_UNCHECKED
-int find_file(struct op *op, const char *key, struct node **ret)
+/* The attributes of a name that is known to be there, and of those after it. */
+static void find_heads(struct op *op, const char *key, bool is_dir)
 {
-    struct fs *fs = op->fs;
-    struct remote remote;
-    int r;
+    CLEANUP(buf_done) struct buf own = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
-    if (ahead_find(fs, key, false, &remote)) {
-        mutex_lock(&fs->lock);
-        r = remote_merge(fs, (uint32_t)op->ino, op->name, &remote, ret);
-        remote_done(&remote);
-        if (r == 0 && *ret != NULL) {
-            return 0;
-        }
-        mutex_unlock(&fs->lock);
-    }
-    r = listing_prefetch(fs, (uint32_t)op->ino, op->name);
-
-    mutex_lock(&fs->lock);
-    *ret = r == 0 ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
-    if (*ret == NULL) {
-        mutex_unlock(&fs->lock);
-    }
-    return *ret == NULL ? -EAGAIN : 0;
+    buf_addstr(&own, key);
+    buf_addstr(&own, is_dir ? "/" : "");
+    heads_fetch(op->fs, &(const struct heads_place){
+                            .dir = (uint32_t)op->ino, .name = op->name, .key = buf_str(&own)});
 }
 
 /* From listings that are there or that are worth while. -EAGAIN: ask the store for this name. */
@@ -124,24 +112,33 @@ static LOCK_UNCHECKED
 int find_cheaply(struct op *op, const char *key, struct node **ret, bool *ret_locked)
 {
     struct fs *fs = op->fs;
-    bool is_file;
+    enum listing_says says;
     int r;
 
     mutex_lock(&fs->lock);
-    r = find_listed(op, key, ret, &is_file);
-    if (r == -EAGAIN && !is_file) {
+    r = find_listed(fs, op, key, ret, &says);
+    if (r == -EAGAIN && says == LISTING_UNKNOWN) {
         mutex_unlock(&fs->lock);
         r = listing_fetch(fs, (uint32_t)op->ino, key);
         mutex_lock(&fs->lock);
-        r = r == 0 ? find_listed(op, key, ret, &is_file) : -EAGAIN;
+        r = r == 0 ? find_listed(fs, op, key, ret, &says) : -EAGAIN;
     }
+    if (r == -EAGAIN && (says == LISTING_FILE || says == LISTING_DIR)) {
+        bool told;
+
+        mutex_unlock(&fs->lock);
+        told = says == LISTING_FILE && facts_prefetch(fs, (uint32_t)op->ino, op->name) == 0;
+        if (!told) {
+            find_heads(op, key, says == LISTING_DIR);
+        }
+        mutex_lock(&fs->lock);
+        *ret = told ? fs_child(fs, (uint32_t)op->ino, op->name) : NULL;
+        r = *ret != NULL ? 0 : find_listed(fs, op, key, ret, &says);
+    }
+    *ret_locked = r == 0;
     if (r != 0) {
         mutex_unlock(&fs->lock);
     }
-    if (r == -EAGAIN && is_file) {
-        r = find_file(op, key, ret);
-    }
-    *ret_locked = r == 0;
     return r;
 }
 
@@ -618,9 +615,8 @@ static void mkdir_run(struct op *op)
 }
 
 /* The kernel has looked the name up just before, as with create_at_once(). */
-static bool mkdir_at_once(struct op *op, uint32_t *ret_ino) REQUIRES(&op->fs->lock)
+static bool mkdir_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
 {
-    struct fs *fs = op->fs;
     struct node *dir = fs_node(fs, op->ino);
 
     return fs->options.sync != SYNC_CLOSE && dir != NULL && !claim_held(fs, dir) &&
@@ -643,7 +639,7 @@ void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
     fs = op->fs;
     done = xattr_inherit(op) == 0;
     mutex_lock(&fs->lock);
-    done = done && mkdir_at_once(op, &ino);
+    done = done && mkdir_at_once(fs, op, &ino);
     mutex_unlock(&fs->lock);
     if (done) {
         op_reply_entry(op, ino, false);

@@ -354,10 +354,9 @@ static bool is_quiet(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
 }
 
 /* Without asking the store: its deletion waits in kept memory. */
-static bool remove_at_once(struct op *op, bool is_dir) REQUIRES(&op->fs->lock)
+static bool remove_at_once(struct fs *fs, struct op *op, bool is_dir) REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    struct fs *fs = op->fs;
     struct node *dir = fs_node(fs, op->ino);
     struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
     const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
@@ -402,7 +401,7 @@ static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
         return;
     }
     mutex_lock(&op->fs->lock);
-    done = remove_at_once(op, run == rmdir_run);
+    done = remove_at_once(op->fs, op, run == rmdir_run);
     mutex_unlock(&op->fs->lock);
     if (done) {
         (void)fs_op_fail(op, 0);

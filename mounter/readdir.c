@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/heads.h"
 #include "mounter/listing.h"
 #include "mounter/seen.h"
 
@@ -138,8 +139,8 @@ struct reply {
     size_t count;
 };
 
-static uint64_t number_in(struct reply *r, const struct node *node, const char *name, bool is_dir)
-    REQUIRES(&r->op->fs->lock)
+static uint64_t number_in(struct fs *fs, struct reply *r, const struct node *node, const char *name,
+                          bool is_dir) REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
@@ -147,18 +148,50 @@ static uint64_t number_in(struct reply *r, const struct node *node, const char *
         return node->ino == STATE_ROOT ? STATE_ROOT : node->number;
     }
     buf_addstr(&key, buf_str(&r->prefix));
-    if (longs_component(r->op->fs->longs, name, &key) != 0) {
+    if (longs_component(fs->longs, name, &key) != 0) {
         return STATE_ROOT; /* ".." of the root */
     }
     buf_addstr(&key, is_dir ? "/" : "");
-    return fs_number_of_key(r->op->fs, buf_str(&key));
+    return fs_number_of_key(fs, buf_str(&key));
+}
+
+/* The key of an entry, a directory's with '/'. */
+static int entry_key(const struct buf *prefix, const char *name, bool is_dir, struct buf *ret)
+{
+    char component[NAMES_MAX + 1];
+    bool beside;
+
+    if (names_to_key(name, &beside, component) != 0) {
+        return -EINVAL;
+    }
+    buf_addstr(ret, buf_str(prefix));
+    buf_addstr(ret, component);
+    buf_addstr(ret, is_dir ? "/" : "");
+    return buf_error(ret);
+}
+
+/* With attributes that were asked for ahead. -EAGAIN: they were not. */
+static int merge_head(struct fs *fs, struct reply *r, const struct listing_entry *e,
+                      const struct remote *listed, struct node **ret) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const char *name = listing_name(r->listing, e);
+    struct remote head;
+    int ret_code;
+
+    if (entry_key(&r->prefix, name, e->is_dir, &key) != 0 ||
+        !heads_remote(fs, buf_str(&key), listed, &head)) {
+        return -EAGAIN;
+    }
+    ret_code = remote_merge(fs, (uint32_t)r->op->ino, name, &head, ret);
+    remote_done(&head);
+    return ret_code;
 }
 
 /* The node of an entry whose attributes are known, as a lookup would find it. */
-static struct node *known_node(struct reply *r, const struct listing_entry *e, struct node *node)
-    REQUIRES(&r->op->fs->lock)
+static struct node *known_node(struct fs *fs, struct reply *r, const struct listing_entry *e,
+                               struct node *node) REQUIRES(&fs->lock)
 {
-    struct fs *fs = r->op->fs;
     struct remote remote;
     int ret;
 
@@ -172,6 +205,9 @@ static struct node *known_node(struct reply *r, const struct listing_entry *e, s
         return NULL;
     }
     ret = remote_merge(fs, (uint32_t)r->op->ino, listing_name(r->listing, e), &remote, &node);
+    if (ret == -EAGAIN) {
+        ret = merge_head(fs, r, e, &remote, &node);
+    }
     remote_done(&remote);
     return ret == 0 && node != NULL && fs_now_ms() < node->valid_until_ms ? node : NULL;
 }
@@ -204,15 +240,14 @@ static uint32_t type_of(struct fs *fs, const struct node *node, bool is_dir) REQ
 }
 
 /* False: no room. */
-static bool add_entry(struct reply *r, uint64_t at) REQUIRES(&r->op->fs->lock)
+static bool add_entry(struct fs *fs, struct reply *r, uint64_t at) REQUIRES(&fs->lock)
 {
-    struct fs *fs = r->op->fs;
     const struct listing_entry *e = at < 2 ? NULL : &r->listing->entries[at - 2];
     const char *name = at == 0 ? "." : at == 1 ? ".." : listing_name(r->listing, e);
     struct node *node = at == 0   ? fs_node(fs, r->op->ino)
                         : at == 1 ? fs_node(fs, state_inode(fs->state, r->op->ino)->parent)
                                   : fs_child(fs, (uint32_t)r->op->ino, name);
-    struct node *entry = e != NULL && r->plus && !r->replay ? known_node(r, e, node) : NULL;
+    struct node *entry = e != NULL && r->plus && !r->replay ? known_node(fs, r, e, node) : NULL;
     bool is_dir = e == NULL || e->is_dir;
     struct fuse_entry_out out = {0};
     struct fuse_dirent dirent = {.off = cookie_after(r->listing, at),
@@ -225,7 +260,7 @@ static bool add_entry(struct reply *r, uint64_t at) REQUIRES(&r->op->fs->lock)
         return false;
     }
     node = entry != NULL ? entry : node;
-    dirent.ino = number_in(r, node, name, is_dir);
+    dirent.ino = number_in(fs, r, node, name, is_dir);
     dirent.type = type_of(fs, node, is_dir) >> 12;
     if (entry != NULL) {
         fill_entry(fs, entry, &out);
@@ -243,9 +278,8 @@ static bool add_entry(struct reply *r, uint64_t at) REQUIRES(&r->op->fs->lock)
     return true;
 }
 
-static void count_lookups(struct reply *r) REQUIRES(&r->op->fs->lock)
+static void count_lookups(struct fs *fs, struct reply *r) REQUIRES(&fs->lock)
 {
-    struct fs *fs = r->op->fs;
 
     if (r->count == 0) {
         return;
@@ -264,9 +298,8 @@ static void count_lookups(struct reply *r) REQUIRES(&r->op->fs->lock)
     }
 }
 
-static void uncount_lookups(struct reply *r) REQUIRES(&r->op->fs->lock)
+static void uncount_lookups(struct fs *fs, struct reply *r) REQUIRES(&fs->lock)
 {
-    struct fs *fs = r->op->fs;
 
     for (size_t i = 0; i < r->count; i++) {
         struct inode_rec *rec = fs_rec(fs, r->counted[i]);
@@ -278,19 +311,19 @@ static void uncount_lookups(struct reply *r) REQUIRES(&r->op->fs->lock)
     }
 }
 
-static int fill(struct reply *r, bool same) REQUIRES(&r->op->fs->lock)
+static int fill(struct fs *fs, struct reply *r, bool same) REQUIRES(&fs->lock)
 {
     struct op *op = r->op;
-    int ret = fs_node(op->fs, op->ino) != NULL ? 0 : -ESTALE;
+    int ret = fs_node(fs, op->ino) != NULL ? 0 : -ESTALE;
 
-    if (ret == 0 && fs_key(op->fs, (uint32_t)op->ino, &r->prefix) != 0) {
+    if (ret == 0 && fs_key(fs, (uint32_t)op->ino, &r->prefix) != 0) {
         ret = -ESTALE;
     }
-    r->replay = state_intended(op->fs->state, op->unique);
+    r->replay = state_intended(fs->state, op->unique);
     for (uint64_t at = position_of(r->listing, op->offset, same);
-         ret == 0 && at < r->listing->count + 2 && add_entry(r, at); at++) {
+         ret == 0 && at < r->listing->count + 2 && add_entry(fs, r, at); at++) {
     }
-    count_lookups(r);
+    count_lookups(fs, r);
     return ret;
 }
 
@@ -312,7 +345,7 @@ static void reply_entries(struct op *op, struct listing *listing, bool same)
     }
     if (ret == 0) {
         mutex_lock(&fs->lock);
-        ret = fill(r, same);
+        ret = fill(fs, r, same);
         mutex_unlock(&fs->lock);
     }
     if (ret != 0) {
@@ -323,7 +356,7 @@ static void reply_entries(struct op *op, struct listing *listing, bool same)
         if (sent == -ENOENT || sent == -ECANCELED) {
             mutex_lock(&fs->lock);
             r->op = &(struct op){.fs = fs};
-            uncount_lookups(r);
+            uncount_lookups(fs, r);
             mutex_unlock(&fs->lock);
         }
     }
@@ -334,6 +367,47 @@ static void reply_entries(struct op *op, struct listing *listing, bool same)
         buf_done(&r->prefix);
         free(r->data);
         free(r);
+    }
+}
+
+/* Its node has what the entry's version has. */
+static bool is_at_hand(struct fs *fs, const struct op *op, const struct listing *listing,
+                       const struct listing_entry *e) REQUIRES(&fs->lock)
+{
+    const struct node *node = fs_child(fs, (uint32_t)op->ino, listing_name(listing, e));
+
+    return node != NULL && ((fs_rec(fs, node)->flags & (INODE_NEW | INODE_DIRTY)) != 0 ||
+                            fs_now_ms() < node->valid_until_ms ||
+                            strcmp(fs_rec(fs, node)->etag, listing->text + e->etag) == 0);
+}
+
+/* What a READDIRPLUS wants to tell, and what the walk needs next. Waits. */
+static void fetch_heads(struct op *op, const struct listing *listing)
+{
+    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    uint64_t at = position_of(listing, op->offset, true);
+    const struct listing_entry *e;
+    bool wanted;
+
+    at = at < 2 ? 0 : at - 2;
+    if (!op->plus || at >= listing->count) {
+        return;
+    }
+    mutex_lock(&fs->lock);
+    while (at < listing->count - 1 && is_at_hand(fs, op, listing, &listing->entries[at])) {
+        at++;
+    }
+    e = &listing->entries[at];
+    wanted = !is_at_hand(fs, op, listing, e) && !seen_enough(fs, false) &&
+             fs_key(fs, (uint32_t)op->ino, &prefix) == 0 &&
+             entry_key(&prefix, listing_name(listing, e), e->is_dir, &key) == 0;
+    mutex_unlock(&fs->lock);
+    if (wanted) {
+        heads_fetch(fs, &(const struct heads_place){.dir = (uint32_t)op->ino,
+                                                    .name = listing_name(listing, e),
+                                                    .key = buf_str(&key)});
     }
 }
 
@@ -349,6 +423,7 @@ static void readdir_run(struct op *op)
         return;
     }
     set_handle_listing(fs, op->flags, ino, listing);
+    fetch_heads(op, listing);
     reply_entries(op, listing, false);
 }
 

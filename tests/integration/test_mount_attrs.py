@@ -67,7 +67,7 @@ def test_where_all_have_one_mode_and_owner_nothing_is_asked_for(rig, volume):
     assert "-rw-r--r-- 1 root root" in shown
     mount.end()
     assert volume.notes() == ["complete", "dir-755-0-0", "file-644-0-0"]
-    mount = volume.mount()
+    mount = volume.mount(attr_timeout=60)
     assert long_list(mount.point) == shown
     assert rig.proxy.seen["HEAD"] == 0, dict(rig.proxy.seen)
 
@@ -88,6 +88,23 @@ def test_where_modes_differ_each_file_is_asked_for_once(rig, volume):
                            text=True, timeout=60).stdout
     assert len(found.splitlines()) == 40
     assert rig.proxy.seen["HEAD"] <= before + 8, "types are known, and attributes by the ETag"
+
+
+def test_attributes_are_asked_for_many_at_a_time_and_not_again(rig, volume):
+    mount = volume.mount(sync="fsync")
+    make(mount.point, 300)
+    (mount.point / "d1/f12").chmod(0o640)
+    mount.end()
+    time.sleep(3.1)  # what is younger may change within the second that the store tells
+    mount = volume.mount()
+    shown = long_list(mount.point)
+    seen = dict(rig.proxy.seen)
+    assert seen["LIST"] <= 5 and 300 <= seen["HEAD"] <= 345, seen
+    assert rig.proxy.most_in_flight >= 32
+    time.sleep(1.1)
+    rig.proxy.reset_counts()
+    assert long_list(mount.point) == shown
+    assert rig.proxy.seen["HEAD"] <= 4 and rig.proxy.seen["LIST"] <= 5, dict(rig.proxy.seen)
 
 
 def test_links_and_set_times_are_seen_by_another_mount(volume):

@@ -78,7 +78,7 @@ def walked(argv, where):
 
 @pytest.mark.parametrize("walk", WALKS)
 def test_a_walk_lists_each_key_once(rig, mounted, tree, walk):
-    mount = mounted(attrs="list")
+    mount = mounted(attrs="list", attr_timeout=60)
     out = walked(WALKS[walk], mount.point / "tree")
     seen = dict(rig.proxy.seen)
     expected = DIRS if walk == "find by name" else DIRS * FILES
@@ -113,7 +113,7 @@ def test_numbers_of_readdir_are_those_of_stat(mounted, tree):
 def test_many_lookups_in_one_directory_become_listings(rig, mounted):
     names = [f"many/n{n:04}" for n in range(1200)]
     fill(rig, names)
-    mount = mounted(attrs="list")
+    mount = mounted(attrs="list", attr_timeout=60)
     for name in names:
         assert os.stat(mount.point / name).st_size == 7
     seen = rig.proxy.seen
@@ -130,7 +130,7 @@ def test_one_lookup_does_not_list_a_large_directory(rig, mounted, tree):
 def test_removing_a_tree_deletes_by_the_thousand(rig, mounted, sync):
     names = list(keys(True))
     fill(rig, names, f"gone-{sync}/")
-    mount = mounted(attrs="list", sync=sync)
+    mount = mounted(attrs="list", sync=sync, attr_timeout=60)
     subprocess.run(["rm", "-r", mount.point / f"gone-{sync}"], check=True, timeout=60)
     assert not (mount.point / f"gone-{sync}").exists()
     mount.end()
