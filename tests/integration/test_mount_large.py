@@ -37,7 +37,8 @@ class Rig:
         return self.client.get_object(Bucket="bucket", Key=key)["Body"].read()
 
     def keys(self):
-        return [o["Key"] for o in self.client.list_objects_v2(Bucket="bucket").get("Contents", [])]
+        listed = self.client.list_objects_v2(Bucket="bucket").get("Contents", [])
+        return [o["Key"] for o in listed if not o["Key"].startswith(".skyvol/")]
 
     def uploads(self):
         return self.client.list_multipart_uploads(Bucket="bucket").get("Uploads", [])

@@ -78,7 +78,7 @@ def check_stored(mount, count, size):
     def keys():
         pages = mount.client.get_paginator("list_objects_v2").paginate(Bucket="bucket")
         return [o["Key"] for page in pages for o in page.get("Contents", [])
-                if not o["Key"].endswith("/")]
+                if not o["Key"].endswith("/") and not o["Key"].startswith(".skyvol/")]
 
     wait_until(lambda: len(keys()) == count, seconds=120, what=f"{count} objects")
     for i in range(0, count, max(1, count // 20)):
