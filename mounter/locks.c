@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 
 #include "mounter/graves.h"
 #include "mounter/locks_internal.h"
@@ -145,6 +146,33 @@ static uint64_t length_of(const struct wish *w)
     return w->end >= INT64_MAX ? 0 : w->end - w->start + 1;
 }
 
+/* A connection that is being made is waited for: what is asked may be asked twice. */
+static int call_leases(struct locks *l, const char *method, const ProtobufCMessage *in,
+                       enum rpc_code *ret_code, ProtobufCMessage **ret)
+{
+    uint64_t until = fs_now_ms() + SESSION_MS;
+    struct error err = ERROR_INIT;
+    int r;
+
+    for (;;) {
+        r = managed_call(l->fs->managed,
+                         &(struct managed_request){.service = &skyvol__meta__v1__leases__descriptor,
+                                                   .method = method,
+                                                   .message = in,
+                                                   .timeout_ms = CALL_MS,
+                                                   .ret_code = ret_code},
+                         ret, &err);
+        if ((r != -ENOTCONN && r != -ECONNREFUSED) || fs_now_ms() >= until) {
+            break;
+        }
+        (void)nanosleep(&(struct timespec){.tv_nsec = RETRY_MS * 1000000L}, NULL);
+    }
+    if (r != 0) {
+        log_debug("no answer of skyvol-meta", "method", method, "error", error_text(&err, r), NULL);
+    }
+    return r;
+}
+
 /* As a program is told. */
 static int lock_errno(int r, enum rpc_code code)
 {
@@ -161,7 +189,6 @@ int locks_acquire(struct locks *l, const struct wish *w, const char *key, enum l
     Skyvol__Meta__V1__AcquireLeaseRequest in = SKYVOL__META__V1__ACQUIRE_LEASE_REQUEST__INIT;
     struct managed_session session;
     ProtobufCMessage *reply = NULL;
-    struct error err = ERROR_INIT;
     enum rpc_code code = RPC_OK;
     int r = managed_session(l->fs->managed, SESSION_MS, &session);
 
@@ -179,15 +206,8 @@ int locks_acquire(struct locks *l, const struct wish *w, const char *key, enum l
     in.pid = w->pid;
     in.test_only = ask == LOCKS_TEST;
     in.will_wait = ask == LOCKS_WAIT;
-    r = managed_call(l->fs->managed,
-                     &(struct managed_request){.service = &skyvol__meta__v1__leases__descriptor,
-                                               .method = "AcquireLease",
-                                               .message = &in.base,
-                                               .timeout_ms = CALL_MS,
-                                               .ret_code = &code},
-                     &reply, &err);
+    r = call_leases(l, "AcquireLease", &in.base, &code, &reply);
     if (r != 0) {
-        log_debug("lock refused", "error", error_text(&err, r), NULL);
         return lock_errno(r, code);
     }
     *ret = (void *)reply;
@@ -199,7 +219,6 @@ int locks_give_up(struct locks *l, const struct wish *w, const char *key, bool w
     Skyvol__Meta__V1__ReleaseLeaseRequest in = SKYVOL__META__V1__RELEASE_LEASE_REQUEST__INIT;
     struct managed_session session;
     ProtobufCMessage *reply = NULL;
-    struct error err = ERROR_INIT;
     int r = managed_session(l->fs->managed, 0, &session);
 
     if (r != 0) {
@@ -213,16 +232,11 @@ int locks_give_up(struct locks *l, const struct wish *w, const char *key, bool w
     in.len = length_of(w);
     in.owner = w->owner;
     in.only_waiting = waiting;
-    r = managed_call(l->fs->managed,
-                     &(struct managed_request){.service = &skyvol__meta__v1__leases__descriptor,
-                                               .method = "ReleaseLease",
-                                               .message = &in.base,
-                                               .timeout_ms = CALL_MS},
-                     &reply, &err);
+    r = call_leases(l, "ReleaseLease", &in.base, NULL, &reply);
     rpc_message_free(reply);
     if (r != 0 && r != -ENOENT && r != -ESTALE) {
         log_warn("a lock stays until it is given up again or its session ends", "error",
-                 error_text(&err, r), NULL);
+                 error_text(NULL, r), NULL);
     }
     return r == -ENOENT || r == -ESTALE ? 0 : r;
 }

@@ -15,6 +15,7 @@ enum {
     KEPT_VERSION = 1,
     CALL_MS = 10000,
     SESSION_MS = 3000, /* so long a lock waits for a session */
+    RETRY_MS = 50,
     POLL_MS = 10000,
     AGAIN_MS = 500,
     DEADLINE_MS = 60000, /* of who waits, moved on as long as it does */
