@@ -13,6 +13,7 @@
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
 #include "mounter/known.h"
+#include "mounter/listing.h"
 #include "mounter/moves.h"
 #include "mounter/reader.h"
 #include "mounter/seen.h"

@@ -86,6 +86,7 @@ struct fs_options {
 };
 
 struct listing;
+struct listed;
 struct known;
 struct version;
 struct reader;
@@ -457,16 +458,6 @@ int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn
 int remote_follow(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
 
 /* ---- listing.c ---- */
-/* What has been listed of a directory; in kept memory there is nothing of it. */
-struct listed {
-    struct listing *listing; /* the last one, or NULL */
-    uint64_t read_ms;        /* when it was listed last */
-    uint64_t floor;          /* fs->clock: what was asked before may lack a name, see fs_node_put */
-    uint64_t missed_ms;      /* when a name was asked of the store last */
-    uint32_t missed;         /* names in a row, less than MISSES_MS apart */
-    bool ours;               /* made here, and not long ago: others will hardly know it */
-    uint32_t vain;           /* pages in a row that were asked for and not used */
-};
 /* NULL: no memory. */
 struct listed *listed_of(struct node *dir);
 void listed_free(struct node *dir);

@@ -19,6 +19,17 @@
 /* After every key below what it is appended to. */
 #define LISTING_LAST "\xff\xff\xff\xff"
 
+/* What has been listed of a directory; in kept memory there is nothing of it. */
+struct listed {
+    struct listing *listing; /* the last one, or NULL */
+    uint64_t read_ms;        /* when it was listed last */
+    uint64_t floor;          /* fs->clock: what was asked before may lack a name, see fs_node_put */
+    uint64_t missed_ms;      /* when a name was asked of the store last */
+    uint32_t missed;         /* names in a row, less than MISSES_MS apart */
+    bool ours;               /* made here, and not long ago: others will hardly know it */
+    uint32_t vain;           /* pages in a row that were asked for and not used */
+};
+
 struct listing_entry {
     uint64_t size;
     int64_t mtime_ns;

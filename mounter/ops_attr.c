@@ -179,6 +179,24 @@ static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(
     return 0;
 }
 
+/* The object is the copy; clean unless something was changed meanwhile. */
+static void take_copied(struct fs *fs, struct node *node, const char *etag) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+    bool clean = !node->meta_changed && node->blocks == NULL && rec->size == rec->base_size;
+
+    state_begin(fs->state);
+    state_set(fs->state, rec->etag, etag, sizeof(rec->etag));
+    publish_settled(fs, rec);
+    if (clean) {
+        STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DIRTY);
+        STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
+    }
+    state_commit(fs->state);
+    fs_touch(fs, node);
+    memcpy(node->opened_etag, etag, sizeof(rec->etag));
+}
+
 /* A clean file whose attributes changed: the store copies the object onto itself. */
 static int copy_onto_itself(struct fs *fs, uint32_t ino)
 {
@@ -225,18 +243,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);
     if (ret == 0) {
-        bool clean = !node->meta_changed && node->blocks == NULL && rec->size == rec->base_size;
-
-        state_begin(fs->state);
-        state_set(fs->state, rec->etag, fresh, sizeof(fresh));
-        publish_settled(fs, rec);
-        if (clean) {
-            STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DIRTY);
-            STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
-        }
-        state_commit(fs->state);
-        fs_touch(fs, node);
-        memcpy(node->opened_etag, fresh, sizeof(fresh));
+        take_copied(fs, node, fresh);
         facts_tell(fs->facts, &(struct facts_told){.key = buf_str(&key),
                                                    .etag = fresh,
                                                    .attr = &attr,

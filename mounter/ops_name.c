@@ -12,6 +12,7 @@
 #include "mounter/fs.h"
 #include "mounter/graves.h"
 #include "mounter/heads.h"
+#include "mounter/listing.h"
 #include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 
