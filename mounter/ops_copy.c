@@ -285,6 +285,7 @@ static void cfr_run(struct op *op)
     }
 }
 
+/* NOLINTNEXTLINE(readability-function-size): libfuse's table has it so */
 void fs_copy_file_range(fuse_req_t req, fuse_ino_t ino_in, off_t off_in,
                         struct fuse_file_info *fi_in, fuse_ino_t ino_out, off_t off_out,
                         struct fuse_file_info *fi_out, size_t len, int flags)
