@@ -64,7 +64,7 @@
 #include "volume/volume.h"
 
 enum { FS_ABSENT = 256 };
-enum { GONE_SETS = 1024, GONE_WAYS = 4 };
+enum { GONE_SETS = 16384, GONE_WAYS = 4 }; /* memory that is not touched costs nothing */
 enum sync_mode { SYNC_CLOSE, SYNC_FSYNC, SYNC_ASYNC };
 enum attrs_mode { ATTRS_AUTO, ATTRS_LIST, ATTRS_FULL };
 
