@@ -129,6 +129,8 @@ class Bench:
             self.trees.pop(tool, None)
         except (BenchError, OSError, subprocess.SubprocessError, ValueError) as error:
             result["error"] = str(error) or repr(error)
+            if context.mount is not None and context.mount.log_end():
+                result["error"] += "; mounter: " + context.mount.log_end()
             self.trees.pop(tool, None)
         finally:
             self.tidy(name, context, kept, result)
