@@ -15,6 +15,7 @@
 #include "mounter/known.h"
 #include "mounter/listing.h"
 #include "mounter/moves.h"
+#include "mounter/ops.h"
 #include "mounter/reader.h"
 #include "mounter/seen.h"
 #include "util/clock.h"

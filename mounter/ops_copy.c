@@ -14,6 +14,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/ops.h"
 #include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 

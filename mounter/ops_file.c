@@ -11,6 +11,7 @@
 #include "mounter/graves.h"
 #include "mounter/holes.h"
 #include "mounter/journaled.h"
+#include "mounter/ops.h"
 #include "mounter/reader.h"
 #include "objstore/objstore_call.h"
 

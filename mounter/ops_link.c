@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/ops.h"
 
 /* ---- O_TMPFILE ---- */
 

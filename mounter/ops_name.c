@@ -13,6 +13,7 @@
 #include "mounter/graves.h"
 #include "mounter/heads.h"
 #include "mounter/listing.h"
+#include "mounter/ops.h"
 #include "mounter/seen.h"
 #include "objstore/objstore_call.h"
 

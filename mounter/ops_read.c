@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "mounter/ops.h"
 #include "mounter/reader.h"
 
 enum { READ_TRIES = 6 };

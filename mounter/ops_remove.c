@@ -8,6 +8,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/graves.h"
+#include "mounter/ops.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 

@@ -7,6 +7,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/holes.h"
+#include "mounter/ops.h"
 
 enum { TRIES = 8 };
 

@@ -10,6 +10,7 @@
 
 #include "mounter/acl.h"
 #include "mounter/fs.h"
+#include "mounter/ops.h"
 
 #define CAPABILITY "security.capability"
 

@@ -12,6 +12,7 @@
 
 #include "mounter/graves.h"
 #include "mounter/moves.h"
+#include "mounter/ops.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
@@ -452,11 +453,10 @@ static int end_move(struct move *m)
 }
 
 /* Each has the other's name now. One transaction for both and the answer. */
-static int exchange_commit(struct move *m, struct node *a, struct node *b)
-    REQUIRES(&m->op->fs->lock)
+static int exchange_commit(struct fs *fs, const struct move *m, struct node *a, struct node *b)
+    REQUIRES(&fs->lock)
 {
     struct op *op = m->op;
-    struct fs *fs = op->fs;
     struct inode_rec *recs[2] = {fs_rec(fs, a), fs_rec(fs, b)};
     const char *names[2] = {op->name2, op->name};
     const uint32_t parents[2] = {(uint32_t)op->ino2, (uint32_t)op->ino};
@@ -500,7 +500,8 @@ static int end_exchange(struct move *m)
     mutex_lock(&fs->lock);
     nodes[0] = fs_node(fs, m->ino);
     nodes[1] = fs_node(fs, m->target);
-    ret = nodes[0] == NULL || nodes[1] == NULL ? -ESTALE : exchange_commit(m, nodes[0], nodes[1]);
+    ret =
+        nodes[0] == NULL || nodes[1] == NULL ? -ESTALE : exchange_commit(fs, m, nodes[0], nodes[1]);
     for (int i = 0; ret == 0 && i < 2; i++) {
         struct node *dir = fs_node(fs, i == 0 ? op->ino : op->ino2);
 

@@ -90,10 +90,8 @@ static int lock_span(struct fixture *f, const struct live_session *s, const stru
 }
 #define lock(f, s, owner_, start_, end_, exclusive_, how)                                          \
     lock_span(f, s,                                                                                \
-              &(struct live_lock){.owner = (owner_),                                               \
-                                  .start = (start_),                                               \
-                                  .end = (end_),                                                   \
-                                  .exclusive = (exclusive_)},                                      \
+              &(struct live_lock){                                                                 \
+                  .owner = (owner_), .start = (start_), .end = (end_), .exclusive = (exclusive_)}, \
               how)
 
 static void unlock(struct fixture *f, const struct live_session *s, uint64_t owner, uint64_t start,
@@ -237,8 +235,7 @@ static void posix_and_bsd_locks_do_not_see_each_other(void **state)
 
     assert_int_equal(lock(f, &a, 1, 0, INT64_MAX, true, LIVE_LOCK_TRY), 0);
     assert_int_equal(live_lock(f->live, &b, &whole, LIVE_LOCK_TRY, &f->arena, &answer), 0);
-    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->arena, &answer),
-                     -EAGAIN);
+    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->arena, &answer), -EAGAIN);
     assert_string_equal(answer.node, "b");
     assert_int_equal(live_unlock_id(f->live, &a, answer.id), 0); /* not his */
     assert_int_equal(locks(f), 2);
