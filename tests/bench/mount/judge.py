@@ -102,7 +102,7 @@ def paired(facts, row, tool, ratio):
 def was_cut(facts, row, tool, what, needed):
     """The verdict on a bar that has no figure, since our own tool did not come to its end."""
     found = facts.measured(row, tool)
-    if not found:
+    if not found or any(row in m["rows"] for m in found.values()):
         return None
     return Verdict(facts.network, tool, what, needed, "cut", len(found), False)
 
@@ -221,6 +221,8 @@ def judge(results):
             cells = {cell_of(row): row for row in BY_SPEED + BY_PATH + BY_REQUESTS}
             found += [cpu_verdict(facts, row, tool) for row in cells.values()]
             found += count_verdicts(facts, tool, rows.FULL.files)
+            failed = sorted({cell for (cell, t, _), m in facts.of.items() if t == tool and "error" in m})
+            found += [Verdict(network, tool, cell, "an end without errors", "failed", 1, False) for cell in failed]
     return [v for v in found if v is not None]
 
 
