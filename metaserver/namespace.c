@@ -82,6 +82,7 @@ static int get_attributes(struct rpc_call *call, const ProtobufCMessage *request
         }
         o->index = (uint32_t)i;
         o->packed.len = facts[i].len;
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): read only */
         o->packed.data = (uint8_t *)(uintptr_t)facts[i].data;
         out->objects[out->n_objects++] = o;
     }

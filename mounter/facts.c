@@ -141,6 +141,7 @@ static int send_batch(struct facts *f, const struct told_list *batch, size_t cou
         skyvol__meta__v1__object_attributes__init(&objects[i]);
         objects[i].key = told->key;
         objects[i].etag = told->etag;
+        /* NOLINTNEXTLINE(performance-no-int-to-ptr): read only */
         objects[i].packed.data = (uint8_t *)(uintptr_t)told->packed;
         objects[i].packed.len = told->len;
         list[i] = &objects[i];

@@ -430,6 +430,7 @@ static void tell_left(const struct fs *fs, uint32_t number, const char *path, in
               NULL);
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is read into */
 static int import_number(struct fs *fs, uint32_t number, char *buffer)
 {
     CLEANUP(journal_file_done) struct journal_file file = JOURNAL_FILE_INIT;

@@ -198,6 +198,7 @@ int locks_acquire(struct locks *l, const struct wish *w, const char *key, enum l
     }
     in.session_id = session.id;
     in.epoch = session.epoch;
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): read only */
     in.key = (char *)(uintptr_t)key;
     in.kind = kind_of(w);
     in.offset = w->start;
@@ -226,6 +227,7 @@ int locks_give_up(struct locks *l, const struct wish *w, const char *key, bool w
     }
     in.session_id = session.id;
     in.epoch = session.epoch;
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): read only */
     in.key = (char *)(uintptr_t)key;
     in.kind = kind_of(w);
     in.offset = w->start;

@@ -30,6 +30,7 @@ static void cancel_wait(void *context)
 
 static void waiter_done_run(struct op *op)
 {
+    /* NOLINTNEXTLINE(performance-no-int-to-ptr): it is the one we sent */
     struct waiter *waiter = (void *)(uintptr_t)op->data;
     struct locks *l = op->fs->locks;
 

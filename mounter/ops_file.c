@@ -318,17 +318,15 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
         return;
     }
     op->ino = ino;
-    if (!is_dirty(op->fs, ino, &lost)) {
+    if (!is_dirty(op->fs, ino, &lost) || !wait) { /* the last release begins to publish */
         (void)fs_op_fail(op, lost ? -EIO : 0);
-    } else if (wait) {
-        pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
-        if (op->fs->options.sync == SYNC_ASYNC) {
-            fs_op_start(op, journaled_op);
-        } else {
-            publish_op(op);
-        }
-    } else { /* begins when the last writer's handle is released, at once */
-        (void)fs_op_fail(op, lost ? -EIO : 0);
+        return;
+    }
+    pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
+    if (op->fs->options.sync == SYNC_ASYNC) {
+        fs_op_start(op, journaled_op);
+    } else {
+        publish_op(op);
     }
 }
 

@@ -108,10 +108,11 @@ static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
         mutex_lock(&fs->lock);
         if (lost_is(fs, job->node)) {
             ret = -EIO;
-        } else if (job->node->truncated_to != UINT64_MAX) {
-            ret = -EAGAIN; /* what has been written since would count as the object's */
-        } else if (covered && !data_covers(fs, job->node, offset, from_base)) {
-            ret = -EAGAIN; /* it was cut meanwhile: all of it once more */
+        } else if (job->node->truncated_to != UINT64_MAX ||
+                   (covered && !data_covers(fs, job->node, offset, from_base))) {
+            /* It was cut meanwhile: all of it once more, as what has been written since would
+             * count as the object's. */
+            ret = -EAGAIN;
         } else {
             ret = data_seqs_take(fs, job->node, offset, len, &job->seqs);
         }

@@ -290,7 +290,7 @@ static int begin_locked(struct reader *reader, struct version *version,
                         const struct reader_range *range, struct reader_wait *wait,
                         struct fetch_list *start) REQUIRES(&reader->lock)
 {
-    struct grain *held[READER_GRAINS_MAX];
+    struct grain *held[READER_GRAINS_MAX] = {NULL};
     struct need need;
     uint64_t first = range->offset / GRAIN;
     int ret;

@@ -69,14 +69,14 @@ static int open_all(const struct journal_summary *summary, struct keep *keep, st
 static void tell(const struct fs *fs, uint64_t left)
 {
     uint64_t files = fs->imported.files;
+    uint64_t tried = files + fs->imported.left;
+    uint64_t all = tried + fs->imported.damaged;
+    uint64_t uploaded = tried - (left < tried ? left : tried);
 
-    (void)printf(
-        "{\"files\":%llu,\"uploaded\":%llu,\"conflicts\":%llu,\"damaged\":%u,"
-        "\"left\":%llu}\n",
-        (unsigned long long)(files + fs->imported.left + fs->imported.damaged),
-        (unsigned long long)(files + fs->imported.left -
-                             (left < files + fs->imported.left ? left : files + fs->imported.left)),
-        (unsigned long long)fs->conflicts, fs->imported.damaged, (unsigned long long)left);
+    (void)printf("{\"files\":%llu,\"uploaded\":%llu,\"conflicts\":%llu,\"damaged\":%u,"
+                 "\"left\":%llu}\n",
+                 (unsigned long long)all, (unsigned long long)uploaded,
+                 (unsigned long long)fs->conflicts, fs->imported.damaged, (unsigned long long)left);
     (void)fflush(stdout);
 }
 

@@ -15,6 +15,7 @@
 #include "volume/open.h"
 
 enum {
+    TRIES = 1000, /* the deadline ends them */
     CREDENTIALS_MAX = 65536,
     THREADS_DEFAULT = 4,
     JOURNAL_WAIT_MS = 3000,
@@ -215,6 +216,7 @@ static int open_volume(const struct mount_config *config,
             path_style != NULL ? strcmp(path_style, "true") != 0 : endpoint == NULL,
         .read_only = mount_options_true(&config->options, "ro"),
         .max_connections = (uint32_t)number(config, "parallel", 0, 10),
+        .tries = (uint32_t)number(config, "retries", TRIES, 10),
         .request_timeout_ms = (uint32_t)milliseconds(config, "deadline", 0),
         .faults = getenv("SKYVOL_TEST_FAULTS"),
     };

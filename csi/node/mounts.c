@@ -284,7 +284,8 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
     const char *memory = mount_options_get(&plan->source.options, "memory");
     int r;
 
-    if (plan->ticket.token != NULL) { /* borrowed: only formatted */
+    if (plan->ticket.token != NULL) {
+        /* NOLINTBEGIN(performance-no-int-to-ptr): borrowed, and only formatted */
         config.channel =
             (struct mount_channel){.address = (char *)(uintptr_t)node->meta.address,
                                    .server_name = (char *)(uintptr_t)node->meta.server_name,
@@ -292,6 +293,7 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
                                    .node = (char *)(uintptr_t)node->id,
                                    .mount = plan->key,
                                    .exclusive = plan->exclusive};
+        /* NOLINTEND(performance-no-int-to-ptr) */
     }
     if (memory != NULL) {
         config.memory_bytes = strtoull(memory, NULL, 10);

@@ -229,13 +229,13 @@ static bool add_targets(cJSON *json, const struct record *record)
 
 static char *print(const struct record *record)
 {
+    int64_t unstaging_ms = record->unstaging_ns / ns_per_ms;
     cJSON *json = cJSON_CreateObject();
     char *text = NULL;
 
     if (json != NULL && cJSON_AddNumberToObject(json, "version", VERSION) != NULL &&
         cJSON_AddNumberToObject(json, "size", (double)record->size_bytes) != NULL &&
-        cJSON_AddNumberToObject(json, "unstaging", (double)(record->unstaging_ns / ns_per_ms)) !=
-            NULL &&
+        cJSON_AddNumberToObject(json, "unstaging", (double)unstaging_ms) != NULL &&
         add_text(json, "volume", record->volume) && add_text(json, "staging", record->staging) &&
         add_text(json, "staged", record->staged) && add_text(json, "wish", record->wish) &&
         add_mounts(json, record) && add_targets(json, record)) {

@@ -86,8 +86,11 @@ int journal_volume_name(const struct mount_config *config, char ret[JOURNAL_NAME
     for (; *shown != '\0' && n < READABLE; shown++) {
         bool plain = isalnum((unsigned char)*shown) || (n > 0 && strchr("-.", *shown) != NULL);
 
-        ret[n++] = '_';
-        ret[n - 1] = plain ? *shown : '_';
+        ret[n] = '_';
+        if (plain) {
+            ret[n] = *shown;
+        }
+        n++;
     }
     (void)snprintf(ret + n, JOURNAL_NAME_MAX - n, "-%.*s", DIGITS, buf_str(&hex));
     return buf_error(&text) != 0 ? buf_error(&text) : buf_error(&hex);

@@ -86,7 +86,7 @@ const struct mount_option_row mount_option_table[] = {
     OURS("deadline", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_USER, NULL,
          "of one request, with its retries: 30s, 2m or seconds (60)"),
     OURS("retries", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, NULL,
-         "of one request (not used yet)"),
+         "tries of one request within its deadline (1000)"),
 
     /* Ours: what it costs the node, and what the node trusts. */
     OURS("memory", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,

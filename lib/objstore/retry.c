@@ -499,7 +499,7 @@ int objstore_retry_new(struct objstore *inner, const struct objstore_retry_confi
     }
     store->inner = inner;
     store->config = *config;
-    store->config.tries = config->tries != 0 ? config->tries : 100;
+    store->config.tries = config->tries != 0 ? config->tries : 10;
     store->config.base_ms = config->base_ms != 0 ? config->base_ms : 50;
     store->config.cap_ms = config->cap_ms != 0 ? config->cap_ms : 5000;
     store->config.budget = config->budget != 0 ? config->budget : 50;

@@ -25,7 +25,7 @@
 #include "objstore/objstore.h"
 
 struct objstore_retry_config {
-    uint32_t tries;      /* attempts at most; 0: 100, so that the deadline ends them */
+    uint32_t tries;      /* attempts at most; 0: 10, which take about 10 s */
     uint32_t base_ms;    /* the first pause is up to this; doubles; 0: 50 */
     uint32_t cap_ms;     /* the longest; 0: 5000 */
     uint32_t budget;     /* retries that may be used at once; 0: 50 */

@@ -183,7 +183,8 @@ static int check_root(const struct location *l, struct error *err)
 static int open_chain(const struct volume_open_config *config, const struct location *l,
                       struct objstore **ret, struct objstore **ret_backend, struct error *err)
 {
-    const struct objstore_retry_config retry = {.timeout_ms = config->request_timeout_ms};
+    const struct objstore_retry_config retry = {.timeout_ms = config->request_timeout_ms,
+                                                .tries = config->tries};
     struct objstore *store = NULL;
     int r = open_backend(config, l, &store, err);
 

@@ -38,6 +38,7 @@ struct volume_open_config {
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */
     uint32_t request_timeout_ms; /* 0: 60000 */
+    uint32_t tries;              /* of one request within that time; 0: 10 */
     const char *faults;          /* fault-injection rules for tests; NULL: none */
     struct metrics *metrics;     /* objstore_* are counted there; NULL: not */
 };

@@ -294,6 +294,14 @@ def test_two_nodes_that_wait_for_each_other_are_told(meta):
     assert sorted(map(str, results)) == [str(errno.EDEADLK), "locked"]
 
 
+def lock_error(file):
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        return e.errno
+    return 0
+
+
 def test_locks_that_are_lost_with_the_session_are_told_by_name(brief):
     managed = Managed(brief, "one")
     one, two = managed.two()
@@ -304,8 +312,9 @@ def test_locks_that_are_lost_with_the_session_are_told_by_name(brief):
     with open(two / "file", "r+b", buffering=0) as b:
         wait_until(lambda: try_lock(b), 10, "the end of the lease")
         managed.mounts[0].send_signal(signal.SIGCONT)
+        wait_until(lambda: lock_error(a) == errno.EIO, 10, "the loss to be noticed")
         with pytest.raises(OSError) as e:
-            wait_until(lambda: os.pwrite(a.fileno(), b"y", 0) == 0, 10, "an error")
+            os.pwrite(a.fileno(), b"y", 0)
         assert e.value.errno == errno.EIO
         b.write(b"z")
     a.close()

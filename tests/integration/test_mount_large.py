@@ -139,6 +139,7 @@ with mmap.mmap(file, int(sys.argv[2])) as pages:
 """
 
 
+@pytest.mark.full  # it waits for memory, for 55 s
 def test_a_mapped_file_whose_pages_found_no_room_is_lost_and_not_published(rig):
     """A third of the memory is for dirty bytes; the pages' errors go to nobody but fsync."""
     size = 60 * MIB

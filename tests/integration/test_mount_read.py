@@ -8,6 +8,7 @@ import random
 import time
 
 import pytest
+from conftest import wait_until
 from rig import BUCKET, Rig
 
 MIB = 1 << 20
@@ -182,10 +183,10 @@ def test_the_kernel_reads_ahead_as_far_as_it_was_told(rig):
     if not os.access("/sys/class/bdi", os.R_OK) or os.geteuid() != 0:
         pytest.skip("needs root and sysfs")
     mount = rig.mount()
-    assert kernel_readahead_kib(mount) == 1024
+    wait_until(lambda: kernel_readahead_kib(mount) == 1024, 5, "1 MiB of read-ahead")
     assert mount.end() == 0
     mount = rig.mount(readahead="2MiB")
-    assert kernel_readahead_kib(mount) == 2048
+    wait_until(lambda: kernel_readahead_kib(mount) == 2048, 5, "2 MiB of read-ahead")
     assert mount.end() == 0
 
 
