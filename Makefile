@@ -214,9 +214,11 @@ analyze: ## compile everything with gcc -fanalyzer
 # gcc 12's analyzer loses pointers that are kept in arrays, hash tables and protobuf-c messages, and then
 # tells of leaks and uses that are none. In these files it warns only; LeakSanitizer and UBSan still gate.
 ANALYZER_LOST := cli/mount.c csi/controller/listing.c csi/controller/volumes.c csi/node/keep.c csi/node/record.c \
-                 csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/mount/config.c lib/objstore/dir.c lib/objstore/dir_files.c \
-                 lib/rpc/call.c lib/util/options.c mounter/data.c mounter/fs.c mounter/listing.c mounter/run.c \
-                 mounter/setup.c s3proxy/stores.c
+                 csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/mount/channel.c lib/mount/config.c \
+                 lib/objstore/dir.c lib/objstore/dir_files.c lib/rpc/call.c lib/util/options.c mounter/ahead.c \
+                 mounter/data.c mounter/facts.c mounter/fetch.c mounter/fs.c mounter/graves.c mounter/holes.c \
+                 mounter/import.c mounter/listing.c mounter/locks.c mounter/readdir.c mounter/run.c mounter/setup.c \
+                 mounter/tree.c mounter/upload.c mounter/walk.c s3proxy/stores.c
 $(if $(ANALYZE),$(eval $(ANALYZER_LOST:%.c=$(BUILD)/%.o): ALL_CFLAGS += -Wno-error))
 
 tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIB_SRC) $(PROG_SRC) $(if $(NGX_MODULE),$(NGX_MODULE_SRC))) ## clang-tidy, one file a call

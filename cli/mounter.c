@@ -67,6 +67,7 @@ int mounter_environment(int keys, char file[64], char *ret[MOUNTER_ENVIRONMENT_M
 
 int mounter_program(const char *named, char ret[PATH_MAX], struct error *err)
 {
+    char path[PATH_MAX - 32];
     ssize_t n;
     char *slash;
 
@@ -74,12 +75,12 @@ int mounter_program(const char *named, char ret[PATH_MAX], struct error *err)
         (void)snprintf(ret, PATH_MAX, "%s", named);
         return 0;
     }
-    n = readlink("/proc/self/exe", ret, PATH_MAX - 32);
+    n = readlink("/proc/self/exe", path, sizeof(path) - 1);
     if (n < 0) {
         return error_set(err, -errno, "cannot find skyvol-mount: name it by --program");
     }
-    ret[n] = '\0';
-    slash = strrchr(ret, '/');
-    (void)snprintf(slash + 1, 32, "skyvol-mount");
+    path[n] = '\0';
+    slash = strrchr(path, '/');
+    (void)snprintf(ret, PATH_MAX, "%.*s/skyvol-mount", (int)(slash - path), path);
     return 0;
 }

@@ -89,6 +89,7 @@ static int print_list(const struct journal_list *list)
 
 static cJSON *json_of(const struct journal_summary *s)
 {
+    int64_t oldest_ms = s->oldest_ns / 1000000;
     cJSON *json = cJSON_CreateObject();
 
     if (json != NULL) {
@@ -99,7 +100,7 @@ static cJSON *json_of(const struct journal_summary *s)
         (void)cJSON_AddNumberToObject(json, "files", (double)s->files);
         (void)cJSON_AddNumberToObject(json, "bytes", (double)s->bytes);
         (void)cJSON_AddNumberToObject(json, "damaged", (double)s->damaged);
-        (void)cJSON_AddNumberToObject(json, "oldestUnixMs", (double)(s->oldest_ns / 1000000));
+        (void)cJSON_AddNumberToObject(json, "oldestUnixMs", (double)oldest_ms);
         (void)cJSON_AddBoolToObject(json, "inUse", s->in_use);
     }
     return json;

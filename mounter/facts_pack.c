@@ -74,9 +74,9 @@ size_t facts_pack(const struct facts_told *what, unsigned char ret[FACTS_PACKED_
     to = put(to, (uint64_t)a->atime_ns, 8);
     to = put(to, (uint64_t)what->modified_ns, 8);
     if (xattr_len > 0) {
-        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): its length goes before it */
         memcpy(to, a->xattr, xattr_len);
     }
+    /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): its length goes before it */
     memcpy(to + xattr_len, target, target_len);
     return HEAD_SIZE + xattr_len + target_len;
 }

@@ -525,7 +525,7 @@ static void getlk_run(struct op *op)
     int r = key_of(l, w.ino, key, sizeof(key));
 
     r = r == 0 ? locks_acquire(l, &w, key, LOCKS_TEST, &answer) : r;
-    if (r == -EAGAIN && answer->conflict != NULL) {
+    if (r == -EAGAIN && answer != NULL && answer->conflict != NULL) {
         const Skyvol__Meta__V1__LeaseConflict *c = answer->conflict;
 
         found.l_type =

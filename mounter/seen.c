@@ -79,8 +79,7 @@ static void take(struct notes *notes, const char *name)
         struct owner owner;
 
         if (strncmp(name, kind_names[k], len) == 0 &&
-            /* NOLINTNEXTLINE(cert-err34-c): a number too large is another's note: it does no harm
-             */
+            /* NOLINTNEXTLINE(cert-err34-c): a number too large makes a note of no harm */
             sscanf(name + len, "-%o-%u-%u", &owner.mode, &owner.uid, &owner.gid) == 3) {
             add(notes, k, &owner);
         }

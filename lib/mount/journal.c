@@ -568,8 +568,8 @@ static void free_writer(struct journal_writer *w)
 struct flush {
     struct journal_writer **writers;
     size_t count, step, first;
-    int result;
     pthread_t thread;
+    int result;
     bool started;
 };
 

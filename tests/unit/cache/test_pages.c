@@ -58,7 +58,9 @@ static void trimming_gives_the_memory_of_free_pages_back(UNUSED void **state)
         pages_give(pages, taken[i]);
     }
     pages_trim(pages, 2);
+#ifndef __SANITIZE_THREAD__ /* whose own memory grows with ours */
     assert_true(resident_kib() - before < 2 * 1024);
+#endif
     assert_int_equal(taken[0][5], 1); /* who has one keeps it */
     assert_int_equal(pages_taken(pages), 1);
     for (int i = 1; i < COUNT; i++) { /* and they can be had again */
