@@ -359,8 +359,11 @@ def test_what_nginx_refuses_is_s3s_xml_too(plain, raw, want, code):
         sock.settimeout(10)
         sock.sendall(raw)
         reply = b""
-        while data := sock.recv(65536):
-            reply += data
+        try:
+            while data := sock.recv(65536):
+                reply += data
+        except ConnectionResetError:  # it has not read all that was sent: the answer came before
+            pass
     assert status(reply) == want and b"<Code>" + code in reply and b"<html" not in reply, reply
     assert b"x-amz-request-id" in reply.lower()
 
