@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/hash.h"
 #include "util/log.h"
 #include "util/mutex.h"
 #include "util/sql.h"
@@ -38,15 +39,9 @@ int64_t facts_today(void)
     return clock_realtime_ns(clock_real()) / (INT64_C(86400) * 1000000000);
 }
 
-/* FNV-1a */
 static int64_t version_of(const char *etag)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (; *etag != '\0'; etag++) {
-        hash = (hash ^ (unsigned char)*etag) * UINT64_C(1099511628211);
-    }
-    return (int64_t)hash;
+    return (int64_t)hash_bytes(etag, strlen(etag));
 }
 
 static sqlite3_stmt *prepare(struct facts *f, const char *sql)

@@ -5,24 +5,13 @@
 
 #include "mounter/fs.h"
 #include "mounter/graves.h"
-
-static const uint64_t fnv_start = UINT64_C(14695981039346656037);
+#include "util/hash.h"
 
 /* ---- which answers of the store are too old ---- */
 
-static uint64_t hash_bytes(uint64_t hash, const void *data, size_t len)
-{
-    const unsigned char *bytes = data;
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211); /* FNV-1a */
-    }
-    return hash;
-}
-
 static uint64_t hash_key(const char *key)
 {
-    return hash_bytes(fnv_start, key, strlen(key));
+    return hash_bytes(key, strlen(key));
 }
 
 /* False: it has no key, so that nothing was asked of it. */
@@ -177,7 +166,7 @@ bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked)
         return true;
     }
     len -= len > 0 && key[len - 1] == '/';
-    gone = fs->removed > asked ? find_gone(fs, hash_bytes(fnv_start, key, len)) : NULL;
+    gone = fs->removed > asked ? find_gone(fs, hash_bytes(key, len)) : NULL;
     return gone != NULL && gone->removed && asked < gone->when;
 }
 
@@ -201,7 +190,7 @@ uint64_t fs_number_of_key(struct fs *fs, const char *key)
     uint64_t number = hash_key(key);
 
     while (!number_is_free(fs, number)) { /* by one that has been moved, or is open still */
-        number = hash_bytes(number, "x", 1);
+        number = hash_more(number, "x", 1);
     }
     return number;
 }

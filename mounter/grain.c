@@ -6,20 +6,11 @@
 
 #include "mounter/reader_internal.h"
 #include "util/container.h"
+#include "util/hash.h"
 
 /* Smaller ones are not worth a page. */
 enum { PAGE_FROM = 32 * 1024 };
 _Static_assert((int)READER_GRAIN == (int)CACHE_PAGE_SIZE, "a grain fills a page");
-
-static uint64_t hash_bytes(const char *bytes, size_t len)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (size_t i = 0; i < len; i++) {
-        hash = (hash ^ (unsigned char)bytes[i]) * UINT64_C(1099511628211); /* FNV-1a */
-    }
-    return hash;
-}
 
 /* ---- versions ---- */
 

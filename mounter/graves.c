@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "objstore/objstore_call.h"
+#include "util/hash.h"
 #include "util/log.h"
 #include "util/random.h"
 
@@ -59,12 +60,7 @@ struct batch {
 
 static uint64_t hash_etag(const char *etag)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (const char *c = etag; *c != '\0'; c++) {
-        hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
-    }
-    return etag[0] == '\0' ? 0 : hash | 1;
+    return etag[0] == '\0' ? 0 : hash_bytes(etag, strlen(etag)) | 1;
 }
 
 static struct grave *make_grave(const char *key, uint32_t index, uint64_t etag)
