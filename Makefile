@@ -43,11 +43,13 @@ PROTO_C := $(PROTOS:proto/%.proto=$(BUILD)/proto/%.pb-c.c) $(BUILD)/proto/google
            $(BUILD)/proto/google/protobuf/timestamp.pb-c.c $(BUILD)/proto/google/protobuf/descriptor.pb-c.c
 TEST_PROTO_C := $(patsubst tests/proto/%.proto,$(BUILD)/proto/tests/%.pb-c.c,$(wildcard tests/proto/*.proto))
 LIB_SRC := $(wildcard lib/*/*.c)
-PROG_SRC := $(foreach d,$(DIRS),$(wildcard $(d)/*.c))
+# A large program has a folder for each subject; the nginx module is no part of its launcher.
+modules_of = $(wildcard $(1)/*.c) $(filter-out s3proxy/module/%,$(wildcard $(1)/*/*.c))
+PROG_SRC := $(foreach d,$(DIRS),$(call modules_of,$(d)))
 TEST_SRC := $(wildcard tests/unit/*/test_*.c)
 TEST_LIB_SRC := $(wildcard tests/unit/*.c)
 ALL_SRC := $(LIB_SRC) $(PROG_SRC) $(TEST_SRC) $(TEST_LIB_SRC)
-ALL_HDR := $(wildcard lib/*/*.h $(DIRS:%=%/*.h) tests/unit/*.h tests/unit/*/*.h)
+ALL_HDR := $(wildcard lib/*/*.h $(DIRS:%=%/*.h) $(DIRS:%=%/*/*.h) tests/unit/*.h tests/unit/*/*.h)
 FORMATTED = $(wildcard lib/*/*.[ch] $(foreach d,$(DIRS),$(d)/*.[ch] $(d)/*/*.[ch]) tests/*/*.[ch] tests/*/*/*.[ch])
 LIB := $(BUILD)/lib.a
 
@@ -101,7 +103,7 @@ $(LIB): $(LIB_SRC:%.c=$(BUILD)/%.o) $(PROTO_C:%.c=%.o)
 
 # One archive of each program's modules but main.o, for the program and for its unit tests.
 define program_rules
-$(BUILD)/$(2).a: $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard $(2)/*.c)))
+$(BUILD)/$(2).a: $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(call modules_of,$(2))))
 	$(Q)rm -f $$@ && $(AR) rcs $$@ $$^
 $(BUILD)/bin/$(1): $(BUILD)/$(2)/main.o $(BUILD)/$(2).a $(LIB)
 	$(Q)mkdir -p $$(@D)
@@ -215,10 +217,10 @@ analyze: ## compile everything with gcc -fanalyzer
 # tells of leaks and uses that are none. In these files it warns only; LeakSanitizer and UBSan still gate.
 ANALYZER_LOST := cli/mount.c csi/controller/listing.c csi/controller/volumes.c csi/node/keep.c csi/node/record.c \
                  csi/node/stage.c lib/csi/meta.c lib/csi/source.c lib/mount/channel.c lib/mount/config.c \
-                 lib/objstore/dir.c lib/objstore/dir_files.c lib/rpc/call.c lib/util/options.c mounter/ahead.c \
-                 mounter/data.c mounter/facts.c mounter/fetch.c mounter/fs.c mounter/graves.c mounter/holes.c \
-                 mounter/import.c mounter/listing.c mounter/locks.c mounter/readdir.c mounter/run.c mounter/setup.c \
-                 mounter/tree.c mounter/upload.c mounter/walk.c s3proxy/stores.c
+                 lib/objstore/dir.c lib/objstore/dir_files.c lib/rpc/call.c lib/util/options.c mounter/read/ahead.c \
+                 mounter/write/data.c mounter/managed/facts.c mounter/read/fetch.c mounter/fs.c mounter/names/graves.c mounter/write/holes.c \
+                 mounter/journal/import.c mounter/names/listing.c mounter/managed/locks.c mounter/names/readdir.c mounter/run.c mounter/setup.c \
+                 mounter/names/tree.c mounter/write/upload.c mounter/names/walk.c s3proxy/stores.c
 $(if $(ANALYZE),$(eval $(ANALYZER_LOST:%.c=$(BUILD)/%.o): ALL_CFLAGS += -Wno-error))
 
 tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIB_SRC) $(PROG_SRC) $(if $(NGX_MODULE),$(NGX_MODULE_SRC))) ## clang-tidy, one file a call

@@ -7,17 +7,17 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/ahead.h"
-#include "mounter/graves.h"
-#include "mounter/heads.h"
-#include "mounter/holes.h"
-#include "mounter/journaled.h"
-#include "mounter/known.h"
-#include "mounter/listing.h"
-#include "mounter/moves.h"
+#include "mounter/journal/journaled.h"
+#include "mounter/names/graves.h"
+#include "mounter/names/heads.h"
+#include "mounter/names/known.h"
+#include "mounter/names/listing.h"
+#include "mounter/names/moves.h"
+#include "mounter/names/seen.h"
 #include "mounter/ops.h"
-#include "mounter/reader.h"
-#include "mounter/seen.h"
+#include "mounter/read/ahead.h"
+#include "mounter/read/reader.h"
+#include "mounter/write/holes.h"
 #include "util/clock.h"
 #include "util/log.h"
 

@@ -9,7 +9,7 @@
 #ifndef MOUNTER_PROBED_H
 #define MOUNTER_PROBED_H
 
-#include "mounter/keep.h"
+#include "mounter/kept/keep.h"
 #include "volume/volume.h"
 
 /* Blocks. Errors: those of keep_region() and volume_probe(). */

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "mount/config.h"
-#include "mounter/recover.h"
+#include "mounter/journal/recover.h"
 
 struct run_arguments {
     struct mount_config config;

@@ -7,7 +7,7 @@
 
 #include "mount/config.h"
 #include "mounter/fs.h"
-#include "mounter/keep.h"
+#include "mounter/kept/keep.h"
 #include "util/error.h"
 
 /*

@@ -35,7 +35,7 @@ enum journal_kind {
     JOURNAL_DIR,
     JOURNAL_SYMLINK,
     JOURNAL_SPECIAL, /* FIFO, socket or device */
-    JOURNAL_DELETE,  /* objects are to go: their keys are the bytes, see mounter/export.h */
+    JOURNAL_DELETE,  /* objects are to go: their keys are the bytes, see mounter/journal/export.h */
     JOURNAL_RENAME,  /* the object of `path` is to be at `target` */
 };
 const char *journal_kind_name(enum journal_kind kind);
@@ -70,7 +70,7 @@ struct journal_entry {
     uint32_t flags;
     const char *path;   /* names from the root of the volume, by '/': as programs see them */
     const char *target; /* of a symbolic link or a rename */
-    const char *xattr;  /* as mounter/attr.h has them */
+    const char *xattr;  /* as mounter/attr/attr.h has them */
     const char *etag;   /* of the object that the dirty bytes lie over */
     const char *upload_id;
     uint64_t sequence; /* grows with each file written: later ones are newer */
@@ -79,7 +79,7 @@ struct journal_entry {
     uint32_t mode, uid, gid, rdev;
     int64_t mtime_ns, ctime_ns, atime_ns, dirty_since_ns;
     const struct journal_part *parts;
-    uint64_t schedule[4]; /* of the upload that has them: mounter/parts.h */
+    uint64_t schedule[4]; /* of the upload that has them: mounter/write/parts.h */
     uint32_t parts_count;
     const struct journal_hole *holes; /* ascending, apart */
     uint32_t holes_count;

@@ -25,8 +25,8 @@ def tree(tmp_path):
 
 @pytest.mark.parametrize("path,include", [
     ("lib/util/a.c", '"objstore/objstore.h"'),
-    ("lib/volume/a.c", '"mounter/session.h"'),
-    ("csi/node/a.c", '"mounter/session.h"'),
+    ("lib/volume/a.c", '"mounter/session/session.h"'),
+    ("csi/node/a.c", '"mounter/session/session.h"'),
     ("csi/node/a.c", '"objstore/dir.h"'),
     ("lib/csi/a.c", "<grpc/grpc.h>"),
     ("metaserver/a.c", "<curl/curl.h>"),

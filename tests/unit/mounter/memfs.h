@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * memfs.h - a file system of a few names, for tests of mounter/session.h.
+ * memfs.h - a file system of a few names, for tests of mounter/session/session.h.
  *
  * Its state lies in kept memory and its changes go through a one-record redo journal, as the real
  * one's do: a request that was applied is not applied again, its recorded answer is sent.
@@ -16,8 +16,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/pending.h"
-#include "mounter/session.h"
+#include "mounter/session/pending.h"
+#include "mounter/session/session.h"
 #include "test.h"
 #include "util/mutex.h"
 

@@ -2,7 +2,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/attr.h"
+#include "mounter/attr/attr.h"
 #include "test.h"
 #include "util/cleanup.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/facts.h"
+#include "mounter/managed/facts.h"
 
 static const int64_t second = 1000000000;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
-#include "mounter/known.h"
+#include "mounter/names/known.h"
 #include "test.h"
 
 static void add(struct known *known, const char *from, const char *to, const char *const *keys,

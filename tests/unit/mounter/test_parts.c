@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "mounter/parts.h"
+#include "mounter/write/parts.h"
 #include "test.h"
 
 static const uint64_t mib = 1 << 20;

@@ -12,8 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "mounter/pending.h"
-#include "mounter/session.h"
+#include "mounter/session/pending.h"
+#include "mounter/session/session.h"
 #include "test.h"
 #include "util/cleanup.h"
 

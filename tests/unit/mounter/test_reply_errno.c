@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mounter/reply_errno.h"
+#include "mounter/session/reply_errno.h"
 
 #include <errno.h>
 #include <linux/fuse.h>

@@ -7,8 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "mounter/keep.h"
-#include "mounter/slots.h"
+#include "mounter/kept/keep.h"
+#include "mounter/session/slots.h"
 #include "test.h"
 
 enum { SMALL = 2, LARGE = 10 };

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mounter/keep.h"
-#include "mounter/state.h"
+#include "mounter/kept/keep.h"
+#include "mounter/kept/state.h"
 #include "test.h"
 
 enum { POOL = 4 << 20, INODES = 64, WRITTEN = 3 * 4096 + 100, OFFSET = 5000 };

@@ -30,10 +30,10 @@
 #include <unistd.h>
 
 #include "memfs.h"
-#include "mounter/held.h"
-#include "mounter/keep.h"
-#include "mounter/pending.h"
-#include "mounter/session.h"
+#include "mounter/kept/keep.h"
+#include "mounter/session/held.h"
+#include "mounter/session/pending.h"
+#include "mounter/session/session.h"
 #include "objstore/objstore_call.h"
 #include "test.h"
 #include "util/clock.h"

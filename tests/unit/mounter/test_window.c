@@ -2,7 +2,7 @@
 /* How far is read ahead, for whom. */
 #include <string.h>
 
-#include "mounter/window.h"
+#include "mounter/read/window.h"
 #include "test.h"
 
 enum { GRAIN = 64 * 1024, STEP = 128 * 1024, HANDLE = 7 };

@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lookups that listings answer. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/names/known.h"
+#include "mounter/names/listing.h"
+
+enum {
+    SHOWN_MAX = 20000,    /* entries that are looked through without leaving the lock */
+    MISSES_MS = 2000,     /* lookups that are nearer to each other may be of one program */
+    VAIN_MAX = 3,         /* pages for lookups that nobody has used: then */
+    VAIN_EVERY = 16,      /* only one lookup in so many asks for one */
+    FROM_THE_FIRST = 500, /* a directory of fewer names is listed from its first */
+};
+
+bool listing_remote(struct fs *fs, const struct listing *listing, const struct listing_entry *entry,
+                    struct remote *ret)
+{
+    const struct known_entry info = {
+        .etag = listing->text + entry->etag, .size = entry->size, .mtime_ns = entry->mtime_ns};
+
+    if (!entry->told && !entry->implied) {
+        return false;
+    }
+    remote_of_listing(fs, entry->told ? &info : NULL, entry->is_dir, ret);
+    ret->asked = listing->asked;
+    ret->made_ms = listing->made_ms;
+    return true;
+}
+
+static enum listing_says ask_listing(struct fs *fs, const struct listing *listing, const char *name,
+                                     struct remote *ret, uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    const struct listing_entry *e;
+
+    if (listing == NULL || !listing_young(fs, listing->made_ms) || listing->asked < fs->moved) {
+        return LISTING_UNKNOWN;
+    }
+    *ret_asked = listing->asked;
+    e = listing_find(listing, name);
+    if (e == NULL) {
+        return LISTING_ABSENT;
+    }
+    return !listing_remote(fs, listing, e, ret) ? LISTING_UNKNOWN
+           : e->is_dir                          ? LISTING_DIR
+                                                : LISTING_FILE;
+}
+
+/* The directory of this key: the first key at or below it tells. */
+static enum listing_says ask_dir(struct fs *fs, const char *key, const struct known_oldest *oldest,
+                                 struct remote *ret, uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf last = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf dir = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct known_position pos;
+    struct known_entry entry;
+
+    buf_addstr(&dir, key);
+    buf_addstr(&dir, "/");
+    buf_addstr(&last, buf_str(&dir));
+    buf_addstr(&last, LISTING_LAST);
+    if (buf_error(&dir) != 0 || buf_error(&last) != 0 ||
+        !known_seek(fs->known, buf_str(&dir), oldest, &pos)) {
+        return LISTING_UNKNOWN;
+    }
+    *ret_asked = pos.asked < *ret_asked ? pos.asked : *ret_asked;
+    if (!known_next(&pos, &entry)) {
+        return strcmp(pos.to, buf_str(&last)) >= 0 ? LISTING_ABSENT : LISTING_UNKNOWN;
+    }
+    if (strncmp(entry.key, buf_str(&dir), buf_len(&dir)) != 0) {
+        return LISTING_ABSENT;
+    }
+    remote_of_listing(fs, strcmp(entry.key, buf_str(&dir)) == 0 ? &entry : NULL, true, ret);
+    ret->asked = pos.asked;
+    ret->made_ms = pos.made_ms;
+    return LISTING_DIR;
+}
+
+static enum listing_says ask_known(struct fs *fs, const char *key, bool beside,
+                                   const struct known_oldest *oldest, struct remote *ret,
+                                   uint64_t *ret_asked) REQUIRES(&fs->lock)
+{
+    struct known_position pos;
+    struct known_entry entry;
+    enum listing_says dir;
+
+    *ret_asked = fs->clock;
+    dir = beside ? LISTING_ABSENT : ask_dir(fs, key, oldest, ret, ret_asked);
+    if (dir != LISTING_ABSENT || !known_seek(fs->known, key, oldest, &pos)) {
+        return dir == LISTING_ABSENT ? LISTING_UNKNOWN : dir;
+    }
+    *ret_asked = pos.asked < *ret_asked ? pos.asked : *ret_asked;
+    if (!known_next(&pos, &entry) || strcmp(entry.key, key) != 0) {
+        return LISTING_ABSENT;
+    }
+    remote_of_listing(fs, &entry, false, ret);
+    ret->asked = pos.asked;
+    ret->made_ms = pos.made_ms;
+    return LISTING_FILE;
+}
+
+enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name, const char *key,
+                              struct remote *ret)
+{
+    struct known_oldest oldest = listing_oldest(fs, dir);
+    enum listing_says says = LISTING_UNKNOWN;
+    uint64_t asked = fs->clock;
+    bool beside = false;
+
+    if (dir == NULL || fs->unordered || longs_beside(name, &beside) != 0) {
+        return LISTING_UNKNOWN;
+    }
+    says = ask_known(fs, key, beside, &oldest, ret, &asked);
+    if (says != LISTING_UNKNOWN && dir->listed != NULL) {
+        dir->listed->vain = 0;
+    }
+    if (says == LISTING_UNKNOWN && dir->listed != NULL) {
+        says = ask_listing(fs, dir->listed->listing, name, ret, &asked);
+    }
+    /* A name that has come or gone here since is not what it was then. */
+    if (says == LISTING_ABSENT &&
+        (fs_name_outdated(fs, dir->ino, name, asked) || fs_child(fs, dir->ino, name) != NULL)) {
+        return LISTING_UNKNOWN;
+    }
+    return says;
+}
+
+/* Below this directory there is nothing, as pages tell. */
+static bool pages_show_empty(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf cursor = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct known_oldest oldest = listing_oldest(fs, dir);
+    struct known_position pos;
+    struct known_entry entry;
+
+    if (fs->unordered || fs_key(fs, dir->ino, &prefix) != 0) {
+        return false;
+    }
+    buf_addstr(&cursor, buf_str(&prefix));
+    while (buf_error(&cursor) == 0 && known_seek(fs->known, buf_str(&cursor), &oldest, &pos)) {
+        while (known_next(&pos, &entry)) {
+            if (strncmp(entry.key, buf_str(&prefix), buf_len(&prefix)) != 0) {
+                return true;
+            }
+            if (strcmp(entry.key, buf_str(&prefix)) != 0 &&
+                !fs_key_hidden(fs, entry.key, pos.asked)) {
+                return false;
+            }
+        }
+        if (strncmp(pos.to, buf_str(&prefix), buf_len(&prefix)) != 0 ||
+            strcmp(pos.to + buf_len(&prefix), LISTING_LAST) == 0) {
+            return true;
+        }
+        buf_reset(&cursor);
+        buf_addstr(&cursor, pos.to);
+        buf_addstr(&cursor, "\x01");
+    }
+    return false;
+}
+
+bool listing_shows_empty(struct fs *fs, struct node *dir)
+{
+    const struct listing *listing = dir->listed != NULL ? dir->listed->listing : NULL;
+
+    if (!LIST_EMPTY(&dir->below)) {
+        return false;
+    }
+    if (listing != NULL && listing->omits) {
+        return false;
+    }
+    if (listing == NULL || !listing_young(fs, listing->made_ms) || listing->asked < fs->moved ||
+        listing->asked < dir->listed->floor || listing->count > SHOWN_MAX) {
+        return pages_show_empty(fs, dir);
+    }
+    for (size_t i = 0; i < listing->count; i++) {
+        if (!fs_name_hidden(fs, dir->ino, listing_name(listing, &listing->entries[i]),
+                            listing->asked)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void listing_new_dir(struct fs *fs, struct node *dir)
+{
+    struct listed *listed = listed_of(dir);
+    struct listing *listing = listed != NULL ? calloc(1, sizeof(*listing)) : NULL;
+
+    if (listing != NULL) {
+        *listing = (struct listing){.users = 1, .asked = fs->clock, .made_ms = fs_now_ms()};
+        listing_drop(dir);
+        listed->listing = listing;
+        listed->ours = true;
+    }
+}
+
+bool listing_lacks(struct fs *fs, uint32_t dir, const char *name)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct remote remote;
+    enum listing_says says = LISTING_UNKNOWN;
+
+    if (fs_child_key(fs, dir, name, &key) == 0) {
+        says = listing_ask(fs, fs_node(fs, dir), name, buf_str(&key), &remote);
+    }
+    if (says == LISTING_FILE || says == LISTING_DIR) {
+        remote_done(&remote);
+    }
+    return says == LISTING_ABSENT;
+}
+
+static bool promising(struct fs *fs, struct node *dir) REQUIRES(&fs->lock)
+{
+    struct listed *listed = listed_of(dir);
+    uint64_t now = fs_now_ms();
+
+    if (listed == NULL || fs->unordered) {
+        return false;
+    }
+    listed->missed = now < listed->missed_ms + MISSES_MS ? listed->missed + 1 : 1;
+    listed->missed_ms = now;
+    if ((listed->missed < 2 && !listing_walked(dir)) ||
+        (listed->vain >= VAIN_MAX && listed->missed % VAIN_EVERY != 0)) {
+        return false;
+    }
+    listed->vain++;
+    return true;
+}
+
+int listing_fetch(struct fs *fs, uint32_t ino, const char *key)
+{
+    CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf start = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct node *dir;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, ino);
+    ret = dir != NULL && promising(fs, dir) ? listing_walk(fs, ino, &prefix) : -EAGAIN;
+    if (ret == 0) {
+        CLEANUP(buf_done) struct buf own = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+        ret = fs_key(fs, ino, &own);
+        if (strcmp(buf_str(&own), buf_str(&prefix)) != 0 || dir->children >= FROM_THE_FIRST ||
+            listing_walked(dir)) {
+            listing_before(key, &start);
+            ret = buf_len(&start) == 0 ? -EAGAIN : ret;
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return ret == 0 ? listing_flat(fs, buf_str(&prefix), buf_str(&start)) : ret;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which answers of the store are too old, and the numbers of inodes that programs see. */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "mounter/names/graves.h"
+#include "util/hash.h"
+
+/* ---- which answers of the store are too old ---- */
+
+static uint64_t hash_key(const char *key)
+{
+    return hash_bytes(key, strlen(key));
+}
+
+/* False: it has no key, so that nothing was asked of it. */
+static bool hash_name(struct fs *fs, uint32_t parent, const char *name, uint64_t *ret)
+    REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    if (fs_child_key(fs, parent, name, &key) != 0) {
+        return false;
+    }
+    *ret = hash_key(buf_str(&key));
+    return true;
+}
+
+uint64_t fs_asked(struct fs *fs)
+{
+    uint64_t now;
+
+    mutex_lock(&fs->lock);
+    now = fs->clock;
+    mutex_unlock(&fs->lock);
+    return now;
+}
+
+void fs_touch(struct fs *fs, struct node *node)
+{
+    node->changed = ++fs->clock;
+}
+
+static void note_gone(struct fs *fs, const struct gone *what) REQUIRES(&fs->lock)
+{
+    struct gone_set *set = &fs->gone[what->key % GONE_SETS];
+    struct gone *oldest = &set->ways[0];
+
+    for (size_t i = 0; i < GONE_WAYS; i++) {
+        struct gone *way = &set->ways[i];
+
+        if (way->key == what->key && way->when != 0) {
+            way->removed = what->when > way->when ? what->removed : way->removed;
+            way->when = what->when > way->when ? what->when : way->when;
+            return;
+        }
+        oldest = way->when < oldest->when ? way : oldest;
+    }
+    set->floor = oldest->when > set->floor ? oldest->when : set->floor;
+    *oldest = *what;
+}
+
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
+{
+    uint64_t key;
+
+    if (hash_name(fs, parent, name, &key)) {
+        note_gone(fs, &(const struct gone){.key = key, .when = when});
+    }
+}
+
+void fs_gone(struct fs *fs, uint32_t parent, const char *name)
+{
+    uint64_t key;
+
+    fs->removed = ++fs->clock;
+    if (hash_name(fs, parent, name, &key)) {
+        note_gone(fs, &(const struct gone){.key = key, .when = fs->clock, .removed = true});
+    }
+}
+
+void fs_gone_key(struct fs *fs, const char *key)
+{
+    fs->removed = ++fs->clock;
+    note_gone(fs, &(const struct gone){.key = hash_key(key), .when = fs->clock, .removed = true});
+}
+
+bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
+{
+    return asked < fs->moved || asked < node->changed;
+}
+
+/* By its hash alone: who makes a name that is wrongly thought absent is told when it is published.
+ */
+void fs_note_absent(struct fs *fs, uint32_t parent, const char *name)
+{
+    uint64_t hash;
+
+    if (hash_name(fs, parent, name, &hash)) {
+        fs->absent[hash % FS_ABSENT] =
+            (struct absent){hash, fs_now_ms() + fs->options.attr_timeout_ms};
+    }
+}
+
+bool fs_known_absent(struct fs *fs, uint32_t parent, const char *name)
+{
+    const struct absent *absent;
+    uint64_t hash;
+
+    if (!hash_name(fs, parent, name, &hash)) {
+        return false;
+    }
+    absent = &fs->absent[hash % FS_ABSENT];
+    return absent->name == hash && fs_now_ms() < absent->until_ms;
+}
+
+static const struct gone *find_gone(const struct fs *fs, uint64_t key) REQUIRES(&fs->lock)
+{
+    const struct gone_set *set = &fs->gone[key % GONE_SETS];
+
+    for (size_t i = 0; i < GONE_WAYS; i++) {
+        if (set->ways[i].key == key && set->ways[i].when != 0) {
+            return &set->ways[i];
+        }
+    }
+    return NULL;
+}
+
+bool fs_name_outdated(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+{
+    const struct gone *gone;
+    uint64_t key;
+
+    if (asked < fs->moved) {
+        return true;
+    }
+    if (!hash_name(fs, parent, name, &key)) {
+        return false;
+    }
+    gone = find_gone(fs, key);
+    return asked < (gone != NULL ? gone->when : fs->gone[key % GONE_SETS].floor);
+}
+
+bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+{
+    const struct gone *gone;
+    uint64_t key;
+
+    if (graves_has_name(fs, parent, name)) {
+        return true;
+    }
+    if (fs->removed <= asked || !hash_name(fs, parent, name, &key)) {
+        return false;
+    }
+    gone = find_gone(fs, key);
+    return gone != NULL && gone->removed && asked < gone->when;
+}
+
+bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked)
+{
+    size_t len = strlen(key);
+    const struct gone *gone;
+
+    if (graves_has(fs, key)) {
+        return true;
+    }
+    len -= len > 0 && key[len - 1] == '/';
+    gone = fs->removed > asked ? find_gone(fs, hash_bytes(key, len)) : NULL;
+    return gone != NULL && gone->removed && asked < gone->when;
+}
+
+/* ---- st_ino ---- */
+
+static bool number_is_free(struct fs *fs, uint64_t number) REQUIRES(&fs->lock)
+{
+    struct node *node;
+
+    HASH_FIND(hh_number, fs->numbers, &number, sizeof(number), node);
+    return node == NULL && number > STATE_ROOT;
+}
+
+uint64_t fs_number_first(const char *key)
+{
+    return hash_key(key);
+}
+
+uint64_t fs_number_of_key(struct fs *fs, const char *key)
+{
+    uint64_t number = hash_key(key);
+
+    while (!number_is_free(fs, number)) { /* by one that has been moved, or is open still */
+        number = hash_more(number, "x", 1);
+    }
+    return number;
+}
+
+uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    if (fs_child_key(fs, what->parent, what->name, &key) == 0 && S_ISDIR(what->attr.mode)) {
+        buf_addstr(&key, "/");
+    }
+    return fs_number_of_key(fs, buf_str(&key));
+}
+
+void fs_number_add(struct fs *fs, struct node *node)
+{
+    node->number = fs_rec(fs, node)->number;
+    if (node->ino != STATE_ROOT) {
+        HASH_ADD(hh_number, fs->numbers, number, sizeof(node->number), node);
+    }
+}
+
+void fs_number_drop(struct fs *fs, struct node *node)
+{
+    if (node->hh_number.tbl != NULL) {
+        HASH_DELETE(hh_number, fs->numbers, node);
+    }
+}

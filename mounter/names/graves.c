@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mounter/names/graves.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objstore/objstore_call.h"
+#include "util/hash.h"
+#include "util/log.h"
+#include "util/random.h"
+
+enum {
+    BATCH = OBJSTORE_BATCH_MAX,
+    BATCHES = 4,        /* at a time */
+    SINGLES = 32,       /* at a time, where the store has no batches */
+    IDLE_MS = 150,      /* nothing has been removed for so long: delete what there is */
+    OLDEST_MS = 700,    /* and nothing waits longer */
+    CLOSE_IDLE_MS = 20, /* the same where others share the volume */
+    CLOSE_OLDEST_MS = 100,
+    TIMEOUT_MS = 5000, /* with the retries below us, which look at no ETag */
+    AGAIN_MS = 500,
+    AGAIN_MAX_MS = 30000,
+    DISTRUST_MS = 60000,
+    TICK_MS = 1000,
+};
+
+struct grave {
+    UT_hash_handle hh;
+    TAILQ_ENTRY(grave) link; /* in `waiting` */
+    uint32_t index;          /* of its record */
+    uint32_t tries;
+    uint64_t dug_ms, retry_ms;
+    uint64_t etag; /* hash of it, 0: not known */
+    bool sending;
+    char key[];
+};
+
+struct graves {
+    struct grave *by_key;
+    TAILQ_HEAD(, grave) waiting; /* oldest first */
+    size_t waiting_count;
+    struct grave **dug; /* in the transaction under way */
+    size_t dug_count, dug_cap;
+    unsigned batches, wanted; /* being sent; who wait for some */
+    uint64_t last_ms;
+    uint32_t next_index;
+    uint64_t distrust_until_ms;
+    struct cond work;
+    bool ending, started;
+    pthread_t thread;
+};
+
+struct batch {
+    struct fs *fs;
+    struct grave *graves[BATCH];
+    int errors[BATCH];
+    size_t count;
+};
+
+static uint64_t hash_etag(const char *etag)
+{
+    return etag[0] == '\0' ? 0 : hash_bytes(etag, strlen(etag)) | 1;
+}
+
+static struct grave *make_grave(const char *key, uint32_t index, uint64_t etag)
+{
+    size_t size = strlen(key) + 1;
+    struct grave *grave = calloc(1, sizeof(*grave) + size);
+
+    if (grave != NULL) {
+        memcpy(grave->key, key, size);
+        grave->index = index;
+        grave->etag = etag;
+        grave->dug_ms = fs_now_ms();
+    }
+    return grave;
+}
+
+static void enter(struct graves *graves, struct grave *grave)
+{
+    HASH_ADD_STR(graves->by_key, key, grave);
+    TAILQ_INSERT_TAIL(&graves->waiting, grave, link);
+    graves->waiting_count++;
+}
+
+/* UINT32_MAX: none is free. */
+static uint32_t take_index(struct fs *fs) REQUIRES(&fs->lock)
+{
+    struct graves *graves = fs->graves;
+
+    for (uint32_t i = 0; i < STATE_GRAVES; i++) {
+        uint32_t index = graves->next_index++ % STATE_GRAVES;
+
+        if (state_grave(fs->state, index)->key == 0) {
+            return index;
+        }
+    }
+    return UINT32_MAX;
+}
+
+int graves_dig(struct fs *fs, const char *key, const char *etag)
+{
+    struct graves *graves = fs->graves;
+    bool full = graves_count(fs) + graves->dug_count >= STATE_GRAVES;
+    uint32_t index = full ? UINT32_MAX : take_index(fs);
+    struct grave_rec rec = {.etag = hash_etag(etag)};
+    int ret;
+
+    if (index == UINT32_MAX) {
+        return -ENOSPC;
+    }
+    if (graves->dug_count == graves->dug_cap) {
+        size_t cap = graves->dug_cap + 4;
+        struct grave **dug = realloc(graves->dug, cap * sizeof(struct grave *));
+
+        if (dug == NULL) {
+            return -ENOMEM;
+        }
+        graves->dug = dug;
+        graves->dug_cap = cap;
+    }
+    graves->dug[graves->dug_count] = make_grave(key, index, hash_etag(etag));
+    if (graves->dug[graves->dug_count] == NULL) {
+        return -ENOMEM;
+    }
+    ret = state_text_new(fs->state, key, strlen(key), &rec.key);
+    if (ret != 0) {
+        free(graves->dug[graves->dug_count]);
+        return ret;
+    }
+    state_set(fs->state, state_grave(fs->state, index), &rec, sizeof(rec));
+    graves->dug_count++;
+    return 0;
+}
+
+int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
+{
+    uint32_t index = graves_has(fs, key) ? UINT32_MAX : take_index(fs);
+    struct grave_rec rec = {.etag = etag};
+    struct grave *grave;
+    int ret;
+
+    if (index == UINT32_MAX) {
+        return graves_has(fs, key) ? 0 : -ENOSPC;
+    }
+    grave = make_grave(key, index, etag);
+    if (grave == NULL) {
+        return -ENOMEM;
+    }
+    state_begin(fs->state);
+    ret = state_text_new(fs->state, key, strlen(key), &rec.key);
+    if (ret != 0) {
+        state_abort(fs->state);
+        free(grave);
+        return ret;
+    }
+    state_set(fs->state, state_grave(fs->state, index), &rec, sizeof(rec));
+    state_commit(fs->state);
+    grave->tries = 1; /* who knows how old it is: only if the object is still the same */
+    enter(fs->graves, grave);
+    cond_signal(&fs->graves->work);
+    return 0;
+}
+
+void graves_dug(struct fs *fs)
+{
+    struct graves *graves = fs->graves;
+
+    for (size_t i = 0; i < graves->dug_count; i++) {
+        enter(graves, graves->dug[i]);
+    }
+    graves->dug_count = 0;
+    graves->last_ms = fs_now_ms();
+    cond_signal(&graves->work);
+}
+
+bool graves_trusted(struct fs *fs)
+{
+    return fs_now_ms() >= fs->graves->distrust_until_ms;
+}
+
+size_t graves_count(const struct fs *fs)
+{
+    return HASH_COUNT(fs->graves->by_key);
+}
+
+static struct grave *find(const struct fs *fs, const char *key) REQUIRES(&fs->lock)
+{
+    struct grave *grave = NULL;
+
+    if (fs->graves->by_key != NULL) {
+        HASH_FIND_STR(fs->graves->by_key, key, grave);
+    }
+    return grave;
+}
+
+bool graves_has(const struct fs *fs, const char *key)
+{
+    return find(fs, key) != NULL;
+}
+
+bool graves_has_name(struct fs *fs, uint32_t parent, const char *name)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    char component[NAMES_MAX + 1];
+    bool beside = false;
+
+    if (fs->graves->by_key == NULL || names_to_key(name, &beside, component) != 0 ||
+        fs_child_key(fs, parent, name, &key) != 0) {
+        return false;
+    }
+    if (graves_has(fs, buf_str(&key))) {
+        return true;
+    }
+    buf_addstr(&key, "/");
+    return !beside && graves_has(fs, buf_str(&key));
+}
+
+static void hurry(struct graves *graves)
+{
+    graves->last_ms = 0;
+    cond_signal(&graves->work);
+}
+
+bool graves_block(struct fs *fs, const struct node *node)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    if (fs->graves->by_key == NULL || (fs_rec(fs, node)->flags & INODE_NEW) == 0 ||
+        fs_key(fs, node->ino, &key) != 0 || !graves_has(fs, buf_str(&key))) {
+        return false;
+    }
+    hurry(fs->graves);
+    return true;
+}
+
+static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->lock)
+{
+    const struct grave *grave;
+    size_t len = strlen(key);
+
+    if (!below) {
+        return graves_has(fs, key);
+    }
+    for (grave = fs->graves->by_key; grave != NULL; grave = grave->hh.next) {
+        if (strncmp(grave->key, key, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms)
+{
+    int ret = 0;
+
+    mutex_lock(&fs->lock);
+    fs->graves->wanted++;
+    while (any(fs, key, below) && ret == 0) {
+        if (fs_now_ms() >= deadline_ms || fs->ending) {
+            ret = -ETIMEDOUT;
+        } else {
+            cond_signal(&fs->graves->work);
+            cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+        }
+    }
+    fs->graves->wanted--;
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+/* ---- sending ---- */
+
+/* It is deleted, or is not to be: what was asked of it until now is too old. */
+static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
+{
+    size_t len = strlen(grave->key);
+
+    state_begin(fs->state);
+    state_text_release(fs->state, state_grave(fs->state, grave->index)->key);
+    STATE_SET(fs->state, state_grave(fs->state, grave->index)->key, 0U);
+    state_commit(fs->state);
+    HASH_DEL(fs->graves->by_key, grave);
+    if (len > 0 && grave->key[len - 1] == '/') {
+        grave->key[len - 1] = '\0';
+    }
+    fs_gone_key(fs, grave->key);
+    free(grave);
+}
+
+static void put_off(struct graves *graves, struct grave *grave)
+{
+    uint64_t pause = AGAIN_MS;
+
+    for (uint32_t i = 0; i < grave->tries && pause < AGAIN_MAX_MS; i++) {
+        pause *= 2;
+    }
+    grave->tries++;
+    grave->retry_ms = fs_now_ms() + pause / 2 + random_below(pause);
+    grave->sending = false;
+    TAILQ_INSERT_TAIL(&graves->waiting, grave, link);
+    graves->waiting_count++;
+}
+
+static bool refused(int error)
+{
+    return error == -EACCES || error == -EPERM || error == -ENOTSUP || error == -EROFS;
+}
+
+static void batch_end(struct batch *batch)
+{
+    struct fs *fs = batch->fs;
+    const char *first = NULL;
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    size_t failed = 0;
+    size_t kept = 0;
+    int error = 0;
+
+    mutex_lock(&fs->lock);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct grave *grave = batch->graves[i];
+        int result = batch->errors[i] == -ENOENT ? 0 : batch->errors[i];
+
+        if (result != 0) {
+            first = first == NULL ? grave->key : first;
+            error = error == 0 ? result : error;
+            buf_addstr(&key, first == grave->key ? first : "");
+        }
+        if (refused(result)) {
+            kept++;
+            fs->graves->distrust_until_ms = fs_now_ms() + DISTRUST_MS;
+        }
+        failed += result != 0 && !refused(result);
+        if (result == 0 || refused(result)) {
+            fill_in(fs, grave);
+        } else {
+            put_off(fs->graves, grave);
+        }
+    }
+    fs->graves->batches--;
+    cond_signal(&fs->graves->work);
+    cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+    if (kept > 0) {
+        log_error("remove: the store refuses to delete objects, they show again", "objects",
+                  log_num(kept), "first", buf_str(&key), "error", strerror(-error), NULL);
+    } else if (failed > 0) {
+        log_warn("remove: not possible now, will be tried again", "objects", log_num(failed),
+                 "first", buf_str(&key), "error", strerror(-error), NULL);
+    }
+    free(batch);
+}
+
+/* By itself each; what was tried before only if it is still the same object. */
+static void delete_some(struct batch *batch, size_t from, size_t count, bool check)
+{
+    struct objstore_request requests[SINGLES];
+    struct objstore_answer answers[SINGLES];
+    struct fs *fs = batch->fs;
+    size_t wanted = 0;
+    size_t which[SINGLES];
+
+    for (int round = check ? 0 : 1; round < 2; round++) {
+        wanted = 0;
+        for (size_t i = from; i < from + count; i++) {
+            if (batch->errors[i] == 0) {
+                which[wanted] = i;
+                answers[wanted] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
+                requests[wanted++] =
+                    (struct objstore_request){.op = round == 0 ? OBJSTORE_HEAD : OBJSTORE_DELETE,
+                                              .key = batch->graves[i]->key,
+                                              .timeout_ms = TIMEOUT_MS};
+            }
+        }
+        if (wanted > 0) {
+            (void)volume_call_many(fs->volume, requests, answers, wanted);
+        }
+        for (size_t i = 0; i < wanted; i++) {
+            const struct grave *grave = batch->graves[which[i]];
+            const struct objstore_result *result = &answers[i].result;
+            bool another = round == 0 && result->status == 0 && grave->etag != 0 &&
+                           hash_etag(result->info.etag) != grave->etag;
+
+            /* Gone, or somebody else's: nothing is left to do. */
+            batch->errors[which[i]] = another ? -ENOENT : result->status;
+            objstore_answer_done(&answers[i]);
+        }
+    }
+}
+
+static void delete_each(struct batch *batch)
+{
+    for (size_t from = 0; from < batch->count; from += SINGLES) {
+        size_t count = batch->count - from < SINGLES ? batch->count - from : SINGLES;
+        bool check = false;
+
+        for (size_t i = from; i < from + count; i++) {
+            check = check || batch->graves[i]->tries > 0;
+        }
+        delete_some(batch, from, count, check);
+    }
+}
+
+static void delete_batch(struct batch *batch)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    AUTOFREE struct objstore_victim *victims = calloc(batch->count, sizeof(*victims));
+    struct objstore_request request = {.op = OBJSTORE_DELETE_BATCH,
+                                       .victims = victims,
+                                       .victims_count = batch->count,
+                                       .timeout_ms = TIMEOUT_MS};
+    int ret;
+
+    if (victims == NULL) {
+        delete_each(batch);
+        return;
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        victims[i].key = batch->graves[i]->key;
+    }
+    ret = volume_call(batch->fs->volume, &request, &answer);
+    if (ret == -EINVAL || ret == -ENOTSUP) { /* a key that its text cannot hold */
+        delete_each(batch);
+        return;
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        batch->errors[i] = ret != 0 ? ret : victims[i].error;
+    }
+}
+
+static void batch_run(void *arg)
+{
+    struct batch *batch = arg;
+
+    if (batch->count > 1 && batch->fs->caps.batch_delete && batch->graves[0]->tries == 0) {
+        delete_batch(batch);
+    } else {
+        delete_each(batch);
+    }
+    batch_end(batch);
+}
+
+/* When the next batch is due, in ms from now; 0: now. */
+static uint64_t due_in(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
+{
+    bool shared = fs->options.sync == SYNC_CLOSE;
+    uint64_t now = fs_now_ms();
+    const struct grave *first = TAILQ_FIRST(&graves->waiting);
+    uint64_t idle = graves->last_ms + (shared ? CLOSE_IDLE_MS : IDLE_MS);
+    uint64_t due;
+
+    if (first == NULL || graves->batches >= BATCHES) {
+        return TICK_MS;
+    }
+    due = first->dug_ms + (shared ? CLOSE_OLDEST_MS : OLDEST_MS);
+    due = due < idle ? due : idle;
+    if (graves->waiting_count >= BATCH || graves->wanted > 0 || graves->ending) {
+        due = now;
+    }
+    due = due > first->retry_ms ? due : first->retry_ms;
+    return due > now ? due - now : 0;
+}
+
+/* Those of one kind: tried before or not. */
+static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
+{
+    struct batch *batch = calloc(1, sizeof(*batch));
+    uint64_t now = fs_now_ms();
+    struct grave *grave;
+
+    if (batch == NULL) {
+        return;
+    }
+    batch->fs = fs;
+    while (batch->count < BATCH && (grave = TAILQ_FIRST(&graves->waiting)) != NULL &&
+           grave->retry_ms <= now &&
+           (batch->count == 0 || (grave->tries > 0) == (batch->graves[0]->tries > 0))) {
+        TAILQ_REMOVE(&graves->waiting, grave, link);
+        graves->waiting_count--;
+        grave->sending = true;
+        batch->graves[batch->count++] = grave;
+    }
+    graves->batches++;
+    if (batch->count == 0 || tasks_add(fs->tasks, batch_run, batch) != 0) {
+        graves->batches--;
+        for (size_t i = 0; i < batch->count; i++) {
+            put_off(graves, batch->graves[i]);
+        }
+        free(batch);
+    }
+}
+
+/* Of those that have to be tried again, the next that may be goes first. */
+static void rotate(struct graves *graves)
+{
+    uint64_t now = fs_now_ms();
+    struct grave *grave;
+
+    TAILQ_FOREACH (grave, &graves->waiting, link) {
+        if (grave->retry_ms <= now) {
+            TAILQ_REMOVE(&graves->waiting, grave, link);
+            TAILQ_INSERT_HEAD(&graves->waiting, grave, link);
+            break;
+        }
+    }
+}
+
+static void *sender_main(void *arg)
+{
+    struct fs *fs = arg;
+    struct graves *graves = fs->graves;
+
+    mutex_lock(&fs->lock);
+    while (!graves->ending) {
+        const struct grave *first = TAILQ_FIRST(&graves->waiting);
+        uint64_t wait;
+
+        if (first != NULL && first->retry_ms > fs_now_ms()) {
+            rotate(graves);
+        }
+        wait = due_in(fs, graves);
+        if (wait == 0) {
+            send_batch(fs, graves);
+        } else {
+            cond_wait_ms(&graves->work, &fs->lock, wait < TICK_MS ? wait : TICK_MS);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return NULL;
+}
+
+/* ---- life ---- */
+
+/* Whether these were sent is not known: as if they had been. */
+static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
+{
+    for (uint32_t i = 0; i < STATE_GRAVES; i++) {
+        const struct grave_rec *rec = state_grave(fs->state, i);
+        CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+        struct grave *grave;
+
+        if (rec->key == 0) {
+            continue;
+        }
+        state_text_get(fs->state, rec->key, &key);
+        grave = make_grave(buf_str(&key), i, rec->etag);
+        if (grave == NULL) {
+            return -ENOMEM;
+        }
+        grave->tries = 1;
+        enter(graves, grave);
+    }
+    return 0;
+}
+
+int graves_new(struct fs *fs, struct graves **ret)
+{
+    struct graves *graves = calloc(1, sizeof(*graves));
+    int r;
+
+    if (graves == NULL) {
+        return -ENOMEM;
+    }
+    TAILQ_INIT(&graves->waiting);
+    cond_init(&graves->work);
+    *ret = graves;
+    mutex_lock(&fs->lock);
+    r = adopt(fs, graves);
+    mutex_unlock(&fs->lock);
+    r = r == 0 ? -pthread_create(&graves->thread, NULL, sender_main, fs) : r;
+    graves->started = r == 0;
+    return r;
+}
+
+void graves_stop(struct fs *fs)
+{
+    struct graves *graves = fs->graves;
+
+    if (graves != NULL && graves->started) {
+        mutex_lock(&fs->lock);
+        graves->ending = true;
+        cond_signal(&graves->work);
+        mutex_unlock(&fs->lock);
+        (void)pthread_join(graves->thread, NULL);
+        graves->started = false;
+    }
+}
+
+void graves_free(struct graves *graves)
+{
+    struct grave *grave;
+    struct grave *next;
+
+    if (graves == NULL) {
+        return;
+    }
+    HASH_ITER(hh, graves->by_key, grave, next)
+    {
+        HASH_DEL(graves->by_key, grave);
+        free(grave);
+    }
+    free(graves->dug);
+    cond_done(&graves->work);
+    free(graves);
+}

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers that take names away: unlink, rmdir, rename (the work itself is in rename.c). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "mounter/names/graves.h"
+#include "mounter/ops.h"
+#include "objstore/objstore_call.h"
+#include "util/log.h"
+
+enum { META_TIMEOUT_MS = 50000, UNLINK_TRIES = 4 };
+
+/* A directory that only its content implied would vanish with its last file: give it an object. */
+int op_keep_parent(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct attr attr;
+    struct node *dir;
+    bool implied;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, op->ino);
+    implied = dir != NULL && (fs_rec(fs, dir)->flags & (INODE_MARKER | INODE_NEW)) == 0;
+    ret = dir == NULL ? -ESTALE : implied ? fs_key(fs, (uint32_t)op->ino, &key) : 0;
+    if (implied) {
+        fs_attr(fs, dir, &attr, &arena);
+    }
+    mutex_unlock(&fs->lock);
+    if (ret != 0 || !implied) {
+        return ret;
+    }
+    ret = remote_put_marker(fs, buf_str(&key), &attr, true);
+    ret = ret == -EEXIST ? 0 : ret;
+    mutex_lock(&fs->lock);
+    dir = fs_node(fs, op->ino);
+    if (ret == 0 && dir != NULL) {
+        struct inode_rec *rec = fs_rec(fs, dir);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_MARKER);
+        state_commit(fs->state);
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static int delete_object(struct fs *fs, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {
+        .op = OBJSTORE_DELETE, .key = key, .timeout_ms = META_TIMEOUT_MS};
+
+    return volume_call(fs->volume, &request, &answer);
+}
+
+/*
+ * The name goes; the inode lives as long as somebody has it open. `key`: of the object that is to
+ * be deleted in the background, or NULL.
+ */
+static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&fs->lock)
+{
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    struct node *dir = fs_node(fs, op->ino);
+    int64_t now = fs_now_ns();
+    int ret;
+
+    state_begin(fs->state);
+    if (key != NULL && !graves_has(fs, key)) {
+        /* Of a publication whose end we have not seen, the store may have what we know no ETag of.
+         */
+        bool known = node != NULL && fs_rec(fs, node)->attempt == 0;
+
+        facts_forget(fs->facts, key);
+        ret = graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "");
+        if (ret != 0) {
+            state_abort(fs->state);
+            return ret;
+        }
+    }
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        usage_removed(fs, rec);
+        STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
+        STATE_SET(fs->state, rec->ctime_ns, now);
+    }
+    if (dir != NULL) {
+        STATE_SET(fs->state, fs_rec(fs, dir)->mtime_ns, now);
+        STATE_SET(fs->state, fs_rec(fs, dir)->ctime_ns, now);
+    }
+    ret = fs_op_applied(fs, op);
+    state_commit(fs->state);
+    if (key != NULL) {
+        graves_dug(fs);
+    }
+    if (node != NULL) {
+        fs_touch(fs, node);
+        fs_node_unname(fs, node);
+        fs_node_put(fs, node);
+    } else {
+        fs_gone(fs, (uint32_t)op->ino, op->name);
+    }
+    return ret;
+}
+
+/*
+ * Wait for a publication under way, and let none begin: its object would appear after we have
+ * deleted it. The caller ends the claim when this has returned 0.
+ */
+static int settle(struct fs *fs, const struct op *op, uint32_t ino, bool *ret_stored)
+    REQUIRES(&fs->lock)
+{
+    const struct state_intent intent = {.unique = op->unique, .inos = {ino}};
+    const struct inode_rec *rec;
+    const struct node *node;
+    int ret = claim(fs, ino, 0, op->unique);
+
+    if (ret != 0) {
+        return ret;
+    }
+    node = fs_child(fs, (uint32_t)op->ino, op->name);
+    if (node == NULL || node->ino != ino) {
+        claim_end(fs, ino, 0);
+        return -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
+    }
+    rec = state_inode(fs->state, ino);
+    if (rec->upload != 0 && rec->opens > 0 && (rec->flags & INODE_LOST) == 0) {
+        claim_end(fs, ino, 0);
+        return -EAGAIN; /* its readers need the bytes that were sent ahead */
+    }
+    /* What an unsettled publication has sent may be there, too. */
+    *ret_stored = (rec->flags & INODE_NEW) == 0 || rec->attempt != 0;
+    state_begin(fs->state);
+    ret = state_intend(fs->state, &intent);
+    state_commit(fs->state);
+    if (ret != 0) {
+        claim_end(fs, ino, 0);
+    }
+    return ret;
+}
+
+static int abandon_upload(struct fs *fs, uint32_t ino, const char *key)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request abort_it = {.op = OBJSTORE_UPLOAD_ABORT, .key = key};
+    AUTOFREE char *id = NULL;
+    struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL && fs_rec(fs, node)->upload != 0 && fs_rec(fs, node)->opens == 0) {
+        struct inode_rec *rec = fs_rec(fs, node);
+        struct upload_rec *upload = state_upload(fs->state, rec->upload - 1);
+
+        id = strdup(upload->id);
+        state_begin(fs->state);
+        STATE_SET(fs->state, upload->inode, 0U);
+        STATE_SET(fs->state, rec->upload, 0U);
+        state_commit(fs->state);
+    }
+    mutex_unlock(&fs->lock);
+    if (id != NULL) {
+        abort_it.upload_id = id;
+        (void)volume_call(fs->volume, &abort_it, &answer);
+    }
+    return 0;
+}
+
+/* *ret_ino is claimed, or 0. -EAGAIN: it has to be published first. */
+static LOCK_UNCHECKED
+int try_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    uint32_t ino;
+    bool locked = false;
+    bool again;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? name_find(op, &node, &locked) : ret;
+    if (ret != 0) {
+        if (locked) {
+            mutex_unlock(&fs->lock);
+        }
+        if (ret == -ENOENT && again) {
+            *ret_stored = false;
+            return 0; /* done before the crash */
+        }
+        return ret;
+    }
+    if (!locked) {
+        return -EIO;
+    }
+    ino = node->ino;
+    ret = S_ISDIR(fs_rec(fs, node)->mode) ? -EISDIR : settle(fs, op, ino, ret_stored);
+    *ret_ino = ret == 0 || ret == -EAGAIN ? ino : 0;
+    ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, key) : ret;
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_stored)
+{
+    int ret = try_prepare(op, key, ret_ino, ret_stored);
+
+    for (int tries = 0; ret == -EAGAIN && tries < UNLINK_TRIES; tries++) {
+        ret = publish(op->fs, *ret_ino);
+        ret = ret == 0 || ret == -ESTALE ? try_prepare(op, key, ret_ino, ret_stored) : ret;
+    }
+    if (ret == -EAGAIN) {
+        ret = -EBUSY;
+    }
+    if (ret != 0) {
+        *ret_ino = 0;
+    }
+    return ret;
+}
+
+/* With the object's grave, or its deletion now. */
+static int take_name(struct op *op, const char *key)
+{
+    struct fs *fs = op->fs;
+    int ret = -ENOSPC;
+
+    mutex_lock(&fs->lock);
+    if (key == NULL || graves_trusted(fs)) {
+        ret = forget_name(fs, op, key);
+    }
+    mutex_unlock(&fs->lock);
+    if (key != NULL && (ret == -ENOSPC || ret == -ENOMEM)) {
+        ret = delete_object(fs, key);
+        mutex_lock(&fs->lock);
+        ret = ret == 0 ? forget_name(fs, op, NULL) : ret;
+        mutex_unlock(&fs->lock);
+    }
+    return ret;
+}
+
+static void unlink_run(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    bool beside = false;
+    bool stored = true;
+    uint32_t ino = 0;
+    int ret = unlink_prepare(op, &key, &ino, &stored);
+
+    if (ret == 0 && ino != 0) {
+        ret = abandon_upload(fs, ino, buf_str(&key));
+    }
+    if (ret == 0 && stored) {
+        ret = rename_hide(fs, ino);
+        ret = ret == 0 ? op_keep_parent(op) : ret;
+    }
+    /* A grave of its key would be one of the directory's name, too. */
+    if (ret == 0 && stored && longs_beside(op->name, &beside) == 0 && beside) {
+        ret = delete_object(fs, buf_str(&key));
+        stored = false;
+    }
+    ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
+    mutex_lock(&fs->lock);
+    claim_end(fs, ino, 0);
+    mutex_unlock(&fs->lock);
+    (void)fs_op_fail(op, ret);
+}
+
+static int rmdir_check(struct op *op, const char *key)
+{
+    int buried = graves_wait(op->fs, key, true, fs_now_ms() + META_TIMEOUT_MS);
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct fs *fs = op->fs;
+    struct objstore_request list = {
+        .op = OBJSTORE_LIST, .key = key, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
+    const struct node *node;
+    const struct node *dir;
+    int ret = buried != 0 ? buried : volume_call(fs->volume, &list, &answer);
+
+    for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
+        if (strcmp(answer.result.entries[i].key, key) != 0) {
+            ret = -ENOTEMPTY;
+        }
+    }
+    mutex_lock(&fs->lock);
+    dir = fs_child(fs, (uint32_t)op->ino, op->name);
+    if (ret == 0 && dir != NULL) {
+        LIST_FOREACH (node, &dir->below, sibling) {
+            if ((fs_rec(fs, node)->flags & INODE_NEW) != 0) {
+                ret = -ENOTEMPTY; /* written here, not in the store yet */
+            }
+        }
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
+static LOCK_UNCHECKED
+void rmdir_run(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct fs *fs = op->fs;
+    struct node *node = NULL;
+    bool locked = false;
+    bool stored = true;
+    bool again;
+    uint32_t ino = 0;
+    int ret = op_intend(op, &again);
+
+    ret = ret == 0 ? name_find(op, &node, &locked) : ret;
+    if (ret == 0) {
+        ret = S_ISDIR(fs_rec(fs, node)->mode) ? 0 : -ENOTDIR;
+        ino = node->ino;
+        ret = ret == 0 ? settle(fs, op, ino, &stored) : ret;
+        ino = ret == 0 ? ino : 0;
+        ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &key) : ret;
+        buf_addstr(&key, "/");
+    }
+    if (locked) {
+        mutex_unlock(&fs->lock);
+    }
+    if (ret == 0) {
+        ret = rmdir_check(op, buf_str(&key));
+        ret = ret == 0 ? op_keep_parent(op) : ret;
+        ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
+    } else if (ret == -ENOENT && again) {
+        ret = take_name(op, NULL);
+    }
+    mutex_lock(&fs->lock);
+    claim_end(fs, ino, 0);
+    mutex_unlock(&fs->lock);
+    (void)fs_op_fail(op, ret);
+}
+
+/* What is known of the name is as young as the kernel believes it to be, which has just looked. */
+static bool is_known(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    return (fs_rec(fs, node)->flags & (INODE_NEW | INODE_DIRTY)) != 0 ||
+           fs_now_ms() < node->valid_until_ms + fs->options.attr_timeout_ms;
+}
+
+/* Nothing of it is under way, nor needed by those who have it open. */
+static bool is_quiet(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return !claim_blocked(fs, node) && rec->upload == 0 && rec->attempt == 0 &&
+           (rec->flags & INODE_LOST) == 0 &&
+           (rec->opens == 0 || (rec->flags & INODE_NEW) != 0 || rec->base_valid == 0);
+}
+
+/* Without asking the store: its deletion waits in kept memory. */
+static bool remove_at_once(struct fs *fs, struct op *op, bool is_dir) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct node *dir = fs_node(fs, op->ino);
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    bool stored;
+
+    if (dir == NULL || rec == NULL || S_ISDIR(rec->mode) != is_dir || !is_known(fs, node) ||
+        !is_quiet(fs, node) || !graves_trusted(fs)) {
+        return false;
+    }
+    stored = (rec->flags & INODE_NEW) == 0;
+    if (stored && (fs_rec(fs, dir)->flags & (INODE_MARKER | INODE_NEW)) == 0) {
+        if (fs->options.sync == SYNC_CLOSE) {
+            return false; /* it needs an object of its own before it loses this one */
+        }
+        state_begin(fs->state);
+        fs_mark_dirty(fs, dir); /* it gets one, unless it is removed before */
+        state_commit(fs->state);
+    }
+    if (is_dir && !(stored ? listing_shows_empty(fs, node) : LIST_EMPTY(&node->below))) {
+        return false;
+    }
+    if (fs_child_key(fs, (uint32_t)op->ino, op->name, &key) != 0) {
+        return false;
+    }
+    buf_addstr(&key, is_dir ? "/" : "");
+    return buf_error(&key) == 0 && forget_name(fs, op, stored ? buf_str(&key) : NULL) == 0;
+}
+
+static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
+                         void (*run)(struct op *op))
+{
+    struct op *op = fs_op_new(req);
+    bool done;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = parent;
+    op->name = name;
+    if (op->fs->options.read_only) {
+        (void)fs_op_fail(op, -EROFS);
+        return;
+    }
+    mutex_lock(&op->fs->lock);
+    done = remove_at_once(op->fs, op, run == rmdir_run);
+    mutex_unlock(&op->fs->lock);
+    if (done) {
+        (void)fs_op_fail(op, 0);
+    } else {
+        fs_op_start(op, run);
+    }
+}
+
+void fs_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    start_remove(req, parent, name, unlink_run);
+}
+
+void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    start_remove(req, parent, name, rmdir_run);
+}
+
+void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
+               const char *newname, unsigned flags)
+{
+    struct op *op = fs_op_new(req);
+    int ret;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = parent;
+    op->name = name;
+    op->ino2 = newparent;
+    op->name2 = newname;
+    op->flags = flags;
+    ret = op->fs->options.read_only ? -EROFS
+          : (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0
+              ? -EINVAL
+              : fs_name_allowed(newparent, newname);
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+        return;
+    }
+    fs_op_start(op, rename_run);
+}

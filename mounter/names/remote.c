@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the store says of a name, and how the inodes follow it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "mounter/names/graves.h"
+#include "mounter/names/known.h"
+#include "mounter/names/seen.h"
+#include "mounter/read/ahead.h"
+#include "mounter/read/reader.h"
+#include "objstore/objstore_call.h"
+
+enum { META_TIMEOUT_MS = 50000 };
+
+void remote_done(struct remote *remote)
+{
+    arena_done(&remote->arena);
+}
+
+/* Defaults for what the object does not say. */
+static void complete_attr(struct fs *fs, const struct objstore_info *info, bool is_dir,
+                          struct attr *attr)
+{
+    uint32_t type = is_dir ? S_IFDIR : S_IFREG;
+    struct attr fallback;
+
+    seen_defaults(fs, is_dir, &fallback);
+
+    if (!attr->has_mode || (attr->mode & ~(uint32_t)S_IFMT) == attr->mode) {
+        attr->mode = type | (attr->has_mode ? attr->mode : fallback.mode);
+    }
+    if (S_ISDIR(attr->mode) != is_dir) { /* a marker is a directory, whatever it claims */
+        attr->mode = type | (attr->mode & 07777);
+    }
+    attr->uid = attr->has_uid ? attr->uid : fallback.uid;
+    attr->gid = attr->has_gid ? attr->gid : fallback.gid;
+    attr->mtime_ns = attr->has_mtime ? attr->mtime_ns : info->mtime_ns;
+    attr->ctime_ns = attr->has_ctime ? attr->ctime_ns : attr->mtime_ns;
+    attr->atime_ns = attr->has_atime ? attr->atime_ns : attr->mtime_ns;
+}
+
+static int read_target(struct fs *fs, const char *key, struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request get = {.op = OBJSTORE_GET, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    answer.body.max = 4096;
+    r = volume_call(fs->volume, &get, &answer);
+    if (r == 0) {
+        ret->target = arena_strdup(&ret->arena, buf_str(&answer.body));
+        r = ret->target == NULL ? -ENOMEM : 0;
+    }
+    return r;
+}
+
+static int interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+                     struct remote *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (head->status != 0) {
+        return head->status == -ENOENT ? 0 : head->status;
+    }
+    ret->exists = true;
+    ret->info = head->info;
+    attr_read(&head->info.meta, &ret->arena, &ret->attr);
+    memset(&ret->info.meta, 0, sizeof(ret->info.meta)); /* it is the result's */
+    ret->is_dir = key[0] == '\0' || key[strlen(key) - 1] == '/';
+    complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
+    return 0;
+}
+
+int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
+                     struct remote *ret)
+{
+    int r = interpret(fs, key, head, ret);
+
+    return r == 0 && ret->exists && S_ISLNK(ret->attr.mode) ? read_target(fs, key, ret) : r;
+}
+
+int remote_interpret_now(struct fs *fs, const char *key, const struct objstore_result *head,
+                         struct remote *ret)
+{
+    int r = interpret(fs, key, head, ret);
+
+    if (r == 0 && S_ISLNK(ret->attr.mode)) {
+        r = -EAGAIN;
+    }
+    if (r != 0) {
+        remote_done(ret);
+    }
+    return r;
+}
+
+int remote_copy_file(const struct remote *from, struct remote *ret)
+{
+    *ret = *from;
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (from->attr.xattr != NULL) {
+        ret->attr.xattr = arena_strdup(&ret->arena, from->attr.xattr);
+        if (ret->attr.xattr == NULL) {
+            remote_done(ret);
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* A directory without an object of its own, as what lies below it shows. */
+static void implied_dir(struct fs *fs, struct remote *ret)
+{
+    memset(&ret->attr, 0, sizeof(ret->attr));
+    ret->exists = true;
+    ret->is_dir = true;
+    ret->info.mtime_ns = fs_now_ns();
+    ret->info.etag[0] = '\0';
+    complete_attr(fs, &ret->info, true, &ret->attr);
+}
+
+void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_dir,
+                       struct remote *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->arena = (struct arena)ARENA_INIT(1 << 20);
+    if (info == NULL) {
+        implied_dir(fs, ret);
+        ret->listed = true;
+        return;
+    }
+    ret->exists = ret->listed = true;
+    ret->is_dir = ret->marker = is_dir;
+    ret->info.size = info->size;
+    ret->info.mtime_ns = info->mtime_ns;
+    (void)snprintf(ret->info.etag, sizeof(ret->info.etag), "%s", info->etag);
+    complete_attr(fs, &ret->info, is_dir, &ret->attr);
+}
+
+static int find_dir(struct fs *fs, const char *key, const struct objstore_result *below,
+                    struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    if (below->count == 0 || strcmp(below->entries[0].key, key) != 0) {
+        implied_dir(fs, ret);
+        return 0;
+    }
+    (void)volume_call(fs->volume, &head, &answer);
+    remote_done(ret);
+    r = remote_interpret(fs, key, &answer.result, ret);
+    ret->marker = true;
+    return r;
+}
+
+int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *ret)
+{
+    AUTOFREE char *dir_key = NULL;
+    struct objstore_answer answers[2] = {OBJSTORE_ANSWER_INIT, OBJSTORE_ANSWER_INIT};
+    struct objstore_request requests[2];
+    uint64_t asked = fs_asked(fs);
+    int r;
+
+    memset(ret, 0, sizeof(*ret));
+    if (asprintf(&dir_key, "%s/", key) < 0) {
+        dir_key = NULL;
+        return -ENOMEM;
+    }
+    only_file = only_file || strlen(dir_key) > fs_key_max(fs); /* then nothing can be below it */
+    requests[0] =
+        (struct objstore_request){.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    requests[1] = (struct objstore_request){
+        .op = OBJSTORE_LIST, .key = dir_key, .max_entries = 1, .timeout_ms = META_TIMEOUT_MS};
+    (void)volume_call_many(fs->volume, requests, answers, only_file ? 1 : 2);
+    r = remote_interpret(fs, key, &answers[0].result, ret);
+    if (r == 0 && !only_file) {
+        r = answers[1].result.status;
+        /* A directory goes before a file of the same name, which is shown under another one. */
+        if (r == 0 && answers[1].result.count > 0) {
+            r = find_dir(fs, dir_key, &answers[1].result, ret);
+        }
+    }
+    objstore_answer_done(&answers[0]);
+    objstore_answer_done(&answers[1]);
+    if (r != 0) {
+        remote_done(ret);
+        memset(ret, 0, sizeof(*ret));
+    }
+    ret->asked = asked;
+    return r;
+}
+
+/* An object that is older than this when its attributes are read is another when they change. */
+enum { SAME_AFTER_S = 3 };
+static const int64_t ns_per_s = 1000000000;
+
+static void confirm(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    uint64_t made_ms = remote->made_ms != 0 ? remote->made_ms : fs_now_ms();
+    int64_t stored_ns = remote->info.mtime_ns;
+
+    node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
+    node->valid_until_ms = made_ms + fs->options.attr_timeout_ms;
+    if (!remote->listed || seen_enough(fs, remote->is_dir) || node->stored_ns == 0) {
+        node->stored_ns = fs_now_ns() - stored_ns > SAME_AFTER_S * ns_per_s ? stored_ns : 0;
+    }
+}
+
+/*
+ * Attributes can be changed without a new ETag, but not without a new time; of that stores tell
+ * seconds only, in some answers.
+ */
+static bool same_version(struct fs *fs, const struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    if (strcmp(fs_rec(fs, node)->etag, remote->info.etag) != 0) {
+        return false;
+    }
+    return seen_enough(fs, remote->is_dir) || (remote->is_dir && !remote->marker) ||
+           (node->stored_ns == 0 ? fs->options.sync != SYNC_CLOSE && !remote->is_dir
+                                 : node->stored_ns / ns_per_s == remote->info.mtime_ns / ns_per_s);
+}
+
+/* Without attributes: 1: they are known all the same; 0: there are none; -EAGAIN: have to be asked.
+ */
+static int merge_listed(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+
+    if (rec != NULL && S_ISDIR(rec->mode) == remote->is_dir && same_version(fs, node, remote)) {
+        confirm(fs, node, remote);
+        return 1;
+    }
+    return seen_enough(fs, remote->is_dir) || (remote->is_dir && !remote->marker) ? 0 : -EAGAIN;
+}
+
+int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, struct remote *ret)
+{
+    ret->attr = *attr;
+    ret->attr.xattr = attr->xattr != NULL ? arena_strdup(&ret->arena, attr->xattr) : NULL;
+    ret->target = target != NULL ? arena_strdup(&ret->arena, target) : NULL;
+    ret->listed = false;
+    complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
+    return (attr->xattr != NULL && ret->attr.xattr == NULL) ||
+                   (target != NULL && ret->target == NULL)
+               ? -ENOMEM
+               : 0;
+}
+
+/* The record takes over what the remote says. */
+static void update(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+    const struct attr *attr = &remote->attr;
+    char etag[STATE_ETAG_SIZE] = "";
+    uint32_t xattr = 0;
+    uint32_t target = 0;
+    bool older;
+
+    memcpy(etag, remote->info.etag, sizeof(etag));
+    /* Names that came and went here are newer than the marker, which is not written for them. */
+    older = remote->is_dir && remote->marker && strcmp(etag, rec->etag) == 0 &&
+            attr->mtime_ns < rec->mtime_ns;
+    if (strcmp(etag, rec->etag) != 0) {
+        reader_detach(fs, node, true);
+    }
+    state_begin(fs->state);
+    if (attr->xattr != NULL &&
+        state_text_new(fs->state, attr->xattr, strlen(attr->xattr), &xattr) != 0) {
+        xattr = 0;
+    }
+    if (remote->target != NULL &&
+        state_text_new(fs->state, remote->target, strlen(remote->target), &target) != 0) {
+        target = rec->target;
+    }
+    STATE_SET(fs->state, rec->mode, attr->mode);
+    STATE_SET(fs->state, rec->uid, attr->uid);
+    STATE_SET(fs->state, rec->gid, attr->gid);
+    STATE_SET(fs->state, rec->rdev, attr->rdev);
+    if (!older && (!remote->is_dir || remote->marker || rec->mtime_ns == 0)) {
+        STATE_SET(fs->state, rec->mtime_ns, attr->mtime_ns);
+        STATE_SET(fs->state, rec->ctime_ns, attr->ctime_ns);
+        STATE_SET(fs->state, rec->atime_ns, attr->atime_ns);
+    }
+    STATE_SET(fs->state, rec->size, remote->info.size);
+    STATE_SET(fs->state, rec->base_size, remote->info.size);
+    STATE_SET(fs->state, rec->base_valid, remote->info.size);
+    STATE_SET(fs->state, rec->flags,
+              (rec->flags & ~(uint32_t)(INODE_MARKER | INODE_CONFLICT)) |
+                  (remote->marker ? INODE_MARKER : 0U));
+    state_set(fs->state, rec->etag, etag, sizeof(etag));
+    STATE_SET(fs->state, rec->xattr, xattr);
+    if (target != 0 && target != rec->target) {
+        uint32_t old = rec->target;
+
+        STATE_SET(fs->state, rec->target, target);
+        state_text_release(fs->state, old);
+    }
+    state_text_release(fs->state, rec->xattr);
+    state_commit(fs->state);
+    confirm(fs, node, remote);
+}
+
+/* The name now stands for something else: this inode keeps what was, for those who have it open. */
+static void detach(struct fs *fs, struct node *node, uint32_t flag) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    fs_node_unname(fs, node);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->flags, rec->flags | flag);
+    state_commit(fs->state);
+    fs_node_put(fs, node);
+}
+
+static int make_node(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
+                     struct node **ret) REQUIRES(&fs->lock)
+{
+    const struct fs_new_inode what = {.parent = parent,
+                                      .name = name,
+                                      .flags = remote->marker ? INODE_MARKER : 0,
+                                      .attr = remote->attr,
+                                      .size = remote->info.size,
+                                      .etag = remote->info.etag,
+                                      .target = remote->target};
+    uint32_t ino;
+    int r;
+
+    state_begin(fs->state);
+    r = fs_inode_make(fs, &what, &ino);
+    if (r != 0) {
+        state_abort(fs->state);
+        return r;
+    }
+    state_commit(fs->state);
+    r = fs_node_add(fs, ino, name, ret);
+    if (r == 0) {
+        confirm(fs, *ret, remote);
+    }
+    return r;
+}
+
+/* The directory's keys are being changed: what is asked of them now says nothing. */
+static bool is_moved(struct fs *fs, uint32_t dir) REQUIRES(&fs->lock)
+{
+    const struct node *node = fs_node(fs, dir);
+
+    return node != NULL && claim_held(fs, node);
+}
+
+int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
+                 struct node **ret)
+{
+    struct node *node = fs_child(fs, parent, name);
+    const struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    bool same_type;
+
+    *ret = NULL;
+    if (rec != NULL && ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || claim_held(fs, node) ||
+                        fs_outdated(fs, node, remote->asked))) {
+        *ret = node; /* what is here is newer; who is right is decided when it is published */
+        return 0;
+    }
+    if (node == NULL && (fs_name_outdated(fs, parent, name, remote->asked) ||
+                         (is_moved(fs, parent) && remote->asked != UINT64_MAX))) {
+        return -EAGAIN;
+    }
+    if (node == NULL && graves_has_name(fs, parent, name)) {
+        return 0; /* still there, but not for long */
+    }
+    if (!remote->exists) {
+        if (node != NULL) {
+            detach(fs, node, INODE_DETACHED);
+        }
+        return 0;
+    }
+    if (remote->listed) {
+        int known = merge_listed(fs, node, remote);
+
+        if (known != 0) {
+            *ret = known > 0 ? node : NULL;
+            return known > 0 ? 0 : known;
+        }
+    }
+    same_type = rec != NULL && (rec->mode & S_IFMT) == (remote->attr.mode & S_IFMT);
+    if (node != NULL && same_type && node->follows && rec->opens > 0) {
+        *ret = node; /* its next lock looks what others have made of it */
+        return 0;
+    }
+    if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&
+                                        strcmp(rec->etag, remote->info.etag) != 0))) {
+        detach(fs, node, INODE_DETACHED);
+        node = NULL;
+    }
+    if (node == NULL) {
+        return make_node(fs, parent, name, remote, ret);
+    }
+    update(fs, node, remote);
+    *ret = node;
+    return 0;
+}
+
+/* What the store says of the key now, or has said when the file was fetched ahead of its open. */
+static int ask_again(struct fs *fs, const char *key, bool opens, struct remote *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int r;
+
+    if (opens && ahead_find(fs, key, true, ret)) {
+        return 0;
+    }
+    (void)volume_call(fs->volume, &head, &answer);
+    r = remote_interpret(fs, key, &answer.result, ret);
+    ret->marker = r == 0 && ret->is_dir;
+    ret->asked = UINT64_MAX;
+    if (r != 0) {
+        remote_done(ret);
+    }
+    return r;
+}
+
+/* `ret_changed`: NULL, or a new version is taken over though the file is open; true if it was. */
+static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct remote remote;
+    struct node *node;
+    const struct inode_rec *rec;
+    uint64_t asked;
+    bool asked_store = false;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    rec = node != NULL ? fs_rec(fs, node) : NULL;
+    asked = fs->clock;
+    if (rec == NULL || ino == STATE_ROOT ||
+        (rec->flags & (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
+        (S_ISDIR(rec->mode) && (rec->flags & INODE_MARKER) == 0) ||
+        (!always && fs_now_ms() < node->valid_until_ms)) {
+        mutex_unlock(&fs->lock);
+        return rec == NULL ? -ESTALE : 0;
+    }
+    ret = fs_key(fs, (uint32_t)ino, &key);
+    node->users++;
+    mutex_unlock(&fs->lock);
+    if (ret == 0) {
+        ret = ask_again(fs, buf_str(&key), always && ret_changed == NULL, &remote);
+        asked = ret == 0 && remote.asked < asked ? remote.asked : asked;
+        remote.asked = asked;
+        asked_store = ret == 0;
+    }
+    mutex_lock(&fs->lock);
+    node->users--;
+    rec = fs_rec(fs, node);
+    if (ret == 0 && (rec->flags & (INODE_DIRTY | INODE_NEW)) == 0 && !claim_held(fs, node) &&
+        !fs_outdated(fs, node, asked)) {
+        if (!remote.exists) {
+            ret = S_ISDIR(rec->mode) ? 0 : -ESTALE; /* as below: it may be made anew */
+        } else if (ret_changed != NULL) {
+            *ret_changed = strcmp(rec->etag, remote.info.etag) != 0;
+            update(fs, node, &remote);
+            memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+        } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
+                   !S_ISDIR(rec->mode)) {
+            /* Another version: the name has to be looked up again; or, of a file that was locked,
+             * is looked at by its next lock. */
+            ret = node->follows ? 0 : -ESTALE;
+        } else {
+            update(fs, node, &remote);
+        }
+    }
+    fs_node_put(fs, node);
+    mutex_unlock(&fs->lock);
+    if (asked_store) {
+        remote_done(&remote);
+    }
+    return ret;
+}
+
+int remote_refresh(struct fs *fs, uint64_t ino, bool always)
+{
+    return refresh(fs, ino, always, NULL);
+}
+
+int remote_follow(struct fs *fs, uint64_t ino)
+{
+    struct node *node;
+    bool changed = false;
+    int ret;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        node->follows = true;
+    }
+    mutex_unlock(&fs->lock);
+    ret = refresh(fs, ino, true, &changed);
+    if (ret == 0 && changed && fs->session != NULL) {
+        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), ino, 0, 0);
+    }
+    return ret;
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Handlers of open files: open, write, flush, fsync, release. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "mounter/fs.h"
+#include "mounter/journal/journaled.h"
+#include "mounter/names/graves.h"
+#include "mounter/ops.h"
+#include "mounter/read/ahead.h"
+#include "mounter/read/reader.h"
+#include "mounter/write/holes.h"
+#include "objstore/objstore_call.h"
+
+enum { FSYNCDIR_MS = 55000 };
+enum { FILL_TRIES = 64, HIDDEN_TIMEOUT_MS = 30000 };
+
+/* ---- open ---- */
+
+/* One transaction for the count, the truncation and the answer. */
+static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+    bool same = strcmp(node->opened_etag, rec->etag) == 0 && rec->etag[0] != '\0';
+    bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
+    const struct fuse_open_out out = {
+        .fh = op->unique, /* tells readers apart, also for a successor */
+        .open_flags = same && !cut ? FOPEN_KEEP_CACHE : 0,
+    };
+    int ret;
+
+    if ((op->flags & O_TRUNC) != 0) {
+        data_truncate(fs, node, 0);
+        node->truncated_to = 0;
+    }
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->opens, rec->opens + 1);
+    if ((op->flags & O_TRUNC) != 0) {
+        int64_t now = fs_now_ns();
+
+        usage_resized(fs, rec->size, 0);
+        STATE_SET(fs->state, rec->size, (uint64_t)0);
+        STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
+        holes_cut(fs, node, 0);
+        STATE_SET(fs->state, rec->attempt, rec->attempt != 0 ? (uint64_t)1 : (uint64_t)0);
+        STATE_SET(fs->state, rec->mtime_ns, now);
+        STATE_SET(fs->state, rec->ctime_ns, now);
+        fs_mark_dirty(fs, node);
+    }
+    ret = fs_op_applied(fs, op);
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_commit(fs->state);
+    node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
+    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    return 0;
+}
+
+static bool needs_store(struct fs *fs, uint64_t ino, bool *ret_upload)
+{
+    struct node *node;
+    bool needs = true;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    *ret_upload = node != NULL && fs_rec(fs, node)->upload != 0;
+    if (node != NULL) {
+        needs = (fs_rec(fs, node)->flags & (INODE_DIRTY | INODE_NEW)) == 0;
+    }
+    mutex_unlock(&fs->lock);
+    return needs;
+}
+
+static void open_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    bool upload;
+    uint64_t size_before = 0;
+    uint64_t size_after = 0;
+    struct ahead_start start;
+    bool reads;
+    int ret = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    size_before = node != NULL ? fs_rec(fs, node)->size : 0;
+    mutex_unlock(&fs->lock);
+    if (needs_store(fs, op->ino, &upload)) {
+        ret = remote_refresh(fs, op->ino, fs->options.open_asks);
+    }
+    if (ret == 0 && upload && (op->flags & O_TRUNC) != 0) {
+        ret = publish(fs, (uint32_t)op->ino);
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    if (ret == 0 && (node == NULL || (fs_rec(fs, node)->flags & INODE_DETACHED) != 0)) {
+        ret = -ESTALE; /* the name is another's by now: the kernel looks it up again */
+    }
+    if (ret == 0 && (op->flags & O_ACCMODE) != O_RDONLY &&
+        (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
+        ret = -EIO;
+    }
+    if (ret == 0) {
+        size_after = fs_rec(fs, node)->size;
+        ret = open_commit(fs, op, node);
+    }
+    reads = ret == 0 && (op->flags & O_ACCMODE) == O_RDONLY;
+    if (reads) {
+        ahead_opened(fs, node, &start);
+    }
+    mutex_unlock(&fs->lock);
+    if (reads) {
+        ahead_start(fs, &start);
+    }
+    if (ret != 0) {
+        (void)fs_op_fail(op, ret);
+        return;
+    }
+    if (size_after != size_before && fs->session != NULL) {
+        /* The kernel believes its attributes for a while: it has to ask again. */
+        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), op->ino, -1, 0);
+    }
+    (void)fs_op_end(op);
+}
+
+void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    op->flags = (uint32_t)fi->flags;
+    if (op->fs->options.read_only && (fi->flags & O_ACCMODE) != O_RDONLY) {
+        (void)fs_op_fail(op, -EROFS);
+        return;
+    }
+    fs_op_start(op, open_run);
+}
+
+/* ---- write ---- */
+
+int write_locked(struct fs *fs, struct op *op)
+{
+    struct node *node = fs_node(fs, op->ino);
+    struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
+    struct fuse_write_out out = {.size = (uint32_t)op->size};
+    uint64_t end = op->offset + op->size;
+    int ret;
+
+    if (rec == NULL || (rec->flags & INODE_LOST) != 0 || locks_are_lost(fs->locks, op->ino)) {
+        return rec == NULL ? -ESTALE : -EIO;
+    }
+    ret = usage_resize(fs, rec, end > rec->size ? end : rec->size);
+    if (ret != 0) {
+        return ret;
+    }
+    ret = data_write(fs, node, op->offset, op->data, (size_t)op->size);
+    if (ret != 0) {
+        data_truncate(fs, node, rec->size); /* of the part that was done */
+        return ret;
+    }
+    memcpy(op->reply, &out, sizeof(out));
+    op->reply_len = sizeof(out);
+    state_begin(fs->state);
+    if (end > rec->size) {
+        usage_resized(fs, rec->size, end);
+        STATE_SET(fs->state, rec->size, end);
+    }
+    STATE_SET(fs->state, rec->mtime_ns, fs_now_ns());
+    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    xattr_kill(fs, node, op->kill);
+    fs_mark_dirty(fs, node);
+    ret = fs_op_applied(fs, op);
+    state_commit(fs->state);
+    publish_stream(fs, node);
+    return ret;
+}
+
+/* A block in too many pieces: read what is between them, so that it is one. */
+static int fill_block(struct op *op)
+{
+    struct fs *fs = op->fs;
+    uint64_t start = op->offset / STATE_BLOCK_SIZE * STATE_BLOCK_SIZE;
+    uint64_t stop = (op->offset + op->size + STATE_BLOCK_SIZE - 1) / STATE_BLOCK_SIZE;
+    int ret = 0;
+
+    for (stop *= STATE_BLOCK_SIZE; ret == 0 && start < stop; start += STATE_BLOCK_SIZE) {
+        struct op part = {.fs = fs, .ino = op->ino, .offset = start, .size = STATE_BLOCK_SIZE};
+        AUTOFREE char *buffer = malloc(STATE_BLOCK_SIZE);
+        struct extent e = {0};
+        struct node *node;
+        size_t len;
+
+        ret = buffer == NULL ? -ENOMEM : extent_look(&part, &e);
+        if (ret != 0 || start >= e.size) {
+            break;
+        }
+        len = e.size - start < STATE_BLOCK_SIZE ? (size_t)(e.size - start) : STATE_BLOCK_SIZE;
+        ret = extent_read(&part, &e, buffer, len);
+        mutex_lock(&fs->lock);
+        node = fs_node(fs, op->ino);
+        if (ret == 0 && (node == NULL || !extent_still(fs, &part, node, &e))) {
+            ret = node == NULL ? -ESTALE : -EAGAIN;
+        }
+        if (ret == 0 && data_any(fs, node, start, len)) {
+            data_overlay(fs, node, start, buffer, len); /* what was written meanwhile */
+            ret = data_write(fs, node, start, buffer, len);
+        }
+        mutex_unlock(&fs->lock);
+    }
+    return ret;
+}
+
+static void write_run(struct op *op);
+
+/* Nobody but fsync() hears of a page that the kernel wrote in vain, and it writes the next one. */
+static void fail_write(struct op *op, int error)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+
+    if (op->writepage) {
+        mutex_lock(&fs->lock);
+        node = fs_node(fs, op->ino);
+        if (node != NULL) {
+            lost_mark(fs, node);
+        }
+        mutex_unlock(&fs->lock);
+    }
+    (void)fs_op_fail(op, error);
+}
+
+void write_end(struct op *op, int ret)
+{
+    if (ret == -EDEADLK) {
+        fs_op_start(op, write_run);
+    } else if (ret == -EAGAIN) {
+        space_wait(op);
+    } else if (ret != 0) {
+        fail_write(op, ret);
+    } else {
+        (void)fs_op_end(op);
+    }
+}
+
+static void write_run(struct op *op)
+{
+    struct fs *fs = op->fs;
+    int ret = -EDEADLK;
+
+    for (int tries = 0; ret == -EDEADLK && tries < FILL_TRIES; tries++) {
+        ret = fill_block(op);
+        if (ret == 0 || ret == -EAGAIN) {
+            mutex_lock(&fs->lock);
+            ret = write_locked(fs, op);
+            mutex_unlock(&fs->lock);
+        }
+    }
+    write_end(op, ret == -EDEADLK ? -EIO : ret);
+}
+
+void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
+              struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    int ret;
+
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    op->ino = ino;
+    op->data = data;
+    op->size = size;
+    op->offset = (uint64_t)off;
+    op->writepage = fi->writepage != 0;
+    op->kill = (session_request_flags() & FUSE_WRITE_KILL_SUIDGID) != 0;
+    mutex_lock(&fs->lock);
+    ret = write_locked(fs, op);
+    mutex_unlock(&fs->lock);
+    write_end(op, ret);
+}
+
+/* ---- flush, fsync, release ---- */
+
+static bool is_dirty(struct fs *fs, uint64_t ino, bool *ret_lost)
+{
+    struct node *node;
+    uint32_t flags = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        flags = fs_rec(fs, node)->flags;
+    }
+    mutex_unlock(&fs->lock);
+    *ret_lost = (flags & INODE_LOST) != 0;
+    return (flags & INODE_DIRTY) != 0 && (flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+}
+
+static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
+{
+    struct op *op = fs_op_new(req);
+    bool lost;
+
+    if (op == NULL) {
+        return;
+    }
+    op->ino = ino;
+    if (!is_dirty(op->fs, ino, &lost) || !wait) { /* the last release begins to publish */
+        (void)fs_op_fail(op, lost ? -EIO : 0);
+        return;
+    }
+    pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */
+    if (op->fs->options.sync == SYNC_ASYNC) {
+        fs_op_start(op, journaled_op);
+    } else {
+        publish_op(op);
+    }
+}
+
+void fs_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    struct fs *fs = fuse_req_userdata(req);
+
+    if (!locks_flush(fs, req, ino, fi)) {
+        sync_file(req, ino, fs->options.sync != SYNC_FSYNC);
+    }
+}
+
+void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    (void)datasync;
+    (void)fi;
+    sync_file(req, ino, true);
+}
+
+/* Names that were taken away have to be gone in the store, and the directory's own to be there. */
+static void fsyncdir_run(struct op *op)
+{
+    int ret = publish_for(op->fs, (uint32_t)op->ino, op->pending);
+
+    ret = ret == 0 ? graves_wait(op->fs, "", true, fs_now_ms() + FSYNCDIR_MS) : ret;
+    (void)fs_op_fail(op, ret);
+}
+
+void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
+{
+    struct op *op = fs_op_new(req);
+
+    (void)datasync;
+    (void)fi;
+    if (op != NULL) {
+        op->ino = ino;
+        pending_interruptible(op->pending, NULL, NULL);
+        fs_op_start(op, fsyncdir_run);
+    }
+}
+
+/* The bytes of an unlinked file that was open until now. */
+struct hidden {
+    struct fs *fs;
+    char *key;
+};
+
+static void remove_hidden(void *arg)
+{
+    struct hidden *hidden = arg;
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {
+        .op = OBJSTORE_DELETE, .key = hidden->key, .timeout_ms = HIDDEN_TIMEOUT_MS};
+
+    (void)volume_call_internal(hidden->fs->volume, &request, &answer);
+    free(hidden->key);
+    free(hidden);
+}
+
+static void start_remove_hidden(struct fs *fs, const char *key)
+{
+    struct hidden *hidden = malloc(sizeof(*hidden));
+
+    if (hidden == NULL) {
+        return;
+    }
+    *hidden = (struct hidden){fs, strdup(key)};
+    if (hidden->key == NULL || tasks_add(fs->tasks, remove_hidden, hidden) != 0) {
+        free(hidden->key);
+        free(hidden);
+    }
+}
+
+static void drop_writer(struct node *node, const struct inode_rec *rec, int flags)
+{
+    if ((flags & O_ACCMODE) != O_RDONLY && node->writers > 0) {
+        node->writers--;
+    }
+    if (node->writers > rec->opens) { /* after a takeover readers were counted, too */
+        node->writers = rec->opens;
+    }
+}
+
+void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(256);
+    struct op *op = fs_op_new(req);
+    struct fs *fs;
+    struct node *node;
+    bool dirty = false;
+
+    if (op == NULL) {
+        return;
+    }
+    fs = op->fs;
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL) {
+        struct inode_rec *rec = fs_rec(fs, node);
+
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->opens, rec->opens - (rec->opens > 0));
+        (void)!fs_op_applied(fs, op);
+        state_commit(fs->state);
+        drop_writer(node, rec, fi->flags);
+        if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
+            state_text_get(fs->state, rec->hidden, &key);
+        }
+        dirty = (rec->flags & INODE_DIRTY) != 0 && node->writers == 0 &&
+                (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
+        if (rec->opens == 0) {
+            reader_quiet(fs, node);
+        }
+        if (rec->opens == 0 && lost_is(fs, node)) {
+            lost_drop(fs, node);
+        } else {
+            fs_node_put(fs, node);
+        }
+    }
+    mutex_unlock(&fs->lock);
+    if (dirty) {
+        publish_soon(fs, (uint32_t)ino);
+    }
+    if (buf_len(&key) > 0) {
+        start_remove_hidden(fs, buf_str(&key));
+    }
+    locks_release(fs, ino, fi);
+    (void)fs_op_fail(op, 0);
+}

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * usage.c - how many bytes the volume has, for statfs and for its size limit.
+ *
+ * The store is asked by listing all keys, in the background, when the mount begins and from time to
+ * time; in between, what is done here is added. What others do meanwhile is known after the next
+ * count, so several writers together may exceed the limit by what they write between two counts.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "mounter/fs.h"
+#include "mounter/names/graves.h"
+#include "objstore/objstore_call.h"
+#include "util/clock.h"
+#include "util/container.h"
+#include "util/delay.h"
+#include "util/log.h"
+
+enum {
+    LIST_TIMEOUT_MS = 30000,
+    COUNT_EVERY_MS = 60000,
+    AGAIN_MS = 10000,
+    DUTY = 100, /* counting takes at most a hundredth of the time */
+};
+
+struct usage {
+    struct fs *fs;
+    struct delay *delay;
+    struct delay_entry entry;
+};
+
+/* Bytes that are only here. */
+static int64_t unpublished(struct fs *fs) REQUIRES(&fs->lock)
+{
+    int64_t bytes = 0;
+
+    for (uint32_t ino = STATE_ROOT + 1; ino < state_inode_limit(fs->state); ino++) {
+        const struct inode_rec *rec = state_inode(fs->state, ino);
+
+        if (rec != NULL && S_ISREG(rec->mode) && (rec->flags & INODE_DIRTY) != 0 &&
+            (rec->flags & (INODE_UNLINKED | INODE_DETACHED)) == 0) {
+            bytes += (int64_t)rec->size;
+            bytes -= (rec->flags & INODE_NEW) == 0 ? (int64_t)rec->base_size : 0;
+        }
+    }
+    return bytes;
+}
+
+static bool ending(struct fs *fs)
+{
+    bool now;
+
+    mutex_lock(&fs->lock);
+    now = fs->ending;
+    mutex_unlock(&fs->lock);
+    return now;
+}
+
+static int count(struct fs *fs, int64_t *ret)
+{
+    AUTOFREE char *token = NULL;
+    int r;
+
+    *ret = 0;
+    do {
+        CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+        struct objstore_request list = {
+            .op = OBJSTORE_LIST, .token = token, .timeout_ms = LIST_TIMEOUT_MS};
+
+        r = ending(fs) ? -ECANCELED : volume_call(fs->volume, &list, &answer);
+        mutex_lock(&fs->lock);
+        for (size_t i = 0; r == 0 && i < answer.result.count; i++) {
+            const struct objstore_entry *e = &answer.result.entries[i];
+
+            *ret += graves_has(fs, e->key) ? 0 : (int64_t)e->info.size;
+        }
+        mutex_unlock(&fs->lock);
+        free(token);
+        token = NULL;
+        if (r == 0 && answer.result.next_token != NULL) {
+            token = strdup(answer.result.next_token);
+            r = token == NULL ? -ENOMEM : 0;
+        }
+    } while (token != NULL);
+    return r;
+}
+
+static void count_run(struct delay_entry *entry, bool early)
+{
+    struct usage *usage = container_of(entry, struct usage, entry);
+    struct fs *fs = usage->fs;
+    uint64_t start = clock_monotonic_ms(clock_real());
+    uint64_t now;
+    uint64_t pause = AGAIN_MS;
+    int64_t bytes;
+    int r;
+
+    if (early) {
+        return;
+    }
+    r = count(fs, &bytes);
+    now = clock_monotonic_ms(clock_real());
+    if (r == 0) {
+        mutex_lock(&fs->lock);
+        fs->used_bytes = bytes + unpublished(fs);
+        mutex_unlock(&fs->lock);
+        pause = (now - start) * DUTY > COUNT_EVERY_MS ? (now - start) * DUTY : COUNT_EVERY_MS;
+    } else if (r != -ECANCELED) {
+        log_warn("the volume's size could not be counted", "error", error_text(NULL, r), NULL);
+    }
+    if (!delay_add(usage->delay, entry, now + pause)) {
+        return; /* being ended */
+    }
+}
+
+int usage_start(struct fs *fs)
+{
+    struct usage *usage;
+    int r;
+
+    if (fs->options.size_bytes == 0) {
+        return 0; /* nothing depends on it: save the requests */
+    }
+    usage = calloc(1, sizeof(*usage));
+    if (usage == NULL) {
+        return -ENOMEM;
+    }
+    usage->fs = fs;
+    r = delay_new(count_run, &usage->delay);
+    if (r != 0) {
+        free(usage);
+        return r;
+    }
+    fs->usage = usage;
+    return delay_add(usage->delay, &usage->entry, 1) ? 0 : -ECANCELED;
+}
+
+void usage_stop(struct fs *fs)
+{
+    if (fs->usage != NULL) {
+        delay_free(fs->usage->delay);
+        free(fs->usage);
+        fs->usage = NULL;
+    }
+}
+
+uint64_t usage_bytes(const struct fs *fs)
+{
+    return fs->used_bytes > 0 ? (uint64_t)fs->used_bytes : 0;
+}
+
+int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size)
+{
+    uint64_t growth = size > rec->size ? size - rec->size : 0;
+
+    if (size > fs->caps.object_max) {
+        return -EFBIG;
+    }
+    return growth > 0 && fs->options.size_bytes != 0 &&
+                   usage_bytes(fs) + growth > fs->options.size_bytes
+               ? -ENOSPC
+               : 0;
+}
+
+void usage_resized(struct fs *fs, uint64_t from, uint64_t to)
+{
+    fs->used_bytes += (int64_t)to - (int64_t)from;
+}
+
+void usage_removed(struct fs *fs, const struct inode_rec *rec)
+{
+    if (S_ISREG(rec->mode)) {
+        usage_resized(fs, rec->size, 0);
+    }
+}
