@@ -231,6 +231,7 @@ void fs_node_put(struct fs *fs, struct node *node)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
     bool unwanted;
+    bool old; /* what is cached of it is of no use to anybody */
 
     if (rec->journal != 0) {
         journaled_obsolete(fs, node);
@@ -240,6 +241,7 @@ void fs_node_put(struct fs *fs, struct node *node)
         return;
     }
     unwanted = (rec->flags & (INODE_UNLINKED | INODE_LOST)) != 0;
+    old = (rec->flags & (INODE_UNLINKED | INODE_LOST | INODE_DETACHED)) != 0;
     if ((rec->flags & INODE_DIRTY) != 0 && !unwanted) {
         return; /* the flusher publishes it, and puts it again */
     }
@@ -250,7 +252,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     fs_node_unname(fs, node);
     publish_upload_forget(fs, node);
     data_drop(fs, node);
-    reader_detach(fs, node, false);
+    reader_detach(fs, node, old);
     state_begin(fs->state);
     state_inode_release(fs->state, node->ino);
     state_commit(fs->state);
