@@ -6,7 +6,6 @@
  * credentials file: they stand in no argument, variable or file.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
@@ -118,7 +117,6 @@ static int seal_channel(const struct options *o,
 {
     CLEANUP(mount_ticket_done) struct mount_ticket ticket = MOUNT_TICKET_INIT;
     CLEANUP(buf_done) struct buf text = BUF_INIT(4 * TEXT_MAX);
-    int fd = -1;
     int r = 0;
 
     *ret = -1;
@@ -131,17 +129,7 @@ static int seal_channel(const struct options *o,
     r = r < 0 ? r : read_pem(o->meta.call.cert, &ticket.cert, err);
     r = r < 0 ? r : read_pem(o->meta.call.key, &ticket.key, err);
     r = r < 0 ? r : format_channel(o, &ticket, reply, &text, err);
-    r = r < 0 ? r : message_seal("meta", buf_str(&text), buf_len(&text), &fd);
-    if (text.data != NULL) {
-        OPENSSL_cleanse(text.data, text.len);
-    }
-    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
-        r = -errno;
-    }
-    if (r == 0) {
-        *ret = fd;
-    }
-    return r;
+    return r < 0 ? r : mounter_seal("meta", &text, ret);
 }
 
 /* What follows -o: the store's, then the user's. */

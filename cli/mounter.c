@@ -13,11 +13,25 @@
 
 enum { TEXT_MAX = 16384 };
 
+int mounter_seal(const char *name, struct buf *text, int *ret)
+{
+    int fd = -1;
+    int r = buf_error(text);
+
+    r = r < 0 ? r : message_seal(name, buf_str(text), buf_len(text), &fd);
+    if (text->data != NULL) {
+        OPENSSL_cleanse(text->data, text->len);
+    }
+    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
+        r = -errno;
+    }
+    *ret = r == 0 ? fd : -1;
+    return r;
+}
+
 int mounter_seal_keys(const struct mount_credentials *keys, int *ret)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
-    int fd = -1;
-    int r;
 
     if (keys->access_key == NULL || keys->access_key[0] == '\0') {
         *ret = -1;
@@ -28,18 +42,7 @@ int mounter_seal_keys(const struct mount_credentials *keys, int *ret)
     if (keys->session_token != NULL && keys->session_token[0] != '\0') {
         buf_addf(&text, "aws_session_token = %s\n", keys->session_token);
     }
-    r = buf_error(&text);
-    r = r < 0 ? r : message_seal("credentials", buf_str(&text), buf_len(&text), &fd);
-    if (text.data != NULL) {
-        OPENSSL_cleanse(text.data, text.len);
-    }
-    if (r == 0 && fcntl(fd, F_SETFD, 0) < 0) {
-        r = -errno;
-    }
-    if (r == 0) {
-        *ret = fd;
-    }
-    return r;
+    return mounter_seal("credentials", &text, ret);
 }
 
 int mounter_environment(int keys, char file[64], char *ret[MOUNTER_ENVIRONMENT_MAX])

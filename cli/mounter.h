@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "mount/config.h"
+#include "util/buf.h"
 #include "util/error.h"
 
 enum { MOUNTER_ENVIRONMENT_MAX = 1024 };
@@ -16,6 +17,10 @@ enum { MOUNTER_ENVIRONMENT_MAX = 1024 };
 /* A descriptor that survives exec; -1 in *ret when there are no keys (NULL or ""). */
 int mounter_seal_keys(const struct mount_credentials *keys, int *ret)
     __attribute__((warn_unused_result));
+
+/* Whatever else the mounter is to know and nobody else: the bytes of `text`, which are wiped then.
+ * A descriptor that survives exec. Errors: buf_error(), those of message_seal(). */
+int mounter_seal(const char *name, struct buf *text, int *ret) __attribute__((warn_unused_result));
 
 /* Our environment without AWS's keys, and with where they are now, if keys >= 0; `file` is room for
  * that. -E2BIG. */

@@ -104,40 +104,42 @@ sqlite3_stmt *live_prepare(struct live *live, const char *sql, const char *types
     return s;
 }
 
+/* One row at most; its first column, if there is one and it is asked for. */
+static int run(struct live *live, int64_t *ret, const char *sql, const char *types, va_list list)
+{
+    sqlite3_stmt *s = prepare(live, sql, types, list);
+    int code;
+
+    if (s == NULL) {
+        return SQLITE_IOERR;
+    }
+    code = sqlite3_step(s);
+    if (code == SQLITE_ROW && ret != NULL) {
+        *ret = sqlite3_column_int64(s, 0);
+    }
+    (void)sqlite3_finalize(s);
+    return code;
+}
+
 int live_run(struct live *live, const char *sql, const char *types, ...)
 {
-    sqlite3_stmt *s;
     va_list list;
     int code;
 
     va_start(list, types);
-    s = prepare(live, sql, types, list);
+    code = run(live, NULL, sql, types, list);
     va_end(list);
-    if (s == NULL) {
-        return -EIO;
-    }
-    code = sqlite3_step(s);
-    (void)sqlite3_finalize(s);
     return code == SQLITE_DONE ? sqlite3_changes(live->sqlite) : sql_errno(code);
 }
 
 int live_number(struct live *live, int64_t *ret, const char *sql, const char *types, ...)
 {
-    sqlite3_stmt *s;
     va_list list;
     int code;
 
     va_start(list, types);
-    s = prepare(live, sql, types, list);
+    code = run(live, ret, sql, types, list);
     va_end(list);
-    if (s == NULL) {
-        return -EIO;
-    }
-    code = sqlite3_step(s);
-    if (code == SQLITE_ROW) {
-        *ret = sqlite3_column_int64(s, 0);
-    }
-    (void)sqlite3_finalize(s);
     return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attributes by volume, key and version: kept, replaced, forgotten, and begun anew when damaged. */
-#include "test.h"
+#include "file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +21,9 @@ static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct error err = ERROR_INIT;
-    int fd;
 
     f->arena = (struct arena)ARENA_INIT(64 << 20);
-    (void)snprintf(f->path, sizeof(f->path), "/tmp/skyvol-facts-XXXXXX");
-    fd = mkstemp(f->path);
-    assert_true(fd >= 0);
-    (void)close(fd);
+    file_make(f->path);
     assert_int_equal(facts_open(f->path, &f->facts, &err), 0);
     *state = f;
     return 0;
@@ -35,16 +31,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const ends[] = {"", "-wal", "-shm"};
     struct fixture *f = *state;
 
     facts_close(f->facts);
-    for (size_t i = 0; i < 3; i++) {
-        char path[112];
-
-        (void)snprintf(path, sizeof(path), "%s%s", f->path, ends[i]);
-        (void)unlink(path);
-    }
+    file_remove(f->path);
     arena_done(&f->arena);
     free(f);
     return 0;

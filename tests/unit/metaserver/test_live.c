@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sessions and their locks: leases, fences, conflicts, splitting, circles, a restart. */
-#include "test.h"
+#include "file.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -31,13 +31,9 @@ static void reopen(struct fixture *f, uint64_t lease_ms)
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
-    int fd;
 
     f->arena = (struct arena)ARENA_INIT(64 << 20);
-    (void)snprintf(f->path, sizeof(f->path), "/tmp/skyvol-live-XXXXXX");
-    fd = mkstemp(f->path);
-    assert_true(fd >= 0);
-    (void)close(fd);
+    file_make(f->path);
     reopen(f, LEASE_MS);
     *state = f;
     return 0;
@@ -45,16 +41,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const ends[] = {"", "-wal", "-shm"};
     struct fixture *f = *state;
 
     live_close(f->live);
-    for (size_t i = 0; i < 3; i++) {
-        char path[112];
-
-        (void)snprintf(path, sizeof(path), "%s%s", f->path, ends[i]);
-        (void)unlink(path);
-    }
+    file_remove(f->path);
     arena_done(&f->arena);
     free(f);
     return 0;
