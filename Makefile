@@ -284,7 +284,7 @@ bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the
 	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
 
 # One after the other, each told of: what fails does not keep the others from being run.
-MOUNT_SUITES := run_fs run_kills run_faults run_apps run_stress
+MOUNT_SUITES := run_fs run_kills run_faults run_apps run_stress run_memory
 check-mount: all $(BUILD)/tests/unit/mounter/test_takeover ## the mounted file system under every suite in full: hours (as root)
 	$(Q)failed=; for suite in $(MOUNT_SUITES); do echo "== $$suite"; tests/conformance/$$suite || failed="$$failed $$suite"; done; \
 	    echo "== hazards"; $(PYTEST) -q tests/integration/test_hazards.py || failed="$$failed hazards"; \

@@ -14,11 +14,13 @@
 #include "mounter/names/listing.h"
 #include "mounter/names/moves.h"
 #include "mounter/names/seen.h"
+#include "mounter/names/shed.h"
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
 #include "mounter/write/holes.h"
 #include "util/clock.h"
+#include "util/hash.h"
 #include "util/log.h"
 
 enum {
@@ -133,6 +135,7 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
     node->ino = ino;
     node->truncated_to = UINT64_MAX;
     fs->nodes[ino] = node;
+    shed_added(fs);
     fs_number_add(fs, node);
     node->writers = state_inode(fs->state, ino)->opens; /* of a predecessor's: at most */
     if ((state_inode(fs->state, ino)->flags & INODE_DIRTY) != 0) {
@@ -211,6 +214,16 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
     return add_name(fs, node, parent, name);
 }
 
+void fs_opened(struct node *node, const char *etag)
+{
+    node->opened_hash = etag[0] != '\0' ? hash_bytes(etag, strlen(etag)) | 1 : 0;
+}
+
+bool fs_opened_is(const struct node *node, const char *etag)
+{
+    return etag[0] != '\0' && node->opened_hash == (hash_bytes(etag, strlen(etag)) | 1);
+}
+
 bool fs_is_below(struct fs *fs, uint32_t ino, uint32_t dir)
 {
     for (int depth = 0; depth < 1024; depth++) {
@@ -257,6 +270,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     state_inode_release(fs->state, node->ino);
     state_commit(fs->state);
     fs->nodes[node->ino] = NULL;
+    shed_gone(fs, node);
     fs_number_drop(fs, node);
     holes_free(node);
     if (node->listed != NULL && node->listed->floor > fs->moved) {
@@ -595,6 +609,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     r = r == 0 ? graves_new(fs, &fs->graves) : r;
     r = r == 0 ? heads_new(&fs->heads) : r;
     r = r == 0 ? seen_new(fs, state_adopted(fs->state), &fs->seen) : r;
+    r = r == 0 ? shed_new(fs, &fs->shed) : r;
     r = r == 0 ? manage_start(fs, config, err) : r;
     r = r == 0 && fs->journal != NULL ? journaled_start(fs) : r;
     r = r == 0 ? -pthread_create(&fs->flusher, NULL, flusher_main, fs) : r;
@@ -618,6 +633,9 @@ void fs_free(struct fs *fs)
     mutex_unlock(&fs->lock);
     if (fs->has_flusher) {
         (void)pthread_join(fs->flusher, NULL);
+    }
+    if (!shed_stop(fs)) {
+        return; /* it uses all this */
     }
     usage_stop(fs);
     graves_stop(fs);
@@ -658,6 +676,7 @@ void fs_free(struct fs *fs)
     graves_free(fs->graves);
     seen_free(fs->seen);
     heads_free(fs->heads);
+    shed_free(fs->shed);
     free(fs->gone);
     free(fs->moves);
     longs_free(fs->longs);

@@ -29,6 +29,7 @@
  *   managed.c     the session with the metaserver of a managed volume
  *   locks.c       locks across nodes
  *   facts.c       attributes without a HEAD
+ *   shed.c        the memory of inodes, and what the kernel is asked to forget for it
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
@@ -101,6 +102,7 @@ struct graves;
 struct seen;
 struct heads;
 struct ahead;
+struct shed;
 
 /* The blocks of one inode by their index. */
 struct block_ref {
@@ -152,18 +154,19 @@ struct node {
     uint64_t changed;      /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
     struct holes holes;
-    struct holes fresh_holes;          /* of these, since the publication under way began */
-    LIST_ENTRY(node) sibling;          /* while it has a name */
-    LIST_HEAD(, node) below;           /* nodes with a name and this as parent */
-    struct listed *listed;             /* of a directory, or NULL; see listing.c */
-    int64_t stored_ns;                 /* the store's time of the version under the ETag, or 0 */
-    uint32_t streaming;                /* parts being uploaded while the file is written */
-    struct version *version;           /* reader.h: whose bytes are read; or NULL */
-    uint32_t streamed;                 /* parts up to this one are in the store or on their way */
-    uint32_t stream_failed;            /* the first of them that has to go again; or 0 */
-    uint64_t stream_again_ms;          /* the store has refused a part: not before */
-    char opened_etag[STATE_ETAG_SIZE]; /* what the kernel's pages are of */
-    struct copied *copied;             /* ops_copy.c: which version is a copy of which; or NULL */
+    struct holes fresh_holes; /* of these, since the publication under way began */
+    LIST_ENTRY(node) sibling; /* while it has a name */
+    LIST_HEAD(, node) below;  /* nodes with a name and this as parent */
+    struct listed *listed;    /* of a directory, or NULL; see listing.c */
+    uint32_t asked_back;      /* shed.c: when the kernel was asked to forget it */
+    int64_t stored_ns;        /* the store's time of the version under the ETag, or 0 */
+    uint32_t streaming;       /* parts being uploaded while the file is written */
+    struct version *version;  /* reader.h: whose bytes are read; or NULL */
+    uint32_t streamed;        /* parts up to this one are in the store or on their way */
+    uint32_t stream_failed;   /* the first of them that has to go again; or 0 */
+    uint64_t stream_again_ms; /* the store has refused a part: not before */
+    uint64_t opened_hash;     /* of the ETag that the kernel's pages are of; 0: none */
+    struct copied *copied;    /* ops_copy.c: which version is a copy of which; or NULL */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */
@@ -212,6 +215,8 @@ struct fs {
     struct cond changed; /* a publication, a chunk or space for dirty bytes */
     struct node **nodes; /* by inode number */
     uint32_t nodes_len;
+    uint32_t node_count;
+    LIST_HEAD(, listed) listings; /* those that remember one, the newest first */
     struct node *names;
     struct node *numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
@@ -233,6 +238,7 @@ struct fs {
     struct seen *seen;     /* which attributes the volume has */
     struct reader *reader;
     struct ahead *ahead;
+    struct shed *shed;         /* what the kernel is asked to forget */
     uint32_t block_seq;        /* of the last change to a block */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
@@ -295,6 +301,9 @@ int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret
 void fs_node_unname(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char *name)
     REQUIRES(&fs->lock);
+/* What the kernel's pages of the node are of from now on. */
+void fs_opened(struct node *node, const char *etag);
+bool fs_opened_is(const struct node *node, const char *etag);
 /* `ino` is `dir` or lies below it. */
 bool fs_is_below(struct fs *fs, uint32_t ino, uint32_t dir) REQUIRES(&fs->lock);
 /* Bytes that a key may have: the store's limit less the volume's prefix. */

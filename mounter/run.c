@@ -14,6 +14,7 @@
 #include "mount/readahead.h"
 #include "mounter/journal/export.h"
 #include "mounter/journal/journaled.h"
+#include "mounter/names/shed.h"
 #include "mounter/rotate.h"
 #include "mounter/session/held.h"
 #include "mounter/session/session.h"
@@ -416,6 +417,9 @@ int run_alone(const struct run_arguments *arguments)
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
     rotate_free(rotate);
     session = fs->session;
+    if (!shed_stop(fs)) { /* the kernel has not answered it */
+        _exit(ret == 0 ? 0 : 1);
+    }
     fs->session = NULL;
     session_free(session);
     if (kept > 0) { /* what the store does not answer is not waited for */

@@ -195,7 +195,7 @@ static void take_copied(struct fs *fs, struct node *node, const char *etag) REQU
     }
     state_commit(fs->state);
     fs_touch(fs, node);
-    memcpy(node->opened_etag, etag, sizeof(rec->etag));
+    fs_opened(node, etag);
 }
 
 /* A clean file whose attributes changed: the store copies the object onto itself. */

@@ -192,8 +192,7 @@ void listing_new_dir(struct fs *fs, struct node *dir)
 
     if (listing != NULL) {
         *listing = (struct listing){.users = 1, .asked = fs->clock, .made_ms = fs_now_ms()};
-        listing_drop(dir);
-        listed->listing = listing;
+        listing_remember(fs, dir, listing);
         listed->ours = true;
     }
 }

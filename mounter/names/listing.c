@@ -12,6 +12,7 @@
 #include "mounter/names/listing.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -27,9 +28,36 @@ enum {
 };
 /* ---- the array ---- */
 
+static atomic_size_t bytes_of_all; /* there is one file system in a process */
+
+size_t listing_bytes(void)
+{
+    return atomic_load(&bytes_of_all);
+}
+
+/* It is made, and grows no more. */
+static void close_up(struct listing *listing)
+{
+    struct listing_entry *entries =
+        realloc(listing->entries, (listing->count + 1) * sizeof(*entries));
+    char *text = realloc(listing->text, listing->text_len + 1);
+
+    if (entries != NULL) {
+        listing->entries = entries;
+        listing->cap = listing->count + 1;
+    }
+    if (text != NULL) {
+        listing->text = text;
+        listing->text_cap = listing->text_len + 1;
+    }
+    listing->bytes = sizeof(*listing) + listing->cap * sizeof(*entries) + listing->text_cap;
+    (void)atomic_fetch_add(&bytes_of_all, listing->bytes);
+}
+
 void listing_unref(struct listing *listing)
 {
     if (listing != NULL && --listing->users == 0) {
+        (void)atomic_fetch_sub(&bytes_of_all, listing->bytes);
         free(listing->entries);
         free(listing->text);
         free(listing);
@@ -44,12 +72,25 @@ struct listed *listed_of(struct node *dir)
     return dir->listed;
 }
 
+static void forget(struct listed *listed)
+{
+    if (listed != NULL && listed->listing != NULL) {
+        LIST_REMOVE(listed, link);
+        listing_unref(listed->listing);
+        listed->listing = NULL;
+    }
+}
+
 void listing_drop(struct node *dir)
 {
-    if (dir->listed != NULL) {
-        listing_unref(dir->listed->listing);
-        dir->listed->listing = NULL;
-    }
+    forget(dir->listed);
+}
+
+void listing_remember(struct fs *fs, struct node *dir, struct listing *listing)
+{
+    forget(dir->listed);
+    dir->listed->listing = listing;
+    LIST_INSERT_HEAD(&fs->listings, dir->listed, link);
 }
 
 void listed_free(struct node *dir)
@@ -563,10 +604,26 @@ static void remember(struct fs *fs, uint32_t ino, struct listing *listing) REQUI
     struct listed *listed = dir != NULL ? listed_of(dir) : NULL;
 
     if (listed != NULL) {
-        listing_drop(dir);
-        listed->listing = listing;
+        listing_remember(fs, dir, listing);
         listed->read_ms = fs_now_ms();
         listing->users++;
+    }
+}
+
+void listing_expire(struct fs *fs, size_t bytes_max)
+{
+    struct listed *listed = LIST_FIRST(&fs->listings);
+    size_t bytes = 0;
+
+    while (listed != NULL) {
+        struct listed *next = LIST_NEXT(listed, link);
+
+        bytes += listed->listing->bytes;
+        if (!listing_young(fs, listed->listing->made_ms) || bytes > bytes_max) {
+            bytes -= listed->listing->bytes;
+            forget(listed);
+        }
+        listed = next;
     }
 }
 
@@ -592,6 +649,7 @@ int listing_make(struct fs *fs, uint32_t dir, struct listing **ret)
     buf_done(&m.walk);
     buf_done(&m.cursor);
     buf_done(&m.last);
+    close_up(listing);
     mutex_lock(&fs->lock);
     if (r != 0) {
         listing_unref(listing);

@@ -27,6 +27,7 @@ struct listed {
     uint64_t missed_ms;      /* when a name was asked of the store last */
     uint32_t missed;         /* names in a row, less than MISSES_MS apart */
     bool ours;               /* made here, and not long ago: others will hardly know it */
+    LIST_ENTRY(listed) link; /* in fs->listings, while it remembers one */
     uint32_t vain;           /* pages in a row that were asked for and not used */
 };
 
@@ -49,7 +50,8 @@ struct listing {
     unsigned users; /* handles that read it, and the node that remembers it */
     uint64_t asked; /* fs_asked() before its oldest part */
     uint64_t made_ms;
-    bool omits; /* something that has no name */
+    bool omits;   /* something that has no name */
+    size_t bytes; /* that count in listing_bytes() */
 };
 
 static inline const char *listing_name(const struct listing *listing,
@@ -74,6 +76,12 @@ struct known_oldest listing_oldest(struct fs *fs, const struct node *dir) REQUIR
 /* One page without delimiter into fs->known. "": from the first key. Waits. -EAGAIN: no use. */
 int listing_flat(struct fs *fs, const char *prefix, const char *start_after)
     __attribute__((warn_unused_result));
+/* In place of the one before, with the caller's use; dir->listed is there. */
+void listing_remember(struct fs *fs, struct node *dir, struct listing *listing) REQUIRES(&fs->lock);
+/* Bytes of all listings that are made. */
+size_t listing_bytes(void);
+/* Forget those that are too old to be believed, and the oldest beyond `bytes_max`. */
+void listing_expire(struct fs *fs, size_t bytes_max) REQUIRES(&fs->lock);
 /* A key just before this one: listing after it begins with it, or little before. "": none. */
 void listing_before(const char *key, struct buf *ret);
 /* The directory was read lately. */

@@ -681,7 +681,7 @@ int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lo
     }
     state_commit(fs->state);
     node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
-    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    fs_opened(node, rec->etag);
     return 0;
 }
 

@@ -469,7 +469,7 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
         } else if (ret_changed != NULL) {
             *ret_changed = strcmp(rec->etag, remote.info.etag) != 0;
             update(fs, node, &remote);
-            memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+            fs_opened(node, rec->etag);
         } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
                    !S_ISDIR(rec->mode)) {
             /* Another version: the name has to be looked up again; or, of a file that was locked,

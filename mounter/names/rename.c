@@ -439,7 +439,7 @@ static int end_move(struct move *m)
         int renamed = fs_node_rename(fs, node, (uint32_t)op->ino2, op->name2);
 
         ret = ret == 0 ? renamed : ret;
-        memcpy(node->opened_etag, m->etag, sizeof(node->opened_etag));
+        fs_opened(node, m->etag);
     }
     for (int i = 0; i < 2; i++) {
         struct node *dir = fs_node(fs, i == 0 ? op->ino : op->ino2);
@@ -505,7 +505,7 @@ static int end_exchange(struct move *m)
     for (int i = 0; ret == 0 && i < 2; i++) {
         struct node *dir = fs_node(fs, i == 0 ? op->ino : op->ino2);
 
-        memcpy(nodes[i]->opened_etag, fs_rec(fs, nodes[i])->etag, sizeof(nodes[i]->opened_etag));
+        fs_opened(nodes[i], fs_rec(fs, nodes[i])->etag);
         if (dir != NULL) {
             listing_drop(dir);
         }

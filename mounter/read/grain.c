@@ -139,6 +139,12 @@ static bool put_one_out(struct reader *reader, bool unread_too) REQUIRES(&reader
     return true;
 }
 
+void grain_shrink(struct reader *reader)
+{
+    while (reader->bytes > reader->limit && put_one_out(reader, false)) {
+    }
+}
+
 static char *new_data(struct reader *reader, uint32_t len, bool unread_too) REQUIRES(&reader->lock)
 {
     char *data;

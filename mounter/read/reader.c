@@ -407,7 +407,29 @@ int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_
 
 uint64_t reader_limit(const struct fs *fs)
 {
-    return fs->reader->limit;
+    uint64_t limit;
+
+    mutex_lock(&fs->reader->lock);
+    limit = fs->reader->limit;
+    mutex_unlock(&fs->reader->lock);
+    return limit;
+}
+
+void reader_give_way(struct fs *fs, uint64_t bytes)
+{
+    struct reader *reader = fs->reader;
+    uint64_t least = reader->limit_full / 4;
+    uint64_t limit = bytes < reader->limit_full - least ? reader->limit_full - bytes : least;
+    bool less;
+
+    mutex_lock(&reader->lock);
+    less = limit < reader->limit;
+    reader->limit = limit;
+    grain_shrink(reader);
+    mutex_unlock(&reader->lock);
+    if (less) {
+        pages_trim(reader->pages, 0);
+    }
 }
 
 /* ---- for those who can wait ---- */
@@ -496,7 +518,7 @@ int reader_new(struct fs *fs, uint64_t memory_bytes)
     reader->fs = fs;
     fs->reader = reader;
     pages = pages < PAGES_MIN ? PAGES_MIN : pages;
-    reader->limit = (uint64_t)pages * GRAIN;
+    reader->limit = reader->limit_full = (uint64_t)pages * GRAIN;
     ret = pages_new(pages, &reader->pages);
     ret = ret == 0 ? fifo_new(pages, &reader->fifo) : ret;
     ret = ret == 0 ? hedge_new(fs) : ret;

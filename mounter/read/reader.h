@@ -105,6 +105,8 @@ struct reader_file {
 int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_list *start)
     REQUIRES(&fs->lock) __attribute__((warn_unused_result));
 uint64_t reader_limit(const struct fs *fs); /* bytes of memory */
+/* So many bytes of its memory are needed elsewhere; it keeps a quarter in any case. */
+void reader_give_way(struct fs *fs, uint64_t bytes);
 
 struct reader_stats {
     uint64_t bytes;   /* in memory */

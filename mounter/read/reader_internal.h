@@ -95,8 +95,9 @@ struct reader {
     struct grain *grains;
     struct fifo *fifo;
     struct pages *pages;
-    uint64_t limit; /* of bytes */
-    uint64_t bytes; /* of all grains */
+    uint64_t limit;      /* of bytes */
+    uint64_t limit_full; /* when nobody else needs them; constant */
+    uint64_t bytes;      /* of all grains */
     uint64_t fetch_count;
     uint64_t used_ms; /* when somebody has read last */
 
@@ -130,6 +131,8 @@ struct grain *grain_new(struct reader *reader, struct version *version, uint64_t
     REQUIRES(&reader->lock);
 void grain_ready(struct reader *reader, struct grain *grain) REQUIRES(&reader->lock);
 /* Forget it; freed now or by its last user. Also for one that is not ready, by its fetch only. */
+/* Down to the limit, as far as grains may go. */
+void grain_shrink(struct reader *reader) REQUIRES(&reader->lock);
 void grain_drop(struct reader *reader, struct grain *grain) REQUIRES(&reader->lock);
 /* `counts`: as a use that tells that it will be used again. */
 void grain_use(struct grain *grain, bool counts);

@@ -218,7 +218,7 @@ static int copied(struct fs *fs, struct cfr *c, struct node *node, const char *e
         memcpy(node->copied->etag, fresh, sizeof(fresh));
         memcpy(node->copied->from, c->from_etag, sizeof(c->from_etag));
     }
-    memcpy(node->opened_etag, fresh, sizeof(node->opened_etag));
+    fs_opened(node, fresh);
     node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     /* Written to meanwhile: it stays as it is, and the kernel copies pages over it. */
     return rec->size != 0 || node->blocks != NULL ? -EOPNOTSUPP : count_more(fs, c, node, end);

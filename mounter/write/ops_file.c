@@ -24,7 +24,7 @@ enum { FILL_TRIES = 64, HIDDEN_TIMEOUT_MS = 30000 };
 static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
     struct inode_rec *rec = fs_rec(fs, node);
-    bool same = strcmp(node->opened_etag, rec->etag) == 0 && rec->etag[0] != '\0';
+    bool same = fs_opened_is(node, rec->etag);
     bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
     const struct fuse_open_out out = {
         .fh = op->unique, /* tells readers apart, also for a successor */
@@ -59,7 +59,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
     }
     state_commit(fs->state);
     node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
-    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    fs_opened(node, rec->etag);
     return 0;
 }
 

@@ -205,7 +205,7 @@ void job_published(struct fs *fs, struct job *job)
     }
     fs_touch(fs, node);
     node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
-    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag)); /* our own pages are right */
+    fs_opened(node, rec->etag); /* our own pages are right */
     facts_tell(fs->facts, &(struct facts_told){.key = job->key,
                                                .etag = job->result_etag,
                                                .attr = &job->attr,

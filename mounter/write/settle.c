@@ -123,7 +123,7 @@ static void adopt(struct fs *fs, struct node *node, const struct objstore_info *
     state_commit(fs->state);
     publish_upload_forget(fs, node);
     fs_touch(fs, node);
-    memcpy(node->opened_etag, rec->etag, sizeof(node->opened_etag));
+    fs_opened(node, rec->etag);
 }
 
 /*
