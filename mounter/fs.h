@@ -12,6 +12,7 @@
  *   reader.c, grain.c, fetch.c, window.c  bytes of objects, read ahead in parallel: see reader.h
  *   ahead.c       small files fetched before they are asked for
  *   publish.c     dirty bytes to the store
+ *   fill.c        writes that would leave a block in too many pieces
  *   put.c         publications by one PUT, without a thread
  *   upload.c      publications by parts
  *   parts.c       where parts begin and end
@@ -497,6 +498,9 @@ void listing_drop(struct node *dir);
 /* -EAGAIN: no block is free; -EDEADLK: a block has too many pieces (see data_fill). */
 int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
     REQUIRES(&fs->lock);
+/* The memory that takes, added. */
+void data_need(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
+               struct state_need *need) REQUIRES(&fs->lock);
 void data_truncate(struct fs *fs, struct node *node, uint64_t size) REQUIRES(&fs->lock);
 /* What is dirty of [from, to) counts no more, or is zero. Makes transactions of its own. -EAGAIN:
  * no block is free. */
@@ -604,6 +608,8 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
     __attribute__((warn_unused_result));
 /* Upload the parts that are full, while the file is being written. */
 void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* Has the store got parts of these bytes that were written here? */
+bool upload_took(const struct upload_rec *upload, uint64_t offset, uint64_t len);
 
 /* ---- background.c ---- */
 /* It may be dirty from now on. / It goes. */
@@ -645,6 +651,8 @@ void space_wait(struct op *op);
  */
 void lost_mark(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 bool lost_is(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* -EIO, with that reason (eio.h). */
+int lost_eio(void) __attribute__((warn_unused_result));
 /* Nobody has it open (any more): forget what is left. The node may be gone afterwards. */
 void lost_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* At a takeover. */

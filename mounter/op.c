@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "mounter/session/eio.h"
 
 struct op *fs_op_new(fuse_req_t req)
 {
@@ -16,6 +17,7 @@ struct op *fs_op_new(fuse_req_t req)
     char recorded[STATE_REPLY_MAX];
     bool found = false;
 
+    eio_forget();
     if (pending == NULL) {
         return NULL;
     }
@@ -55,6 +57,7 @@ static void run_op(void *arg)
 {
     struct op *op = arg;
 
+    eio_forget();
     op->run(op);
 }
 

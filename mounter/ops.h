@@ -11,14 +11,24 @@
 /* ---- ops_read.c: for those who can wait; see there ---- */
 struct extent {
     uint64_t size, base;
-    bool upload, covered, lost;
+    bool upload; /* some of it has been sent ahead, and may be nowhere else */
+    bool covered, lost;
     char etag[STATE_ETAG_SIZE];
 };
-int extent_look(struct op *op, struct extent *ret);
+/*
+ * What op->offset, op->size of the file are now; *ret_len: less at its end. Waits. To be called
+ * with zeroed *e, which extent_still() compares with what is true later.
+ */
+int extent_get(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
+    __attribute__((warn_unused_result));
 bool extent_still(struct fs *fs, const struct op *op, struct node *node, const struct extent *e)
     REQUIRES(&fs->lock);
-/* -EAGAIN: the file has been published meanwhile; look again. */
-int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len);
+
+/* ---- fill.c ---- */
+/* A block would be in too many pieces: read what is between them, then write. */
+void write_filled(struct op *op);
+/* Is there memory for that? */
+bool fill_has_room(struct fs *fs, const struct op *op) REQUIRES(&fs->lock);
 
 /* ---- ops_name.c, for ops_remove.c ---- */
 /* The node of op->ino, op->name, asked of the store if need be. Returns with the lock held when

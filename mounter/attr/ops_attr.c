@@ -347,7 +347,7 @@ static int setattr_prepare(struct op *op)
     if (node == NULL || (replaced && fs_rec(fs, node)->opens == 0)) {
         ret = -ESTALE;
     } else if (lost_is(fs, node)) {
-        ret = -EIO;
+        ret = lost_eio();
     } else if ((op->to_set & FUSE_SET_ATTR_SIZE) != 0) {
         ret = usage_resize(fs, fs_rec(fs, node), op->size);
     }

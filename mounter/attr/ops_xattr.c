@@ -165,7 +165,7 @@ static int change_xattr(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     int ret;
 
     if (rec == NULL || lost_is(fs, node)) {
-        return rec == NULL ? -ESTALE : -EIO;
+        return rec == NULL ? -ESTALE : lost_eio();
     }
     mode = rec->mode;
     ret = take_acl(&asked, &change, &mode);

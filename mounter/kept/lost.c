@@ -3,12 +3,18 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 #include "util/log.h"
 
 bool lost_is(struct fs *fs, const struct node *node)
 {
     return (fs_rec(fs, node)->flags & INODE_LOST) != 0;
+}
+
+int lost_eio(void)
+{
+    return eio("bytes of the file were lost; it is whole again after its last close");
 }
 
 void lost_mark(struct fs *fs, struct node *node)
@@ -74,4 +80,6 @@ void lost_torn(void *userdata, uint64_t ino)
         lost_mark(fs, node);
     }
     mutex_unlock(&fs->lock);
+    log_error("bytes are lost: a write was half read when the mounter was replaced", "inode",
+              log_num(ino), NULL);
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 6,
+    STATE_VERSION = 7,
     INODES_DEFAULT = 4 * 1024 * 1024,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,

@@ -38,7 +38,7 @@
 
 enum {
     STATE_BLOCK_SIZE = 128 * 1024, /* bytes of a dirty block */
-    STATE_EXTENTS = 8,             /* separate dirty ranges in one block */
+    STATE_EXTENTS = 16,            /* separate dirty ranges in one block: of whole pages, any */
     STATE_UPLOADS = 64,            /* open multipart uploads */
     STATE_PARTS = 10000,
     STATE_GRAVES = 32768,  /* objects that are to be deleted: graves.h */

@@ -11,7 +11,10 @@
 
 #include "mounter/managed/locks_internal.h"
 #include "mounter/names/graves.h"
+#include "mounter/session/eio.h"
 #include "util/log.h"
+
+static const char lost_reason[] = "a lock on the file was lost";
 
 /* ---- what is held ---- */
 
@@ -58,7 +61,7 @@ static int note(struct locks *l, const struct wish *w, const char *key, bool *re
 
     *ret_new = h == NULL;
     if (h != NULL) {
-        return h->lost != 0 ? -EIO : 0;
+        return h->lost != 0 ? eio(lost_reason) : 0;
     }
     for (uint32_t i = 0; i < l->kept->used && h == NULL; i++) {
         h = l->kept->held[i].ino == 0 ? &l->kept->held[i] : NULL;
@@ -179,7 +182,7 @@ static int lock_errno(int r, enum rpc_code code)
     return r == 0                               ? 0
            : code == RPC_FAILED_PRECONDITION    ? -EDEADLK
            : r == -EINVAL || r == -ENAMETOOLONG ? -EINVAL
-           : r == -ENOENT || r == -ESTALE       ? -EIO
+           : r == -ENOENT || r == -ESTALE       ? eio("a lock: the file has gone")
                                                 : -ENOLCK;
 }
 
@@ -332,7 +335,7 @@ void locks_end(struct locks *l, struct op *op, const struct wish *w, const char 
         r = granted(l, w);
         if (r != 0) {
             (void)!locks_give_up(l, w, key, false);
-            r = -EIO;
+            r = eio(lost_reason);
         }
     }
     r = fs_op_fail(op, r);
@@ -432,7 +435,10 @@ static int unlock(struct locks *l, const struct wish *w, struct pending *waiter)
     if (lost || (r == 0 && w->start == 0 && w->end >= INT64_MAX)) {
         forget(l, w);
     }
-    return published == -ESTALE ? 0 : published != 0 ? -EIO : r != 0 ? -ENOLCK : 0;
+    return published == -ESTALE ? 0
+           : published != 0     ? eio("a lock was given up, and the file could not be published")
+           : r != 0             ? -ENOLCK
+                                : 0;
 }
 
 static struct wish wish_of(const struct op *op)

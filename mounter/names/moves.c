@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mounter/names/moves.h"
+#include "mounter/session/eio.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -284,7 +285,7 @@ int move_note_run(struct fs *fs, struct move_note *note)
             ret = put_note(fs, note);
         }
     }
-    return ret == -ESTALE ? -EIO : ret;
+    return ret == -ESTALE ? eio("an exchange: what is to be moved has gone") : ret;
 }
 
 /* ---- of mounts that are gone ---- */

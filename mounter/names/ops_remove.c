@@ -9,6 +9,7 @@
 #include "mounter/fs.h"
 #include "mounter/names/graves.h"
 #include "mounter/ops.h"
+#include "mounter/session/eio.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -196,7 +197,7 @@ int try_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_sto
         return ret;
     }
     if (!locked) {
-        return -EIO;
+        return eio("the name is not known any more");
     }
     ino = node->ino;
     ret = S_ISDIR(fs_rec(fs, node)->mode) ? -EISDIR : settle(fs, op, ino, ret_stored);

@@ -251,7 +251,7 @@ static int begin_move(struct move *m)
     if (node != NULL && fs_child(fs, (uint32_t)op->ino, op->name) != node) {
         ret = -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
     } else if (node != NULL && lost_is(fs, node)) {
-        ret = -EIO; /* what is in the store must not take another's place */
+        ret = lost_eio(); /* what is in the store must not take another's place */
     } else if (node != NULL && has_upload(fs, m->ino, node->children > 0)) {
         ret = -EAGAIN; /* parts that were sent ahead are bound to the old key: publish first */
     }
@@ -263,7 +263,7 @@ static int begin_move(struct move *m)
     }
     if (ret == 0 && node != NULL && m->exchange &&
         (lost_is(fs, node) || has_upload(fs, m->target, node->children > 0))) {
-        ret = lost_is(fs, node) ? -EIO : -EAGAIN;
+        ret = lost_is(fs, node) ? lost_eio() : -EAGAIN;
     }
     m->target_is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     ret = ret == 0 ? check_move(m) : ret;

@@ -12,8 +12,9 @@
 #include "mounter/fs.h"
 #include "mounter/ops.h"
 #include "mounter/read/reader.h"
+#include "mounter/session/eio.h"
 
-enum { READ_TRIES = 6 };
+enum { READ_TRIES = 8 };
 
 /* ---- in a task ---- */
 
@@ -25,10 +26,16 @@ static void look_locked(struct fs *fs, const struct op *op, struct node *node, s
 
     ret->size = rec->size;
     ret->base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
-    ret->upload = rec->upload != 0;
+    ret->upload = rec->upload != 0 &&
+                  upload_took(state_upload(fs->state, rec->upload - 1), op->offset, op->size);
     ret->lost = lost_is(fs, node);
     ret->covered = data_covers(fs, node, op->offset, len < op->size ? len : op->size);
     memcpy(ret->etag, rec->etag, sizeof(ret->etag));
+}
+
+static bool extent_sent(const struct extent *e)
+{
+    return e->upload && !e->covered;
 }
 
 /* Between the look and now no publication has made dirty bytes those of another object. */
@@ -37,11 +44,11 @@ bool extent_still(struct fs *fs, const struct op *op, struct node *node, const s
     struct extent now;
 
     look_locked(fs, op, node, &now);
-    return now.base == e->base && now.size >= e->size && (now.covered || !e->covered) &&
-           strcmp(now.etag, e->etag) == 0;
+    return !extent_sent(&now) && now.base == e->base && now.size >= e->size &&
+           (now.covered || !e->covered) && strcmp(now.etag, e->etag) == 0;
 }
 
-int extent_look(struct op *op, struct extent *ret)
+static int extent_look(struct op *op, struct extent *ret)
 {
     struct fs *fs = op->fs;
     struct node *node;
@@ -52,10 +59,10 @@ int extent_look(struct op *op, struct extent *ret)
         look_locked(fs, op, node, ret);
     }
     mutex_unlock(&fs->lock);
-    return node == NULL ? -ESTALE : ret->lost ? -EIO : 0;
+    return node == NULL ? -ESTALE : ret->lost ? lost_eio() : 0;
 }
 
-int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len)
+static int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len)
 {
     struct fs *fs = op->fs;
     uint64_t from_base = e->base > op->offset ? e->base - op->offset : 0;
@@ -79,30 +86,52 @@ int extent_read(struct op *op, const struct extent *e, char *buffer, size_t len)
     return ret;
 }
 
-/*
- * A publication may put another object in the place of that we read, or have done so: look again.
- * Where one follows the other, the last tries keep them away.
- */
-static int read_steadily(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
+/* Before the next try. `*claimed`: publications are kept away. */
+static int look_again(struct op *op, struct extent *e, int error, bool *claimed)
 {
     struct fs *fs = op->fs;
     uint32_t ino = (uint32_t)op->ino;
-    bool claimed = false;
     int ret = 0;
 
+    if (*claimed && extent_sent(e)) {
+        mutex_lock(&fs->lock);
+        claim_end(fs, ino, 0);
+        mutex_unlock(&fs->lock);
+        *claimed = false;
+    }
+    if (extent_sent(e)) {
+        ret = publish(fs, ino);
+    } else if (!*claimed && error == -ESTALE) {
+        ret = publish_settle(fs, ino);
+    }
+    return ret;
+}
+
+/*
+ * A publication may put another object in the place of that we read, or have done so: look again.
+ * Where one follows the other, the last tries keep them away. Bytes that are only in an unfinished
+ * upload can be read once it is an object.
+ */
+int extent_get(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
+{
+    struct fs *fs = op->fs;
+    bool claimed = false;
+    int ret = extent_look(op, e);
+
+    *ret_len = 0;
     for (int tries = 0; ret == 0 && op->offset < e->size; tries++) {
         size_t len =
             e->size - op->offset < op->size ? (size_t)(e->size - op->offset) : (size_t)op->size;
 
-        ret = extent_read(op, e, buffer, len);
+        ret = extent_sent(e) ? -EAGAIN : extent_read(op, e, buffer, len);
         *ret_len = ret == 0 ? len : 0;
         if ((ret != -ESTALE && ret != -EAGAIN) || tries == READ_TRIES) {
             break;
         }
-        ret = claimed || ret == -EAGAIN ? 0 : publish_settle(fs, ino);
+        ret = look_again(op, e, ret, &claimed);
         if (ret == 0 && !claimed && tries >= READ_TRIES / 2) {
             mutex_lock(&fs->lock);
-            ret = claim(fs, ino, 0, 0);
+            ret = claim(fs, (uint32_t)op->ino, 0, 0);
             mutex_unlock(&fs->lock);
             claimed = ret == 0;
         }
@@ -110,10 +139,10 @@ static int read_steadily(struct op *op, struct extent *e, char *buffer, size_t *
     }
     if (claimed) {
         mutex_lock(&fs->lock);
-        claim_end(fs, ino, 0);
+        claim_end(fs, (uint32_t)op->ino, 0);
         mutex_unlock(&fs->lock);
     }
-    return ret == -EAGAIN ? -EIO : ret;
+    return ret == -EAGAIN ? eio("a read: the file changed at every try") : ret;
 }
 
 static void read_run(struct op *op)
@@ -121,14 +150,8 @@ static void read_run(struct op *op)
     struct extent e = {0};
     AUTOFREE char *buffer = malloc(op->size > 0 ? op->size : 1);
     size_t len = 0;
-    int ret = buffer == NULL ? -ENOMEM : extent_look(op, &e);
+    int ret = buffer == NULL ? -ENOMEM : extent_get(op, &e, buffer, &len);
 
-    if (ret == 0 && e.upload && !e.covered) {
-        /* Bytes that are only in an unfinished upload can be read once it is an object. */
-        ret = publish(op->fs, (uint32_t)op->ino);
-        ret = ret == 0 ? extent_look(op, &e) : ret;
-    }
-    ret = ret == 0 ? read_steadily(op, &e, buffer, &len) : ret;
     if (ret != 0) {
         (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret == -EBADMSG ? -EIO : ret);
     } else {
@@ -169,6 +192,7 @@ static void start_slow(struct quick *q)
     ending = q->fs->ending; /* there are no tasks any more */
     mutex_unlock(&q->fs->lock);
     if (op == NULL || ending) {
+        eio_note("the mount is ending");
         (void)pending_reply_err(q->pending, op == NULL ? ENOMEM : EIO);
         free(op);
     } else {

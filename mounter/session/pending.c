@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/session/eio.h"
 #include "mounter/session/reply_errno.h"
 #include "mounter/session/session_internal.h"
 #include "util/buf.h"
@@ -67,7 +68,8 @@ static void refuse(fuse_req_t req, const struct dispatch *d, int errnum)
     if (in->opcode == FUSE_FORGET || in->opcode == FUSE_BATCH_FORGET) {
         fuse_reply_none(req);
     } else {
-        (void)fuse_reply_err(req, errnum);
+        eio_log(in->opcode, in->nodeid, errnum);
+        (void)fuse_reply_err(req, reply_errno(errnum, in->opcode));
     }
 }
 
@@ -343,7 +345,8 @@ static void expire_locked(struct session *s, struct pending *p)
     s->cancelling = p;
     mutex_unlock(&s->lock);
     atomic_fetch_add(by_interrupt ? &s->interrupts : &s->deadlines, 1);
-    refuse(p->req, &(struct dispatch){.session = s, .slot = p->slot}, by_interrupt ? EINTR : EIO);
+    refuse(p->req, &(struct dispatch){.session = s, .slot = p->slot},
+           by_interrupt ? EINTR : ETIMEDOUT);
     session_slot_answered(s, p->slot);
     if (cancel != NULL) {
         cancel(context); /* may free p */
@@ -439,8 +442,10 @@ int pending_reply_err(struct pending *p, int errnum)
     const struct fuse_in_header *in = slots_data(p->session->slots, p->slot);
 
     if (pending_claim(p) < 0) {
+        eio_forget();
         return too_late(p);
     }
+    eio_log(in->opcode, in->nodeid, errnum);
     return replied(p, fuse_reply_err(p->req, reply_errno(errnum, in->opcode)));
 }
 

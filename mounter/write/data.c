@@ -143,11 +143,11 @@ static int write_block(struct fs *fs, struct node *node, uint64_t offset, const 
     return 0;
 }
 
-int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
+void data_need(struct fs *fs, const struct node *node, uint64_t offset, uint64_t len,
+               struct state_need *need)
 {
     uint64_t first = offset / STATE_BLOCK_SIZE;
     uint64_t last = len > 0 ? (offset + len - 1) / STATE_BLOCK_SIZE : first;
-    struct state_need need = {0};
 
     for (uint64_t i = first; i <= last; i++) {
         const struct block_ref *ref = find_block(node, i);
@@ -157,8 +157,15 @@ int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *da
 
         state_pool_need(fs->state, ref != NULL ? ref->block : UINT32_MAX,
                         offset > start ? (uint32_t)(offset - start) : 0, (uint32_t)(end - start),
-                        &need);
+                        need);
     }
+}
+
+int data_write(struct fs *fs, struct node *node, uint64_t offset, const char *data, size_t len)
+{
+    struct state_need need = {0};
+
+    data_need(fs, node, offset, len, &need);
     if (!state_pool_has(fs->state, &need)) {
         return -EAGAIN; /* nothing has been changed: the whole write comes again */
     }

@@ -15,6 +15,7 @@
 #include "mounter/fs.h"
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
+#include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
 
@@ -118,7 +119,7 @@ static int plan(struct fs *fs, struct cfr *c, uint32_t *ret_which) REQUIRES(&fs-
     struct inode_rec *to = to_node != NULL ? fs_rec(fs, to_node) : NULL;
 
     if (from == NULL || to == NULL || lost_is(fs, from_node) || lost_is(fs, to_node)) {
-        return from == NULL || to == NULL ? -ESTALE : -EIO;
+        return from == NULL || to == NULL ? -ESTALE : lost_eio();
     }
     if (c->from == c->to || !S_ISREG(from->mode) || !S_ISREG(to->mode) ||
         ((from->flags | to->flags) & (INODE_UNLINKED | INODE_DETACHED | INODE_CONFLICT)) != 0 ||

@@ -12,11 +12,13 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
+#include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
+#include "util/log.h"
 
 enum { FSYNCDIR_MS = 55000 };
-enum { FILL_TRIES = 64, HIDDEN_TIMEOUT_MS = 30000 };
+enum { HIDDEN_TIMEOUT_MS = 30000 };
 
 /* ---- open ---- */
 
@@ -106,7 +108,7 @@ static void open_run(struct op *op)
     }
     if (ret == 0 && (op->flags & O_ACCMODE) != O_RDONLY &&
         (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
-        ret = -EIO;
+        ret = lost_eio();
     }
     if (ret == 0) {
         size_after = fs_rec(fs, node)->size;
@@ -158,7 +160,9 @@ int write_locked(struct fs *fs, struct op *op)
     int ret;
 
     if (rec == NULL || (rec->flags & INODE_LOST) != 0 || locks_are_lost(fs->locks, op->ino)) {
-        return rec == NULL ? -ESTALE : -EIO;
+        return rec == NULL                      ? -ESTALE
+               : (rec->flags & INODE_LOST) != 0 ? lost_eio()
+                                                : eio("a lock on the file was lost");
     }
     ret = usage_resize(fs, rec, end > rec->size ? end : rec->size);
     if (ret != 0) {
@@ -186,43 +190,6 @@ int write_locked(struct fs *fs, struct op *op)
     return ret;
 }
 
-/* A block in too many pieces: read what is between them, so that it is one. */
-static int fill_block(struct op *op)
-{
-    struct fs *fs = op->fs;
-    uint64_t start = op->offset / STATE_BLOCK_SIZE * STATE_BLOCK_SIZE;
-    uint64_t stop = (op->offset + op->size + STATE_BLOCK_SIZE - 1) / STATE_BLOCK_SIZE;
-    int ret = 0;
-
-    for (stop *= STATE_BLOCK_SIZE; ret == 0 && start < stop; start += STATE_BLOCK_SIZE) {
-        struct op part = {.fs = fs, .ino = op->ino, .offset = start, .size = STATE_BLOCK_SIZE};
-        AUTOFREE char *buffer = malloc(STATE_BLOCK_SIZE);
-        struct extent e = {0};
-        struct node *node;
-        size_t len;
-
-        ret = buffer == NULL ? -ENOMEM : extent_look(&part, &e);
-        if (ret != 0 || start >= e.size) {
-            break;
-        }
-        len = e.size - start < STATE_BLOCK_SIZE ? (size_t)(e.size - start) : STATE_BLOCK_SIZE;
-        ret = extent_read(&part, &e, buffer, len);
-        mutex_lock(&fs->lock);
-        node = fs_node(fs, op->ino);
-        if (ret == 0 && (node == NULL || !extent_still(fs, &part, node, &e))) {
-            ret = node == NULL ? -ESTALE : -EAGAIN;
-        }
-        if (ret == 0 && data_any(fs, node, start, len)) {
-            data_overlay(fs, node, start, buffer, len); /* what was written meanwhile */
-            ret = data_write(fs, node, start, buffer, len);
-        }
-        mutex_unlock(&fs->lock);
-    }
-    return ret;
-}
-
-static void write_run(struct op *op);
-
 /* Nobody but fsync() hears of a page that the kernel wrote in vain, and it writes the next one. */
 static void fail_write(struct op *op, int error)
 {
@@ -236,6 +203,8 @@ static void fail_write(struct op *op, int error)
             lost_mark(fs, node);
         }
         mutex_unlock(&fs->lock);
+        log_error("bytes are lost: a page of a mapped file could not be taken", "inode",
+                  log_num(op->ino), "error", strerror(-error), NULL);
     }
     (void)fs_op_fail(op, error);
 }
@@ -243,7 +212,7 @@ static void fail_write(struct op *op, int error)
 void write_end(struct op *op, int ret)
 {
     if (ret == -EDEADLK) {
-        fs_op_start(op, write_run);
+        fs_op_start(op, write_filled);
     } else if (ret == -EAGAIN) {
         space_wait(op);
     } else if (ret != 0) {
@@ -251,22 +220,6 @@ void write_end(struct op *op, int ret)
     } else {
         (void)fs_op_end(op);
     }
-}
-
-static void write_run(struct op *op)
-{
-    struct fs *fs = op->fs;
-    int ret = -EDEADLK;
-
-    for (int tries = 0; ret == -EDEADLK && tries < FILL_TRIES; tries++) {
-        ret = fill_block(op);
-        if (ret == 0 || ret == -EAGAIN) {
-            mutex_lock(&fs->lock);
-            ret = write_locked(fs, op);
-            mutex_unlock(&fs->lock);
-        }
-    }
-    write_end(op, ret == -EDEADLK ? -EIO : ret);
 }
 
 void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t off,
@@ -319,7 +272,7 @@ static void sync_file(fuse_req_t req, fuse_ino_t ino, bool wait)
     }
     op->ino = ino;
     if (!is_dirty(op->fs, ino, &lost) || !wait) { /* the last release begins to publish */
-        (void)fs_op_fail(op, lost ? -EIO : 0);
+        (void)fs_op_fail(op, lost ? lost_eio() : 0);
         return;
     }
     pending_interruptible(op->pending, NULL, NULL); /* the publication goes on */

@@ -7,6 +7,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/ops.h"
+#include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 
 enum { TRIES = 8 };
@@ -61,7 +62,7 @@ static int space_once(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     int ret;
 
     if (rec == NULL || lost_is(fs, node)) {
-        return rec == NULL ? -ESTALE : -EIO;
+        return rec == NULL ? -ESTALE : lost_eio();
     }
     if (!S_ISREG(rec->mode)) {
         return -ENODEV;
@@ -182,11 +183,12 @@ void fs_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, struct fuse
         mutex_lock(&fs->lock);
         node = fs_node(fs, ino);
         ret = node == NULL        ? -ESTALE
-              : lost_is(fs, node) ? -EIO
+              : lost_is(fs, node) ? lost_eio()
                                   : seek(fs, node, (uint64_t)off, whence == SEEK_DATA);
         mutex_unlock(&fs->lock);
     }
     if (ret < 0) {
+        eio_log(FUSE_LSEEK, ino, (int)-ret);
         (void)fuse_reply_err(req, (int)-ret);
     } else {
         (void)fuse_reply_lseek(req, (off_t)ret);

@@ -107,7 +107,7 @@ static int content(struct job *job, uint64_t offset, char *buffer, size_t len)
     if (ret == 0) {
         mutex_lock(&fs->lock);
         if (lost_is(fs, job->node)) {
-            ret = -EIO;
+            ret = lost_eio();
         } else if (job->node->truncated_to != UINT64_MAX ||
                    (covered && !data_covers(fs, job->node, offset, from_base))) {
             /* It was cut meanwhile: all of it once more, as what has been written since would
@@ -423,7 +423,7 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
     }
     if ((rec->flags & INODE_LOST) != 0) {
         mutex_unlock(&fs->lock);
-        return -EIO;
+        return lost_eio();
     }
     job.node->marking = S_ISDIR(rec->mode);
     claim_set(fs, job.node, true);

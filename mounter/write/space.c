@@ -7,6 +7,8 @@
 #include <errno.h>
 
 #include "mounter/fs.h"
+#include "mounter/ops.h"
+#include "mounter/session/eio.h"
 
 enum { SPACE_WAIT_MS = 55000, TICK_MS = 200, ASK_AT_ONCE = 16 };
 
@@ -34,7 +36,10 @@ static int reason_to_end(struct fs *fs, const struct op *op) REQUIRES(&fs->lock)
     if (node != NULL && node->failures > 0 && is_final(node->error)) {
         return node->error;
     }
-    return fs->ending || fs_now_ms() >= op->until_ms ? -EIO : 0;
+    if (fs->ending) {
+        return eio("a write: the mount is ending");
+    }
+    return fs_now_ms() >= op->until_ms ? eio("a write: no memory became free in time") : 0;
 }
 
 /* Whose turn has come, or whose time is over: the first of them, off the line. */
@@ -45,7 +50,7 @@ static struct op *next(struct fs *fs, int *ret_result) REQUIRES(&fs->lock)
     TAILQ_FOREACH (op, &fs->thirsty, thirst) {
         int ret = write_locked(fs, op);
 
-        if (ret == -EAGAIN) {
+        if (ret == -EAGAIN || (ret == -EDEADLK && !fill_has_room(fs, op))) {
             ret = reason_to_end(fs, op);
             if (ret == 0) {
                 continue;

@@ -297,6 +297,18 @@ static void run_start(void *arg)
 
 /* ---- which part goes next ---- */
 
+bool upload_took(const struct upload_rec *upload, uint64_t offset, uint64_t len)
+{
+    for (uint32_t part = parts_copied(&upload->schedule) + 1; part <= upload->parts; part++) {
+        if (parts_offset(&upload->schedule, part) < offset + len &&
+            parts_offset(&upload->schedule, part + 1) > offset &&
+            state_upload_etag(upload, part)[0] != '\0') {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool start(struct fs *fs, struct node *node, uint32_t number) REQUIRES(&fs->lock)
 {
     struct sent *sent = calloc(1, sizeof(*sent));

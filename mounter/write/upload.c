@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/publish_internal.h"
 #include "objstore/objstore_call.h"
+#include "util/log.h"
 
 enum { PARTS_AT_ONCE = 16, TICK_MS = 1000 };
 
@@ -164,7 +166,11 @@ static int upload_gone(struct job *job)
     }
     mutex_unlock(&fs->lock);
     job->upload = 0;
-    return streamed ? -EIO : -EAGAIN;
+    if (streamed) {
+        log_error("bytes are lost: the store has forgotten parts that it had taken", "key",
+                  job->key, NULL);
+    }
+    return streamed ? eio("the store has forgotten parts that it had taken") : -EAGAIN;
 }
 
 /* ---- one part ---- */
@@ -283,7 +289,7 @@ static void part_fetched(struct objstore_request *request, const struct objstore
         memset(part->buffer, 0, (size_t)part->from_base);
         status = 0;
     } else if (status == 0 && part->got != part->from_base) {
-        status = -EIO;
+        status = eio("a part to be completed: the store gave too few bytes");
     }
     if (status != 0) {
         part_ended(part, status);
@@ -320,7 +326,9 @@ static void fetch_part(struct part *part)
 static int take_images(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
 {
     const struct job *job = run->job;
-    int ret = lost_is(fs, job->node) ? -EIO : job->node->truncated_to != UINT64_MAX ? -EAGAIN : 0;
+    int ret = lost_is(fs, job->node)                  ? lost_eio()
+              : job->node->truncated_to != UINT64_MAX ? -EAGAIN
+                                                      : 0;
 
     for (size_t i = 0; ret == 0 && i < run->count; i++) {
         struct part *part = &run->parts[i];
@@ -351,7 +359,7 @@ static int plan_streamed(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
     /* Who cuts a file publishes it first: no part that was sent ahead reaches beyond the size. */
     if (run->count > PARTS_MAX || run->count < upload->parts ||
         (run->count == upload->parts && parts_offset(schedule, upload->parts + 1) > job->size)) {
-        return -EIO;
+        return eio("parts that were sent ahead do not fit the file");
     }
     run->parts = calloc(run->count, sizeof(*run->parts));
     for (uint32_t i = 0; run->parts != NULL && i < run->count; i++) {

@@ -130,3 +130,62 @@ def test_a_file_cut_while_a_put_is_under_way_loses_nothing_written_since(rig):
         os.pwrite(file.fileno(), b"new", 400000)
         os.fsync(file.fileno())
     assert rig.stored("file") == b"a" * 1000 + bytes(399000) + b"new"
+
+
+PIECES = 40  # more than a block of dirty bytes has room for
+
+
+def scattered(file, block, data, first=0, end=PIECES):
+    """Small writes with gaps, so that a block of 128 KiB would be in too many pieces."""
+    for i in range(first, end):
+        at = block * 128 * 1024 + i * 3000
+        piece = b"%07d-" % (block * 1000 + i) * 50
+        assert os.pwrite(file, piece, at) == len(piece)
+        data[at:at + len(piece)] = piece
+
+
+def test_scattered_writes_wait_for_memory_and_do_not_fail(rig):
+    """What is read in between takes more memory than the writes do, and there is none free."""
+    blocks = 40 * 8  # their first pieces fit what may be dirty, 32 MiB; all of them do not
+    data = bytearray(BYTES[:MIB] * (blocks // 8))
+    rig.client.put_object(Bucket="bucket", Key="file", Body=bytes(data))
+    os.stat(rig.point / "file")
+    rig.delay["PUT"] = 0.2
+    failed = []
+
+    def write(first):
+        file = os.open(rig.point / "file", os.O_RDWR)
+        try:
+            for pieces in ((0, 8), (8, PIECES)):
+                for block in range(first, blocks, 4):
+                    scattered(file, block, data, *pieces)
+        except OSError as error:
+            failed.append(error)
+        finally:
+            os.close(file)
+
+    threads = [threading.Thread(target=write, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    rig.delay.clear()
+    file = os.open(rig.point / "file", os.O_RDWR)
+    os.fsync(file)
+    os.close(file)
+    assert rig.stored("file") == bytes(data)
+
+
+def test_scattered_writes_to_what_was_sent_ahead_keep_what_is_between(rig):
+    data = bytearray(BYTES[:MIB] * 40)
+    file = os.open(rig.point / "file", os.O_CREAT | os.O_RDWR)
+    for at in range(0, len(data), MIB):
+        os.pwrite(file, data[at:at + MIB], at)
+    wait_until(lambda: count(rig, "PUT", "partNumber") >= 2, what="parts sent ahead")
+    time.sleep(0.3)
+    for block in range(4):
+        scattered(file, block, data)
+    os.fsync(file)
+    os.close(file)
+    assert rig.stored("file") == bytes(data)
