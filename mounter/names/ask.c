@@ -53,22 +53,18 @@ static enum listing_says ask_listing(struct fs *fs, const struct listing *listin
 static enum listing_says ask_dir(struct fs *fs, const char *key, const struct known_oldest *oldest,
                                  struct remote *ret, uint64_t *ret_asked) REQUIRES(&fs->lock)
 {
-    CLEANUP(buf_done) struct buf last = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(buf_done) struct buf dir = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct known_position pos;
     struct known_entry entry;
 
     buf_addstr(&dir, key);
     buf_addstr(&dir, "/");
-    buf_addstr(&last, buf_str(&dir));
-    buf_addstr(&last, LISTING_LAST);
-    if (buf_error(&dir) != 0 || buf_error(&last) != 0 ||
-        !known_seek(fs->known, buf_str(&dir), oldest, &pos)) {
+    if (buf_error(&dir) != 0 || !known_seek(fs->known, buf_str(&dir), oldest, &pos)) {
         return LISTING_UNKNOWN;
     }
     *ret_asked = pos.asked < *ret_asked ? pos.asked : *ret_asked;
     if (!known_next(&pos, &entry)) {
-        return strcmp(pos.to, buf_str(&last)) >= 0 ? LISTING_ABSENT : LISTING_UNKNOWN;
+        return known_ends(&pos, buf_str(&dir)) ? LISTING_ABSENT : LISTING_UNKNOWN;
     }
     if (strncmp(entry.key, buf_str(&dir), buf_len(&dir)) != 0) {
         return LISTING_ABSENT;
@@ -151,13 +147,11 @@ static bool pages_show_empty(struct fs *fs, const struct node *dir) REQUIRES(&fs
                 return false;
             }
         }
-        if (strncmp(pos.to, buf_str(&prefix), buf_len(&prefix)) != 0 ||
-            strcmp(pos.to + buf_len(&prefix), LISTING_LAST) == 0) {
+        if (known_ends(&pos, buf_str(&prefix))) {
             return true;
         }
         buf_reset(&cursor);
-        buf_addstr(&cursor, pos.to);
-        buf_addstr(&cursor, "\x01");
+        buf_addstr(&cursor, pos.end);
     }
     return false;
 }

@@ -8,10 +8,10 @@
  *
  *     known_add(known, &range);                            what a LIST without delimiter said
  *     if (known_seek(known, "dir/", &oldest, &pos)) {
- *         while (known_next(&pos, &entry)) { ... }         all keys from "dir/" to pos.to
+ *         while (known_next(&pos, &entry)) { ... }         all keys from "dir/" up to pos.end
  *     }
  *
- * Pages do not overlap: a newer one takes the place of those it touches. Beyond the limit of bytes
+ * Pages do not overlap: older ones keep what a newer one says nothing of. Beyond the limit of bytes
  * the oldest go. Not thread-safe: under the file system's lock; what a position or an entry points
  * to is valid until the next known_add() or known_clear(). Keys are in the order of their bytes; a
  * store that lists in another order must not be believed (known_ordered()).
@@ -25,6 +25,9 @@
 
 #include "objstore/objstore.h"
 #include "util/cleanup.h"
+
+/* After every key below what it is appended to. */
+#define KNOWN_LAST "\xff\xff\xff\xff"
 
 struct known;
 struct known_page;
@@ -53,7 +56,7 @@ struct known_oldest {
 struct known_position {
     const struct known_page *page;
     size_t at;
-    const char *to;
+    const char *end; /* of this and all keys after it the page says nothing */
     uint64_t asked, made_ms;
 };
 
@@ -72,6 +75,8 @@ bool known_seek(const struct known *known, const char *key, const struct known_o
                 struct known_position *ret);
 /* False: no more in this page. */
 bool known_next(struct known_position *pos, struct known_entry *ret);
+/* The page goes on to the last key that begins so; it has to cover one that does. */
+bool known_ends(const struct known_position *pos, const char *prefix);
 size_t known_bytes(const struct known *known);
 
 #endif

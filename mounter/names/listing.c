@@ -328,23 +328,24 @@ static int take_known(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
     int ret = 0;
 
     while (ret == 0 && !m->complete && known_seek(fs->known, buf_str(&m->cursor), &oldest, &pos)) {
-        struct known_entry entry;
+        struct known_entry entry = {0};
+        const char *last = NULL;
 
         older(m->listing, pos.asked, pos.made_ms);
         while (ret == 0 && known_next(&pos, &entry) && begins(entry.key, prefix)) {
             ret = take(m, entry.key, &entry, true);
+            last = entry.key;
         }
-        m->complete =
-            strcmp(pos.to, prefix) > 0 &&
-            (!begins(pos.to, prefix) || strcmp(pos.to + strlen(prefix), LISTING_LAST) == 0);
-        set(&m->last, pos.to, "");
-        set(&m->cursor, pos.to, "\x01");
-        if (!m->complete) { /* what is left of a directory below is stepped over */
-            const char *slash = strchr(pos.to + strlen(prefix), '/');
+        m->complete = known_ends(&pos, prefix);
+        listing_up_to(pos.end, &m->last);
+        set(&m->cursor, pos.end, "");
+        if (!m->complete && last != NULL) { /* what is left of a directory below is stepped over */
+            const char *slash = strchr(last + strlen(prefix), '/');
+            size_t len = slash != NULL ? (size_t)(slash - last) : 0;
 
-            if (slash != NULL && begins(pos.to, prefix)) {
+            if (slash != NULL && strncmp(pos.end, last, len + 1) == 0) {
                 buf_reset(&m->cursor);
-                buf_add(&m->cursor, pos.to, (size_t)(slash - pos.to));
+                buf_add(&m->cursor, last, len);
                 buf_addstr(&m->cursor, "0"); /* comes after '/' */
             }
         }
@@ -363,6 +364,18 @@ void listing_before(const char *key, struct buf *ret)
 
         buf_add(ret, key, len - 1);
         buf_addstr(ret, lower);
+    }
+}
+
+void listing_up_to(const char *end, struct buf *ret)
+{
+    size_t len = strlen(end);
+
+    if (len > 0 && end[len - 1] == '\x01') {
+        buf_reset(ret);
+        buf_add(ret, end, len - 1);
+    } else {
+        listing_before(end, ret);
     }
 }
 
@@ -392,7 +405,7 @@ int listing_flat(struct fs *fs, const char *prefix, const char *start_after)
     if (answer.result.truncated) {
         set(&to, range.entries[range.count - 1].key, "");
     } else {
-        set(&to, prefix, LISTING_LAST);
+        set(&to, prefix, KNOWN_LAST);
     }
     range.from = buf_str(&from);
     range.to = buf_str(&to);

@@ -16,9 +16,6 @@
 #include "mounter/fs.h"
 #include "mounter/names/known.h"
 
-/* After every key below what it is appended to. */
-#define LISTING_LAST "\xff\xff\xff\xff"
-
 /* What has been listed of a directory; in kept memory there is nothing of it. */
 struct listed {
     struct listing *listing; /* the last one, or NULL */
@@ -84,6 +81,8 @@ size_t listing_bytes(void);
 void listing_expire(struct fs *fs, size_t bytes_max) REQUIRES(&fs->lock);
 /* A key just before this one: listing after it begins with it, or little before. "": none. */
 void listing_before(const char *key, struct buf *ret);
+/* The same for the end of a page (known.h): exactly, if it is the end of an answer. */
+void listing_up_to(const char *end, struct buf *ret);
 /* The directory was read lately. */
 bool listing_walked(const struct node *dir);
 /* The key of the topmost directory above `dir` down to which all have been read lately. */

@@ -113,11 +113,10 @@ static bool fill_level(struct fs *fs, struct level *level) REQUIRES(&fs->lock)
         const char *slash;
 
         if (!known_next(&pos, &entry)) {
-            if (strncmp(pos.to, level->dir, dir_len) != 0 ||
-                strcmp(pos.to + dir_len, LISTING_LAST) == 0) {
+            if (known_ends(&pos, level->dir)) {
                 return true;
             }
-            if (!seek_on(fs, pos.to, strlen(pos.to), "\x01", &pos)) {
+            if (!seek_on(fs, pos.end, strlen(pos.end), "", &pos)) {
                 return false;
             }
             continue;
@@ -137,7 +136,7 @@ static bool fill_level(struct fs *fs, struct level *level) REQUIRES(&fs->lock)
         }
         if (!add_child(level, entry.key, (size_t)(slash + 1 - entry.key), NULL) ||
             !seek_on(fs, level->children[level->count - 1].key, (size_t)(slash + 1 - entry.key),
-                     LISTING_LAST, &pos)) {
+                     KNOWN_LAST, &pos)) {
             return false;
         }
     }

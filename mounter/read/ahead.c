@@ -49,7 +49,7 @@ struct ahead {
     uint32_t number_run;           /* of st_ino */
     bool listing;                  /* a page is being listed */
     char *last;                    /* the key opened last */
-    char *frontier;                /* the last key that was looked at for fetching */
+    char *frontier;                /* all keys before it have been looked at for fetching */
     char *list_prefix, *list_from; /* of the page that is being listed */
     struct walk *at;               /* in the order of st_ino: the file opened last, */
     struct walk *front;            /* and the last one that was looked at for fetching */
@@ -160,6 +160,28 @@ static bool is_young(const struct fs *fs, const struct ahead_file *file, uint64_
     return now < file->made_ms + fs->options.attr_timeout_ms;
 }
 
+static bool set(char **text, const char *value)
+{
+    char *copy = strdup(value);
+
+    if (copy != NULL) {
+        free(*text);
+        *text = copy;
+    }
+    return copy != NULL;
+}
+
+/* All before the key and the key itself have been looked at. */
+static void set_frontier(struct ahead *ahead, const char *key)
+{
+    CLEANUP(buf_done) struct buf after = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    buf_addf(&after, "%s\x01", key); /* nothing lies between */
+    if (buf_error(&after) == 0) {
+        (void)set(&ahead->frontier, buf_str(&after));
+    }
+}
+
 /* Files that nobody came for: fewer from now on. */
 static void expire(struct fs *fs) REQUIRES(&fs->lock)
 {
@@ -181,8 +203,9 @@ static void expire(struct fs *fs) REQUIRES(&fs->lock)
         ahead->window = wasted >= ahead->window / 2 ? 0 : ahead->window / 2;
         /* If their walker comes all the same, only late, it goes on from where it is. */
         ahead->front_set = false;
-        free(ahead->frontier);
-        ahead->frontier = ahead->last != NULL ? strdup(ahead->last) : NULL;
+        if (ahead->last != NULL) {
+            set_frontier(ahead, ahead->last);
+        }
     }
 }
 
@@ -192,6 +215,26 @@ static struct ahead_file *find(const struct ahead *ahead, const char *key)
 
     HASH_FIND_STR(ahead->files, key, file);
     return file;
+}
+
+/* Somebody has come for it. */
+static void claim_file(struct ahead *ahead, struct ahead_file *file)
+{
+    count_used(ahead, file);
+    if (!file->arrived && ahead->window < WINDOW_MAX_FILES) {
+        ahead->window *= 2; /* too late for its walker */
+    }
+}
+
+/* Opened on the strength of what was known already: only the bytes were of use. */
+static void opened_without(struct fs *fs, const char *key) REQUIRES(&fs->lock)
+{
+    struct ahead_file *file = find(fs->ahead, key);
+
+    if (file != NULL) {
+        claim_file(fs->ahead, file);
+        drop(fs->ahead, file);
+    }
 }
 
 bool ahead_find(struct fs *fs, const char *key, bool opens, struct remote *ret)
@@ -207,10 +250,7 @@ bool ahead_find(struct fs *fs, const char *key, bool opens, struct remote *ret)
         mutex_unlock(&fs->lock);
         return false;
     }
-    count_used(ahead, file);
-    if (!file->arrived && ahead->window < WINDOW_MAX_FILES) {
-        ahead->window *= 2; /* too late for its walker */
-    }
+    claim_file(ahead, file);
     file->users++;
     while (!file->arrived && fs_now_ms() < until) {
         cond_wait_ms(&ahead->arrived, &fs->lock, WAIT_MS);
@@ -282,17 +322,6 @@ static bool has_room(struct fs *fs) REQUIRES(&fs->lock)
            (oldest == NULL || fs_now_ms() < oldest->made_ms + fs->options.attr_timeout_ms / 2);
 }
 
-static bool set(char **text, const char *value)
-{
-    char *copy = strdup(value);
-
-    if (copy != NULL) {
-        free(*text);
-        *text = copy;
-    }
-    return copy != NULL;
-}
-
 static bool is_file_key(const char *key)
 {
     size_t len = strlen(key);
@@ -316,36 +345,30 @@ static void fill(struct fs *fs, const char *walk, struct ahead_start *start) REQ
     struct ahead *ahead = fs->ahead;
     struct known_position pos;
     struct known_entry entry;
-    const char *reached = NULL;
-    bool more = true;
 
-    if (!has_room(fs) || !known_seek(fs->known, ahead->frontier, &any, &pos)) {
-        return;
-    }
-    while (has_room(fs) && (more = known_next(&pos, &entry))) {
-        if (strcmp(entry.key, ahead->frontier) > 0) {
+    while (has_room(fs) && strncmp(ahead->frontier, walk, strlen(walk)) == 0) {
+        const char *reached = NULL;
+        bool more = true;
+
+        if (!known_seek(fs->known, ahead->frontier, &any, &pos)) {
+            CLEANUP(buf_done) struct buf from = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+            listing_up_to(ahead->frontier, &from);
+            list_page(ahead, walk, buf_str(&from), start);
+            return;
+        }
+        while (has_room(fs) && (more = known_next(&pos, &entry))) {
             reached = entry.key;
             if (is_file_key(entry.key) && find(ahead, entry.key) == NULL) {
                 add_file(fs, &entry, start);
             }
         }
-    }
-    if (!more && strcmp(pos.to, ahead->frontier) > 0) {
-        reached = pos.to;
-    }
-    if (!more && strncmp(pos.to, walk, strlen(walk)) == 0) {
-        struct known_position next;
-        CLEANUP(buf_done) struct buf after = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-
-        buf_addf(&after, "%s\x01", pos.to);
-        if (buf_error(&after) == 0 && known_seek(fs->known, buf_str(&after), &any, &next)) {
-            (void)set(&ahead->frontier, buf_str(&after)); /* goes on there at the next open */
+        if (!more && !set(&ahead->frontier, pos.end)) {
             return;
         }
-        list_page(ahead, walk, pos.to, start);
-    }
-    if (reached != NULL) {
-        (void)set(&ahead->frontier, reached);
+        if (more && reached != NULL) {
+            set_frontier(ahead, reached);
+        }
     }
 }
 
@@ -408,7 +431,7 @@ static bool is_next_by_number(struct fs *fs, const struct node *node, const char
 static bool is_foreseen(const struct ahead *ahead, const char *key)
 {
     return ahead->window > 0 && ahead->run >= RUN_MIN && ahead->frontier != NULL &&
-           ahead->last != NULL && strcmp(key, ahead->last) > 0 && strcmp(key, ahead->frontier) <= 0;
+           ahead->last != NULL && strcmp(key, ahead->last) > 0 && strcmp(key, ahead->frontier) < 0;
 }
 
 /* Which order does the walker follow? */
@@ -421,8 +444,8 @@ static void recognize(struct fs *fs, const struct node *node, const char *key) R
 
     if (foreseen || is_next(fs, key)) {
         ahead->run++;
-        if (ahead->frontier == NULL || strcmp(ahead->frontier, key) < 0 || ahead->window == 0) {
-            (void)set(&ahead->frontier, key);
+        if (ahead->frontier == NULL || strcmp(ahead->frontier, key) <= 0 || ahead->window == 0) {
+            set_frontier(ahead, key);
         }
     } else {
         ahead->run = 0;
@@ -456,6 +479,7 @@ void ahead_opened(struct fs *fs, struct node *node, struct ahead_start *start)
         fs_key(fs, node->ino, &key) != 0) {
         return;
     }
+    opened_without(fs, buf_str(&key));
     expire(fs);
     recognize(fs, node, buf_str(&key));
     if (!set(&ahead->last, buf_str(&key))) {

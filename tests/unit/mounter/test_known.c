@@ -55,24 +55,78 @@ static void an_old_page_is_not_believed(UNUSED void **state)
     assert_false(known_seek(known, "a", &(const struct known_oldest){0, 106}, &pos));
 }
 
-static void a_newer_page_takes_the_place_of_those_it_touches(UNUSED void **state)
+static bool is_there(const struct known *known, const char *key, uint64_t asked)
+{
+    struct known_position pos;
+    struct known_entry entry;
+
+    return known_seek(known, key, &any, &pos) && pos.asked == asked && known_next(&pos, &entry) &&
+           strcmp(entry.key, key) == 0;
+}
+
+static void older_pages_keep_what_a_newer_one_says_nothing_of(UNUSED void **state)
 {
     CLEANUP(known_free_p) struct known *known = NULL;
     struct known_position pos;
     struct known_entry entry;
 
     assert_int_equal(known_new(1 << 20, &known), 0);
-    add(known, "a", "c", (const char *const[]){"a", "c", NULL}, 1);
-    add(known, "d", "f", (const char *const[]){"d", NULL}, 2);
+    add(known, "a", "c", (const char *const[]){"a", "ab", "c", NULL}, 1);
+    add(known, "d", "f", (const char *const[]){"d", "f", NULL}, 2);
     add(known, "x", "z", (const char *const[]){"y", NULL}, 3);
     add(known, "b", "e", (const char *const[]){"bb", NULL}, 4);
-    assert_false(known_seek(known, "a", &any, &pos));
-    assert_false(known_seek(known, "f", &any, &pos));
-    assert_true(known_seek(known, "b", &any, &pos));
+    assert_true(is_there(known, "a", 1));
+    assert_true(is_there(known, "bb", 4));
+    assert_true(is_there(known, "f", 2));
+    assert_true(is_there(known, "y", 3));
+    assert_false(is_there(known, "c", 1)); /* it has gone since */
+    assert_false(is_there(known, "d", 2));
+    assert_true(known_seek(known, "ab\x01", &any, &pos));
+    assert_false(known_next(&pos, &entry));
+    assert_string_equal(pos.end, "b"); /* where the newer one begins: nothing lies between */
+    assert_true(known_seek(known, pos.end, &any, &pos));
     assert_int_equal(pos.asked, 4);
-    assert_true(known_next(&pos, &entry));
-    assert_string_equal(entry.key, "bb");
-    assert_true(known_seek(known, "x", &any, &pos));
+}
+
+static void a_newer_page_within_an_older_one_parts_it(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    add(known, "a", "z", (const char *const[]){"b", "m", "y", NULL}, 1);
+    add(known, "l", "n", (const char *const[]){"ma", NULL}, 2);
+    assert_true(is_there(known, "b", 1));
+    assert_true(is_there(known, "ma", 2));
+    assert_true(is_there(known, "y", 1));
+    assert_false(is_there(known, "m", 1));
+    assert_true(known_seek(known, "z", &any, &pos));
+    assert_false(known_seek(known, "z\x01", &any, &pos));
+    add(known, "", "zz", (const char *const[]){"q", NULL}, 3);
+    assert_true(is_there(known, "q", 3));
+    assert_false(is_there(known, "b", 1));
+    assert_true(known_seek(known, "b", &any, &pos));
+    assert_int_equal(pos.asked, 3);
+}
+
+static void a_page_ends_all_that_begins_alike(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    struct known_position pos;
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    add(known, "d/", "d/" KNOWN_LAST, (const char *const[]){"d/a", "d/e/x", NULL}, 1);
+    assert_true(known_seek(known, "d/", &any, &pos));
+    assert_true(known_ends(&pos, "d/"));
+    assert_true(known_ends(&pos, "d/e/"));
+    add(known, "d/e/", "d/e/m", (const char *const[]){"d/e/m", NULL}, 2);
+    assert_true(known_seek(known, "d/", &any, &pos));
+    assert_false(known_ends(&pos, "d/"));
+    assert_true(known_ends(&pos, "d/a/"));
+    assert_true(known_seek(known, "d/e/", &any, &pos));
+    assert_false(known_ends(&pos, "d/e/"));
+    assert_true(known_seek(known, pos.end, &any, &pos));
+    assert_true(known_ends(&pos, "d/e/"));
 }
 
 static void memory_has_a_limit_and_the_oldest_pages_go(UNUSED void **state)
@@ -109,7 +163,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_tells_what_is_and_what_is_not),
         cmocka_unit_test(an_old_page_is_not_believed),
-        cmocka_unit_test(a_newer_page_takes_the_place_of_those_it_touches),
+        cmocka_unit_test(older_pages_keep_what_a_newer_one_says_nothing_of),
+        cmocka_unit_test(a_newer_page_within_an_older_one_parts_it),
+        cmocka_unit_test(a_page_ends_all_that_begins_alike),
         cmocka_unit_test(memory_has_a_limit_and_the_oldest_pages_go),
         cmocka_unit_test(keys_out_of_order_are_noticed),
     };
