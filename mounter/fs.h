@@ -24,6 +24,7 @@
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
  *   heads.c       attributes asked for ahead of who walks a tree
+ *   theirs.c      metadata of others, kept when an object is written anew
  *   seen.c        which attributes have ever been written to the volume
  *   graves.c      names taken away whose objects are still to be deleted
  *   usage.c       how many bytes the volume has
@@ -168,6 +169,7 @@ struct node {
     uint64_t stream_again_ms; /* the store has refused a part: not before */
     uint64_t opened_hash;     /* of the ETag that the kernel's pages are of; 0: none */
     struct copied *copied;    /* ops_copy.c: which version is a copy of which; or NULL */
+    uint64_t plain_version;   /* theirs.h: nothing but ours is said of it; 0: not known */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */

@@ -113,9 +113,98 @@ static const char *read_xattr(const char *text, struct arena *arena)
     return arena_strdup(arena, buf_str(&json));
 }
 
+/* Names whose values we replace, in the spelling of others, too. */
+static bool is_ours(const char *name)
+{
+    static const char *const names[] = {"mode",  "uid",     "gid",    "mtime",     "ctime",
+                                        "atime", "rdev",    "xattr",  "--mode",    "--uid",
+                                        "--gid", "--mtime", "--rdev", "skyvol-put"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcasecmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What stores say of an object that was put without a type. */
+static bool is_default_type(const char *type)
+{
+    return type == NULL || strcmp(type, "binary/octet-stream") == 0 ||
+           strcmp(type, "application/octet-stream") == 0 ||
+           strcmp(type, "application/x-directory") == 0;
+}
+
+/* An archive's is not kept: what is written is to be read. */
+static const char *kept_class(const struct objstore_meta *meta)
+{
+    const char *class = meta->storage_class;
+
+    return class == NULL || strcmp(class, "STANDARD") == 0 || strcmp(class, "GLACIER") == 0 ||
+                   strcmp(class, "DEEP_ARCHIVE") == 0
+               ? NULL
+               : class;
+}
+
+static bool says_only_ours(const struct objstore_meta *meta)
+{
+    bool ret = is_default_type(meta->content_type) && meta->content_encoding == NULL &&
+               meta->content_language == NULL && meta->content_disposition == NULL &&
+               meta->cache_control == NULL && meta->expires == NULL && kept_class(meta) == NULL;
+
+    for (size_t i = 0; ret && i < meta->user_count; i++) {
+        ret = is_ours(meta->user[i].name);
+    }
+    return ret;
+}
+
+int attr_keep_theirs(const struct objstore_meta *theirs, struct arena *arena,
+                     struct objstore_meta *ours)
+{
+    size_t count = ours->user_count;
+    struct objstore_pair *pairs = arena_array(arena, count + theirs->user_count, sizeof(*pairs));
+    size_t used = 0;
+    int ret = 0;
+
+    if (pairs == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        pairs[i] = ours->user[i];
+        used += strlen(pairs[i].name) + strlen(pairs[i].value);
+    }
+    for (size_t i = 0; i < theirs->user_count; i++) {
+        const struct objstore_pair *pair = &theirs->user[i];
+        size_t more = strlen(pair->name) + strlen(pair->value);
+
+        if (is_ours(pair->name)) {
+            continue;
+        }
+        if (used + more > ATTR_USER_MAX) {
+            ret = 1;
+            continue;
+        }
+        used += more;
+        pairs[count++] = *pair;
+    }
+    ours->user = pairs;
+    ours->user_count = count;
+    ours->content_type =
+        is_default_type(theirs->content_type) ? ours->content_type : theirs->content_type;
+    ours->content_encoding = theirs->content_encoding;
+    ours->content_language = theirs->content_language;
+    ours->content_disposition = theirs->content_disposition;
+    ours->cache_control = theirs->cache_control;
+    ours->expires = theirs->expires;
+    ours->storage_class = kept_class(theirs);
+    return ret;
+}
+
 void attr_read(const struct objstore_meta *meta, struct arena *arena, struct attr *ret)
 {
     memset(ret, 0, sizeof(*ret));
+    ret->only_ours = says_only_ours(meta);
     ret->has_mode = read_u32(find_any(meta, "mode", "--mode"), &ret->mode);
     if (ret->has_mode && (ret->mode & S_IFMT) != 0 && !good_type(ret->mode)) {
         ret->has_mode = false;

@@ -25,12 +25,14 @@ struct attr {
     uint32_t uid, gid, rdev;
     int64_t mtime_ns, ctime_ns, atime_ns;
     bool times_set;    /* by a program; not in the metadata */
+    bool only_ours;    /* attr_read(): the object says nothing else of itself */
     const char *xattr; /* JSON text in the arena, or NULL */
 };
 
 enum {
     ATTR_XATTR_MAX = 2048,     /* bytes of JSON */
     ATTR_XATTR_ENCODED = 1750, /* as metadata: S3 takes 2 KiB of it in all */
+    ATTR_USER_MAX = 2048,
 };
 
 void attr_read(const struct objstore_meta *meta, struct arena *arena, struct attr *ret);
@@ -38,6 +40,14 @@ void attr_read(const struct objstore_meta *meta, struct arena *arena, struct att
 /* All members are written. -ENOMEM. */
 int attr_write(const struct attr *attr, struct arena *arena, struct objstore_meta *ret)
     __attribute__((warn_unused_result));
+
+/*
+ * Add what others have said of the object: its headers, and user metadata that is not ours, as far
+ * as all of it is not more than S3 takes. 1: something did not fit; -ENOMEM. What is added points
+ * into `theirs`.
+ */
+int attr_keep_theirs(const struct objstore_meta *theirs, struct arena *arena,
+                     struct objstore_meta *ours) __attribute__((warn_unused_result));
 
 /* One user attribute of the JSON text; `json` may be NULL. -ENODATA; *ret_len bytes in `out`. */
 int attr_xattr_get(const char *json, const char *name, struct buf *out)

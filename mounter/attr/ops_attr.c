@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
@@ -198,12 +199,23 @@ static void take_copied(struct fs *fs, struct node *node, const char *etag) REQU
     fs_opened(node, etag);
 }
 
+static bool only_attr_changed(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return (rec->flags & INODE_DIRTY) != 0 &&
+           (rec->flags & (INODE_NEW | INODE_LOST | INODE_UNLINKED)) == 0 && node->blocks == NULL &&
+           node->holes.count == 0 && rec->upload == 0 && rec->size == rec->base_size &&
+           rec->base_valid == rec->size && rec->attempt == 0 && rec->size <= fs->caps.copy_max;
+}
+
 /* A clean file whose attributes changed: the store copies the object onto itself. */
 static int copy_onto_itself(struct fs *fs, uint32_t ino)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
     struct objstore_meta meta;
+    CLEANUP(theirs_done) struct theirs theirs = {.none = true};
     struct attr attr;
     struct copy_what what = {.meta = &meta};
     char etag[STATE_ETAG_SIZE];
@@ -220,10 +232,7 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
         return ret;
     }
     rec = node != NULL ? fs_rec(fs, node) : NULL;
-    if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||
-        (rec->flags & (INODE_NEW | INODE_LOST | INODE_UNLINKED)) != 0 || node->blocks != NULL ||
-        node->holes.count > 0 || rec->upload != 0 || rec->size != rec->base_size ||
-        rec->base_valid != rec->size || rec->attempt != 0 || rec->size > fs->caps.copy_max) {
+    if (rec == NULL || !only_attr_changed(fs, node)) {
         mutex_unlock(&fs->lock);
         return -EAGAIN; /* there is more to publish than attributes */
     }
@@ -232,6 +241,9 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     ret = fs_key(fs, ino, &key);
     fs_attr(fs, node, &attr, &arena);
     memcpy(etag, rec->etag, sizeof(etag));
+    theirs.none = theirs_none(fs, node);
+    theirs.key = buf_str(&key);
+    theirs.etag = etag;
     what.from = what.to = buf_str(&key);
     what.size = rec->size;
     what.if_match = etag[0] != '\0' ? etag : NULL;
@@ -240,10 +252,12 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     ret = ret == 0 ? publish_mark(fs, node, rec->size, &arena, &meta) : ret;
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? seen_note(fs, &attr) : ret;
+    ret = ret == 0 && !theirs.none ? theirs_keep(fs, &theirs, &arena, &meta) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);
     if (ret == 0) {
+        theirs_note(node, fresh, theirs.none);
         take_copied(fs, node, fresh);
         facts_tell(fs->facts, &(struct facts_told){.key = buf_str(&key),
                                                    .etag = fresh,
@@ -258,14 +272,40 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     return ret == -ENOENT || ret == -ESTALE ? -EAGAIN : ret;
 }
 
-static int put_dir_attr(struct fs *fs, uint32_t ino)
+/* The marker with these attributes; somebody else's bytes in it stay. */
+static int put_marker(struct fs *fs, struct theirs *theirs, const struct attr *attr,
+                      char ret_etag[STATE_ETAG_SIZE])
 {
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
     struct objstore_meta meta;
     struct objstore_request put = {
-        .op = OBJSTORE_PUT, .meta = &meta, .timeout_ms = META_TIMEOUT_MS};
+        .op = OBJSTORE_PUT, .key = theirs->key, .meta = &meta, .timeout_ms = META_TIMEOUT_MS};
+    int ret = attr_write(attr, &arena, &meta);
+
+    ret = ret == 0 ? seen_note(fs, attr) : ret;
+    ret = ret == 0 && !theirs->none ? theirs_keep(fs, theirs, &arena, &meta) : ret;
+    if (ret == 0 && theirs->size > 0) {
+        const struct copy_what onto_itself = {.from = theirs->key,
+                                              .to = theirs->key,
+                                              .if_match = theirs->etag,
+                                              .size = theirs->size,
+                                              .meta = &meta};
+
+        return remote_copy(fs, &onto_itself, ret_etag);
+    }
+    ret = ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
+    memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
+    return ret;
+}
+
+static int put_dir_attr(struct fs *fs, uint32_t ino)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    CLEANUP(theirs_done) struct theirs theirs = {.none = true};
+    char etag[STATE_ETAG_SIZE] = "";
+    char fresh[STATE_ETAG_SIZE] = "";
     struct attr attr;
     struct node *node;
     int ret;
@@ -278,12 +318,13 @@ static int put_dir_attr(struct fs *fs, uint32_t ino)
     ret = node == NULL ? -ESTALE : fs_key(fs, ino, &key);
     if (ret == 0) {
         fs_attr(fs, node, &attr, &arena);
+        memcpy(etag, fs_rec(fs, node)->etag, sizeof(etag));
+        theirs.none = theirs_none(fs, node) || (fs_rec(fs, node)->flags & INODE_MARKER) == 0;
     }
     mutex_unlock(&fs->lock);
-    ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
-    ret = ret == 0 ? seen_note(fs, &attr) : ret;
-    put.key = buf_str(&key);
-    ret = ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
+    theirs.key = buf_str(&key);
+    theirs.etag = etag;
+    ret = ret == 0 ? put_marker(fs, &theirs, &attr, fresh) : ret;
     mutex_lock(&fs->lock);
     node = fs_node(fs, ino);
     if (ret == 0 && node != NULL) {
@@ -291,9 +332,10 @@ static int put_dir_attr(struct fs *fs, uint32_t ino)
 
         state_begin(fs->state);
         STATE_SET(fs->state, rec->flags, rec->flags | INODE_MARKER);
-        state_set(fs->state, rec->etag, answer.result.info.etag, sizeof(rec->etag));
+        state_set(fs->state, rec->etag, fresh, sizeof(rec->etag));
         state_commit(fs->state);
         fs_touch(fs, node);
+        theirs_note(node, fresh, theirs.none);
         node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     }
     mutex_unlock(&fs->lock);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/managed/facts.h"
 #include "mounter/names/graves.h"
@@ -600,6 +601,7 @@ static void mkdir_run(struct op *op)
         ret = node == NULL ? make_inode(fs, op, INODE_MARKER, NULL, &node) : 0;
         if (ret == 0) {
             node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+            theirs_note(node, "", !again);
             listing_new_dir(fs, node);
             ret = entry_of(fs, op, node);
             ino = node->ino;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/known.h"
@@ -71,6 +72,9 @@ static int interpret(struct fs *fs, const char *key, const struct objstore_resul
     attr_read(&head->info.meta, &ret->arena, &ret->attr);
     memset(&ret->info.meta, 0, sizeof(ret->info.meta)); /* it is the result's */
     ret->is_dir = key[0] == '\0' || key[strlen(key) - 1] == '/';
+    if (ret->is_dir && ret->info.size > 0) {
+        ret->attr.only_ours = false; /* a marker with bytes, which are not ours either */
+    }
     complete_attr(fs, &ret->info, ret->is_dir, &ret->attr);
     return 0;
 }
@@ -254,6 +258,15 @@ int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, 
                : 0;
 }
 
+/* A listing does not tell: what was known of the same version stays. */
+static void note_theirs(struct fs *fs, struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    if (!remote->listed || remote->attr.only_ours) {
+        theirs_note(node, fs_rec(fs, node)->etag, remote->attr.only_ours);
+    }
+}
+
 /* The record takes over what the remote says. */
 static void update(struct fs *fs, struct node *node, const struct remote *remote)
     REQUIRES(&fs->lock)
@@ -306,6 +319,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     }
     state_text_release(fs->state, rec->xattr);
     state_commit(fs->state);
+    note_theirs(fs, node, remote);
     confirm(fs, node, remote);
 }
 
@@ -343,6 +357,7 @@ static int make_node(struct fs *fs, uint32_t parent, const char *name, const str
     state_commit(fs->state);
     r = fs_node_add(fs, ino, name, ret);
     if (r == 0) {
+        note_theirs(fs, *ret, remote);
         confirm(fs, *ret, remote);
     }
     return r;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
@@ -39,6 +40,7 @@ struct cfr {
     struct arena arena;
     struct attr attr; /* of what is made */
     struct objstore_meta meta;
+    struct theirs theirs; /* what others said of the object that is there */
 };
 
 static struct cfr cfr_of(struct op *op)
@@ -164,6 +166,9 @@ static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->
     }
     c->to_new = (rec->flags & INODE_NEW) != 0;
     memcpy(c->to_etag, rec->etag, sizeof(c->to_etag));
+    c->theirs.key = buf_str(&c->to_key);
+    c->theirs.etag = c->to_etag;
+    c->theirs.none = theirs_none(fs, *ret);
     state_begin(fs->state);
     STATE_SET(fs->state, rec->mtime_ns, now);
     STATE_SET(fs->state, rec->ctime_ns, now);
@@ -212,6 +217,7 @@ static int copied(struct fs *fs, struct cfr *c, struct node *node, const char *e
     publish_settled(fs, rec);
     state_commit(fs->state);
     fs_touch(fs, node);
+    theirs_note(node, fresh, c->theirs.none);
     if (end < c->total && node->copied == NULL) {
         node->copied = malloc(sizeof(*node->copied)); /* NULL: the rest is copied by pages */
     }
@@ -244,6 +250,7 @@ static int copy_now(struct cfr *c)
     what.partial = c->partial;
     ret = seen_note(fs, &c->attr);
     ret = ret == 0 ? check_target(fs, c) : ret;
+    ret = ret == 0 && !c->theirs.none ? theirs_keep(fs, &c->theirs, &c->arena, &c->meta) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, etag) : ret;
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);
@@ -279,6 +286,7 @@ static void cfr_run(struct op *op)
     buf_done(&c.from_key);
     buf_done(&c.to_key);
     arena_done(&c.arena);
+    theirs_done(&c.theirs);
     if (ret != 0) {
         op->reply_len = 0;
         (void)fs_op_fail(op, ret == -EAGAIN ? -EOPNOTSUPP : ret);

@@ -33,6 +33,7 @@ const uint64_t publish_whole_max = 8 << 20;
 void job_done(struct job *job)
 {
     arena_done(&job->arena);
+    theirs_done(&job->theirs);
     free(job->seqs.items);
     free(job->key);
     free(job->base_key);
@@ -64,6 +65,7 @@ int job_begin(struct fs *fs, struct job *job)
     job->size = rec->size;
     job->base_valid = rec->base_valid < job->size ? rec->base_valid : job->size;
     job->is_new = (rec->flags & INODE_NEW) != 0;
+    job->plain = theirs_none(fs, job->node);
     job->upload = rec->upload;
     job->streamed = job->upload != 0 && state_upload(fs->state, job->upload - 1)->parts > 0;
     memcpy(job->etag, rec->etag, sizeof(job->etag));
@@ -194,6 +196,7 @@ void job_published(struct fs *fs, struct job *job)
     holes_published(fs, node, valid);
     publish_settled(fs, rec);
     state_commit(fs->state);
+    theirs_note(node, job->result_etag, job->plain);
     publish_upload_forget(fs, node);
     data_clean(fs, node, &job->seqs);
     if ((node->blocks == NULL || HASH_COUNT(node->blocks) == 0) && !node->meta_changed &&
@@ -339,6 +342,20 @@ static int keep_conflict(struct job *job)
     return -ESTALE;
 }
 
+static int keep_theirs(struct job *job)
+{
+    int ret;
+
+    if (job->plain) {
+        return 0;
+    }
+    job->theirs.key = job->key;
+    job->theirs.etag = job->etag;
+    ret = theirs_keep(job->fs, &job->theirs, &job->arena, &job->meta);
+    job->plain = job->theirs.none;
+    return ret;
+}
+
 /* One that is there already will do: what is to be changed of it is not new. */
 static int put_dir(struct job *job)
 {
@@ -350,8 +367,18 @@ static int put_dir(struct job *job)
                                        job->is_new && job->fs->caps.if_none_match_put ? "*" : NULL,
                                    .timeout_ms = PUBLISH_TIMEOUT_MS,
                                    .source = {.data = ""}};
-    int ret = volume_call(job->fs->volume, &put, &answer);
+    const struct copy_what onto_itself = {.from = job->key,
+                                          .to = job->key,
+                                          .if_match = job->etag,
+                                          .size = job->theirs.size,
+                                          .meta = &job->meta,
+                                          .ret_ns = &job->result_ns};
+    int ret;
 
+    if (job->theirs.size > 0) { /* somebody keeps bytes in it */
+        return remote_copy(job->fs, &onto_itself, job->result_etag);
+    }
+    ret = volume_call(job->fs->volume, &put, &answer);
     (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
     job->result_ns = ret == 0 ? answer.result.info.mtime_ns : 0;
     return ret == -EEXIST ? 0 : ret;
@@ -364,6 +391,7 @@ static int run(struct job *job)
     int ret = 0;
 
     ret = seen_note(job->fs, &job->attr);
+    ret = ret == 0 ? keep_theirs(job) : ret;
     if (ret != 0 || S_ISDIR(job->attr.mode)) {
         return ret != 0 ? ret : put_dir(job);
     }

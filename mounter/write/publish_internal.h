@@ -3,6 +3,7 @@
 #ifndef MOUNTER_PUBLISH_INTERNAL_H
 #define MOUNTER_PUBLISH_INTERNAL_H
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 
 enum { PUBLISH_TIMEOUT_MS = 300000 };
@@ -24,6 +25,8 @@ struct job {
     bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
     struct attr attr;
     struct objstore_meta meta;
+    bool plain;           /* nothing but ours is in it */
+    struct theirs theirs; /* what `meta` points into */
     char *target;
     struct arena arena;
     struct data_seqs seqs;

@@ -29,7 +29,7 @@ static bool is_plain(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
     bool is_new = (rec->flags & INODE_NEW) != 0;
     uint64_t base = rec->base_valid < rec->size ? rec->base_valid : rec->size;
 
-    return (rec->flags & INODE_DIRTY) != 0 && seen_noted(fs, rec) &&
+    return (rec->flags & INODE_DIRTY) != 0 && seen_noted(fs, rec) && theirs_none(fs, node) &&
            (S_ISREG(rec->mode) || (S_ISDIR(rec->mode) && is_new)) &&
            (rec->flags & (INODE_UNLINKED | INODE_LOST | INODE_DETACHED)) == 0 &&
            rec->size <= publish_whole_max && rec->upload == 0 && rec->attempt == 0 &&

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
@@ -224,6 +225,7 @@ static int start_upload(struct sent *sent, struct beginning *b)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
+    CLEANUP(theirs_done) struct theirs theirs = {.none = true};
     struct fs *fs = sent->fs;
     struct objstore_meta meta;
     struct attr attr;
@@ -236,11 +238,15 @@ static int start_upload(struct sent *sent, struct beginning *b)
     fs_attr(fs, node, &attr, &arena);
     b->base = fs_rec(fs, node)->base_valid;
     memcpy(b->etag, fs_rec(fs, node)->etag, sizeof(b->etag));
+    theirs.none = theirs_none(fs, node);
     b->key = strdup(buf_str(&key));
     ret = ret == 0 && b->key == NULL ? -ENOMEM : ret;
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
     ret = ret == 0 ? publish_add_token(fs, fs_rec(fs, node), &arena, &meta) : ret;
     mutex_unlock(&fs->lock);
+    theirs.key = b->key;
+    theirs.etag = b->etag;
+    ret = ret == 0 && !theirs.none ? theirs_keep(fs, &theirs, &arena, &meta) : ret;
     return ret == 0 ? publish_upload_start(fs, node, b->key, &meta, b->base, &sent->upload) : ret;
 }
 

@@ -561,7 +561,6 @@ def test_hazard_24_an_etag_is_only_a_name(rig, size):
     assert stored(rig) == {"f": bytes(data)}
 
 
-@pytest.mark.xfail(strict=True, reason="what is not ours in the metadata is dropped by chmod")
 @pytest.mark.parametrize("size", [1000, 12 * MIB])
 def test_hazard_25_what_others_said_of_an_object_stays(rig, size):
     put(rig, "f", pattern(size), ContentType="text/x-poem", CacheControl="max-age=7",
@@ -578,6 +577,54 @@ def test_hazard_25_what_others_said_of_an_object_stays(rig, size):
     assert (head["ContentType"], head["CacheControl"], head["ContentDisposition"]) == (
         "text/x-poem", "max-age=7", "inline")
     assert head["ContentLength"] == size
+
+
+THEIRS = {"ContentType": "text/x-poem", "CacheControl": "max-age=7",
+          "Metadata": {"author": "somebody", "--mode": "384"}}
+
+
+def theirs_of(rig, name):
+    head = rig.client().head_object(Bucket=BUCKET, Key=f"{rig.prefix}/{name}")
+    return head["ContentType"], head["CacheControl"], head["Metadata"].get("author")
+
+
+@pytest.mark.parametrize("sync", ["close", "fsync"])
+def test_hazard_25_however_it_is_written_anew(rig, sync):
+    """Whole, after a listing alone told of it; streamed; copied over; and markers with bytes in them."""
+    for name in ("whole", "streamed", "copied"):
+        put(rig, name, pattern(5000), **THEIRS)
+    put(rig, "marked/", b"notes", **THEIRS)
+    put(rig, "source", pattern(2 * MIB))
+    one = rig.mount(sync=sync)
+    assert len(os.listdir(one.point)) == 5
+    write(one.point / "whole", b"new", os.O_WRONLY | os.O_TRUNC)
+    write(one.point / "streamed", pattern(24 * MIB), os.O_WRONLY | os.O_APPEND)
+    with open(one.point / "source", "rb") as source, open(one.point / "copied", "r+b") as target:
+        target.truncate(0)
+        assert os.copy_file_range(source.fileno(), target.fileno(), 2 * MIB) == 2 * MIB
+    os.chmod(one.point / "marked", 0o700)
+    assert one.end() == 0
+    expected = ("text/x-poem", "max-age=7", "somebody")
+    assert {n: theirs_of(rig, n) for n in ("whole", "streamed", "copied", "marked/")} == dict.fromkeys(
+        ("whole", "streamed", "copied", "marked/"), expected)
+    found = stored(rig)
+    assert found["whole"] == b"new" and found["copied"] == pattern(2 * MIB)
+    assert found["streamed"] == pattern(5000) + pattern(24 * MIB)
+    assert found["marked/"] == b"notes"
+    one.begin()
+    assert os.stat(one.point / "marked").st_mode & 0o777 == 0o700
+
+
+def test_hazard_25_costs_nothing_of_files_made_here(rig):
+    one = rig.mount(attr_timeout=60)
+    write(one.point / "f", b"1")
+    rig.proxy.reset_counts()
+    for i in range(3):
+        write(one.point / "f", b"%d" % i, os.O_WRONLY | os.O_TRUNC)
+    os.chmod(one.point / "f", 0o600)
+    # One of each open(), and the note that the volume has other modes.
+    assert rig.proxy.seen == {"HEAD": 3, "PUT": 4, "COPY": 1}
+    assert one.end() == 0
 
 
 def test_hazard_26_attributes_beyond_the_metadatas_room_are_refused_or_kept(rig):
