@@ -20,6 +20,7 @@
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
  *   space.c       writers that wait for memory
+ *   hidden.c      large files without a name
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
@@ -140,6 +141,7 @@ struct node {
     bool meta_changed;     /* since the publication under way took its copy */
     uint64_t edits;        /* counts what makes it dirty: bytes, size or attributes */
     uint64_t edits_kept;   /* its value when the journal's file of it was written */
+    bool hiding;           /* hidden.c is at work */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
     uint32_t writers;    /* handles that may write; after a takeover at most those that are open */
@@ -612,6 +614,13 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
 void publish_stream(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* Has the store got parts of these bytes that were written here? */
 bool upload_took(const struct upload_rec *upload, uint64_t offset, uint64_t len);
+
+/* ---- hidden.c ---- */
+/* A file without a name needs its memory for others: its bytes go to the store. */
+bool hidden_ask(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* It is about to be given a name: its object, if there is one, gets this key. Waits. */
+int hidden_name(struct fs *fs, const struct op *op, uint32_t ino, const char *to)
+    __attribute__((warn_unused_result));
 
 /* ---- background.c ---- */
 /* It may be dirty from now on. / It goes. */

@@ -133,6 +133,11 @@ static void link_run(struct op *op)
         ret = -EEXIST; /* made since we looked */
     }
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &key) : ret;
+    if (ret == 0 && fs_rec(fs, node)->hidden != 0) {
+        mutex_unlock(&fs->lock);
+        ret = hidden_name(fs, op, (uint32_t)op->ino2, buf_str(&key));
+        mutex_lock(&fs->lock);
+    }
     ret = ret == 0 ? link_commit(fs, op, node) : ret;
     mutex_unlock(&fs->lock);
     if (ret != 0) {

@@ -57,7 +57,7 @@ int job_begin(struct fs *fs, struct job *job)
     const struct inode_rec *rec = fs_rec(fs, job->node);
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(buf_done) struct buf target = BUF_INIT(STATE_TEXT_MAX);
-    int ret = fs_key(fs, job->ino, &key);
+    int ret = fs_data_key(fs, job->node, &key);
 
     if (ret != 0) {
         return ret;
@@ -140,7 +140,7 @@ int job_conditions(struct job *job, struct objstore_request *request, bool compl
         request->if_match = job->is_new ? NULL : job->etag;
         return 0;
     }
-    ret = volume_call(job->fs->volume, &head, &answer);
+    ret = volume_call_internal(job->fs->volume, &head, &answer);
     if (job->is_new) {
         return ret == -ENOENT ? 0 : ret == 0 ? -EEXIST : ret;
     }
@@ -170,7 +170,7 @@ static int put_whole(struct job *job, const char *key, bool conditional)
     } else if (!conditional) {
         put.if_none_match = job->fs->caps.if_none_match_put ? "*" : NULL;
     }
-    ret = ret == 0 ? volume_call(job->fs->volume, &put, &answer) : ret;
+    ret = ret == 0 ? volume_call_internal(job->fs->volume, &put, &answer) : ret;
     if (ret == 0) {
         (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
         job->result_ns = answer.result.info.mtime_ns;
@@ -224,7 +224,7 @@ static int move_theirs(struct job *job, const char *beside)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = job->key};
-    int ret = volume_call(job->fs->volume, &head, &answer);
+    int ret = volume_call_internal(job->fs->volume, &head, &answer);
 
     if (ret == 0) {
         const struct copy_what what = {.from = job->key,
@@ -445,7 +445,8 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
         return ret;
     }
     rec = job.node != NULL ? fs_rec(fs, job.node) : NULL;
-    if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 || (rec->flags & INODE_UNLINKED) != 0) {
+    if (rec == NULL || (rec->flags & INODE_DIRTY) == 0 ||
+        ((rec->flags & INODE_UNLINKED) != 0 && (rec->hidden == 0 || rec->opens == 0))) {
         mutex_unlock(&fs->lock);
         return 0;
     }

@@ -165,7 +165,7 @@ int publish_settle_now(struct fs *fs, struct node *node, const char *key)
     const struct objstore_info *info = &answer.result.info;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key};
     struct attr attr;
-    int ret = volume_call(fs->volume, &head, &answer);
+    int ret = volume_call_internal(fs->volume, &head, &answer);
 
     if (ret != 0) {
         return ret == -ENOENT ? 0 : ret;
@@ -202,7 +202,7 @@ int publish_settle(struct fs *fs, uint32_t ino)
         return 0;
     }
     claim_set(fs, node, true);
-    ret = fs_key(fs, ino, &key);
+    ret = fs_data_key(fs, node, &key);
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? publish_settle_now(fs, node, buf_str(&key)) : ret;
     mutex_lock(&fs->lock);

@@ -69,6 +69,9 @@ static unsigned ask_for(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
     if (node == NULL || node->blocks == NULL || node->publishing) {
         return 0;
     }
+    if ((fs_rec(fs, node)->flags & INODE_UNLINKED) != 0) {
+        return hidden_ask(fs, node);
+    }
     publish_stream(fs, node);
     return node->streaming == 0 && publish_ask(fs, node);
 }

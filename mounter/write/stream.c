@@ -160,7 +160,7 @@ static void run_part(void *arg)
     if (ret != 0) {
         part_ended(sent, ret, "");
     } else {
-        volume_submit(sent->fs->volume, &sent->request);
+        volume_submit_internal(sent->fs->volume, &sent->request);
     }
 }
 
@@ -194,7 +194,7 @@ static int copy_some(struct sent *sent, const struct beginning *b, uint32_t firs
             .range = {from, parts_offset(&upload->schedule, first + i + 1) - from},
             .timeout_ms = PART_TIMEOUT_MS};
     }
-    ret = volume_call_many(sent->fs->volume, requests, answers, count);
+    ret = volume_call_many_internal(sent->fs->volume, requests, answers, count);
     mutex_lock(&sent->fs->lock);
     for (uint32_t i = 0; ret == 0 && i < count; i++) {
         state_upload_record(sent->fs->state, state_upload(sent->fs->state, sent->upload - 1),
@@ -257,7 +257,7 @@ static void drop_upload(struct fs *fs, const char *key, const char *id)
     struct objstore_request drop = {
         .op = OBJSTORE_UPLOAD_ABORT, .key = key, .upload_id = id, .timeout_ms = PART_TIMEOUT_MS};
 
-    (void)volume_call(fs->volume, &drop, &answer);
+    (void)volume_call_internal(fs->volume, &drop, &answer);
 }
 
 static void run_start(void *arg)

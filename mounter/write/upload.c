@@ -54,7 +54,7 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = key, .meta = meta};
     uint64_t pool = state_pool_size(fs->state);
-    int r = volume_call(fs->volume, &create, &answer);
+    int r = volume_call_internal(fs->volume, &create, &answer);
     struct upload_rec *upload;
     uint32_t index;
 
@@ -87,7 +87,7 @@ int publish_upload_start(struct fs *fs, struct node *node, const char *key,
             .op = OBJSTORE_UPLOAD_ABORT, .key = key, .upload_id = answer.result.upload_id};
         CLEANUP(objstore_answer_done) struct objstore_answer ignored = OBJSTORE_ANSWER_INIT;
 
-        (void)volume_call(fs->volume, &drop, &ignored);
+        (void)volume_call_internal(fs->volume, &drop, &ignored);
     }
     return r;
 }
@@ -102,7 +102,7 @@ int upload_drop(struct job *job)
         return 0;
     }
     request.upload_id = state_upload(job->fs->state, job->upload - 1)->id;
-    ret = volume_call(job->fs->volume, &request, &answer);
+    ret = volume_call_internal(job->fs->volume, &request, &answer);
     if (ret != 0 && ret != -ENOENT) {
         return ret; /* it stays known, so that the next try can */
     }
@@ -131,7 +131,7 @@ static int complete(struct run *run)
         list[i].number = (uint32_t)i + 1;
         (void)snprintf(list[i].etag, sizeof(list[i].etag), "%s", run->parts[i].etag);
     }
-    ret = ret == 0 ? volume_call(job->fs->volume, &request, &answer) : ret;
+    ret = ret == 0 ? volume_call_internal(job->fs->volume, &request, &answer) : ret;
     if (ret == 0) {
         (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
     }
@@ -147,7 +147,7 @@ static int upload_gone(struct job *job)
     bool streamed = job->streamed;
     bool is_open;
 
-    if (job->upload == 0 || volume_call(fs->volume, &list, &answer) != 0) {
+    if (job->upload == 0 || volume_call_internal(fs->volume, &list, &answer) != 0) {
         return -ENOENT;
     }
     objstore_answer_done(&answer);
@@ -155,7 +155,7 @@ static int upload_gone(struct job *job)
     list = (struct objstore_request){.op = OBJSTORE_UPLOAD_LIST_PARTS,
                                      .key = job->key,
                                      .upload_id = state_upload(fs->state, job->upload - 1)->id};
-    is_open = volume_call(fs->volume, &list, &answer) != -ENOENT;
+    is_open = volume_call_internal(fs->volume, &list, &answer) != -ENOENT;
     if (is_open) {
         return -ENOENT;
     }
@@ -253,7 +253,7 @@ static void send_part(struct part *part)
         part->request.source.read = read_image;
         part->request.source.rewind = rewind_image;
     }
-    volume_submit(fs->volume, &part->request);
+    volume_submit_internal(fs->volume, &part->request);
 }
 
 static void copy_part(struct part *part)
@@ -264,7 +264,7 @@ static void copy_part(struct part *part)
     part->request.source_key = job->base_key;
     part->request.source_if_match = job->etag;
     part->request.range = (struct objstore_range){part->item.offset, part->item.len};
-    volume_submit(job->fs->volume, &part->request);
+    volume_submit_internal(job->fs->volume, &part->request);
 }
 
 static int take_bytes(struct objstore_request *request, const void *data, size_t len)
@@ -316,7 +316,7 @@ static void fetch_part(struct part *part)
         .done = part_fetched,
         .arg = part,
     };
-    volume_submit(job->fs->volume, &part->request);
+    volume_submit_internal(job->fs->volume, &part->request);
 }
 
 /* ---- all of them ---- */

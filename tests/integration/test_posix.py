@@ -7,6 +7,7 @@ is in the store.
 import ast
 import ctypes
 import errno
+import hashlib
 import mmap
 import os
 import random
@@ -678,3 +679,39 @@ def test_every_key_is_reachable_under_some_name(volume, workdir, seed):
         return [key for key in listed.split(b"\0")[:-1] if not key.startswith(b".skyvol/")]
 
     wait_until(lambda: left() == [], what="an empty bucket")  # removals follow within a second
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["never named", "named in the end"])
+def test_a_file_without_a_name_may_be_larger_than_memory(volume, named):
+    target = volume.mount("-o", "memory=48m")  # 16 MiB of it for dirty bytes
+    begun = time.monotonic()
+    file = os.open(target, os.O_TMPFILE | os.O_RDWR, 0o600)
+    digest = hashlib.sha256()
+    for i in range(24):
+        piece = random.Random(i).randbytes(MIB)
+        digest.update(piece)
+        assert os.write(file, piece) == MIB
+    os.pwrite(file, b"X", 5)
+    os.pwrite(file, random.Random(0).randbytes(MIB)[5:6], 5)
+    assert os.fstat(file).st_size == 24 * MIB
+    os.lseek(file, 0, os.SEEK_SET)
+    again = hashlib.sha256()
+    while data := os.read(file, MIB):
+        again.update(data)
+    assert again.digest() == digest.digest()
+    if named:
+        give_name(file, target / "named")
+        os.pwrite(file, b"end", 24 * MIB)
+    os.close(file)
+    assert time.monotonic() - begun < 40
+    target = volume.again()
+    if named:
+        content = (target / "named").read_bytes()
+        assert hashlib.sha256(content[:24 * MIB]).digest() == digest.digest()
+        assert content[24 * MIB:] == b"end"
+    else:
+        assert os.listdir(target) == []
+    store = (f"dir://{target.parent}/store", "bucket")
+    left = subprocess.run([HELPER, "--list-keys", *store], check=True, timeout=20,
+                          capture_output=True).stdout
+    assert b".skyvol/open/" not in left
