@@ -166,14 +166,15 @@ static void drop_child(struct fs *fs, struct node *node, uint32_t parent) REQUIR
 static void note_unnamed(struct fs *fs, struct node *node, uint32_t parent) REQUIRES(&fs->lock)
 {
     const char *name = node->name_key + sizeof(parent);
+    bool is_dir = S_ISDIR(fs_rec(fs, node)->mode);
     struct node *dir = fs_node(fs, parent);
     struct listed *listed = dir != NULL ? listed_of(dir) : NULL;
 
     if ((fs_rec(fs, node)->flags & INODE_UNLINKED) != 0) {
-        fs_gone(fs, parent, name);
+        fs_gone(fs, parent, name, is_dir);
         return;
     }
-    fs_gone_at(fs, parent, name, node->changed);
+    fs_gone_at(fs, parent, name, is_dir, node->changed);
     if (listed == NULL) {
         fs->moved = fs->moved > node->changed ? fs->moved : node->changed;
     } else if (listed->floor < node->changed) {
@@ -202,7 +203,7 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
     /* The record has its new parent already: the old one is in the key. */
     if (node->named) {
         memcpy(&from, node->name_key, sizeof(from));
-        fs_gone(fs, from, node->name_key + sizeof(from));
+        fs_gone(fs, from, node->name_key + sizeof(from), S_ISDIR(fs_rec(fs, node)->mode));
         HASH_DEL(fs->names, node);
         node->named = false;
         drop_child(fs, node, from);

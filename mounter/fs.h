@@ -346,11 +346,11 @@ void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
  */
 uint64_t fs_asked(struct fs *fs);
 void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
-void fs_gone(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+void fs_gone(struct fs *fs, uint32_t parent, const char *name, bool is_dir) REQUIRES(&fs->lock);
 /* Its node is released; what was told of it before `when` is too old. */
-void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t when)
     REQUIRES(&fs->lock);
-/* The same of a key (of a directory: without the '/' at its end). */
+/* The same of a key. */
 void fs_gone_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
 /* An answer to a question of then is too old: of a node, or of a name without one. */
 bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked) REQUIRES(&fs->lock);
@@ -362,8 +362,8 @@ void fs_note_absent(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&
 bool fs_known_absent(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
 bool fs_name_outdated(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
     REQUIRES(&fs->lock);
-/* The name was taken away here since, or is to be in the store. */
-bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+/* What has this name was taken away here since, or is to be in the store. */
+bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t asked)
     REQUIRES(&fs->lock);
 /* The same of the object of this key. */
 bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked) REQUIRES(&fs->lock);

@@ -311,7 +311,7 @@ static void forget_beside(struct fs *fs, uint32_t ino)
             beside->valid_until_ms = 0;
             fs_touch(fs, beside);
         }
-        fs_gone(fs, parent, buf_str(&other)); /* what the store said before */
+        fs_gone(fs, parent, buf_str(&other), false); /* what the store said before */
         mutex_unlock(&fs->lock);
         if (beside != NULL && fs->session != NULL) {
             (void)fuse_lowlevel_notify_inval_entry(session_fuse(fs->session), parent,

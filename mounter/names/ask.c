@@ -172,7 +172,7 @@ bool listing_shows_empty(struct fs *fs, struct node *dir)
     }
     for (size_t i = 0; i < listing->count; i++) {
         if (!fs_name_hidden(fs, dir->ino, listing_name(listing, &listing->entries[i]),
-                            listing->asked)) {
+                            listing->entries[i].is_dir, listing->asked)) {
             return false;
         }
     }

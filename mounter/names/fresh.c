@@ -14,8 +14,11 @@ static uint64_t hash_key(const char *key)
     return hash_bytes(key, strlen(key));
 }
 
-/* False: it has no key, so that nothing was asked of it. */
-static bool hash_name(struct fs *fs, uint32_t parent, const char *name, uint64_t *ret)
+/*
+ * A file and a directory may have one name, each with its own key. False: it has no key, so that
+ * nothing was asked of it.
+ */
+static bool hash_name(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t *ret)
     REQUIRES(&fs->lock)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
@@ -23,8 +26,9 @@ static bool hash_name(struct fs *fs, uint32_t parent, const char *name, uint64_t
     if (fs_child_key(fs, parent, name, &key) != 0) {
         return false;
     }
+    buf_addstr(&key, is_dir ? "/" : "");
     *ret = hash_key(buf_str(&key));
-    return true;
+    return buf_error(&key) == 0;
 }
 
 uint64_t fs_asked(struct fs *fs)
@@ -61,21 +65,21 @@ static void note_gone(struct fs *fs, const struct gone *what) REQUIRES(&fs->lock
     *oldest = *what;
 }
 
-void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, uint64_t when)
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t when)
 {
     uint64_t key;
 
-    if (hash_name(fs, parent, name, &key)) {
+    if (hash_name(fs, parent, name, is_dir, &key)) {
         note_gone(fs, &(const struct gone){.key = key, .when = when});
     }
 }
 
-void fs_gone(struct fs *fs, uint32_t parent, const char *name)
+void fs_gone(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
 {
     uint64_t key;
 
     fs->removed = ++fs->clock;
-    if (hash_name(fs, parent, name, &key)) {
+    if (hash_name(fs, parent, name, is_dir, &key)) {
         note_gone(fs, &(const struct gone){.key = key, .when = fs->clock, .removed = true});
     }
 }
@@ -91,27 +95,26 @@ bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
     return asked < fs->moved || asked < node->changed;
 }
 
+/* "a" may be absent where ".%file%a" is not, though their key is the same. */
+static uint64_t hash_absent(uint32_t parent, const char *name)
+{
+    return hash_more(hash_bytes(&parent, sizeof(parent)), name, strlen(name));
+}
+
 /* By its hash alone: who makes a name that is wrongly thought absent is told when it is published.
  */
 void fs_note_absent(struct fs *fs, uint32_t parent, const char *name)
 {
-    uint64_t hash;
+    uint64_t hash = hash_absent(parent, name);
 
-    if (hash_name(fs, parent, name, &hash)) {
-        fs->absent[hash % FS_ABSENT] =
-            (struct absent){hash, fs_now_ms() + fs->options.attr_timeout_ms};
-    }
+    fs->absent[hash % FS_ABSENT] = (struct absent){hash, fs_now_ms() + fs->options.attr_timeout_ms};
 }
 
 bool fs_known_absent(struct fs *fs, uint32_t parent, const char *name)
 {
-    const struct absent *absent;
-    uint64_t hash;
+    uint64_t hash = hash_absent(parent, name);
+    const struct absent *absent = &fs->absent[hash % FS_ABSENT];
 
-    if (!hash_name(fs, parent, name, &hash)) {
-        return false;
-    }
-    absent = &fs->absent[hash % FS_ABSENT];
     return absent->name == hash && fs_now_ms() < absent->until_ms;
 }
 
@@ -129,44 +132,39 @@ static const struct gone *find_gone(const struct fs *fs, uint64_t key) REQUIRES(
 
 bool fs_name_outdated(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
 {
-    const struct gone *gone;
-    uint64_t key;
+    for (int is_dir = 0; is_dir < 2 && asked >= fs->moved; is_dir++) {
+        const struct gone *gone;
+        uint64_t key;
 
-    if (asked < fs->moved) {
-        return true;
+        if (hash_name(fs, parent, name, is_dir != 0, &key)) {
+            gone = find_gone(fs, key);
+            if (asked < (gone != NULL ? gone->when : fs->gone[key % GONE_SETS].floor)) {
+                return true;
+            }
+        }
     }
-    if (!hash_name(fs, parent, name, &key)) {
-        return false;
-    }
-    gone = find_gone(fs, key);
-    return asked < (gone != NULL ? gone->when : fs->gone[key % GONE_SETS].floor);
+    return asked < fs->moved;
 }
 
-bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, uint64_t asked)
+bool fs_name_hidden(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t asked)
 {
-    const struct gone *gone;
-    uint64_t key;
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
-    if (graves_has_name(fs, parent, name)) {
-        return true;
-    }
-    if (fs->removed <= asked || !hash_name(fs, parent, name, &key)) {
+    if (fs_child_key(fs, parent, name, &key) != 0) {
         return false;
     }
-    gone = find_gone(fs, key);
-    return gone != NULL && gone->removed && asked < gone->when;
+    buf_addstr(&key, is_dir ? "/" : "");
+    return fs_key_hidden(fs, buf_str(&key), asked);
 }
 
 bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked)
 {
-    size_t len = strlen(key);
     const struct gone *gone;
 
     if (graves_has(fs, key)) {
         return true;
     }
-    len -= len > 0 && key[len - 1] == '/';
-    gone = fs->removed > asked ? find_gone(fs, hash_bytes(key, len)) : NULL;
+    gone = fs->removed > asked ? find_gone(fs, hash_key(key)) : NULL;
     return gone != NULL && gone->removed && asked < gone->when;
 }
 

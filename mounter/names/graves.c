@@ -33,6 +33,7 @@ struct grave {
     uint64_t dug_ms, retry_ms;
     uint64_t etag; /* hash of it, 0: not known */
     bool sending;
+    bool beside; /* there may be a directory of the same name */
     char key[];
 };
 
@@ -99,7 +100,7 @@ static uint32_t take_index(struct fs *fs) REQUIRES(&fs->lock)
     return UINT32_MAX;
 }
 
-int graves_dig(struct fs *fs, const char *key, const char *etag)
+int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
 {
     struct graves *graves = fs->graves;
     bool full = graves_count(fs) + graves->dug_count >= STATE_GRAVES;
@@ -124,6 +125,7 @@ int graves_dig(struct fs *fs, const char *key, const char *etag)
     if (graves->dug[graves->dug_count] == NULL) {
         return -ENOMEM;
     }
+    graves->dug[graves->dug_count]->beside = beside;
     ret = state_text_new(fs->state, key, strlen(key), &rec.key);
     if (ret != 0) {
         free(graves->dug[graves->dug_count]);
@@ -158,6 +160,7 @@ int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
     state_set(fs->state, state_grave(fs->state, index), &rec, sizeof(rec));
     state_commit(fs->state);
     grave->tries = 1; /* who knows how old it is: only if the object is still the same */
+    grave->beside = true;
     enter(fs->graves, grave);
     cond_signal(&fs->graves->work);
     return 0;
@@ -200,21 +203,30 @@ bool graves_has(const struct fs *fs, const char *key)
     return find(fs, key) != NULL;
 }
 
+bool graves_has_as(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+
+    if (fs->graves->by_key == NULL || fs_child_key(fs, parent, name, &key) != 0) {
+        return false;
+    }
+    buf_addstr(&key, is_dir ? "/" : "");
+    return graves_has(fs, buf_str(&key));
+}
+
 bool graves_has_name(struct fs *fs, uint32_t parent, const char *name)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    char component[NAMES_MAX + 1];
+    const struct grave *file;
     bool beside = false;
 
-    if (fs->graves->by_key == NULL || names_to_key(name, &beside, component) != 0 ||
+    if (fs->graves->by_key == NULL || longs_beside(name, &beside) != 0 ||
         fs_child_key(fs, parent, name, &key) != 0) {
         return false;
     }
-    if (graves_has(fs, buf_str(&key))) {
-        return true;
-    }
-    buf_addstr(&key, "/");
-    return !beside && graves_has(fs, buf_str(&key));
+    file = find(fs, buf_str(&key));
+    return (file != NULL && (beside || !file->beside)) ||
+           (!beside && graves_has_as(fs, parent, name, true));
 }
 
 static void hurry(struct graves *graves)
@@ -275,16 +287,11 @@ int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms
 /* It is deleted, or is not to be: what was asked of it until now is too old. */
 static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
 {
-    size_t len = strlen(grave->key);
-
     state_begin(fs->state);
     state_text_release(fs->state, state_grave(fs->state, grave->index)->key);
     STATE_SET(fs->state, state_grave(fs->state, grave->index)->key, 0U);
     state_commit(fs->state);
     HASH_DEL(fs->graves->by_key, grave);
-    if (len > 0 && grave->key[len - 1] == '/') {
-        grave->key[len - 1] = '\0';
-    }
     fs_gone_key(fs, grave->key);
     free(grave);
 }
@@ -549,6 +556,7 @@ static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
             return -ENOMEM;
         }
         grave->tries = 1;
+        grave->beside = true;
         enter(graves, grave);
     }
     return 0;

@@ -29,9 +29,10 @@ void graves_stop(struct fs *fs);
 /* After the tasks. NULL is allowed. */
 void graves_free(struct graves *graves);
 
-/* In a transaction of the caller's. `etag`: of what is removed, or "". -ENOSPC, -ENOMEM: the caller
- * deletes by himself. After the commit: graves_dug(). */
-int graves_dig(struct fs *fs, const char *key, const char *etag) REQUIRES(&fs->lock)
+/* In a transaction of the caller's. `etag`: of what is removed, or ""; `beside`: of a file that may
+ * have a directory of the same name beside it. -ENOSPC, -ENOMEM: the caller deletes by himself.
+ * After the commit: graves_dug(). */
+int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside) REQUIRES(&fs->lock)
     __attribute__((warn_unused_result));
 void graves_dug(struct fs *fs) REQUIRES(&fs->lock);
 /* From the journal: as a predecessor's, with the hash of its ETag. In no transaction. -ENOSPC. */
@@ -42,8 +43,11 @@ bool graves_trusted(struct fs *fs) REQUIRES(&fs->lock);
 
 size_t graves_count(const struct fs *fs) REQUIRES(&fs->lock);
 bool graves_has(const struct fs *fs, const char *key) REQUIRES(&fs->lock);
-/* The name, as a file or a directory. */
+/* What has this name; as a file it has no other beside it. */
 bool graves_has_name(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+/* The object of this name that is a file's, or a directory's. */
+bool graves_has_as(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
+    REQUIRES(&fs->lock);
 /* A new object of this inode has to wait; asks for haste. */
 bool graves_block(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 

@@ -558,7 +558,7 @@ static int merge_local(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
     for (size_t i = 0; i < listed; i++) {
         struct listing_entry *e = &listing->entries[i];
 
-        e->hidden = fs_name_hidden(fs, m->dir, listing_name(listing, e), listing->asked);
+        e->hidden = fs_name_hidden(fs, m->dir, listing_name(listing, e), e->is_dir, listing->asked);
     }
     if (dir == NULL) {
         return -ESTALE;

@@ -65,8 +65,10 @@ static int delete_object(struct fs *fs, const char *key)
  * The name goes; the inode lives as long as somebody has it open. `key`: of the object that is to
  * be deleted in the background, or NULL.
  */
-static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&fs->lock)
+static int forget_name(struct fs *fs, struct op *op, const char *key, bool is_dir)
+    REQUIRES(&fs->lock)
 {
+    bool beside = false;
     struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
     struct node *dir = fs_node(fs, op->ino);
     int64_t now = fs_now_ns();
@@ -79,7 +81,8 @@ static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&
         bool known = node != NULL && fs_rec(fs, node)->attempt == 0;
 
         facts_forget(fs->facts, key);
-        ret = graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "");
+        ret = longs_beside(op->name, &beside);
+        ret = ret == 0 ? graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "", beside) : ret;
         if (ret != 0) {
             state_abort(fs->state);
             return ret;
@@ -106,7 +109,7 @@ static int forget_name(struct fs *fs, struct op *op, const char *key) REQUIRES(&
         fs_node_unname(fs, node);
         fs_node_put(fs, node);
     } else {
-        fs_gone(fs, (uint32_t)op->ino, op->name);
+        fs_gone(fs, (uint32_t)op->ino, op->name, is_dir);
     }
     return ret;
 }
@@ -225,20 +228,20 @@ static int unlink_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, boo
 }
 
 /* With the object's grave, or its deletion now. */
-static int take_name(struct op *op, const char *key)
+static int take_name(struct op *op, const char *key, bool is_dir)
 {
     struct fs *fs = op->fs;
     int ret = -ENOSPC;
 
     mutex_lock(&fs->lock);
     if (key == NULL || graves_trusted(fs)) {
-        ret = forget_name(fs, op, key);
+        ret = forget_name(fs, op, key, is_dir);
     }
     mutex_unlock(&fs->lock);
     if (key != NULL && (ret == -ENOSPC || ret == -ENOMEM)) {
         ret = delete_object(fs, key);
         mutex_lock(&fs->lock);
-        ret = ret == 0 ? forget_name(fs, op, NULL) : ret;
+        ret = ret == 0 ? forget_name(fs, op, NULL, is_dir) : ret;
         mutex_unlock(&fs->lock);
     }
     return ret;
@@ -265,7 +268,7 @@ static void unlink_run(struct op *op)
         ret = delete_object(fs, buf_str(&key));
         stored = false;
     }
-    ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
+    ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL, false) : ret;
     mutex_lock(&fs->lock);
     claim_end(fs, ino, 0);
     mutex_unlock(&fs->lock);
@@ -328,9 +331,9 @@ void rmdir_run(struct op *op)
     if (ret == 0) {
         ret = rmdir_check(op, buf_str(&key));
         ret = ret == 0 ? op_keep_parent(op) : ret;
-        ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL) : ret;
+        ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL, true) : ret;
     } else if (ret == -ENOENT && again) {
-        ret = take_name(op, NULL);
+        ret = take_name(op, NULL, true);
     }
     mutex_lock(&fs->lock);
     claim_end(fs, ino, 0);
@@ -384,7 +387,7 @@ static bool remove_at_once(struct fs *fs, struct op *op, bool is_dir) REQUIRES(&
         return false;
     }
     buf_addstr(&key, is_dir ? "/" : "");
-    return buf_error(&key) == 0 && forget_name(fs, op, stored ? buf_str(&key) : NULL) == 0;
+    return buf_error(&key) == 0 && forget_name(fs, op, stored ? buf_str(&key) : NULL, is_dir) == 0;
 }
 
 static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,

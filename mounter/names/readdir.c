@@ -200,7 +200,8 @@ static struct node *known_node(struct fs *fs, struct reply *r, const struct list
         return node;
     }
     if (!listing_young(fs, r->listing->made_ms) ||
-        fs_name_hidden(fs, (uint32_t)r->op->ino, listing_name(r->listing, e), r->listing->asked) ||
+        fs_name_hidden(fs, (uint32_t)r->op->ino, listing_name(r->listing, e), e->is_dir,
+                       r->listing->asked) ||
         !listing_remote(fs, r->listing, e, &remote)) {
         return NULL;
     }

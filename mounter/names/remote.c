@@ -388,7 +388,7 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
                          (is_moved(fs, parent) && remote->asked != UINT64_MAX))) {
         return -EAGAIN;
     }
-    if (node == NULL && graves_has_name(fs, parent, name)) {
+    if (node == NULL && remote->exists && graves_has_as(fs, parent, name, remote->is_dir)) {
         return 0; /* still there, but not for long */
     }
     if (!remote->exists) {
