@@ -625,6 +625,13 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     return 0;
 }
 
+void fs_set_session(struct fs *fs, struct session *session)
+{
+    mutex_lock(&fs->lock);
+    fs->session = session;
+    mutex_unlock(&fs->lock);
+}
+
 void fs_free(struct fs *fs)
 {
     mutex_lock(&fs->lock);

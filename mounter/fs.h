@@ -207,7 +207,7 @@ struct fs {
     struct tasks *tasks;
     struct tasks *writers; /* publications that nobody waits for */
     struct tasks *streams; /* parts sent ahead: tasks wait for these, so they are not behind them */
-    struct session *session; /* for notifications; set after session_new() */
+    struct session *session; /* for notifications; NULL before and after */
     struct journal *journal; /* on the host's disk; or NULL */
     struct import_result imported;
     uint32_t *grave_files; /* of the journal */
@@ -272,6 +272,9 @@ struct fs_config {
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     __attribute__((warn_unused_result));
 void fs_free(struct fs *fs);
+
+/* Whom to notify; NULL: nobody any more. */
+void fs_set_session(struct fs *fs, struct session *session);
 
 /* The handlers; userdata is the fs. */
 const struct fuse_lowlevel_ops *fs_ops(void);

@@ -137,7 +137,7 @@ static int start_held(struct life *life, struct error *err)
         r = error_set(err, -EUCLEAN, "kept memory is incomplete: 'state' is missing");
     }
     if (r == 0) {
-        life->fs->session = life->session;
+        fs_set_session(life->fs, life->session);
         r = session_start(life->session, err);
     }
     return r == 0 ? held_ready(life->held, err) : r;
@@ -322,6 +322,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
 {
     CLEANUP(buf_done) struct buf options = BUF_INIT(4096);
     AUTOFREE char *target = NULL;
+    struct session *made;
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
                                      .keep = keep,
@@ -335,8 +336,11 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
              geteuid() == 0 ? ",allow_other" : "", fs->options.read_only ? ",ro" : "");
     session.options = buf_str(&options);
     target = realpath(arguments->mountpoint, NULL);
-    r = session_new(&session, &fs->session, err);
-    r = r == 0 ? session_start(fs->session, err) : r;
+    r = session_new(&session, &made, err);
+    if (r == 0) {
+        fs_set_session(fs, made);
+        r = session_start(made, err);
+    }
     if (r == 0 && target != NULL) { /* after INIT, which can only lower it; best effort */
         (void)!mount_readahead_set(target, setup_readahead(&arguments->config));
     }
@@ -420,7 +424,7 @@ int run_alone(const struct run_arguments *arguments)
     if (!shed_stop(fs)) { /* the kernel has not answered it */
         _exit(ret == 0 ? 0 : 1);
     }
-    fs->session = NULL;
+    fs_set_session(fs, NULL);
     session_free(session);
     if (kept > 0) { /* what the store does not answer is not waited for */
         _exit(0);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "util/mutex.h"
 
@@ -326,4 +327,18 @@ int keep_punch(const struct keep_region *region, size_t offset, size_t len)
         return -errno;
     }
     return 0;
+}
+
+size_t keep_next_data(const struct keep_region *region, size_t offset)
+{
+    off_t at;
+
+    if (offset >= region->size) {
+        return region->size;
+    }
+    at = lseek(region->fd, (off_t)offset, SEEK_DATA);
+    if (at >= 0) {
+        return (size_t)at;
+    }
+    return errno == ENXIO ? region->size : offset; /* who cannot tell says everywhere */
 }

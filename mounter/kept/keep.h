@@ -87,4 +87,10 @@ void keep_secret_free(char *secret, size_t len);
 int keep_punch(const struct keep_region *region, size_t offset, size_t len)
     __attribute__((warn_unused_result));
 
+/*
+ * From `offset` on, where there may be anything but zeros; the region's size: nowhere. Looking at a
+ * page that holds nothing would make it one that takes memory.
+ */
+size_t keep_next_data(const struct keep_region *region, size_t offset);
+
 #endif

@@ -179,12 +179,33 @@ int state_intend(struct state *state, const struct state_intent *intent)
     return applied_put(state, intent->unique, REPLY_INTENT, intent, sizeof(*intent));
 }
 
+/* From this record on, the first that may hold anything; holes are not made pages by reading. */
+static void skip_holes(const struct state *state, enum region region, size_t size, uint32_t *at)
+{
+    const struct keep_region *r = &state->regions[region];
+    size_t offset = *at * size;
+
+    if (offset % PAGE < size) { /* once for each page */
+        size_t next = keep_next_data(r, offset);
+
+        *at = next > offset ? (uint32_t)((next + size - 1) / size) : *at;
+        /* A record that begins in the hole before ends where data begins. */
+        *at -= next > offset && next < r->size && next % size != 0 ? 1 : 0;
+    }
+}
+
 bool state_next_intent(const struct state *state, uint32_t *at_index, struct state_intent *ret)
 {
     const struct applied *table = state_at(state, R_APPLIED);
 
     while (*at_index < APPLIED_COUNT) {
-        const struct applied *a = &table[(*at_index)++];
+        const struct applied *a;
+
+        skip_holes(state, R_APPLIED, sizeof(*table), at_index);
+        if (*at_index >= APPLIED_COUNT) {
+            break;
+        }
+        a = &table[(*at_index)++];
 
         if (a->unique != 0 && a->len == REPLY_INTENT) {
             memcpy(ret, a->reply, sizeof(*ret));
@@ -354,6 +375,20 @@ bool state_text_equal(const struct state *state, uint32_t cell, const char *text
         text += cells[cell].len;
     }
     return *text == '\0';
+}
+
+bool state_next_grave(const struct state *state, uint32_t *at, uint32_t *ret)
+{
+    const struct grave_rec *graves = state_at(state, R_GRAVES);
+
+    while (*at < STATE_GRAVES) {
+        skip_holes(state, R_GRAVES, sizeof(*graves), at);
+        if (*at < STATE_GRAVES && graves[(*at)++].key != 0) {
+            *ret = *at - 1;
+            return true;
+        }
+    }
+    return false;
 }
 
 struct grave_rec *state_grave(const struct state *state, uint32_t grave)

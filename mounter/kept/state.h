@@ -225,6 +225,8 @@ bool state_block_pinned(const struct state *state, uint32_t block);
 
 /* Graves, 0 to STATE_GRAVES - 1. */
 struct grave_rec *state_grave(const struct state *state, uint32_t grave);
+/* The used ones, one after the other; *at is 0 at first. False: no more. */
+bool state_next_grave(const struct state *state, uint32_t *at, uint32_t *ret);
 
 /* Uploads. */
 struct upload_rec *state_upload(const struct state *state, uint32_t upload);

@@ -542,14 +542,14 @@ static void *sender_main(void *arg)
 /* Whether these were sent is not known: as if they had been. */
 static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
 {
-    for (uint32_t i = 0; i < STATE_GRAVES; i++) {
+    uint32_t at = 0;
+    uint32_t i;
+
+    while (state_next_grave(fs->state, &at, &i)) {
         const struct grave_rec *rec = state_grave(fs->state, i);
         CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
         struct grave *grave;
 
-        if (rec->key == 0) {
-            continue;
-        }
         state_text_get(fs->state, rec->key, &key);
         grave = make_grave(buf_str(&key), i, rec->etag);
         if (grave == NULL) {

@@ -234,6 +234,7 @@ static void tidy(struct listing *listing)
 struct maker {
     struct fs *fs;
     uint32_t dir;
+    struct pending *waiter;
     struct listing *listing;
     struct buf prefix; /* of the directory */
     struct buf walk;   /* of the directory that is being walked: it, or one above it */
@@ -455,7 +456,7 @@ static int fetch_rest(struct maker *m)
         token = NULL;
         if (ret == 0 && answer.result.truncated && answer.result.next_token != NULL) {
             token = strdup(answer.result.next_token);
-            ret = token == NULL ? -ENOMEM : 0;
+            ret = token == NULL ? -ENOMEM : pending_renew(m->waiter, 0);
         }
     } while (ret == 0 && token != NULL);
     older(m->listing, asked, made_ms);
@@ -640,11 +641,12 @@ void listing_expire(struct fs *fs, size_t bytes_max)
     }
 }
 
-int listing_make(struct fs *fs, uint32_t dir, struct listing **ret)
+int listing_make(struct fs *fs, uint32_t dir, struct pending *waiter, struct listing **ret)
 {
     struct listing *listing = calloc(1, sizeof(*listing));
     struct maker m = {.fs = fs,
                       .dir = dir,
+                      .waiter = waiter,
                       .listing = listing,
                       .prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX),
                       .walk = BUF_INIT(2 * OBJSTORE_KEY_MAX),

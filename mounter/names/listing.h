@@ -57,8 +57,11 @@ static inline const char *listing_name(const struct listing *listing,
     return listing->text + entry->name;
 }
 
-/* Asks the store as far as needed. Waits. *ret has one user. */
-int listing_make(struct fs *fs, uint32_t dir, struct listing **ret)
+/*
+ * Asks the store as far as needed. Waits; the waiter's deadline moves with every page that comes.
+ * *ret has one user. -ECANCELED: nobody waits any more.
+ */
+int listing_make(struct fs *fs, uint32_t dir, struct pending *waiter, struct listing **ret)
     __attribute__((warn_unused_result));
 void listing_unref(struct listing *listing); /* NULL is allowed */
 /* By name; a directory goes before a file. NULL: none. */

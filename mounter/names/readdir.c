@@ -417,7 +417,7 @@ static void readdir_run(struct op *op)
     struct fs *fs = op->fs;
     uint32_t ino = (uint32_t)op->ino;
     struct listing *listing = NULL;
-    int ret = listing_make(fs, ino, &listing);
+    int ret = listing_make(fs, ino, op->pending, &listing);
 
     if (ret != 0) {
         (void)fs_op_fail(op, ret);

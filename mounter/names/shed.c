@@ -268,8 +268,12 @@ static void *shed_main(void *arg)
     mutex_lock(&fs->lock);
     while (!shed->ending) {
         bool over = fs->node_count >= shed->max;
+        struct session *session = fs->session;
 
         mutex_unlock(&fs->lock);
+        if (session != NULL) {
+            session_tick(session);
+        }
         give_way(fs);
         if (over) {
             shed_all(fs);

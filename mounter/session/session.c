@@ -295,6 +295,9 @@ static bool read_one(struct session *s, int slot)
     int error = errno;
 
     if (n >= (ssize_t)sizeof(*in) && in->len == (size_t)n) {
+        if (atomic_load(&s->parking)) {
+            park_end(s);
+        }
         dispatch(s, slots_settle(s->slots, slot), false);
         return true;
     }
@@ -319,7 +322,7 @@ static void on_wake_signal(int signal)
     (void)signal;
 }
 
-static int wake_signal(void)
+int session_wake_signal(void)
 {
     return SIGRTMIN + 3;
 }
@@ -332,11 +335,14 @@ static void *reader_main(void *argument)
 
     (void)pthread_setname_np(pthread_self(), "fuse-reader");
     (void)sigemptyset(&signals);
-    (void)sigaddset(&signals, wake_signal());
+    (void)sigaddset(&signals, session_wake_signal());
     (void)pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
     while (!atomic_load(&s->stopping) && !atomic_load(&s->gone)) {
         int slot;
 
+        if (atomic_load(&s->parking)) {
+            park_here(s);
+        }
         if (slots_take(s->slots, SLOT_WAIT_MS, &slot) == 0 && !read_one(s, slot)) {
             break;
         }
@@ -350,7 +356,7 @@ static int start_readers(struct session *s, struct error *err)
 {
     struct sigaction action = {.sa_handler = on_wake_signal};
 
-    if (sigaction(wake_signal(), &action, NULL) < 0) {
+    if (sigaction(session_wake_signal(), &action, NULL) < 0) {
         return -errno;
     }
     for (unsigned i = 0; i < s->thread_count; i++) {
@@ -392,6 +398,7 @@ void session_stop(struct session *s)
 
 static void join_readers(struct session *s)
 {
+    park_joins(s);
     while (s->started > 0) {
         (void)pthread_join(s->threads[--s->started], NULL);
     }
@@ -413,9 +420,12 @@ int session_wait(struct session *s, uint64_t timeout_ms)
         if (now >= until) {
             return -ETIMEDOUT;
         }
+        if (stopping) {
+            park_end(s);
+        }
         /* A reader may go to sleep in read(2) just after a signal: so again and again. */
         for (unsigned i = 0; stopping && i < s->started; i++) {
-            (void)pthread_kill(s->threads[i], wake_signal());
+            (void)pthread_kill(s->threads[i], session_wake_signal());
         }
         left = until - now < INT32_MAX ? until - now : INT32_MAX;
         (void)poll(&poll_fd, 1, stopping ? NUDGE_MS : (int)left);
@@ -598,6 +608,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
     if (s == NULL) {
         return -ENOMEM;
     }
+    park_init(s);
     mutex_init(&s->lock);
     cond_init(&s->watched);
     cond_init(&s->changed);
@@ -648,6 +659,7 @@ void session_free(struct session *s)
     cond_done(&s->changed);
     cond_done(&s->watched);
     mutex_done(&s->lock);
+    park_done(s);
     free(s);
 }
 

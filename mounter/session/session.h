@@ -103,6 +103,12 @@ struct fuse_session *session_fuse(const struct session *s);
  */
 uint32_t session_request_flags(void);
 
+/*
+ * Every second, by one thread: when nothing has come for a while, memory of requests is given back,
+ * and all readers but one wait without any. The first request ends that.
+ */
+void session_tick(struct session *s);
+
 struct session_stats {
     uint64_t requests;      /* read from the device */
     uint64_t replayed;      /* handled again after the takeover */

@@ -60,6 +60,15 @@ struct session {
     pthread_t threads[SESSION_THREADS_MAX];
     unsigned started; /* threads to be joined */
 
+    struct mutex park_lock; /* taken alone */
+    struct cond unparked;
+    atomic_bool parking; /* readers but one are to wait without a slot: park.c */
+    unsigned parked GUARDED_BY(park_lock);
+    bool joined GUARDED_BY(park_lock); /* the threads are being joined */
+    uint64_t idle_requests;            /* session_tick(): their count when it was last looked at */
+    unsigned idle_ticks;
+    bool cooled;
+
     struct mutex lock;
     struct cond watched; /* the watch has something to do */
     struct cond changed; /* a cancel callback has returned; a pending is gone */
@@ -95,6 +104,18 @@ void session_slot_done(struct session *s, int slot);
 /* Is it unanswered? How many are, and how old is the oldest (0: none)? */
 bool pending_find(struct session *s, uint64_t unique);
 uint32_t pending_count(struct session *s, uint64_t *ret_oldest_ms);
+
+/* ---- park.c ---- */
+void park_init(struct session *s);
+void park_done(struct session *s);
+/* A reader that has no slot: waits while there is nothing to do but for one. */
+void park_here(struct session *s);
+/* There is something to do, or the end. */
+void park_end(struct session *s);
+/* Before the threads are joined: nobody signals them any more. */
+void park_joins(struct session *s);
+/* What makes read(2) return. */
+int session_wake_signal(void);
 
 /* The thread that answers for deadlines and interrupts. */
 int pending_watch_start(struct session *s) __attribute__((warn_unused_result));

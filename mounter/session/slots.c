@@ -136,11 +136,20 @@ static int lay_out(struct slots *slots, unsigned small, unsigned large, struct e
     return 0;
 }
 
+static bool is_occupied(const struct slots *slots, int index)
+{
+    size_t offset = offset_of(slots, index);
+
+    /* A slot that was never used, or was punched, is not made a page of by looking at it. */
+    return keep_next_data(&slots->region, offset) < offset + PAGE &&
+           atomic_load(length_of(slots, index)) != 0;
+}
+
 LOCK_UNCHECKED
 static void list_free_slots(struct slots *slots)
 {
     for (unsigned i = slots_count(slots); i-- > 0;) {
-        if (atomic_load(length_of(slots, (int)i)) != 0) {
+        if (is_occupied(slots, (int)i)) {
             continue;
         }
         if (i < slots->small) {
@@ -328,6 +337,53 @@ void slots_release(struct slots *slots, int index)
     mutex_unlock(&slots->lock);
 }
 
+/* Large ones that are hot, and small ones, as many as there are; *ret_small. */
+static unsigned take_idle(struct slots *slots, int *large, int *small, unsigned *ret_small)
+{
+    unsigned count = 0;
+
+    mutex_lock(&slots->lock);
+    while (slots->free_hot_count > 0) {
+        large[count++] = slots->free_large[--slots->free_large_count];
+        slots->free_hot_count--;
+    }
+    *ret_small = slots->free_small_count;
+    memcpy(small, slots->free_small, slots->free_small_count * sizeof(*small));
+    slots->free_small_count = 0;
+    mutex_unlock(&slots->lock);
+    return count;
+}
+
+int slots_cool(struct slots *slots)
+{
+    AUTOFREE int *large = calloc(slots->large, sizeof(*large));
+    AUTOFREE int *small = calloc(slots->small, sizeof(*small));
+    unsigned large_count;
+    unsigned small_count;
+
+    if (large == NULL || small == NULL) {
+        return -ENOMEM;
+    }
+    large_count = take_idle(slots, large, small, &small_count);
+    for (unsigned i = 0; i < small_count; i++) {
+        size_t offset = offset_of(slots, small[i]);
+
+        if (keep_next_data(&slots->region, offset) == offset) {
+            (void)!keep_punch(&slots->region, offset, SLOT_SMALL_SIZE);
+        }
+    }
+    for (unsigned i = 0; i < large_count; i++) {
+        slots->warmed[large[i]] = false;
+        release_large(slots, large[i]);
+    }
+    mutex_lock(&slots->lock);
+    for (unsigned i = 0; i < small_count; i++) {
+        slots->free_small[slots->free_small_count++] = small[i];
+    }
+    mutex_unlock(&slots->lock);
+    return 0;
+}
+
 int slots_settle(struct slots *slots, int index)
 {
     uint32_t len = atomic_load(length_of(slots, index));
@@ -394,7 +450,7 @@ int slots_occupied(struct slots *slots, int *ret)
     for (int i = 0; i < (int)slots_count(slots); i++) {
         const struct fuse_in_header *in = slots_data(slots, i);
 
-        if (atomic_load(length_of(slots, i)) == 0) {
+        if (!is_occupied(slots, i)) {
             continue;
         }
         if (!is_plausible(slots, i)) {

@@ -66,6 +66,9 @@ void slots_clear(struct slots *slots, int index);
 /* Clear and give back for the next request. */
 void slots_release(struct slots *slots, int index);
 
+/* Free slots give their memory back: nothing has happened for a while. -ENOMEM. */
+int slots_cool(struct slots *slots) __attribute__((warn_unused_result));
+
 /* The request in this slot was not read to its end when the predecessor died. */
 bool slots_torn(const struct slots *slots, int index);
 
