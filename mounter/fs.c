@@ -19,6 +19,7 @@
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
 #include "mounter/write/holes.h"
+#include "mounter/write/sweep.h"
 #include "util/clock.h"
 #include "util/hash.h"
 #include "util/log.h"
@@ -504,6 +505,7 @@ static void *flusher_main(void *arg)
                       "files", log_num((long long)told), NULL);
         }
         moves_tick(fs);
+        sweep_tick(fs);
         if (++ticks % PUBLISH_TICKS == 0) {
             publish_old(fs);
         }
@@ -687,6 +689,7 @@ void fs_free(struct fs *fs)
     shed_free(fs->shed);
     free(fs->gone);
     free(fs->moves);
+    free(fs->sweep);
     longs_free(fs->longs);
     state_free(fs->state);
     cond_done(&fs->end);

@@ -20,7 +20,7 @@
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
  *   space.c       writers that wait for memory
- *   hidden.c      large files without a name
+ *   hidden.c      large files without a name; sweep.c: what is left of them
  *   lost.c        files whose bytes could not be kept
  *   settle.c      publications whose end was not seen
  *   claim.c       who may change the object of a node now
@@ -250,6 +250,7 @@ struct fs {
     int64_t used_bytes;        /* usage.c */
     struct usage *usage;       /* NULL: nobody counts */
     struct moves *moves;       /* moves.c */
+    struct sweep *sweep;       /* sweep.c */
     struct managed *managed;   /* NULL: the volume is not managed */
     struct locks *locks;       /* NULL: the kernel locks by itself */
     struct facts *facts;       /* NULL: attributes are asked of the store alone */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "mounter/kept/state_internal.h"
 
+#include "util/random.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
@@ -8,7 +10,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 7,
+    STATE_VERSION = 8,
     INODES_DEFAULT = 4 * 1024 * 1024,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,
@@ -443,6 +445,11 @@ bool state_adopted(const struct state *state)
     return state->adopted;
 }
 
+uint64_t state_mount_id(const struct state *state)
+{
+    return state->header->mount_id;
+}
+
 static int map_regions(struct state *state, const struct state_config *config, struct error *err)
 {
     uint64_t inodes = config->inodes != 0 ? config->inodes : INODES_DEFAULT;
@@ -557,6 +564,8 @@ static int lay_out(struct state *state, const struct state_config *config)
     h->version = STATE_VERSION;
     h->inodes = config->inodes != 0 ? config->inodes : INODES_DEFAULT;
     h->pool_bytes = config->pool_bytes;
+    random_bytes(&h->mount_id, sizeof(h->mount_id));
+    h->mount_id |= UINT64_C(1) << 63; /* 16 digits */
     h->inode_high = STATE_ROOT + 1;
     h->cell_high = 1; /* 0 means none */
     inodes[STATE_ROOT] = (struct inode_rec){.flags = INODE_USED, .generation = 1, .nlookup = 1};

@@ -135,6 +135,8 @@ DEFINE_CLEANUP(struct state *, state_free);
 
 /* True when a predecessor's state was adopted. */
 bool state_adopted(const struct state *state);
+/* Names the mount among all; never 0, and a successor has the same. */
+uint64_t state_mount_id(const struct state *state);
 
 void state_begin(struct state *state);
 /* `at` must lie in a record of this state. A transaction holds at most 64 KiB of notes. */

@@ -35,6 +35,7 @@ struct header {
     uint32_t writing_from, writing_to;
     _Atomic uint64_t log_len; /* not 0: the log below is valid and must be carried out */
     char log[LOG_SIZE];
+    uint64_t mount_id;
 };
 
 struct cell {

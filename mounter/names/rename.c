@@ -13,6 +13,7 @@
 #include "mounter/names/graves.h"
 #include "mounter/names/moves.h"
 #include "mounter/ops.h"
+#include "mounter/write/sweep.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
 
@@ -20,7 +21,7 @@ enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8 };
 int rename_hide(struct fs *fs, uint32_t ino)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-    char hidden[64] = VOLUME_RESERVED "open/";
+    char hidden[SWEEP_KEY];
     char etag[STATE_ETAG_SIZE] = "";
     struct copy_what what = {.to = hidden};
     struct inode_rec *rec;
@@ -28,8 +29,8 @@ int rename_hide(struct fs *fs, uint32_t ino)
     uint32_t cell;
     int ret;
 
-    random_id(hidden + strlen(hidden));
     mutex_lock(&fs->lock);
+    sweep_key(fs, hidden);
     node = fs_node(fs, ino);
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     if (rec == NULL || rec->opens == 0 || rec->base_valid == 0 || rec->hidden != 0 ||

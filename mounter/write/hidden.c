@@ -12,17 +12,17 @@
 
 #include "mounter/fs.h"
 #include "mounter/write/holes.h"
-#include "util/random.h"
+#include "mounter/write/sweep.h"
 
 /* The key of its object; what was there under its name is nothing to it any more. */
 static int take_key(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
 {
-    char key[64] = VOLUME_RESERVED "open/";
+    char key[SWEEP_KEY];
     struct inode_rec *rec = fs_rec(fs, node);
     uint32_t cell;
     int ret;
 
-    random_id(key + strlen(key));
+    sweep_key(fs, key);
     state_begin(fs->state);
     ret = state_text_new(fs->state, key, strlen(key), &cell);
     if (ret != 0) {

@@ -556,6 +556,39 @@ def test_a_move_that_somebody_is_at_work_on_is_left_to_him(bucket):
     wait_until(lambda: "moved/1" in bucket.keys(), what="move, as nobody is at work any more")
 
 
+@pytest.mark.full
+def test_bytes_of_unlinked_files_go_when_their_mount_is_gone(bucket):
+    """And not those of one that lives, nor what has another name."""
+    def hidden():
+        return {k for k in bucket.keys() if k.startswith(".skyvol/open/") and not k.endswith(".alive")}
+
+    bucket.put("killed", b"k" * 10000)
+    bucket.put("living", b"l" * 10000)
+    bucket.put(".skyvol/open/of-an-older-form", b"x")
+    bucket.mount()
+    killed = os.open(bucket.target / "killed", os.O_RDONLY)
+    os.unlink(bucket.target / "killed")
+    wait_until(lambda: len(hidden()) == 2, what="the bytes of the unlinked file")
+    bucket.process.kill()
+    bucket.process.wait(20)
+    subprocess.run(["umount", "-l", bucket.target], check=True, timeout=20)
+    left = hidden()
+    bucket.mount(SKYVOL_TEST_RECOVER_MS="100")
+    with open(bucket.target / "living", "rb") as file:
+        os.unlink(bucket.target / "living")
+        wait_until(lambda: len(hidden()) == 3, what="the bytes of the second")
+        ours = hidden() - left
+        wait_until(lambda: hidden() == ours | {".skyvol/open/of-an-older-form"}, seconds=30,
+                   what="end of what the killed mount left")
+        time.sleep(4)  # longer than a sign of life lasts here
+        assert ours <= hidden()
+        assert file.read() == b"l" * 10000
+    try:
+        os.close(killed)
+    except OSError:
+        pass  # nobody is there to hear of it
+
+
 class Counting:
     """In front of an S3 store: counts the bytes that go to it and come from it."""
 
