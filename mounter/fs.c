@@ -175,7 +175,7 @@ static void note_unnamed(struct fs *fs, struct node *node, uint32_t parent) REQU
         fs_gone(fs, parent, name, is_dir);
         return;
     }
-    fs_gone_at(fs, parent, name, is_dir, node->changed);
+    fs_gone_at(fs, parent, name, is_dir, node);
     if (listed == NULL) {
         fs->moved = fs->moved > node->changed ? fs->moved : node->changed;
     } else if (listed->floor < node->changed) {

@@ -34,6 +34,7 @@
  *   facts.c       attributes without a HEAD
  *   shed.c        the memory of inodes, and what the kernel is asked to forget for it
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
+ *   doubts.c      listings that lag behind what was done here
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
  *   ops_name.c, ops_file.c, ops_read.c, ops_attr.c, ops_space.c, ops_xattr.c,
@@ -171,6 +172,7 @@ struct node {
     uint64_t stream_again_ms; /* the store has refused a part: not before */
     uint64_t opened_hash;     /* of the ETag that the kernel's pages are of; 0: none */
     struct copied *copied;    /* ops_copy.c: which version is a copy of which; or NULL */
+    uint32_t touched_s;       /* seconds of fs_now_ms() when it was changed here last; or 0 */
     uint64_t plain_version;   /* theirs.h: nothing but ours is said of it; 0: not known */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
     size_t name_key_len;
@@ -183,8 +185,9 @@ struct node {
  */
 struct gone {
     uint64_t key;
-    uint64_t when; /* fs->clock */
-    bool removed;  /* not merely released */
+    uint64_t when;      /* fs->clock */
+    uint32_t touched_s; /* in seconds of fs_now_ms(); 0: nothing was done to it here */
+    bool removed;       /* not merely released */
 };
 struct gone_set {
     uint64_t floor;
@@ -225,7 +228,8 @@ struct fs {
     struct node *names;
     struct node *numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
-    uint64_t moved; /* clock of the last change to keys of many nodes */
+    uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
+    uint64_t moved;                /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
     struct node_list busy;           /* claim.c */
     struct node_list dirty;          /* background.c: by age; also some that are clean again */
@@ -351,9 +355,17 @@ void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 uint64_t fs_asked(struct fs *fs);
 void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_gone(struct fs *fs, uint32_t parent, const char *name, bool is_dir) REQUIRES(&fs->lock);
-/* Its node is released; what was told of it before `when` is too old. */
-void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t when)
+/* What was done here then may not be in listings yet; see doubts.h. */
+bool fs_lately(uint32_t touched_s);
+/* Taken away here so lately. */
+bool fs_removed_lately(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
     REQUIRES(&fs->lock);
+bool fs_key_removed_lately(struct fs *fs, const char *key) REQUIRES(&fs->lock);
+/* Changed here so lately, as a file or a directory, and perhaps not known any more. */
+bool fs_touched_lately(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
+/* Its node is released; what was told of it before it changed is too old. */
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir,
+                const struct node *node) REQUIRES(&fs->lock);
 /* The same of a key. */
 void fs_gone_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
 /* An answer to a question of then is too old: of a node, or of a name without one. */

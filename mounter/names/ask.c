@@ -118,7 +118,8 @@ enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name,
     }
     /* A name that has come or gone here since is not what it was then. */
     if (says == LISTING_ABSENT &&
-        (fs_name_outdated(fs, dir->ino, name, asked) || fs_child(fs, dir->ino, name) != NULL)) {
+        (fs_name_outdated(fs, dir->ino, name, asked) || fs_child(fs, dir->ino, name) != NULL ||
+         fs_touched_lately(fs, dir->ino, name))) {
         return LISTING_UNKNOWN;
     }
     return says;

@@ -7,6 +7,8 @@
 #include "mounter/names/graves.h"
 #include "util/hash.h"
 
+enum { LATELY_S = 60 }; /* listings of no store that is known lag longer */
+
 /* ---- which answers of the store are too old ---- */
 
 static uint64_t hash_key(const char *key)
@@ -41,9 +43,20 @@ uint64_t fs_asked(struct fs *fs)
     return now;
 }
 
+static uint32_t now_s(void)
+{
+    return (uint32_t)(fs_now_ms() / 1000) + 1;
+}
+
 void fs_touch(struct fs *fs, struct node *node)
 {
     node->changed = ++fs->clock;
+    node->touched_s = fs->touched_s = now_s();
+}
+
+bool fs_lately(uint32_t touched_s)
+{
+    return touched_s != 0 && now_s() < touched_s + LATELY_S;
 }
 
 static void note_gone(struct fs *fs, const struct gone *what) REQUIRES(&fs->lock)
@@ -57,6 +70,7 @@ static void note_gone(struct fs *fs, const struct gone *what) REQUIRES(&fs->lock
         if (way->key == what->key && way->when != 0) {
             way->removed = what->when > way->when ? what->removed : way->removed;
             way->when = what->when > way->when ? what->when : way->when;
+            way->touched_s = what->touched_s > way->touched_s ? what->touched_s : way->touched_s;
             return;
         }
         oldest = way->when < oldest->when ? way : oldest;
@@ -65,12 +79,22 @@ static void note_gone(struct fs *fs, const struct gone *what) REQUIRES(&fs->lock
     *oldest = *what;
 }
 
-void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir, uint64_t when)
+static void note_removed(struct fs *fs, uint64_t key) REQUIRES(&fs->lock)
+{
+    fs->removed = ++fs->clock;
+    fs->removed_s = now_s();
+    note_gone(fs, &(const struct gone){
+                      .key = key, .when = fs->clock, .touched_s = fs->removed_s, .removed = true});
+}
+
+void fs_gone_at(struct fs *fs, uint32_t parent, const char *name, bool is_dir,
+                const struct node *node)
 {
     uint64_t key;
 
     if (hash_name(fs, parent, name, is_dir, &key)) {
-        note_gone(fs, &(const struct gone){.key = key, .when = when});
+        note_gone(fs, &(const struct gone){
+                          .key = key, .when = node->changed, .touched_s = node->touched_s});
     }
 }
 
@@ -78,16 +102,14 @@ void fs_gone(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
 {
     uint64_t key;
 
-    fs->removed = ++fs->clock;
     if (hash_name(fs, parent, name, is_dir, &key)) {
-        note_gone(fs, &(const struct gone){.key = key, .when = fs->clock, .removed = true});
+        note_removed(fs, key);
     }
 }
 
 void fs_gone_key(struct fs *fs, const char *key)
 {
-    fs->removed = ++fs->clock;
-    note_gone(fs, &(const struct gone){.key = hash_key(key), .when = fs->clock, .removed = true});
+    note_removed(fs, hash_key(key));
 }
 
 bool fs_outdated(const struct fs *fs, const struct node *node, uint64_t asked)
@@ -166,6 +188,42 @@ bool fs_key_hidden(struct fs *fs, const char *key, uint64_t asked)
     }
     gone = fs->removed > asked ? find_gone(fs, hash_key(key)) : NULL;
     return gone != NULL && gone->removed && asked < gone->when;
+}
+
+static bool removed_lately(const struct fs *fs, uint64_t key) REQUIRES(&fs->lock)
+{
+    const struct gone *gone = find_gone(fs, key);
+
+    return gone != NULL && gone->removed && fs_lately(gone->touched_s);
+}
+
+bool fs_removed_lately(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
+{
+    uint64_t key;
+
+    return fs_lately(fs->removed_s) && hash_name(fs, parent, name, is_dir, &key) &&
+           removed_lately(fs, key);
+}
+
+bool fs_key_removed_lately(struct fs *fs, const char *key)
+{
+    return fs_lately(fs->removed_s) && removed_lately(fs, hash_key(key));
+}
+
+bool fs_touched_lately(struct fs *fs, uint32_t parent, const char *name)
+{
+    bool ret = false;
+
+    for (int is_dir = 0; is_dir < 2 && !ret && fs_lately(fs->touched_s); is_dir++) {
+        const struct gone *gone = NULL;
+        uint64_t key;
+
+        if (hash_name(fs, parent, name, is_dir != 0, &key)) {
+            gone = find_gone(fs, key);
+        }
+        ret = gone != NULL && !gone->removed && fs_lately(gone->touched_s);
+    }
+    return ret;
 }
 
 /* ---- st_ino ---- */

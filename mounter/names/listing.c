@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/names/doubts.h"
 #include "mounter/names/known.h"
 #include "mounter/names/seen.h"
 #include "objstore/objstore_call.h"
@@ -582,6 +583,28 @@ static int merge_local(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
     return ret;
 }
 
+/* What the store says of names that were made or taken away here, and listed otherwise. */
+static int settle_doubts(struct maker *m)
+{
+    CLEANUP(doubts_done) struct doubts doubts = {0};
+    int ret = doubts_ask(m->fs, m->dir, m->listing, &doubts);
+
+    for (size_t i = 0; ret == 0 && i < doubts.count; i++) {
+        const struct doubt *doubt = &doubts.items[i];
+        const struct listing_entry fresh = {.is_dir = doubt->is_dir};
+
+        if (doubt->name == NULL) {
+            m->listing->entries[doubt->entry].hidden = !doubt->exists;
+        } else if (doubt->exists) {
+            ret = add(m->listing, doubt->name, &fresh, "");
+        }
+    }
+    if (doubts.count > 0) {
+        tidy(m->listing);
+    }
+    return ret;
+}
+
 static int make(struct maker *m)
 {
     struct fs *fs = m->fs;
@@ -604,6 +627,7 @@ static int make(struct maker *m)
         tidy(m->listing);
         ret = separate(m->fs->longs, m->listing);
     }
+    ret = ret == 0 ? settle_doubts(m) : ret;
     if (ret == 0) {
         mutex_lock(&fs->lock);
         ret = merge_local(fs, m);

@@ -10,6 +10,7 @@
 #include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/managed/facts.h"
+#include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/heads.h"
 #include "mounter/names/listing.h"
@@ -181,6 +182,9 @@ int find_once(struct op *op, int tries, struct node **ret, bool *ret_locked)
         return r;
     }
     r = remote_find(fs, buf_str(&key), beside, &remote);
+    if (r == 0 && !remote.exists) {
+        r = doubts_find_dir(fs, op, buf_str(&key), &remote);
+    }
     if (r != 0) {
         return r;
     }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
 #include "mounter/ops.h"
 #include "mounter/session/eio.h"
@@ -275,22 +276,14 @@ static void unlink_run(struct op *op)
     (void)fs_op_fail(op, ret);
 }
 
-static int rmdir_check(struct op *op, const char *key)
+static int rmdir_check(struct op *op, uint32_t ino, const char *key)
 {
     int buried = graves_wait(op->fs, key, true, fs_now_ms() + META_TIMEOUT_MS);
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct fs *fs = op->fs;
-    struct objstore_request list = {
-        .op = OBJSTORE_LIST, .key = key, .max_entries = 2, .timeout_ms = META_TIMEOUT_MS};
     const struct node *node;
     const struct node *dir;
-    int ret = buried != 0 ? buried : volume_call(fs->volume, &list, &answer);
+    int ret = buried != 0 ? buried : doubts_check_empty(fs, ino, key);
 
-    for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
-        if (strcmp(answer.result.entries[i].key, key) != 0) {
-            ret = -ENOTEMPTY;
-        }
-    }
     mutex_lock(&fs->lock);
     dir = fs_child(fs, (uint32_t)op->ino, op->name);
     if (ret == 0 && dir != NULL) {
@@ -329,7 +322,7 @@ void rmdir_run(struct op *op)
         mutex_unlock(&fs->lock);
     }
     if (ret == 0) {
-        ret = rmdir_check(op, buf_str(&key));
+        ret = rmdir_check(op, ino, buf_str(&key));
         ret = ret == 0 ? op_keep_parent(op) : ret;
         ret = ret == 0 ? take_name(op, stored ? buf_str(&key) : NULL, true) : ret;
     } else if (ret == -ENOENT && again) {

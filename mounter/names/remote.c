@@ -8,6 +8,7 @@
 
 #include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
+#include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/known.h"
 #include "mounter/names/seen.h"
@@ -396,6 +397,9 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
             detach(fs, node, INODE_DETACHED);
         }
         return 0;
+    }
+    if (remote->listed && doubts_listed(fs, parent, name, remote)) {
+        return -EAGAIN;
     }
     if (remote->listed) {
         int known = merge_listed(fs, node, remote);

@@ -670,7 +670,6 @@ def test_hazard_28_storms_are_ridden_out(rig, code, s3):
     assert stored(rig) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="a listing is believed although we know better")
 def test_hazard_30_a_listing_that_lags_does_not_undo_what_was_done_here(rig):
     put(rig, "there", b"1")
     one = rig.mount(attr_timeout=0)
@@ -681,6 +680,46 @@ def test_hazard_30_a_listing_that_lags_does_not_undo_what_was_done_here(rig):
     assert os.listdir(one.point) == ["new"]
     assert (one.point / "new").read_bytes() == b"2"
     assert fails(os.stat, one.point / "there") == errno.ENOENT
+
+
+@pytest.mark.parametrize("sync", ["close", "fsync"])
+def test_hazard_30_neither_versions_nor_trees_come_back(rig, sync):
+    put(rig, "changed", b"old")
+    for i in range(5):
+        put(rig, f"tree/f{i}", b"x")
+    put(rig, "tree/", b"")
+    one = rig.mount(attr_timeout=0, sync=sync)
+    rig.proxy.add("old", op="LIST", seconds=3600)
+    assert sorted(os.listdir(one.point)) == ["changed", "tree"]
+    assert len(os.listdir(one.point / "tree")) == 5
+    write(one.point / "changed", b"new and longer", os.O_WRONLY | os.O_TRUNC)
+    file = os.open(one.point / "changed", os.O_RDONLY)
+    os.fsync(file)
+    os.close(file)
+    assert fails(os.rmdir, one.point / "tree") == errno.ENOTEMPTY
+    for i in range(5):
+        os.unlink(one.point / "tree" / f"f{i}")
+    os.rmdir(one.point / "tree")
+    assert os.listdir(one.point) == ["changed"]
+    with os.scandir(one.point) as entries:
+        assert [e.stat().st_size for e in entries] == [14]
+    assert fails(os.listdir, one.point / "tree") == errno.ENOENT
+    (one.point / "made").mkdir()
+    write(one.point / "made/f", b"x")
+    assert fails(os.rmdir, one.point / "made") == errno.ENOTEMPTY
+    assert os.listdir(one.point / "made") == ["f"]
+
+
+def test_hazard_30_asks_nothing_more_of_a_store_that_lists_at_once(rig):
+    for i in range(40):
+        put(rig, f"f{i:02}", b"x")
+    one = rig.mount(attr_timeout=0, sync="fsync", attrs="list")
+    for i in range(20):
+        os.unlink(one.point / f"f{i:02}")
+        write(one.point / f"g{i:02}", b"y")
+    rig.proxy.reset_counts()
+    assert len(os.listdir(one.point)) == 40
+    assert rig.proxy.seen["HEAD"] == 0 and rig.proxy.seen["LIST"] <= 4, dict(rig.proxy.seen)
 
 
 CLOCK = r"""
