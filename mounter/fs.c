@@ -654,6 +654,7 @@ void fs_free(struct fs *fs)
     tasks_free(fs->writers);
     tasks_free(fs->streams);
     journaled_end(fs);
+    heads_stop(fs);
     manage_free(fs);
     reader_stop(fs);
     volume_free(fs->volume);
