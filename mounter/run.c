@@ -421,7 +421,9 @@ int run_alone(const struct run_arguments *arguments)
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
     rotate_free(rotate);
     session = fs->session;
-    if (!shed_stop(fs)) { /* the kernel has not answered it */
+    /* The kernel has not answered it, or somebody still answers a request from the session's memory
+     */
+    if (!shed_stop(fs) || session_drain(session, 0) != 0) {
         _exit(ret == 0 ? 0 : 1);
     }
     fs_set_session(fs, NULL);

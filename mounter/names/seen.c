@@ -28,7 +28,9 @@ struct notes {
     struct kind kinds[KINDS]; /* 0: files */
 };
 
+/* Changed under fs->lock and, inside it, `lock`: either is enough to read. */
 struct seen {
+    struct mutex lock;
     struct notes notes;
     bool known; /* the notes have been read */
     uint64_t read_ms;
@@ -133,6 +135,7 @@ int seen_new(struct fs *fs, bool adopted, struct seen **ret)
     if (seen == NULL) {
         return -ENOMEM;
     }
+    mutex_init(&seen->lock);
     if (adopted || fs->options.attrs == ATTRS_LIST) {
         return 0; /* read when they are needed */
     }
@@ -140,19 +143,20 @@ int seen_new(struct fs *fs, bool adopted, struct seen **ret)
     if (r == 0 && !notes.complete && !fs->options.read_only && is_empty(fs)) {
         notes.complete = put_note(fs, "complete", START_TIMEOUT_MS) == 0;
     }
-    mutex_lock(&fs->lock);
-    if (r == 0) {
+    if (r == 0) { /* nobody else knows it yet */
         seen->notes = notes;
         seen->known = true;
         seen->read_ms = fs_now_ms();
     }
-    mutex_unlock(&fs->lock);
     return 0; /* not to know is to ask for every file */
 }
 
 void seen_free(struct seen *seen)
 {
-    free(seen);
+    if (seen != NULL) {
+        mutex_done(&seen->lock);
+        free(seen);
+    }
 }
 
 void seen_refresh(struct fs *fs)
@@ -174,6 +178,7 @@ void seen_refresh(struct fs *fs)
     }
     r = read_notes(fs, META_TIMEOUT_MS, &notes);
     mutex_lock(&fs->lock);
+    mutex_lock(&seen->lock);
     if (r == 0 && !seen->known) {
         seen->notes = notes;
         seen->known = true;
@@ -186,6 +191,7 @@ void seen_refresh(struct fs *fs)
             }
         }
     }
+    mutex_unlock(&seen->lock);
     mutex_unlock(&fs->lock);
 }
 
@@ -241,7 +247,9 @@ void seen_defaults(struct fs *fs, bool is_dir, struct attr *ret)
     struct owner owner = told(fs, is_dir);
 
     if (fs->options.attrs == ATTRS_AUTO && fs->seen != NULL) {
+        mutex_lock(&fs->seen->lock);
         (void)is_uniform(fs, is_dir, &owner);
+        mutex_unlock(&fs->seen->lock);
     }
     ret->mode = owner.mode;
     ret->uid = owner.uid;
@@ -322,6 +330,7 @@ int seen_note(struct fs *fs, const struct attr *attr)
         r = put_note(fs, "special", META_TIMEOUT_MS);
     }
     mutex_lock(&fs->lock);
+    mutex_lock(&fs->seen->lock);
     if (r == 0) {
         fs->seen->notes.other |= other;
         fs->seen->notes.special |= !is_plain;
@@ -329,6 +338,7 @@ int seen_note(struct fs *fs, const struct attr *attr)
             add(&fs->seen->notes, k, &owner);
         }
     }
+    mutex_unlock(&fs->seen->lock);
     mutex_unlock(&fs->lock);
     return r;
 }

@@ -416,11 +416,13 @@ static void end(struct pending *p)
         cond_wait(&s->changed, &s->lock); /* callbacks do not block */
     }
     TAILQ_REMOVE(&s->pendings, p, link);
-    s->in_flight--;
-    cond_broadcast(&s->changed);
     mutex_unlock(&s->lock);
     session_slot_done(s, p->slot);
     free(p);
+    mutex_lock(&s->lock);
+    s->in_flight--; /* the last step: who waits for it frees the session and its slots */
+    cond_broadcast(&s->changed);
+    mutex_unlock(&s->lock);
 }
 
 /* After the reply: whatever the device said, the request is over. */
