@@ -103,8 +103,8 @@ void reader_end(struct fs *fs, struct reader_wait *wait)
 
 /* ---- how much at once ---- */
 
-/* How many streams are being read, those of this second or the one before, share the memory. */
-static uint64_t window_limit(struct reader *reader, uint64_t now_ms) REQUIRES(&reader->lock)
+/* How many streams are being read: those of this second or the one before; at least 1. */
+static uint32_t streams_now(struct reader *reader, uint64_t now_ms) REQUIRES(&reader->lock)
 {
     uint64_t second = now_ms / 1000;
     uint32_t streams;
@@ -115,7 +115,7 @@ static uint64_t window_limit(struct reader *reader, uint64_t now_ms) REQUIRES(&r
         reader->second = second;
     }
     streams = reader->streams > reader->streams_before ? reader->streams : reader->streams_before;
-    return reader->limit / 4 * 3 / (streams > 0 ? streams : 1);
+    return streams > 0 ? streams : 1;
 }
 
 /* Random reads fetch more at a time while what was fetched beside them is of use. */
@@ -160,6 +160,7 @@ static void plan(struct reader *reader, struct version *version, const struct re
     uint64_t now = fs_now_ms();
     uint64_t end = (version->size - 1) / GRAIN;
     uint64_t before_ms;
+    uint32_t streams;
     bool there;
 
     *ret = (struct need){.first = range->offset / GRAIN,
@@ -167,11 +168,12 @@ static void plan(struct reader *reader, struct version *version, const struct re
     ret->upto = ret->last;
     reader->used_ms = now;
     if (range->handle != 0) {
-        ret->limit = window_limit(reader, now);
+        streams = streams_now(reader, now);
+        ret->limit = reader->limit / 4 * 3 / streams; /* they share the memory */
         ret->stream = window_read(&version->windows, range->handle, range->offset, range->len, now,
                                   &before_ms);
         reader->streams += ret->stream->size > 0 && before_ms / 1000 != now / 1000;
-        window_bound(ret->stream, ret->limit);
+        window_bound(ret->stream, ret->limit, streams);
     }
     there = all_there(reader, version, ret->first, ret->last);
     if (version->size <= SMALL_OBJECT || (version->size <= WINDOW_FIRST && range->offset == 0)) {

@@ -4,8 +4,11 @@
 #include <stddef.h>
 #include <string.h>
 
-/* GETs of one window: enough to fill many connections, few enough to cost little. */
-enum { GETS = 16 };
+/*
+ * GETs of all windows together: enough to fill many connections, few enough to cost little. Each
+ * of several that share the memory has fewer, for its GETs would be too short to be worth one.
+ */
+enum { GETS_ALL = 32, GETS_MAX = 20, GETS_MIN = 4 };
 
 static bool continues(const struct window_stream *s, uint64_t handle, uint64_t offset)
 {
@@ -72,24 +75,30 @@ struct window_stream *window_read(struct windows *windows, uint64_t handle, uint
     return s;
 }
 
-void window_bound(struct window_stream *stream, uint64_t limit)
+void window_bound(struct window_stream *stream, uint64_t limit, uint32_t streams)
 {
+    uint32_t gets = GETS_ALL / (streams > 0 ? streams : 1);
+
     stream->size = stream->size < limit ? stream->size : limit;
+    stream->gets = gets < GETS_MIN ? GETS_MIN : gets > GETS_MAX ? GETS_MAX : gets;
 }
 
 void window_starved(struct window_stream *stream, uint64_t limit)
 {
+    uint64_t by;
+
     if (stream->size == 0 || stream->next < stream->grow_at) {
         return;
     }
-    stream->size = stream->size < limit / 2 ? stream->size * 2 : limit;
+    by = stream->size < WINDOW_FAST ? 4 : 2;
+    stream->size = stream->size < limit / by ? stream->size * by : limit;
     stream->grow_at = stream->next + stream->size / 4;
 }
 
 bool window_next(struct window_stream *stream, uint64_t end, uint64_t grain, uint64_t *ret_offset,
                  uint64_t *ret_len)
 {
-    uint64_t get = stream->size / GETS;
+    uint64_t get = stream->size / (stream->gets > 0 ? stream->gets : GETS_MAX);
     uint64_t here = stream->next / grain * grain;
     uint64_t from = stream->asked > here ? stream->asked : here;
     uint64_t to;

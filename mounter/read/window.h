@@ -19,6 +19,7 @@ enum {
     WINDOW_STREAMS = 8,       /* of one file; the one unused for longest gives way */
     WINDOW_FIRST = 1 << 20,   /* of a reader that begins at the file's start */
     WINDOW_SECOND = 8 << 20,  /* once it goes on */
+    WINDOW_FAST = 16 << 20,   /* up to here it grows fourfold: each step costs a round trip */
     WINDOW_GET_MIN = 1 << 20, /* bytes of one GET ahead */
     WINDOW_GET_MAX = 8 << 20,
     WINDOW_BACK = 1 << 20, /* reads of one stream come in disorder by so much */
@@ -31,6 +32,7 @@ struct window_stream {
     uint64_t size;    /* of the window; 0: random so far */
     uint64_t grow_at; /* `next` before which it does not grow again */
     uint64_t used_ms; /* 0: no stream */
+    uint32_t gets;    /* that share its window; 0: not told yet */
 };
 
 struct windows {
@@ -41,8 +43,8 @@ struct windows {
 struct window_stream *window_read(struct windows *windows, uint64_t handle, uint64_t offset,
                                   uint64_t len, uint64_t now_ms, uint64_t *ret_before_ms);
 
-/* So many bytes it may have. */
-void window_bound(struct window_stream *stream, uint64_t limit);
+/* So many bytes it may have, as one of so many streams. */
+void window_bound(struct window_stream *stream, uint64_t limit, uint32_t streams);
 
 /* The reader has to wait for bytes. */
 void window_starved(struct window_stream *stream, uint64_t limit);

@@ -23,7 +23,7 @@ static struct window_stream *read_at(uint64_t handle, uint64_t offset, uint64_t 
     uint64_t before;
     struct window_stream *s = window_read(&windows, handle, offset, len, ++now, &before);
 
-    window_bound(s, limit);
+    window_bound(s, limit, 1);
     return s;
 }
 
@@ -91,7 +91,7 @@ static void what_starves_on_and_on_grows_to_the_limit_and_not_beyond(UNUSED void
         assert_true(s->asked <= s->next + limit + GRAIN);
     }
     assert_int_equal(s->size, limit);
-    window_bound(s, limit / 4); /* others read, too */
+    window_bound(s, limit / 4, 4); /* others read, too */
     assert_int_equal(ask(s, huge, &gets), 0);
 }
 
@@ -141,6 +141,119 @@ static void at_the_end_there_is_nothing_more_to_ask_for(UNUSED void **state)
     }
 }
 
+/* ---- a store that is 20 ms away and sends 90 MB/s over each connection, ms by ms ---- */
+
+enum { ROUND_TRIP_MS = 20, RATE = 90000, GETS_MAX = 4096 };
+
+struct far_get {
+    uint64_t offset, len, asked_ms;
+};
+
+struct far {
+    struct far_get gets[GETS_MAX];
+    unsigned count, busiest;
+};
+
+static uint64_t arrived(const struct far_get *get, uint64_t now_ms)
+{
+    uint64_t ms = now_ms - get->asked_ms;
+    uint64_t bytes = ms > ROUND_TRIP_MS ? (ms - ROUND_TRIP_MS) * RATE : 0;
+
+    return bytes < get->len ? bytes : get->len;
+}
+
+static bool is_there(const struct far *far, uint64_t at, uint64_t now_ms)
+{
+    for (unsigned i = far->count; i-- > 0;) {
+        const struct far_get *get = &far->gets[i];
+
+        if (at >= get->offset && at < get->offset + get->len) {
+            return at + STEP <= get->offset + arrived(get, now_ms) ||
+                   arrived(get, now_ms) == get->len;
+        }
+    }
+    return false;
+}
+
+/* Ask for what the window has room for; `at`: what is needed now, if anything. */
+static void far_ask(struct far *far, struct window_stream *s, uint64_t end, uint64_t now_ms)
+{
+    struct far_get get = {.asked_ms = now_ms};
+    unsigned busy = 0;
+
+    while (window_next(s, end, GRAIN, &get.offset, &get.len)) {
+        assert_true(far->count < GETS_MAX);
+        far->gets[far->count++] = get;
+    }
+    for (unsigned i = 0; i < far->count; i++) {
+        busy += arrived(&far->gets[i], now_ms) < far->gets[i].len;
+    }
+    far->busiest = busy > far->busiest ? busy : far->busiest;
+}
+
+/* How many ms it takes to read so many bytes, of `streams` that share `memory`. */
+static uint64_t read_far(struct far *far, uint64_t bytes, uint64_t memory, uint32_t streams)
+{
+    uint64_t now = 1;
+    uint64_t before;
+
+    memset(&windows, 0, sizeof(windows));
+    *far = (struct far){.count = 0};
+    for (uint64_t at = 0; at < bytes; at += STEP) {
+        struct window_stream *s = window_read(&windows, HANDLE, at, STEP, now, &before);
+
+        window_bound(s, memory / streams, streams);
+        if (!is_there(far, at, now)) {
+            window_starved(s, memory / streams);
+        }
+        if (at == 0) {
+            far->gets[far->count++] = (struct far_get){0, STEP, now};
+            s->asked = STEP;
+        }
+        far_ask(far, s, bytes, now);
+        while (!is_there(far, at, now)) {
+            now++;
+            assert_true(now < 100000);
+        }
+    }
+    return now;
+}
+
+static void a_far_store_is_read_about_as_fast_as_its_connections_allow(UNUSED void **state)
+{
+    static struct far far;
+    const uint64_t gib = UINT64_C(1) << 30;
+    uint64_t ms = read_far(&far, gib, UINT64_C(86) << 20, 1);
+
+    print_message("%llu ms, %u GETs, at most %u at once\n", (unsigned long long)ms, far.count,
+                  far.busiest);
+    assert_true(ms <= 950);         /* 1.1 GB/s */
+    assert_true(far.count <= 280);  /* each takes the store some work */
+    assert_true(far.busiest <= 32); /* and a connection */
+}
+
+static void the_beginning_takes_few_round_trips(UNUSED void **state)
+{
+    static struct far far;
+    uint64_t ms = read_far(&far, UINT64_C(64) << 20, UINT64_C(86) << 20, 1);
+
+    print_message("%llu ms, %u GETs\n", (unsigned long long)ms, far.count);
+    assert_true(ms <= 8 * ROUND_TRIP_MS + 100);
+}
+
+static void of_four_streams_each_asks_seldom_and_for_much(UNUSED void **state)
+{
+    static struct far far;
+    const uint64_t half = UINT64_C(512) << 20;
+    uint64_t ms = read_far(&far, half, UINT64_C(86) << 20, 4);
+
+    print_message("%llu ms, %u GETs, at most %u at once\n", (unsigned long long)ms, far.count,
+                  far.busiest);
+    assert_true(ms <= 1600); /* 1.3 GB/s of all four */
+    assert_true(far.count <= 210);
+    assert_true(far.busiest <= 16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +263,9 @@ int main(void)
         cmocka_unit_test_setup(each_handle_and_each_place_is_a_stream_of_its_own, clear),
         cmocka_unit_test_setup(reads_in_disorder_are_one_stream, clear),
         cmocka_unit_test_setup(at_the_end_there_is_nothing_more_to_ask_for, clear),
+        cmocka_unit_test_setup(a_far_store_is_read_about_as_fast_as_its_connections_allow, clear),
+        cmocka_unit_test_setup(the_beginning_takes_few_round_trips, clear),
+        cmocka_unit_test_setup(of_four_streams_each_asks_seldom_and_for_much, clear),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
