@@ -46,6 +46,12 @@ static const char *const migrations[DB_VERSION] = {
     "CREATE TABLE link(volume TEXT NOT NULL, key TEXT NOT NULL, file TEXT NOT NULL,"
     " home INTEGER NOT NULL, PRIMARY KEY(volume, key)) WITHOUT ROWID;"
     "CREATE INDEX link_file ON link(volume, file);",
+    "DROP TABLE link;" /* no mount has ever asked for it */
+    "CREATE TABLE link_file(volume TEXT NOT NULL, file TEXT NOT NULL, unlinked_ns INTEGER NOT NULL"
+    " DEFAULT 0, PRIMARY KEY(volume, file)) WITHOUT ROWID;"
+    "CREATE TABLE link_name(volume TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL,"
+    " key TEXT NOT NULL, PRIMARY KEY(volume, number)) WITHOUT ROWID;"
+    "CREATE INDEX link_name_file ON link_name(volume, file);",
 };
 
 static const struct sql_schema schema = {.what = "database",
@@ -449,11 +455,16 @@ int db_volume_resize(struct db *db, const char *id, uint64_t size_bytes)
 
 int db_volume_remove(struct db *db, const char *id)
 {
-    int ret = update(db, "DELETE FROM volume_token WHERE volume = ?1", id, 0);
+    static const char *const of_volume[] = {"DELETE FROM volume_token WHERE volume = ?1",
+                                            "DELETE FROM link_name WHERE volume = ?1",
+                                            "DELETE FROM link_file WHERE volume = ?1"};
+    int ret = 0;
 
-    ret =
-        ret == 0 || ret == -ENOENT ? update(db, "DELETE FROM link WHERE volume = ?1", id, 0) : ret;
-    return ret != 0 && ret != -ENOENT ? ret : update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
+    for (size_t i = 0; ret == 0 && i < sizeof(of_volume) / sizeof(of_volume[0]); i++) {
+        ret = update(db, of_volume[i], id, 0);
+        ret = ret == -ENOENT ? 0 : ret;
+    }
+    return ret != 0 ? ret : update(db, "DELETE FROM volume WHERE id = ?1", id, 0);
 }
 
 /* ---- tokens ---- */

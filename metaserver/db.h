@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 4, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 5, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -97,20 +97,43 @@ int db_token_add(struct db *db, const char *hash, const char *volume, const char
 int db_token_check(struct db *db, const char *hash, const char *volume, const char *node)
     __attribute__((warn_unused_result));
 
-/* Hard links: names of one file, whose bytes lie under `home`. */
+/* Hard links: which files of a volume have which names; see the protocol. */
+enum { DB_LINK_NAMES = 16 };
+struct db_link_name {
+    uint64_t number;
+    const char *key;
+};
 struct db_link {
-    const char *file, *home;
+    const char *file;
+    const char *last_key; /* of the only name that is left, else NULL */
     uint32_t names;
 };
-/* One more name; the first time `key` is the home. -EEXIST: `name` is one already. */
-int db_link_add(struct db *db, const char *volume, const char *key, const char *name,
-                struct arena *arena, struct db_link *ret) __attribute__((warn_unused_result));
-/* *ret: what is left; the last name that is left is no link any more. -ENOENT: it is none. */
-int db_link_remove(struct db *db, const char *volume, const char *key, struct arena *arena,
+struct db_link_add {
+    const char *volume, *file;
+    const struct db_link_name *names;
+    size_t count;
+    bool make;
+};
+/* *ret_names: of the file now. -ENOENT: it has no name (any more); -EEXIST: a name of another. */
+int db_link_add(struct db *db, const struct db_link_add *what, uint32_t *ret_names)
+    __attribute__((warn_unused_result));
+/* *ret: what is left. -ENOENT: there is no such name. */
+int db_link_remove(struct db *db, const char *volume, uint64_t number, struct arena *arena,
                    struct db_link *ret) __attribute__((warn_unused_result));
-/* -ENOENT: the key is no link. */
-int db_link_get(struct db *db, const char *volume, const char *key, struct arena *arena,
-                struct db_link *ret) __attribute__((warn_unused_result));
+/* -ENOENT: no such file. */
+int db_link_count(struct db *db, const char *volume, const char *file, uint32_t *ret_names)
+    __attribute__((warn_unused_result));
+/* Files that have had no name since before then; at most `max`, in the arena. */
+struct db_link_unlinked {
+    const char *volume;
+    int64_t before_ns;
+    size_t max;
+};
+int db_link_unlinked(struct db *db, const struct db_link_unlinked *what, struct arena *arena,
+                     const char **ret, size_t *ret_count) __attribute__((warn_unused_result));
+/* Forget the file if it has no name. */
+int db_link_drop(struct db *db, const char *volume, const char *file)
+    __attribute__((warn_unused_result));
 
 struct db_page {
     const char *after; /* id; NULL or "": from the start */

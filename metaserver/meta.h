@@ -151,7 +151,7 @@ int meta_session(struct rpc_call *call, const char *id, uint64_t epoch, struct l
 extern const struct rpc_method meta_lease_methods[3];
 
 /* ---- namespace.c ---- */
-extern const struct rpc_method meta_namespace_methods[5];
+extern const struct rpc_method meta_namespace_methods[6];
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);

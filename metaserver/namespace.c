@@ -5,8 +5,11 @@
 
 #include "metaserver/meta.h"
 #include "objstore/objstore.h"
+#include "util/clock.h"
 
-enum { OBJECTS_MAX = 1000, PACKED_MAX = 4096 };
+enum { OBJECTS_MAX = 1000, PACKED_MAX = 4096, FILE_MAX = 64 };
+/* Who has taken a file's last name deletes its object; after this, anybody does. */
+static const int64_t grace_ns = 60000000000;
 
 static int check_key(const char *key, struct error *err)
 {
@@ -89,35 +92,59 @@ static int get_attributes(struct rpc_call *call, const ProtobufCMessage *request
     return r;
 }
 
-static int link_keys(struct rpc_call *call, const ProtobufCMessage *request,
-                     ProtobufCMessage *reply, struct error *err)
+static bool is_file(const char *file)
+{
+    size_t len = strlen(file);
+
+    return len > 0 && len <= FILE_MAX &&
+           strspn(file, "0123456789abcdefghijklmnopqrstuvwxyz-") == len;
+}
+
+static int check_files(char *const *files, size_t count, struct error *err)
+{
+    for (size_t i = 0; i < count && i < OBJECTS_MAX; i++) {
+        if (!is_file(files[i])) {
+            return error_set(err, -EINVAL, "files have 1 to %d of 0-9 a-z -", FILE_MAX);
+        }
+    }
+    return count > OBJECTS_MAX ? error_set(err, -EINVAL, "at most %d files at a time", OBJECTS_MAX)
+                               : 0;
+}
+
+static int check_write(const struct live_session *session, struct error *err)
+{
+    return session->read_only ? error_set(err, -EACCES, "the session is read-only") : 0;
+}
+
+static int link_names(struct rpc_call *call, const ProtobufCMessage *request,
+                      ProtobufCMessage *reply, struct error *err)
 {
     struct meta *meta = rpc_call_context(call);
     const Skyvol__Meta__V1__LinkRequest *in = (const void *)request;
     Skyvol__Meta__V1__LinkResponse *out = (void *)reply;
+    struct db_link_name names[DB_LINK_NAMES];
     struct live_session session;
-    struct db_link link;
     int r = meta_session(call, in->session_id, in->epoch, &session, err);
 
-    r = r == 0 ? check_key(in->existing_key, err) : r;
-    r = r == 0 ? check_key(in->new_key, err) : r;
-    if (r == 0 && (session.read_only || strcmp(in->existing_key, in->new_key) == 0)) {
-        r = session.read_only ? error_set(err, -EACCES, "the session is read-only")
-                              : error_set(err, -EEXIST, "that is the same name");
+    r = r == 0 ? check_write(&session, err) : r;
+    r = r == 0 ? check_files(&in->file, 1, err) : r;
+    if (r == 0 && (in->n_names == 0 || in->n_names > DB_LINK_NAMES)) {
+        r = error_set(err, -EINVAL, "1 to %d names at a time", DB_LINK_NAMES);
     }
-    r = r == 0 ? db_link_add(meta->db, session.volume, in->existing_key, in->new_key,
-                             rpc_call_arena(call), &link)
-               : r;
-    if (r == 0) {
-        out->links = link.names;
-        out->home_key = rpc_call_strdup(call, link.home);
-        r = out->home_key == NULL ? -ENOMEM : 0;
+    for (size_t i = 0; r == 0 && i < in->n_names; i++) {
+        names[i] = (struct db_link_name){in->names[i]->number, in->names[i]->key};
+        r = check_key(names[i].key, err);
+        r = r == 0 && names[i].number == 0 ? error_set(err, -EINVAL, "names have numbers") : r;
     }
-    return r;
+    return r == 0 ? db_link_add(meta->db,
+                                &(const struct db_link_add){session.volume, in->file, names,
+                                                            in->n_names, in->make},
+                                &out->links)
+                  : r;
 }
 
-static int unlink_key(struct rpc_call *call, const ProtobufCMessage *request,
-                      ProtobufCMessage *reply, struct error *err)
+static int unlink_name(struct rpc_call *call, const ProtobufCMessage *request,
+                       ProtobufCMessage *reply, struct error *err)
 {
     struct meta *meta = rpc_call_context(call);
     const Skyvol__Meta__V1__UnlinkRequest *in = (const void *)request;
@@ -126,15 +153,33 @@ static int unlink_key(struct rpc_call *call, const ProtobufCMessage *request,
     struct db_link link;
     int r = meta_session(call, in->session_id, in->epoch, &session, err);
 
-    r = r == 0 ? check_key(in->key, err) : r;
-    r = r == 0 && session.read_only ? error_set(err, -EACCES, "the session is read-only") : r;
-    r = r == 0 ? db_link_remove(meta->db, session.volume, in->key, rpc_call_arena(call), &link) : r;
+    r = r == 0 ? check_write(&session, err) : r;
+    if (r != 0) {
+        return r;
+    }
+    r = db_link_remove(meta->db, session.volume, in->number, rpc_call_arena(call), &link);
     if (r == 0) {
         out->links = link.names;
-        out->home_key = rpc_call_strdup(call, link.home);
-        r = out->home_key == NULL ? -ENOMEM : 0;
+        out->file = rpc_call_strdup(call, link.file);
+        out->last_key = rpc_call_strdup(call, link.last_key != NULL ? link.last_key : "");
+        r = out->file == NULL || out->last_key == NULL ? -ENOMEM : 0;
     }
-    return r == -ENOENT && err->code == 0 ? 0 : r;
+    return r == -ENOENT ? 0 : r;
+}
+
+static int add_found(struct rpc_call *call, Skyvol__Meta__V1__GetLinksResponse *out,
+                     const struct db_link *link, size_t index)
+{
+    Skyvol__Meta__V1__Links *m = rpc_call_message(call, &skyvol__meta__v1__links__descriptor);
+
+    if (m == NULL) {
+        return -ENOMEM;
+    }
+    m->index = (uint32_t)index;
+    m->links = link->names;
+    m->file = rpc_call_strdup(call, link->file);
+    out->found[out->n_found++] = m;
+    return m->file == NULL ? -ENOMEM : 0;
 }
 
 static int get_links(struct rpc_call *call, const ProtobufCMessage *request,
@@ -144,40 +189,60 @@ static int get_links(struct rpc_call *call, const ProtobufCMessage *request,
     const Skyvol__Meta__V1__GetLinksRequest *in = (const void *)request;
     Skyvol__Meta__V1__GetLinksResponse *out = (void *)reply;
     struct live_session session;
+    const char **unlinked = NULL;
+    size_t count = 0;
     int r = meta_session(call, in->session_id, in->epoch, &session, err);
 
-    if (r == 0 && in->n_keys > OBJECTS_MAX) {
-        r = error_set(err, -EINVAL, "at most %d keys at a time", OBJECTS_MAX);
+    r = r == 0 ? check_files(in->files, in->n_files, err) : r;
+    if (r != 0) {
+        return r;
     }
-    out->found = r == 0 ? rpc_call_alloc(call, (in->n_keys + 1) * sizeof(*out->found)) : NULL;
-    r = r == 0 && out->found == NULL ? -ENOMEM : r;
-    for (size_t i = 0; r == 0 && i < in->n_keys; i++) {
-        Skyvol__Meta__V1__Links *m;
-        struct db_link link;
+    out->found = rpc_call_alloc(call, (OBJECTS_MAX + 1) * sizeof(*out->found));
+    unlinked = rpc_call_alloc(call, OBJECTS_MAX * sizeof(*unlinked));
+    if (out->found == NULL || unlinked == NULL) {
+        return -ENOMEM;
+    }
+    if (in->unlinked) {
+        const struct db_link_unlinked what = {
+            session.volume, clock_realtime_ns(clock_real()) - grace_ns, OBJECTS_MAX};
 
-        r = db_link_get(meta->db, session.volume, in->keys[i], rpc_call_arena(call), &link);
-        if (r == -ENOENT) {
-            r = 0;
-            continue;
+        r = db_link_unlinked(meta->db, &what, rpc_call_arena(call), unlinked, &count);
+        for (size_t i = 0; r == 0 && i < count; i++) {
+            r = add_found(call, out, &(const struct db_link){.file = unlinked[i]}, i);
         }
-        m = r == 0 ? rpc_call_message(call, &skyvol__meta__v1__links__descriptor) : NULL;
-        if (m == NULL) {
-            return r != 0 ? r : -ENOMEM;
-        }
-        m->index = (uint32_t)i;
-        m->links = link.names;
-        m->home_key = rpc_call_strdup(call, link.home);
-        m->file = rpc_call_strdup(call, link.file);
-        out->found[out->n_found++] = m;
-        r = m->home_key == NULL || m->file == NULL ? -ENOMEM : 0;
+        return r;
+    }
+    for (size_t i = 0; r == 0 && i < in->n_files; i++) {
+        struct db_link link = {.file = in->files[i]};
+
+        r = db_link_count(meta->db, session.volume, link.file, &link.names);
+        r = r == 0 ? add_found(call, out, &link, i) : r == -ENOENT ? 0 : r;
     }
     return r;
 }
 
-const struct rpc_method meta_namespace_methods[5] = {
-    {.name = "Link", .unary = link_keys},
-    {.name = "Unlink", .unary = unlink_key},
+static int drop_links(struct rpc_call *call, const ProtobufCMessage *request,
+                      ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__DropLinksRequest *in = (const void *)request;
+    struct live_session session;
+    int r = meta_session(call, in->session_id, in->epoch, &session, err);
+
+    (void)reply;
+    r = r == 0 ? check_write(&session, err) : r;
+    r = r == 0 ? check_files(in->files, in->n_files, err) : r;
+    for (size_t i = 0; r == 0 && i < in->n_files; i++) {
+        r = db_link_drop(meta->db, session.volume, in->files[i]);
+    }
+    return r;
+}
+
+const struct rpc_method meta_namespace_methods[6] = {
+    {.name = "Link", .unary = link_names, .quiet = true},
+    {.name = "Unlink", .unary = unlink_name, .quiet = true},
     {.name = "GetLinks", .unary = get_links, .quiet = true},
+    {.name = "DropLinks", .unary = drop_links, .quiet = true},
     {.name = "SetAttributes", .unary = set_attributes, .quiet = true},
     {.name = "GetAttributes", .unary = get_attributes, .quiet = true},
 };

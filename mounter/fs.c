@@ -297,6 +297,7 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
         .uid = what->attr.uid,
         .gid = what->attr.gid,
         .rdev = what->attr.rdev,
+        .links = what->links,
         .size = what->size,
         .base_size = what->size,
         .base_valid = what->size,
@@ -444,6 +445,7 @@ void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
         .mode = rec->mode,
         .nlink = (rec->flags & INODE_UNLINKED) != 0 ? 0
                  : S_ISDIR(rec->mode)               ? 2
+                 : rec->links > 0                   ? rec->links
                                                     : 1,
         .uid = rec->uid,
         .gid = rec->gid,
@@ -580,6 +582,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     }
     fs->options = config->options;
     fs->volume = config->volume;
+    volume_open_links(fs->volume);
     fs->journal = config->journal;
     fs->caps = *volume_caps(config->volume);
     TAILQ_INIT(&fs->busy);

@@ -258,6 +258,7 @@ struct fs {
     struct managed *managed;   /* NULL: the volume is not managed */
     struct locks *locks;       /* NULL: the kernel locks by itself */
     struct facts *facts;       /* NULL: attributes are asked of the store alone */
+    uint64_t links_off_ms;     /* until then the metaserver is not asked for counts of names */
     struct longs *longs;
     bool ending;
     pthread_t flusher;
@@ -299,6 +300,7 @@ struct fs_new_inode {
     uint32_t parent;
     const char *name;
     uint32_t flags; /* besides USED */
+    uint32_t links; /* with INODE_LINKED */
     struct attr attr;
     uint64_t size;
     const char *etag;   /* or NULL */
@@ -452,7 +454,10 @@ struct remote {
     uint64_t made_ms;          /* when the store was asked; 0: just now */
     struct objstore_info info; /* of the object: file or marker */
     struct attr attr;
-    const char *target; /* of a symbolic link */
+    const char *target;  /* of a symbolic link */
+    struct remote *file; /* a name of a file with hard links: the file's; else NULL */
+    const char *file_key;
+    uint32_t links; /* of such a file's object: how many names it has; 0: not known */
     struct arena arena;
 };
 void remote_done(struct remote *remote);

@@ -17,6 +17,7 @@ struct volume {
     char *prefix;
     size_t prefix_len;
     bool read_only;
+    bool opened; /* VOLUME_LINKS are for the user, too */
     struct objstore_caps caps;
 };
 
@@ -38,6 +39,16 @@ struct passage {
 static bool reserved(const char *key)
 {
     return strncmp(key, VOLUME_RESERVED, strlen(VOLUME_RESERVED)) == 0;
+}
+
+static bool is_refused(const struct volume *v, const char *key)
+{
+    return reserved(key) && !(v->opened && strncmp(key, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0);
+}
+
+void volume_open_links(struct volume *volume)
+{
+    volume->opened = true;
 }
 
 static const char *full_key(struct passage *p, const char *key)
@@ -173,7 +184,7 @@ static int map_victims(struct passage *p)
     for (size_t i = 0; i < outer->victims_count; i++) {
         struct objstore_victim *victim = &outer->victims[i];
 
-        if (victim->key == NULL || (!p->internal && reserved(victim->key))) {
+        if (victim->key == NULL || (!p->internal && is_refused(p->volume, victim->key))) {
             victim->error = victim->key == NULL ? -EINVAL : -EACCES;
             continue;
         }
@@ -248,10 +259,10 @@ static int refused(const struct volume *v, const struct objstore_request *r, boo
     if (internal) {
         return 0;
     }
-    if (r->key != NULL && reserved(r->key)) {
+    if (r->key != NULL && is_refused(v, r->key)) {
         return objstore_op_reads(r->op) ? -ENOENT : -EACCES;
     }
-    return r->source_key != NULL && reserved(r->source_key) ? -ENOENT : 0;
+    return r->source_key != NULL && is_refused(v, r->source_key) ? -ENOENT : 0;
 }
 
 static const char *refusal_text(int ret)

@@ -26,6 +26,7 @@
 #include "util/error.h"
 
 #define VOLUME_RESERVED ".skyvol/"
+#define VOLUME_LINKS VOLUME_RESERVED "links/" /* files with several names */
 
 struct volume;
 
@@ -39,6 +40,10 @@ struct volume_config {
 /* -EINVAL: bad bucket or prefix, told in err. Does not touch the store. */
 int volume_new(const struct volume_config *config, struct volume **ret, struct error *err)
     __attribute__((warn_unused_result));
+
+/* From now on keys under VOLUME_LINKS are read and written as others are; listings do not show
+ * them. Before the first request. */
+void volume_open_links(struct volume *volume);
 
 /* Cancels what runs and waits for it. NULL is allowed. */
 void volume_free(struct volume *volume);

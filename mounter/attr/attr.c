@@ -216,6 +216,9 @@ void attr_read(const struct objstore_meta *meta, struct arena *arena, struct att
     ret->has_atime = read_time(find(meta, "atime"), &ret->atime_ns);
     (void)read_u32(find_any(meta, "rdev", "--rdev"), &ret->rdev);
     ret->xattr = read_xattr(find(meta, "xattr"), arena);
+    if (find(meta, ATTR_LINK) != NULL) {
+        ret->link = arena_strdup(arena, find(meta, ATTR_LINK));
+    }
 }
 
 static const char *format_u32(struct arena *arena, uint32_t value)

@@ -19,6 +19,8 @@
 #include "util/arena.h"
 #include "util/buf.h"
 
+#define ATTR_LINK "skyvol-link"
+
 struct attr {
     bool has_mode, has_uid, has_gid, has_mtime, has_ctime, has_atime;
     uint32_t mode; /* with the type */
@@ -27,6 +29,7 @@ struct attr {
     bool times_set;    /* by a program; not in the metadata */
     bool only_ours;    /* attr_read(): the object says nothing else of itself */
     const char *xattr; /* JSON text in the arena, or NULL */
+    const char *link;  /* of a name of a file with hard links (hard.h), in the arena, or NULL */
 };
 
 enum {

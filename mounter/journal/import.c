@@ -7,6 +7,7 @@
  * it holds is published.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -72,6 +73,10 @@ static int walk(struct import *in)
     int r = 0;
 
     in->parent = STATE_ROOT;
+    if (strncmp(path, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0) { /* see hard.h */
+        (void)snprintf(in->name, sizeof(in->name), "%s", path);
+        return strlen(path) <= NAMES_MAX ? 0 : -ENAMETOOLONG;
+    }
     while (r == 0) {
         size_t len = strcspn(path, "/");
 
@@ -241,6 +246,7 @@ static int add_inode(struct import *in)
         return -EEXIST;
     }
     what.parent = in->parent;
+    what.flags |= strchr(in->name, '/') != NULL ? INODE_LINKED : 0U;
     r = make_inode(fs, &what, &node);
     in->ino = r == 0 ? node->ino : 0;
     return r;

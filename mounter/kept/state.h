@@ -59,6 +59,7 @@ enum inode_flag {
     INODE_CONFLICT = 1 << 7, /* the object was changed by somebody else: ESTALE was told */
     INODE_ATTRS = 1 << 8,    /* mode, owner and times are known, not assumed */
     INODE_TIMES = 1 << 9,    /* a program has set its times */
+    INODE_LINKED = 1 << 10,  /* of a file with hard links: see hard.h */
 };
 
 /* One inode. `parent` and `name` make its key; a directory's key ends in '/'. */
@@ -77,6 +78,9 @@ struct inode_rec {
     uint32_t journal;   /* number of its file in the journal on disk; 0: none */
     uint32_t holes;     /* text cell, see holes.h */
     uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
+    uint32_t links;     /* names of a file with INODE_LINKED; 0: not known */
+    uint32_t spilled;   /* where its attributes are that are too large for the object; text cell */
+    int64_t btime_ns;   /* when it was made; 0: not known */
     uint64_t number;    /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which answers of the store are too old, and the numbers of inodes that programs see. */
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -255,6 +256,13 @@ uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
+    if ((what->flags & INODE_LINKED) != 0) { /* it tells its own: see hard.h */
+        uint64_t number = strtoull(what->name + strlen(VOLUME_LINKS), NULL, 16);
+
+        if (number_is_free(fs, number)) {
+            return number;
+        }
+    }
     if (fs_child_key(fs, what->parent, what->name, &key) == 0 && S_ISDIR(what->attr.mode)) {
         buf_addstr(&key, "/");
     }

@@ -568,6 +568,7 @@ static int merge_local(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
     LIST_FOREACH (node, &dir->below, sibling) {
         const struct inode_rec *rec = fs_rec(fs, node);
         const char *name = node->name_key + sizeof(uint32_t);
+        bool nowhere = (rec->flags & INODE_LINKED) != 0; /* its names are in the store */
         struct listing view = {.entries = listing->entries, .count = listed, .text = listing->text};
         struct listing_entry *e = find(&view, name, S_ISDIR(rec->mode));
         const struct listing_entry fresh = {.is_dir = S_ISDIR(rec->mode)};
@@ -575,7 +576,7 @@ static int merge_local(struct fs *fs, struct maker *m) REQUIRES(&fs->lock)
 
         if (e != NULL) {
             e->hidden = false;
-        } else if (ours && ret == 0) {
+        } else if (ours && !nowhere && ret == 0) {
             ret = add(listing, name, &fresh, "");
         }
     }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Handlers of files without a name (O_TMPFILE) and of link(2), which gives them one. A second name
- * for a file that has one is EPERM: an object has one key.
+ * for a file that has one is hard.c's on a managed volume; else EPERM: an object has one key.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/names/hard.h"
 #include "mounter/ops.h"
 
 /* ---- O_TMPFILE ---- */
@@ -121,8 +122,23 @@ static void link_run(struct op *op)
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
     struct node *node;
-    int ret = op_check_absent(op);
+    bool nameless;
+    int ret;
 
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino2);
+    nameless = node != NULL && (fs_rec(fs, node)->flags & INODE_UNLINKED) != 0;
+    mutex_unlock(&fs->lock);
+    if (!nameless && fs->managed != NULL && fs->options.attrs != ATTRS_LIST) {
+        ret = hard_link(op);
+        if (ret != 0) {
+            (void)fs_op_fail(op, ret);
+        } else {
+            op_reply_entry(op, op->ino2, false);
+        }
+        return;
+    }
+    ret = op_check_absent(op);
     mutex_lock(&fs->lock);
     node = fs_node(fs, op->ino2);
     if (node == NULL || fs_node(fs, op->ino) == NULL) {

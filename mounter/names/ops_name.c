@@ -418,12 +418,14 @@ static void unmake(struct fs *fs, uint32_t ino)
 
 int op_intend(struct op *op, bool *ret_again)
 {
+    struct state_intent intent = {.unique = op->unique};
     int ret;
 
     mutex_lock(&op->fs->lock);
     *ret_again = state_intended(op->fs->state, op->unique);
+    (void)state_find_intent(op->fs->state, op->unique, &intent);
     state_begin(op->fs->state);
-    ret = state_intend(op->fs->state, &(const struct state_intent){.unique = op->unique});
+    ret = state_intend(op->fs->state, &intent);
     state_commit(op->fs->state);
     mutex_unlock(&op->fs->lock);
     return ret;

@@ -9,6 +9,7 @@
 #include "mounter/fs.h"
 #include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
+#include "mounter/names/hard.h"
 #include "mounter/ops.h"
 #include "mounter/session/eio.h"
 #include "objstore/objstore_call.h"
@@ -204,6 +205,10 @@ int try_prepare(struct op *op, struct buf *key, uint32_t *ret_ino, bool *ret_sto
         return eio("the name is not known any more");
     }
     ino = node->ino;
+    if ((fs_rec(fs, node)->flags & INODE_LINKED) != 0) {
+        mutex_unlock(&fs->lock);
+        return -EMLINK; /* for hard_unlink() */
+    }
     ret = S_ISDIR(fs_rec(fs, node)->mode) ? -EISDIR : settle(fs, op, ino, ret_stored);
     *ret_ino = ret == 0 || ret == -EAGAIN ? ino : 0;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, key) : ret;
@@ -255,8 +260,12 @@ static void unlink_run(struct op *op)
     bool beside = false;
     bool stored = true;
     uint32_t ino = 0;
-    int ret = unlink_prepare(op, &key, &ino, &stored);
+    int ret = hard_unlinks(op) ? -EMLINK : unlink_prepare(op, &key, &ino, &stored);
 
+    if (ret == -EMLINK) {
+        (void)fs_op_fail(op, hard_unlink(op));
+        return;
+    }
     if (ret == 0 && ino != 0) {
         ret = abandon_upload(fs, ino, buf_str(&key));
     }

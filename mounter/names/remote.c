@@ -10,6 +10,7 @@
 #include "mounter/fs.h"
 #include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
+#include "mounter/names/hard.h"
 #include "mounter/names/known.h"
 #include "mounter/names/seen.h"
 #include "mounter/read/ahead.h"
@@ -20,6 +21,11 @@ enum { META_TIMEOUT_MS = 50000 };
 
 void remote_done(struct remote *remote)
 {
+    if (remote->file != NULL) {
+        remote_done(remote->file);
+        free(remote->file);
+        remote->file = NULL;
+    }
     arena_done(&remote->arena);
 }
 
@@ -85,6 +91,12 @@ int remote_interpret(struct fs *fs, const char *key, const struct objstore_resul
 {
     int r = interpret(fs, key, head, ret);
 
+    if (r == 0 && ret->exists && ret->attr.link != NULL && !ret->is_dir) {
+        r = hard_follow(fs, ret);
+    }
+    if (r == 0 && ret->exists) {
+        hard_count(fs, key, ret);
+    }
     return r == 0 && ret->exists && S_ISLNK(ret->attr.mode) ? read_target(fs, key, ret) : r;
 }
 
@@ -93,7 +105,7 @@ int remote_interpret_now(struct fs *fs, const char *key, const struct objstore_r
 {
     int r = interpret(fs, key, head, ret);
 
-    if (r == 0 && S_ISLNK(ret->attr.mode)) {
+    if (r == 0 && (S_ISLNK(ret->attr.mode) || ret->attr.link != NULL)) {
         r = -EAGAIN;
     }
     if (r != 0) {
@@ -299,6 +311,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     STATE_SET(fs->state, rec->uid, attr->uid);
     STATE_SET(fs->state, rec->gid, attr->gid);
     STATE_SET(fs->state, rec->rdev, attr->rdev);
+    STATE_SET(fs->state, rec->links, remote->links != 0 ? remote->links : rec->links);
     if (!older && (!remote->is_dir || remote->marker || rec->mtime_ns == 0)) {
         STATE_SET(fs->state, rec->mtime_ns, attr->mtime_ns);
         STATE_SET(fs->state, rec->ctime_ns, attr->ctime_ns);
@@ -336,12 +349,19 @@ static void detach(struct fs *fs, struct node *node, uint32_t flag) REQUIRES(&fs
     fs_node_put(fs, node);
 }
 
+static bool is_linked_name(const char *name)
+{
+    return strncmp(name, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0;
+}
+
 static int make_node(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                      struct node **ret) REQUIRES(&fs->lock)
 {
     const struct fs_new_inode what = {.parent = parent,
                                       .name = name,
-                                      .flags = remote->marker ? INODE_MARKER : 0,
+                                      .flags = (remote->marker ? INODE_MARKER : 0U) |
+                                               (is_linked_name(name) ? INODE_LINKED : 0U),
+                                      .links = remote->links,
                                       .attr = remote->attr,
                                       .size = remote->info.size,
                                       .etag = remote->info.etag,
@@ -397,6 +417,9 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
             detach(fs, node, INODE_DETACHED);
         }
         return 0;
+    }
+    if (remote->file != NULL) {
+        return hard_merge(fs, parent, name, remote, ret);
     }
     if (remote->listed && doubts_listed(fs, parent, name, remote)) {
         return -EAGAIN;

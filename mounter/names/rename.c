@@ -10,7 +10,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/managed/links.h"
 #include "mounter/names/graves.h"
+#include "mounter/names/hard.h"
 #include "mounter/names/moves.h"
 #include "mounter/ops.h"
 #include "mounter/write/sweep.h"
@@ -129,6 +131,8 @@ struct move {
     struct op *op;
     uint32_t ino, target; /* target 0: nothing is there */
     bool is_dir, target_is_dir, again, claimed, exchange;
+    bool linked, target_linked; /* names of files with hard links: hard.h */
+    struct hard_move hard;
     uint64_t token; /* of its note */
     struct move_note note;
     bool noted;
@@ -249,7 +253,8 @@ static int begin_move(struct move *m)
     }
     m->claimed = true;
     node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
-    if (node != NULL && fs_child(fs, (uint32_t)op->ino, op->name) != node) {
+    m->linked = node != NULL && (fs_rec(fs, node)->flags & INODE_LINKED) != 0;
+    if (node != NULL && !m->linked && fs_child(fs, (uint32_t)op->ino, op->name) != node) {
         ret = -ESTALE; /* the name went to another in the wait: the kernel looks it up again */
     } else if (node != NULL && lost_is(fs, node)) {
         ret = lost_eio(); /* what is in the store must not take another's place */
@@ -258,6 +263,7 @@ static int begin_move(struct move *m)
     }
     m->is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     node = m->target != 0 ? fs_node(fs, m->target) : NULL;
+    m->target_linked = node != NULL && (fs_rec(fs, node)->flags & INODE_LINKED) != 0;
     if (ret == 0 && node != NULL && fs_rec(fs, node)->upload != 0 && fs_rec(fs, node)->opens > 0 &&
         !lost_is(fs, node)) {
         ret = -EAGAIN; /* its readers need the bytes that were sent ahead */
@@ -373,7 +379,20 @@ static int move_store(struct move *m)
     if (ret != 0 || m->is_dir) {
         return ret == 0 ? dir_store(m) : ret;
     }
-    ret = m->target != 0 ? rename_hide(fs, m->target) : 0;
+    if (m->linked || m->target_linked) {
+        ret = links_ready(fs);
+        ret = ret == -ENOTSUP ? 0 : ret;
+    }
+    if (ret == 0 && m->target_linked) {
+        ret = hard_number(fs, what.to, &m->hard.replaced);
+    }
+    ret = ret == 0 && m->target != 0 && !m->target_linked ? rename_hide(fs, m->target) : ret;
+    if (ret != 0 || m->linked) {
+        m->hard.from = what.from;
+        m->hard.to = what.to;
+        m->hard.again = m->again;
+        return ret == 0 ? hard_rename(fs, &m->hard) : ret;
+    }
     mutex_lock(&fs->lock);
     node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
     what.size = node != NULL ? fs_rec(fs, node)->base_size : 0;
@@ -408,8 +427,12 @@ static int end_move(struct move *m)
     int ret = 0;
 
     mutex_lock(&fs->lock);
-    node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
+    node = m->ino != 0 && !m->linked ? fs_node(fs, m->ino) : NULL;
     target = fs_child(fs, (uint32_t)op->ino2, op->name2);
+    if (m->linked) {
+        fs_gone(fs, (uint32_t)op->ino, op->name, false);
+        hard_changed(fs, (uint32_t)op->ino2);
+    }
     if (target != NULL && target != node) {
         drop_target(fs, target);
     }
@@ -462,6 +485,7 @@ static int exchange_commit(struct fs *fs, const struct move *m, struct node *a, 
     const char *names[2] = {op->name2, op->name};
     const uint32_t parents[2] = {(uint32_t)op->ino2, (uint32_t)op->ino};
     const char *etags[2] = {m->etag, m->target_etag};
+    const bool linked[2] = {m->linked, m->target_linked};
     int ret = 0;
 
     state_begin(fs->state);
@@ -469,6 +493,9 @@ static int exchange_commit(struct fs *fs, const struct move *m, struct node *a, 
         uint32_t old = recs[i]->name;
         uint32_t cell = 0;
 
+        if (linked[i]) {
+            continue; /* its name is a pointer in the store, and has been moved there */
+        }
         ret = state_text_new(fs->state, names[i], strlen(names[i]), &cell);
         if (ret == 0) {
             STATE_SET(fs->state, recs[i]->parent, parents[i]);
@@ -487,8 +514,14 @@ static int exchange_commit(struct fs *fs, const struct move *m, struct node *a, 
         return ret;
     }
     state_commit(fs->state);
-    ret = fs_node_rename(fs, a, parents[0], names[0]);
-    return ret == 0 ? fs_node_rename(fs, b, parents[1], names[1]) : ret;
+    if (linked[0] || linked[1]) {
+        fs_gone(fs, parents[1], names[1], m->is_dir);
+        fs_gone(fs, parents[0], names[0], m->target_is_dir);
+        hard_changed(fs, parents[0]);
+        hard_changed(fs, parents[1]);
+    }
+    ret = linked[0] ? 0 : fs_node_rename(fs, a, parents[0], names[0]);
+    return ret == 0 && !linked[1] ? fs_node_rename(fs, b, parents[1], names[1]) : ret;
 }
 
 static int end_exchange(struct move *m)
@@ -506,7 +539,9 @@ static int end_exchange(struct move *m)
     for (int i = 0; ret == 0 && i < 2; i++) {
         struct node *dir = fs_node(fs, i == 0 ? op->ino : op->ino2);
 
-        fs_opened(nodes[i], fs_rec(fs, nodes[i])->etag);
+        if (!(i == 0 ? m->linked : m->target_linked)) {
+            fs_opened(nodes[i], fs_rec(fs, nodes[i])->etag);
+        }
         if (dir != NULL) {
             listing_drop(dir);
         }
@@ -543,6 +578,43 @@ static int settle_move(struct move *m)
     return ret == -EAGAIN ? -EBUSY : ret;
 }
 
+static void forget_names(struct move *m)
+{
+    end_claim(m);
+    hard_forget(m->op->fs, m->hard.moved);
+    hard_forget(m->op->fs, m->hard.replaced);
+}
+
+/*
+ * Two names of one file: nothing is to be done; unless both are ours, of before the crash, and one
+ * is to go.
+ */
+static int end_same(struct move *m)
+{
+    struct op *op = m->op;
+    struct fs *fs = op->fs;
+    uint64_t numbers[2] = {0, 0};
+    int ret;
+
+    mutex_lock(&fs->lock);
+    ret = fs_child_key(fs, (uint32_t)op->ino, op->name, &m->from);
+    ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino2, op->name2, &m->to) : ret;
+    mutex_unlock(&fs->lock);
+    m->hard = (struct hard_move){buf_str(&m->from), buf_str(&m->to), .again = true};
+    ret = ret == 0 ? hard_number(fs, m->hard.from, &numbers[0]) : ret;
+    ret = ret == 0 ? hard_number(fs, m->hard.to, &numbers[1]) : ret;
+    if (ret != 0 || numbers[0] == 0 || numbers[1] != numbers[0] + 1) {
+        return ret;
+    }
+    m->linked = true;
+    ret = hard_rename(fs, &m->hard);
+    ret = ret == 0 ? end_move(m) : ret;
+    if (ret == 0) {
+        forget_names(m);
+    }
+    return ret;
+}
+
 static int run_move(struct move *m)
 {
     struct op *op = m->op;
@@ -573,8 +645,11 @@ static int run_move(struct move *m)
     if (ret == 0 && m->target == 0) {
         ret = resolve(fs, (uint32_t)op->ino2, op->name2, &m->target);
     }
-    if (ret == 0 && m->ino != 0 && m->ino == m->target) {
+    if (ret == 0 && m->ino != 0 && m->ino == m->target && !m->again) {
         return 0;
+    }
+    if (ret == 0 && m->ino != 0 && m->ino == m->target) {
+        return end_same(m);
     }
     ret = ret == 0 ? settle_move(m) : ret;
     ret = ret == 0 ? move_store(m) : ret;
@@ -582,6 +657,9 @@ static int run_move(struct move *m)
         return ret == 0 ? end_exchange(m) : ret;
     }
     ret = ret == 0 ? end_move(m) : ret;
+    if (ret == 0 && (m->linked || m->target_linked)) {
+        forget_names(m);
+    }
     if (ret == 0 && m->is_dir) {
         (void)relearn(fs, m->ino);
     }

@@ -273,20 +273,22 @@ static int put_beside(struct job *job, char *beside)
 /* A key that is too long with the ending is cut, between two characters. */
 static char *conflict_name(const struct job *job, const char *kind)
 {
+    bool linked = strncmp(job->key, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0;
+    const char *key = linked ? job->key + strlen(VOLUME_LINKS) : job->key; /* where it is seen */
     char ending[64];
     size_t room;
-    size_t len = strlen(job->key);
+    size_t len = strlen(key);
     char *name;
 
     (void)snprintf(ending, sizeof(ending), ".conflict-%s%llx", kind,
                    (unsigned long long)fs_now_ns());
     room = fs_key_max(job->fs) - strlen(ending);
     if (len > room) {
-        for (len = room; len > 0 && ((unsigned char)job->key[len] & 0xC0) == 0x80;) {
+        for (len = room; len > 0 && ((unsigned char)key[len] & 0xC0) == 0x80;) {
             len--;
         }
     }
-    return asprintf(&name, "%.*s%s", (int)len, job->key, ending) < 0 ? NULL : name;
+    return asprintf(&name, "%.*s%s", (int)len, key, ending) < 0 ? NULL : name;
 }
 
 /* Somebody else has changed the object: keep our bytes beside it, and say so. */

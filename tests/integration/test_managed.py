@@ -453,28 +453,6 @@ def test_attributes_come_from_the_store_while_the_metaserver_is_down(counted):
     assert modes(second) == {"file": 0o640, "other": 0o604}
 
 
-def test_names_of_one_file_are_kept_and_its_bytes_have_one_home(meta):
-    volume = meta.create("one")
-    session, stranger = opened(meta, volume, "n1"), opened(meta, meta.create("other"), "n1")
-
-    def names(method, session=session, check=True, **fields):
-        return meta.call(f"Namespace/{method}", of(session, **fields), check=check)
-
-    assert names("Link", existing_key="b", new_key="a") == {"links": 2, "homeKey": "b"}
-    assert names("Link", existing_key="a", new_key="c") == {"links": 3, "homeKey": "b"}
-    assert "AlreadyExists" in names("Link", existing_key="b", new_key="c", check=False)[1]
-    assert names("GetLinks", stranger, keys=["a", "b"]) == {}
-    meta.kill()
-    meta.start(options=LEASE)
-    found = names("GetLinks", keys=["x", "a", "c"])["found"]
-    assert [(f["index"], f["homeKey"], f["links"]) for f in found] == [(1, "b", 3), (2, "b", 3)]
-    assert names("Unlink", key="b") == {"links": 2, "homeKey": "a"}
-    assert names("Unlink", key="x") == {}
-    assert names("Unlink", key="a") == {"links": 1, "homeKey": "c"}
-    assert names("GetLinks", keys=["a", "b", "c"]) == {}
-    assert "InvalidArgument" in names("Link", existing_key="", new_key="c", check=False)[1]
-
-
 def test_a_killed_mounter_loses_no_lock(meta, processes):
     volume = meta.create("one")
     point, path = meta.dir / "held", meta.dir / "h.sock"
