@@ -15,6 +15,7 @@ GCC ?= gcc
 CLANG_TIDY ?= clang-tidy
 PYTEST ?= $(BUILD)/venv/bin/pytest
 Q := $(if $(V),,@)
+comma := ,
 
 WARNINGS := -Wall -Wextra -Wpedantic $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
             -Wwrite-strings -Wformat=2 -Wundef -Wvla -Wpointer-arith -Wcast-qual -Wconversion
@@ -283,14 +284,24 @@ bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the
 	$(Q)BUILD=$(BUILD) python3 tests/bench/mount/bench_mount.py $(BENCH) --json $(BENCH_OUT)/mount.json \
 	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
 
-# One after the other, each told of: what fails does not keep the others from being run.
-MOUNT_SUITES := run_fs run_kills run_faults run_apps run_stress run_memory
-check-mount: all $(BUILD)/tests/unit/mounter/test_takeover ## the mounted file system under every suite in full: hours (as root)
-	$(Q)failed=; for suite in $(MOUNT_SUITES); do echo "== $$suite"; tests/conformance/$$suite || failed="$$failed $$suite"; done; \
-	    echo "== hazards"; $(PYTEST) -q tests/integration/test_hazards.py || failed="$$failed hazards"; \
-	    [ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }
+# The mounter and the holder sanitized, the integration tests as the load.
+mounter-asan: ## integration tests and a load on mounters with ASan and UBSan: a slice (as root)
+	$(Q)$(MAKE) mounter-sanitized BUILD=$(BUILD) KIND=address
+mounter-tsan: ## the same with ThreadSanitizer; SANITIZED=--full for all tests
+	$(Q)$(MAKE) mounter-sanitized BUILD=$(BUILD) KIND=thread
+mounter-sanitized: all $(BUILD)/tests/unit/mounter/test_takeover
+	$(Q)$(MAKE) BUILD=$(BUILD)/$(if $(filter thread,$(KIND)),tsan,asan) SANITIZE=$(if $(filter thread,$(KIND)),thread,address$(comma)undefined) \
+	    $(foreach p,skyvol-mount skyvol-holder,$(BUILD)/$(if $(filter thread,$(KIND)),tsan,asan)/bin/$(p))
+	$(Q)BUILD=$(BUILD) tests/conformance/sanitized $(KIND) $(SANITIZED)
 
-.PHONY: integration integration-full check-mount
+# Whole: most of a day. CHECK_MOUNT_MINUTES=60 runs a share of each suite; check-mount-NAME one of them.
+check-mount: ## the mounted file system under every suite in full, a table at the end (as root)
+	$(Q)scripts/deps.sh test && $(MAKE) all $(BUILD)/tests/unit/mounter/test_takeover
+	$(Q)BUILD=$(BUILD) tests/conformance/check_mount
+check-mount-%: all $(BUILD)/tests/unit/mounter/test_takeover
+	$(Q)BUILD=$(BUILD) tests/conformance/check_mount $*
+
+.PHONY: integration integration-full check-mount mounter-asan mounter-tsan mounter-sanitized
 integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration tests but the long ones
 	$(Q)$(PYTEST) -q -m 'not full' tests/integration
 
