@@ -33,7 +33,6 @@ enum {
     KNOWN_SHARE = 32
 };
 static const int64_t ns_per_s = 1000000000;
-static const uint64_t pool_min = 16 << 20;
 
 int64_t fs_now_ns(void)
 {
@@ -571,8 +570,7 @@ static void set_up_root(struct fs *fs) REQUIRES(&fs->lock)
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
 {
     struct fs *fs = calloc(1, sizeof(*fs));
-    struct state_config state = {.keep = config->keep,
-                                 .pool_bytes = config->options.memory_bytes / 3};
+    struct state_config state = {.keep = config->keep, .pool_bytes = config->options.dirty_bytes};
     int r;
 
     if (fs == NULL) {
@@ -592,13 +590,10 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     mutex_init(&fs->lock);
     cond_init(&fs->changed);
     cond_init(&fs->end);
-    if (state.pool_bytes < pool_min) {
-        state.pool_bytes = pool_min;
-    }
     fs->gone = calloc(GONE_SETS, sizeof(*fs->gone));
     r = fs->gone == NULL ? -ENOMEM : known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known);
     r = r == 0 ? state_new(&state, &fs->state, err) : r;
-    r = r == 0 ? reader_new(fs, fs->options.memory_bytes / 20 * 9) : r;
+    r = r == 0 ? reader_new(fs, fs->options.reader_bytes) : r;
     r = r == 0 ? ahead_new(fs) : r;
     r = r == 0 ? longs_new(&fs->longs) : r;
     r = r == 0 ? tasks_new(TASKS_MAX, &fs->tasks) : r;

@@ -83,10 +83,12 @@ struct fs_options {
     uint64_t attr_timeout_ms; /* how long what the store said is believed */
     uint64_t size_bytes;      /* of the volume; 0: not limited */
     uint64_t recover_ms;      /* a note of a move that nobody renews: its mount is gone */
-    uint64_t memory_bytes;    /* a third for dirty bytes, 9/20 for bytes that are read */
-    const char *cache_dir;    /* of the disk cache, or NULL; valid during fs_new() only */
-    const char *cache_name;   /* what is cached there: the store's address; the same */
-    uint64_t cache_bytes;     /* on disk */
+    uint64_t memory_bytes;    /* of all together */
+    uint64_t dirty_bytes;     /* of these, see budget.h */
+    uint64_t reader_bytes;
+    const char *cache_dir;  /* of the disk cache, or NULL; valid during fs_new() only */
+    const char *cache_name; /* what is cached there: the store's address; the same */
+    uint64_t cache_bytes;   /* on disk */
     bool read_only;
 };
 
@@ -237,7 +239,8 @@ struct fs {
     uint32_t putting;                /* publications under way that have no thread: put.c */
     TAILQ_HEAD(thirsty, op) thirsty; /* space.c: writers that wait for memory */
     bool serving;                    /* somebody sees to them */
-    uint64_t merging;      /* bytes of buffers in which parts are put together: upload.c */
+    uint64_t merging;      /* bytes of buffers in which parts and files are put together: merge.c */
+    uint64_t merged;       /* how many of them have been given back */
     struct gone_set *gone; /* GONE_SETS */
     struct graves *graves; /* objects to be deleted */
     struct known *known;   /* ranges of keys that were listed */

@@ -2,6 +2,7 @@
 #include "mounter/setup.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #include "mount/journal.h"
 #include "mount/readahead.h"
+#include "mounter/budget.h"
 #include "mounter/probed.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -82,15 +84,31 @@ static bool is_owner_told(const struct mount_config *config)
     return false;
 }
 
-static void fill_options(const struct mount_config *config, struct fs_options *ret)
+static uint64_t memory_of(const struct mount_config *config)
+{
+    return config->memory_bytes != 0 ? config->memory_bytes
+                                     : number(config, "memory", memory_default, 10);
+}
+
+static struct budget divide_memory(const struct mount_config *config)
+{
+    struct budget budget;
+
+    budget_of(&(struct budget_wish){.memory_bytes = memory_of(config),
+                                    .threads = setup_threads(config),
+                                    .connections = (uint32_t)number(config, "parallel", 0, 10)},
+              &budget);
+    return budget;
+}
+
+static void fill_options(const struct mount_config *config, const struct budget *budget,
+                         struct fs_options *ret)
 {
     const char *sync = mount_options_get(&config->options, "sync");
     const char *open = mount_options_get(&config->options, "open");
     const char *attrs = mount_options_get(&config->options, "attrs");
     const char *test_recover = getenv("SKYVOL_TEST_RECOVER_MS");
     uint32_t umask = (uint32_t)number(config, "umask", 0, 8);
-    uint64_t memory = config->memory_bytes != 0 ? config->memory_bytes
-                                                : number(config, "memory", memory_default, 10);
 
     *ret = (struct fs_options){
         .uid = (uint32_t)number(config, "uid", 0, 10),
@@ -110,7 +128,9 @@ static void fill_options(const struct mount_config *config, struct fs_options *r
         .attr_timeout_ms = milliseconds(config, "attr_timeout", 1000),
         .size_bytes = config->size_bytes,
         .recover_ms = test_recover != NULL ? strtoull(test_recover, NULL, 10) : RECOVER_MS,
-        .memory_bytes = memory,
+        .memory_bytes = memory_of(config),
+        .dirty_bytes = budget->dirty_bytes,
+        .reader_bytes = budget->reader_bytes,
         .read_only = mount_options_true(&config->options, "ro"),
     };
 }
@@ -195,6 +215,7 @@ static int open_volume(const struct mount_config *config,
     const char *endpoint = mount_options_get(&config->options, "endpoint");
     const char *sse = mount_options_get(&config->options, "sse");
     const char *sse_key = mount_options_get(&config->options, "sse_key");
+    const struct budget budget = divide_memory(config);
     const struct volume_open_config open = {
         .location = config->location,
         .endpoint = endpoint,
@@ -215,7 +236,7 @@ static int open_volume(const struct mount_config *config,
         .virtual_host_style =
             path_style != NULL ? strcmp(path_style, "true") != 0 : endpoint == NULL,
         .read_only = mount_options_true(&config->options, "ro"),
-        .max_connections = (uint32_t)number(config, "parallel", 0, 10),
+        .max_connections = budget.connections,
         .tries = (uint32_t)number(config, "retries", TRIES, 10),
         .request_timeout_ms = (uint32_t)milliseconds(config, "deadline", 0),
         .faults = getenv("SKYVOL_TEST_FAULTS"),
@@ -237,6 +258,18 @@ static int open_volume(const struct mount_config *config,
         *ret = NULL;
     }
     return r;
+}
+
+/* Where memory is short it goes back to the kernel at once; else keeping it saves page faults. */
+static void tune_malloc(const struct budget *budget)
+{
+    enum { MAPPED = 256 * 1024, TRIMMED = 1 << 20 };
+
+    (void)mallopt(M_ARENA_MAX, budget->arenas);
+    if (budget->arenas == 1) {
+        (void)mallopt(M_MMAP_THRESHOLD, MAPPED);
+        (void)mallopt(M_TRIM_THRESHOLD, TRIMMED);
+    }
 }
 
 /* Where several nodes may have the volume, unless the option says otherwise. */
@@ -262,8 +295,11 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     struct fs_config fs = {.keep = keep, .channel = &config->channel, .ticket = extra->ticket};
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
+    const struct budget budget = divide_memory(config);
     CLEANUP(buf_done) struct buf cache_name = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 4096);
     int r = 0;
+
+    tune_malloc(&budget);
 
     r = r == 0 ? choose_locks(config, &fs.global_locks, err) : r;
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
@@ -279,7 +315,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     if (r != 0) {
         return r;
     }
-    fill_options(config, &fs.options);
+    fill_options(config, &budget, &fs.options);
     fill_cache(config, &cache_name, &fs.options);
     return fs_new(&fs, ret, err);
 }

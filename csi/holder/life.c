@@ -113,6 +113,7 @@ static int spawn(struct supervisor *s, struct mounted *m, bool export_journal)
         return -errno;
     }
     config.socket = pair[1];
+    m->cgroup_oom_kills = process_cgroup_oom_kills(s->config->cgroup_root, m->key);
     r = process_start_mounter(&config, &p);
     (void)close(pair[1]);
     if (r < 0) {
@@ -146,12 +147,23 @@ void life_start_mounter(struct supervisor *s, struct mounted *m)
     }
 }
 
+static void pause_ended(struct mounted *m)
+{
+    if (m->died_ms != 0) {
+        m->pause_ms = supervisor_now_ms() - m->died_ms;
+        m->pause_max_ms = m->pause_ms > m->pause_max_ms ? m->pause_ms : m->pause_max_ms;
+        m->died_ms = 0;
+    }
+}
+
 void life_ready(struct supervisor *s, struct mounted *m)
 {
     (void)s;
     if (m->phase == PHASE_STARTING || m->phase == PHASE_RESTARTING || m->phase == PHASE_ORPHAN) {
+        pause_ended(m);
         log_info(m->was_ready ? "mounter replaced" : "mounted", "mount", m->key, "mounter",
-                 log_num(m->mounter), "restarts", log_num(m->restarts), NULL);
+                 log_num(m->mounter), "restarts", log_num(m->restarts), "pause_ms",
+                 log_num((long long)m->pause_ms), NULL);
         enter(m, PHASE_RUNNING, UINT64_MAX);
         m->was_ready = true;
         m->result = 0;
@@ -259,6 +271,24 @@ static bool is_mounted(const struct mounted *m)
     return mounted;
 }
 
+/* Said once for each: what the operator can do, for a kernel's log may be out of his reach. */
+static void look_for_oom(const struct supervisor *s, struct mounted *m)
+{
+    enum { MIB = 1 << 20 };
+
+    if (process_cgroup_oom_kills(s->config->cgroup_root, m->key) <= m->cgroup_oom_kills) {
+        return;
+    }
+    m->oom_kills++;
+    (void)snprintf(m->error, sizeof(m->error),
+                   "the kernel killed the mounter: more than its %llu MiB of memory were needed; "
+                   "raise memory= of this volume",
+                   (unsigned long long)(m->memory_bytes / MIB));
+    log_error("mounter killed for lack of memory", "mount", m->key, "limit_mib",
+              log_num((long long)(m->memory_bytes / MIB)), "oom_kills", log_num(m->oom_kills),
+              NULL);
+}
+
 static void repair(struct supervisor *s, struct mounted *m)
 {
     unsigned recent;
@@ -290,6 +320,8 @@ void life_mounter_died(struct supervisor *s, struct mounted *m)
     m->mounter_pidfd = -1;
     cleanup_close(&m->mounter_socket);
     m->mounter_socket = -1;
+    m->died_ms = m->phase == PHASE_RUNNING ? supervisor_now_ms() : m->died_ms;
+    look_for_oom(s, m);
     if (m->exporting) {
         export_ended(s, m);
     } else if (m->phase == PHASE_UNMOUNTING && m->helper == 0) {

@@ -75,6 +75,10 @@ struct mounted {
     int helper_pidfd;
 
     uint32_t restarts;
+    uint32_t oom_kills;              /* of these deaths, by the kernel for lack of memory */
+    uint64_t cgroup_oom_kills;       /* what the cgroup had counted when the mounter was started */
+    uint64_t died_ms;                /* when programs began to wait; 0: they do not */
+    uint64_t pause_ms, pause_max_ms; /* the last one, the longest one */
     uint64_t deaths_ms[MOUNTED_DEATHS_MAX]; /* ring */
     unsigned deaths;
 };

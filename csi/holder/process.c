@@ -17,6 +17,9 @@
 
 #include "mount/mountinfo.h"
 #include "mount/readahead.h"
+#include "util/buf.h"
+#include "util/cleanup.h"
+#include "util/file.h"
 
 static int begin(struct process *ret)
 {
@@ -250,4 +253,29 @@ void process_cgroup_remove(const char *root, const char *key)
     if (root != NULL && snprintf(path, sizeof(path), "%s/%s", root, key) < (int)sizeof(path)) {
         (void)rmdir(path);
     }
+}
+
+/* "oom_kill N" is a line of cgroup2's memory.events and of cgroup v1's memory.oom_control. */
+uint64_t process_cgroup_oom_kills(const char *root, const char *key)
+{
+    static const char *const files[] = {"memory.events", "memory.oom_control"};
+    static const char name[] = "oom_kill ";
+
+    for (size_t i = 0; root != NULL && i < sizeof(files) / sizeof(files[0]); i++) {
+        CLEANUP(buf_done) struct buf text = BUF_INIT(4096);
+        char path[512];
+
+        if (snprintf(path, sizeof(path), "%s/%s/%s", root, key, files[i]) >= (int)sizeof(path) ||
+            file_read(path, &text) < 0) {
+            continue;
+        }
+        for (const char *line = buf_str(&text); line != NULL;) {
+            if (strncmp(line, name, strlen(name)) == 0) {
+                return strtoull(line + strlen(name), NULL, 10);
+            }
+            line = strchr(line, '\n');
+            line = line != NULL ? line + 1 : NULL;
+        }
+    }
+    return 0;
 }

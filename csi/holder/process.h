@@ -71,4 +71,7 @@ enum { PROCESS_OOM_HOLDER = -900, PROCESS_OOM_MOUNTER = -500 };
  * brought back at all. Best effort: without CAP_SYS_RESOURCE all stays as it is. */
 void process_prefer(int oom_score_adj);
 
+/* How often the kernel has killed in that cgroup for lack of memory; 0 also if nobody counts. */
+uint64_t process_cgroup_oom_kills(const char *root, const char *key);
+
 #endif

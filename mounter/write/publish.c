@@ -152,14 +152,12 @@ static int put_whole(struct job *job, const char *key, bool conditional)
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     bool link = S_ISLNK(job->attr.mode);
     size_t len = link ? strlen(job->target) : (size_t)job->size;
-    AUTOFREE char *buffer = malloc(len > 0 ? len : 1);
-    struct objstore_request put = {.op = OBJSTORE_PUT,
-                                   .key = key,
-                                   .meta = &job->meta,
-                                   .timeout_ms = PUBLISH_TIMEOUT_MS,
-                                   .source = {.data = buffer, .size = len}};
-    int ret = buffer == NULL ? -ENOMEM : 0;
+    char *buffer = NULL;
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT, .key = key, .meta = &job->meta, .timeout_ms = PUBLISH_TIMEOUT_MS};
+    int ret = merge_take(job, len, &buffer);
 
+    put.source = (struct objstore_source){.data = buffer, .size = len};
     if (ret == 0 && link) {
         memcpy(buffer, job->target, len);
     } else if (ret == 0) {
@@ -174,6 +172,9 @@ static int put_whole(struct job *job, const char *key, bool conditional)
     if (ret == 0) {
         (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
         job->result_ns = answer.result.info.mtime_ns;
+    }
+    if (buffer != NULL) {
+        merge_give(job->fs, buffer, len);
     }
     return ret;
 }

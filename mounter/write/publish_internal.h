@@ -49,6 +49,11 @@ void job_progress(struct job *job, uint64_t next_bytes);
 int job_conditions(struct job *job, struct objstore_request *request, bool complete)
     __attribute__((warn_unused_result));
 
+/* ---- merge.c ---- */
+/* Memory to put `bytes` together in, once there is room. Waits. Given back with the same number. */
+int merge_take(struct job *job, uint64_t bytes, char **ret) __attribute__((warn_unused_result));
+void merge_give(struct fs *fs, char *buffer, uint64_t bytes);
+
 /* ---- upload.c ---- */
 /* Publish by parts: end the upload that was begun while it was written, or make one. Waits. */
 int upload_run(struct job *job) __attribute__((warn_unused_result));

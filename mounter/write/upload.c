@@ -184,13 +184,11 @@ static void part_ended(struct part *part, int status)
     part->image.seqs = (struct data_seqs){0};
     mutex_lock(&fs->lock);
     data_image_done(fs, &part->image);
-    if (part->buffer != NULL) {
-        fs->merging -= part->item.len;
-        cond_broadcast(&fs->changed);
-    }
     mutex_unlock(&fs->lock);
-    free(part->buffer);
-    part->buffer = NULL;
+    if (part->buffer != NULL) {
+        merge_give(fs, part->buffer, part->item.len);
+        part->buffer = NULL;
+    }
     mutex_lock(&run->lock);
     if (status == 0 && data_seqs_add(&run->job->seqs, &seqs) != 0) {
         status = -ENOMEM;
@@ -397,30 +395,15 @@ static int plan_fresh(struct fs *fs, struct run *run) REQUIRES(&fs->lock)
     return run->parts == NULL ? -ENOMEM : 0;
 }
 
-/* Memory for a part that is put together: a part of what the mount may have. Waits. */
+/* Waits until there is memory for it. */
 static int take_buffer(struct part *part)
 {
-    struct fs *fs = part->run->job->fs;
-    uint64_t limit = fs->options.memory_bytes / 8;
+    int ret = part->from_base == 0 ? 0 : merge_take(part->run->job, part->item.len, &part->buffer);
 
-    if (part->from_base == 0) {
-        return 0;
+    if (part->buffer != NULL) {
+        memset(part->buffer + part->from_base, 0, (size_t)(part->item.len - part->from_base));
     }
-    mutex_lock(&fs->lock);
-    while (fs->merging > 0 && fs->merging + part->item.len > limit) {
-        cond_wait_ms(&fs->changed, &fs->lock, TICK_MS); /* each ends by its own deadline */
-    }
-    fs->merging += part->item.len;
-    mutex_unlock(&fs->lock);
-    part->buffer = malloc((size_t)part->item.len);
-    if (part->buffer == NULL) {
-        mutex_lock(&fs->lock);
-        fs->merging -= part->item.len;
-        mutex_unlock(&fs->lock);
-        return -ENOMEM;
-    }
-    memset(part->buffer + part->from_base, 0, (size_t)(part->item.len - part->from_base));
-    return 0;
+    return ret;
 }
 
 static void start_part(struct run *run, struct part *part)

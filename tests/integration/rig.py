@@ -87,8 +87,8 @@ class Mount:
 class Held:
     """A mount under a skyvol-holder: mount, unmount, kill."""
 
-    def __init__(self, rig, number, options, arguments=()):
-        self.rig = rig
+    def __init__(self, rig, number, options, arguments=(), memory_bytes=0):
+        self.rig, self.memory_bytes = rig, memory_bytes
         self.point = rig.directory / f"held{number}"
         self.log = rig.directory / f"holder{number}.log"
         self.point.mkdir()
@@ -104,7 +104,8 @@ class Held:
         self.mount()
 
     def mount(self):
-        self.client.mount("v1", self.point, self.config, self.rig.credentials_json())
+        self.client.mount("v1", self.point, self.config, self.rig.credentials_json(),
+                          memory_bytes=self.memory_bytes)
 
     def unmount(self, drain_ms=60000):
         end = time.monotonic() + 20
@@ -248,9 +249,9 @@ class Rig:
         self.mounts.append(Mount(self, self.made, self.options(options), environment))
         return self.mounts[-1]
 
-    def held(self, *arguments, **options):
+    def held(self, *arguments, memory_bytes=0, **options):
         self.made += 1
-        self.mounts.append(Held(self, self.made, self.options(options), arguments))
+        self.mounts.append(Held(self, self.made, self.options(options), arguments, memory_bytes))
         return self.mounts[-1]
 
     def client(self):
