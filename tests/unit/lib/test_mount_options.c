@@ -59,17 +59,15 @@ static void s3fs_spellings_are_translated(UNUSED void **state)
     expect("url=https://s3.example.com,endpoint=eu-west-1,use_path_request_style,allow_other,"
            "umask=022,multipart_size=52,parallel_count=20,dbglevel=info",
            MOUNT_OPTIONS_USER,
-           "{\"endpoint\":\"https://s3.example.com\",\"parallel\":\"20\",\"part_size\":"
-           "\"54525952\",\"path_style\":\"true\",\"region\":\"eu-west-1\",\"umask\":\"0022\"}");
+           "{\"endpoint\":\"https://s3.example.com\",\"parallel\":\"20\",\"path_style\":\"true\","
+           "\"region\":\"eu-west-1\",\"umask\":\"0022\"}");
 }
 
 static void rclone_spellings_are_translated(UNUSED void **state)
 {
     expect("--vfs-cache-mode writes --allow-other --dir-cache-time 5s --file-perms 0664 "
            "--read-only --s3-chunk-size 16M --s3-region us-east-1",
-           MOUNT_OPTIONS_USER,
-           "{\"file_mode\":\"0664\",\"list_timeout\":\"5\",\"part_size\":\"16777216\",\"region\":"
-           "\"us-east-1\",\"ro\":\"true\"}");
+           MOUNT_OPTIONS_USER, "{\"file_mode\":\"0664\",\"region\":\"us-east-1\",\"ro\":\"true\"}");
 }
 
 static void mountpoint_spellings_are_translated(UNUSED void **state)
