@@ -136,6 +136,8 @@ static struct rig *rig_store_new(const struct fs_options *options)
     mutex_init(&rig->lock);
     rig->options = *options;
     rig->options.memory_bytes = 64 << 20;
+    rig->options.dirty_bytes = 16 << 20;
+    rig->options.reader_bytes = 24 << 20;
     rig->options.file_mode = 0666;
     rig->options.dir_mode = 0777;
     assert_int_equal(keep_new(&rig->keep), 0);
