@@ -55,7 +55,8 @@ static char *key_of(struct fs *fs, uint32_t dir, const char *name, bool is_dir) 
 
 static bool changed_lately(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
 {
-    return (fs_rec(fs, node)->flags & INODE_NEW) == 0 && fs_lately(node->touched_s);
+    return (fs_rec(fs, node)->flags & (INODE_NEW | INODE_LINKED)) == 0 &&
+           fs_lately(node->touched_s);
 }
 
 /* Entries of names that were taken away before the listing was asked for, and that nobody has made

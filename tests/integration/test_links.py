@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hard links of managed volumes: names of one file, whatever mount gives, takes and moves them."""
 import errno
+import json
 import os
+import random
 import subprocess
+import threading
+import time
 
+import holder_client
 import pytest
 from conftest import program, wait_until
-from test_managed import LEASE, Managed, of, opened, started
+from test_managed import LEASE, Managed, attach, of, opened, started
 
 
 @pytest.fixture
@@ -149,6 +154,69 @@ def test_without_the_metaserver_names_stay_and_none_is_added_or_lost(managed):
     assert sorted(os.listdir(one)) == ["a", "b"]
     os.unlink(one / "a")
     assert (one / "b").read_text() == "changed"
+
+
+class Victim:
+    """A volume mounted under a holder, and programs' calls that outlive its mounters."""
+
+    def __init__(self, meta, processes):
+        self.meta, self.volume = meta, meta.create("one")
+        self.point, path = meta.dir / "held", meta.dir / "h.sock"
+        self.point.mkdir()
+        holder = processes.start([program("skyvol-holder"), "--socket", path], "holder")
+        wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
+        config = {"location": f"dir://{meta.store}/{self.volume['bucket']}", "options": {},
+                  "meta": {"address": f"unix:{meta.socket}", "volume": self.volume["id"],
+                           "node": "n1", "mount": "v1", "exclusive": False}}
+        self.client = holder_client.Holder(path)
+        self.client.mount("v1", self.point, json.dumps(config), json.dumps(
+            {"meta": {"token": attach(meta, self.volume, "n1")}}))
+
+    def kill(self):
+        mounter = self.client.status("v1")["mounter"]
+        holder_client.kill9(mounter)
+        wait_until(lambda: self.client.status("v1")["mounter"] not in (0, mounter), 60, "successor")
+
+
+def churn(point, i, errors):
+    """Every call has to succeed, whatever dies meanwhile."""
+    try:
+        (point / f"a{i}").write_text(f"content {i}")
+        os.link(point / f"a{i}", point / f"b{i}")
+        os.link(point / f"b{i}", point / f"c{i}")
+        os.rename(point / f"b{i}", point / f"d{i}")
+        os.unlink(point / f"a{i}")
+        (point / f"e{i}").write_text("replaced")
+        os.link(point / f"e{i}", point / f"f{i}")
+        os.rename(point / f"c{i}", point / f"e{i}")
+    except OSError as e:
+        errors.append((i, e))
+
+
+@pytest.mark.parametrize("kills", [3, pytest.param(15, marks=pytest.mark.full)])
+def test_a_killed_mounter_loses_no_name_and_no_byte(meta, processes, kills):
+    victim = Victim(meta, processes)
+    errors, i = [], 0
+    for _ in range(kills):
+        work = threading.Thread(target=lambda: [churn(victim.point, n, errors)
+                                                for n in range(i, i + 4)])
+        work.start()
+        time.sleep(random.random() * 0.25)
+        victim.kill()
+        work.join(60)
+        assert not work.is_alive() and not errors, errors
+        i += 4
+    names = {f"{x}{n}" for n in range(i) for x in "def"}
+    assert set(os.listdir(victim.point)) == names
+    for n in range(i):
+        for x, text in (("d", f"content {n}"), ("e", f"content {n}"), ("f", "replaced")):
+            assert (victim.point / f"{x}{n}").read_text() == text
+        assert same(victim.point / f"d{n}", victim.point / f"e{n}") >= 2
+        assert same(victim.point / f"f{n}") >= 1
+    for name in names:
+        os.unlink(victim.point / name)
+    assert os.listdir(victim.point) == []
+    victim.client.unmount("v1")
 
 
 def test_an_unmanaged_volume_has_no_hard_links(workdir, processes):
