@@ -101,7 +101,8 @@ static int spawn(struct supervisor *s, struct mounted *m, bool export_journal)
 {
     char cgroup[512];
     struct process_mounter config = {.program = s->config->mounter,
-                                     .export_journal = export_journal};
+                                     .export_journal = export_journal,
+                                     .urgent = m->was_ready && !export_journal};
     struct process p = {.pidfd = -1};
     int pair[2];
     int r;
@@ -161,6 +162,7 @@ void life_ready(struct supervisor *s, struct mounted *m)
     (void)s;
     if (m->phase == PHASE_STARTING || m->phase == PHASE_RESTARTING || m->phase == PHASE_ORPHAN) {
         pause_ended(m);
+        process_hurry(m->mounter, false);
         log_info(m->was_ready ? "mounter replaced" : "mounted", "mount", m->key, "mounter",
                  log_num(m->mounter), "restarts", log_num(m->restarts), "pause_ms",
                  log_num((long long)m->pause_ms), NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "csi/holder/process.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/pidfd.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -64,6 +66,34 @@ void process_prefer(int oom_score_adj)
     (void)write_file("/proc/self/oom_score_adj", number);
 }
 
+/*
+ * A successor needs 25 ms of a processor before it can answer, for which programs wait: on a busy
+ * node that would be a second. Its session is a scheduling group of its own (autogroup), in which
+ * nobody else is; so both numbers, of the group and of the threads in it.
+ */
+void process_hurry(pid_t pid, bool hurry)
+{
+    enum { HURRY = -10 };
+    char path[64];
+    struct dirent *entry;
+    DIR *tasks;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/autogroup", pid);
+    (void)write_file(path, hurry ? "-10" : "0");
+    (void)snprintf(path, sizeof(path), "/proc/%d/task", pid);
+    tasks = opendir(path);
+    while (tasks != NULL && (entry = readdir(tasks)) != NULL) {
+        id_t task = (id_t)strtoul(entry->d_name, NULL, 10);
+
+        if (task > 0) {
+            (void)setpriority(PRIO_PROCESS, task, hurry ? HURRY : 0);
+        }
+    }
+    if (tasks != NULL) {
+        (void)closedir(tasks);
+    }
+}
+
 /* In the child: everything best effort but the exec. */
 static void become_mounter(const struct process_mounter *config)
 {
@@ -76,6 +106,9 @@ static void become_mounter(const struct process_mounter *config)
 
     (void)setsid(); /* it outlives us, also if a terminal goes away */
     process_prefer(PROCESS_OOM_MOUNTER);
+    if (config->urgent) {
+        process_hurry(getpid(), true);
+    }
     if (config->cgroup != NULL) {
         (void)snprintf(path, sizeof(path), "%s/cgroup.procs", config->cgroup);
         (void)write_file(path, "0");

@@ -23,6 +23,7 @@ struct process_mounter {
     const char *cgroup;  /* directory to be in, or NULL */
     int socket;          /* becomes descriptor 3, "--holder-fd=3" */
     bool export_journal; /* mount nothing: write what is dirty to the journal */
+    bool urgent;         /* programs wait for it: it goes before others until it is ready */
 };
 int process_start_mounter(const struct process_mounter *config, struct process *ret)
     __attribute__((warn_unused_result));
@@ -66,6 +67,9 @@ bool process_cgroup(const char *root, const char *key, uint64_t memory_bytes, ch
 void process_cgroup_remove(const char *root, const char *key); /* once it is empty */
 
 enum { PROCESS_OOM_HOLDER = -900, PROCESS_OOM_MOUNTER = -500 };
+
+/* The processor's priority of a process and all its threads. Best effort, as the next one. */
+void process_hurry(pid_t pid, bool hurry);
 
 /* Out of memory, the kernel takes workloads first, then a mounter, then us: that is what can be
  * brought back at all. Best effort: without CAP_SYS_RESOURCE all stays as it is. */

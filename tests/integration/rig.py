@@ -141,6 +141,16 @@ class Held:
         os.statvfs(self.point)
         return time.monotonic() - start
 
+    def replace_mounter(self):
+        """A planned upgrade: seconds until the next answer after it was asked for; None: not now."""
+        start = time.monotonic()
+        try:
+            self.client.replace("v1")
+        except (OSError, holder_client.Refused):
+            return None
+        os.statvfs(self.point)
+        return time.monotonic() - start
+
     def kill_supervisor(self):
         pid = holder_client.supervisor_of(self.process.pid)
         if not pid:
