@@ -48,6 +48,7 @@ struct ahead {
     uint32_t run;                  /* opens in the order of keys, */
     uint32_t number_run;           /* of st_ino */
     bool listing;                  /* a page is being listed */
+    uint64_t listed_ms;            /* when one was asked for last */
     char *last;                    /* the key opened last */
     char *frontier;                /* all keys before it have been looked at for fetching */
     char *list_prefix, *list_from; /* of the page that is being listed */
@@ -271,10 +272,12 @@ static void add_file(struct fs *fs, const struct known_entry *entry, struct ahea
 {
     struct ahead *ahead = fs->ahead;
     size_t len = strlen(entry->key);
-    struct ahead_file *file = calloc(1, sizeof(*file) + len + 1);
+    bool whole = entry->size > 0 && entry->size <= FILE_BYTES_MAX;
+    struct ahead_file *file =
+        whole || fs->options.open_asks ? calloc(1, sizeof(*file) + len + 1) : NULL;
 
     if (file == NULL) {
-        return;
+        return; /* no memory, or its open will need nothing */
     }
     file->fs = fs;
     file->made_ms = fs_now_ms();
@@ -289,14 +292,13 @@ static void add_file(struct fs *fs, const struct known_entry *entry, struct ahea
     TAILQ_INSERT_TAIL(&ahead->by_age, file, link);
     ahead->unused++;
     file->users = 1;
-    if (entry->size > 0 && entry->size <= FILE_BYTES_MAX &&
-        reader_prefetch(fs,
-                        &(struct reader_file){.key = file->key,
-                                              .etag = entry->etag,
-                                              .size = entry->size,
-                                              .arrived = arrived,
-                                              .arg = file},
-                        &start->fetches) == 0) {
+    if (whole && reader_prefetch(fs,
+                                 &(struct reader_file){.key = file->key,
+                                                       .etag = entry->etag,
+                                                       .size = entry->size,
+                                                       .arrived = arrived,
+                                                       .arg = file},
+                                 &start->fetches) == 0) {
         file->bytes = entry->size;
         ahead->unused_bytes += file->bytes;
         return;
@@ -335,6 +337,7 @@ static void list_page(struct ahead *ahead, const char *prefix, const char *from,
 {
     if (!ahead->listing && set(&ahead->list_prefix, prefix) && set(&ahead->list_from, from)) {
         ahead->listing = start->list = true;
+        ahead->listed_ms = fs_now_ms();
     }
 }
 
@@ -372,6 +375,16 @@ static void fill(struct fs *fs, const char *walk, struct ahead_start *start) REQ
     }
 }
 
+/* One page was not enough for this directory, which will be read when its walker comes there. */
+static bool was_listed(const struct fs *fs, const char *dir)
+{
+    const struct ahead *ahead = fs->ahead;
+
+    return ahead->list_prefix != NULL && strcmp(ahead->list_prefix, dir) == 0 &&
+           ahead->list_from[0] == '\0' &&
+           fs_now_ms() < ahead->listed_ms + fs->options.attr_timeout_ms;
+}
+
 /* The same in the order of numbers. */
 static void fill_by_number(struct fs *fs, struct ahead_start *start) REQUIRES(&fs->lock)
 {
@@ -387,7 +400,7 @@ static void fill_by_number(struct fs *fs, struct ahead_start *start) REQUIRES(&f
             add_file(fs, &entry, start);
         }
     }
-    if (unknown != NULL) {
+    if (unknown != NULL && !was_listed(fs, unknown)) {
         list_page(ahead, unknown, "", start);
     }
 }

@@ -241,3 +241,36 @@ def test_open_asks_as_often_as_it_is_told_to(rig, mounted, how, heads):
     for _ in range(5):
         os.close(os.open(mount.point / "opened", os.O_RDONLY))
     assert rig.proxy.seen["HEAD"] == heads
+
+
+def test_small_files_of_a_tree_come_before_they_are_asked_for(rig, mounted, tree):
+    """cp -r: one GET a file, though each is opened by itself; no HEAD; listings as for a walk."""
+    mount = mounted(attrs="list", sync="fsync", attr_timeout=60)
+    files = [key for key in tree if not key.endswith("/")]
+    subprocess.run(["cp", "-r", mount.point / "tree", rig.directory / "copied"], check=True, timeout=60)
+    seen = dict(rig.proxy.seen)
+    assert len(files) <= seen.get("GET", 0) <= len(files) * 1.1, "a late one may be asked for twice"
+    assert seen.get("HEAD", 0) <= 2 and seen.get("LIST", 0) <= len(tree) // 1000 + 8, seen
+    copied = [p for p in (rig.directory / "copied").rglob("*") if p.is_file()]
+    assert len(copied) == len(files) and all(p.read_bytes() == b"content" for p in copied)
+
+
+def test_what_came_in_advance_is_opened_and_read_without_the_store(rig, mounted, tree):
+    """Into the next directory, while the store answers no HEAD any more."""
+    mount = mounted(attrs="list", open="revalidate", attr_timeout=60)
+    walked(["ls", "-lR", "."], mount.point / "tree")
+    files = [key for key in tree if not key.endswith("/")]
+    first, then = files[:40], files[40:48]
+    for key in first:
+        assert (mount.point / key).read_bytes() == b"content"
+    end = time.monotonic() + 20
+    while rig.proxy.seen.get("GET", 0) < len(first) + len(then):
+        assert time.monotonic() < end, rig.proxy.seen
+        time.sleep(0.01)
+    time.sleep(0.2)
+    rig.proxy.add("stall", op="HEAD", seconds=120)
+    before = {k: v for k, v in rig.proxy.seen.items() if k == "HEAD"}
+    for key in then:
+        assert (mount.point / key).read_bytes() == b"content"
+    assert {k: v for k, v in rig.proxy.seen.items() if k == "HEAD"} == before
+    rig.proxy.clear()
