@@ -652,7 +652,6 @@ void fs_free(struct fs *fs)
     tasks_free(fs->writers);
     tasks_free(fs->streams);
     journaled_end(fs);
-    heads_stop(fs);
     manage_free(fs);
     reader_stop(fs);
     volume_free(fs->volume);

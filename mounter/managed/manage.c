@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a volume gains from its metaserver, put together: the session, and what stands on it. */
 #include "mounter/fs.h"
+#include "mounter/names/heads.h"
 
 static void session_lost(void *context)
 {
@@ -44,6 +45,7 @@ void manage_stop(struct fs *fs)
 
 void manage_free(struct fs *fs)
 {
+    heads_stop(fs); /* tells fs->facts */
     manage_stop(fs);
     facts_free(fs->facts);
     managed_free(fs->managed);

@@ -165,9 +165,9 @@ static void where_keys_are_unknown_it_says_so_and_goes_on_when_they_are_listed(U
     if (at < count) {
         assert_true(missing[0] != '\0' && strncmp(expected[at], missing, strlen(missing)) == 0);
         assert_int_equal(listing_flat(fs, "t/", ""), 0);
-        mutex_lock(&fs->lock);
+        mutex_lock(&rig->fs->lock);
         expect_walk_locked(rig, walk, expected + at, count - at);
-        mutex_unlock(&fs->lock);
+        mutex_unlock(&rig->fs->lock);
     }
     mutex_lock(&fs->lock);
     walk_free(walk);
