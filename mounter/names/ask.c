@@ -27,7 +27,7 @@ bool listing_remote(struct fs *fs, const struct listing *listing, const struct l
     }
     remote_of_listing(fs, entry->told ? &info : NULL, entry->is_dir, ret);
     ret->asked = listing->asked;
-    ret->made_ms = listing->made_ms;
+    ret->made_ms = listing_young(fs, listing->made_ms) ? listing->made_ms : fs_now_ms();
     return true;
 }
 
@@ -36,13 +36,13 @@ static enum listing_says ask_listing(struct fs *fs, const struct listing *listin
 {
     const struct listing_entry *e;
 
-    if (listing == NULL || !listing_young(fs, listing->made_ms) || listing->asked < fs->moved) {
+    if (listing == NULL || !listing_tells(fs, listing) || listing->asked < fs->moved) {
         return LISTING_UNKNOWN;
     }
     *ret_asked = listing->asked;
     e = listing_find(listing, name);
     if (e == NULL) {
-        return LISTING_ABSENT;
+        return listing_young(fs, listing->made_ms) ? LISTING_ABSENT : LISTING_UNKNOWN;
     }
     return !listing_remote(fs, listing, e, ret) ? LISTING_UNKNOWN
            : e->is_dir                          ? LISTING_DIR
@@ -110,8 +110,8 @@ enum listing_says listing_ask(struct fs *fs, struct node *dir, const char *name,
         return LISTING_UNKNOWN;
     }
     says = ask_known(fs, key, beside, &oldest, ret, &asked);
-    if (says != LISTING_UNKNOWN && dir->listed != NULL) {
-        dir->listed->vain = 0;
+    if (says != LISTING_UNKNOWN && dir->listed != NULL && dir->listed->vain > 0) {
+        dir->listed->vain--; /* names in no order may hit one of many pages by chance */
     }
     if (says == LISTING_UNKNOWN && dir->listed != NULL) {
         says = ask_listing(fs, dir->listed->listing, name, ret, &asked);

@@ -25,6 +25,8 @@
 enum {
     META_TIMEOUT_MS = 50000,
     ENTRIES_MAX = 20 * 1000 * 1000,
+    LARGE = 10000, /* entries; from so many on find(1) and others look at them in no order */
+    LOOKS_PER_MS = 5,
     WALK_MS = 30000, /* a directory above that was read so lately is being walked */
 };
 /* ---- the array ---- */
@@ -51,6 +53,7 @@ static void close_up(struct listing *listing)
         listing->text = text;
         listing->text_cap = listing->text_len + 1;
     }
+    listing->took_ms = fs_now_ms() - listing->made_ms;
     listing->bytes = sizeof(*listing) + listing->cap * sizeof(*entries) + listing->text_cap;
     (void)atomic_fetch_add(&bytes_of_all, listing->bytes);
 }
@@ -301,6 +304,13 @@ static int take(struct maker *m, const char *key, const struct known_entry *info
 bool listing_young(const struct fs *fs, uint64_t made_ms)
 {
     return fs_now_ms() < made_ms + fs->options.attr_timeout_ms;
+}
+
+bool listing_tells(const struct fs *fs, const struct listing *listing)
+{
+    return listing_young(fs, listing->made_ms) ||
+           (listing->count >= LARGE &&
+            fs_now_ms() < listing->made_ms + 2 * listing->took_ms + listing->count / LOOKS_PER_MS);
 }
 
 struct known_oldest listing_oldest(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock)
@@ -658,7 +668,9 @@ void listing_expire(struct fs *fs, size_t bytes_max)
         struct listed *next = LIST_NEXT(listed, link);
 
         bytes += listed->listing->bytes;
-        if (!listing_young(fs, listed->listing->made_ms) || bytes > bytes_max) {
+        /* The newest stays in any case: somebody may just be reading it. */
+        if (!listing_tells(fs, listed->listing) ||
+            (bytes > bytes_max && listed != LIST_FIRST(&fs->listings))) {
             bytes -= listed->listing->bytes;
             forget(listed);
         }

@@ -47,8 +47,9 @@ struct listing {
     unsigned users; /* handles that read it, and the node that remembers it */
     uint64_t asked; /* fs_asked() before its oldest part */
     uint64_t made_ms;
-    bool omits;   /* something that has no name */
-    size_t bytes; /* that count in listing_bytes() */
+    uint64_t took_ms; /* from then until it was made */
+    bool omits;       /* something that has no name */
+    size_t bytes;     /* that count in listing_bytes() */
 };
 
 static inline const char *listing_name(const struct listing *listing,
@@ -70,6 +71,13 @@ struct listing_entry *listing_find(const struct listing *listing, const char *na
 bool listing_remote(struct fs *fs, const struct listing *listing, const struct listing_entry *entry,
                     struct remote *ret) REQUIRES(&fs->lock);
 bool listing_young(const struct fs *fs, uint64_t made_ms) REQUIRES(&fs->lock);
+/*
+ * What it says that there is, may be told: for as long as what the store has said is believed, and
+ * of a directory of 10,000 names and more until a program can have looked at each, at 0.2 ms (and
+ * as long as it took to list it). Else who reads such a directory would have to ask for each of its
+ * names once more. That there is no such name it only says while it is young.
+ */
+bool listing_tells(const struct fs *fs, const struct listing *listing) REQUIRES(&fs->lock);
 /* Pages that are older say nothing of this directory (or NULL). */
 struct known_oldest listing_oldest(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock);
 

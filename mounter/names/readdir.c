@@ -199,7 +199,7 @@ static struct node *known_node(struct fs *fs, struct reply *r, const struct list
                          fs_now_ms() < node->valid_until_ms)) {
         return node;
     }
-    if (!listing_young(fs, r->listing->made_ms) ||
+    if (!listing_tells(fs, r->listing) ||
         fs_name_hidden(fs, (uint32_t)r->op->ino, listing_name(r->listing, e), e->is_dir,
                        r->listing->asked) ||
         !listing_remote(fs, r->listing, e, &remote)) {

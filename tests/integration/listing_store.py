@@ -10,6 +10,7 @@ Those objects cannot be changed. What is PUT beside them is kept in memory, for 
 import bisect
 import collections
 import hashlib
+import heapq
 import http.server
 import threading
 import urllib.parse
@@ -195,25 +196,28 @@ class ListingStore:
     def page(self, prefix, delimiter, after, limit):
         """Keys, common prefixes, and where the next page begins ("": nowhere)."""
         found, prefixes, last = [], [], after
-        while len(found) + len(prefixes) < limit:
-            key = self.next(prefix, last)
+        following = self.following(prefix, after)
+        while True:
+            key = next(following, None)
             if key is None:
                 return found, prefixes, ""
+            if len(found) + len(prefixes) == limit:
+                return found, prefixes, last
             cut = key.find(delimiter, len(prefix)) if delimiter else -1
             if cut >= 0:
                 prefixes.append(key[:cut + 1])
                 last = key[:cut + 1] + "\U0010ffff"
+                following = self.following(prefix, last)
             else:
                 found.append(key)
                 last = key
-        return found, prefixes, last if self.next(prefix, last) else ""
 
-    def next(self, prefix, after):
-        """The first key of the prefix that comes after this."""
-        best = None
-        for keys in (self.keys, self.order):
+    def following(self, prefix, after):
+        """The keys of the prefix that come after this, in order."""
+        def tail(keys):
             at = bisect.bisect_left(keys, prefix) if prefix > after \
                 else bisect.bisect_right(keys, after)
-            if at < len(keys) and keys[at].startswith(prefix):
-                best = keys[at] if best is None else min(best, keys[at])
-        return best
+            while at < len(keys) and keys[at].startswith(prefix):
+                yield keys[at]
+                at += 1
+        return heapq.merge(tail(self.keys), tail(self.order))
