@@ -21,6 +21,7 @@
 #include "mounter/write/holes.h"
 #include "mounter/write/sweep.h"
 #include "util/clock.h"
+#include "util/container.h"
 #include "util/hash.h"
 #include "util/log.h"
 
@@ -51,7 +52,22 @@ struct node *fs_node(struct fs *fs, uint64_t ino)
 
 /* ---- nodes ---- */
 
-static char *make_name_key(uint32_t parent, const char *name, size_t *ret_len)
+static uint64_t hash_name_key(const char *name_key)
+{
+    uint32_t parent;
+    uint64_t hash;
+
+    memcpy(&parent, name_key, sizeof(parent));
+    hash = hash_bytes(&parent, sizeof(parent));
+    return hash_more(hash, name_key + sizeof(parent), strlen(name_key + sizeof(parent)));
+}
+
+static uint64_t hash_of_name(struct chain *chain)
+{
+    return hash_name_key(container_of(chain, struct node, name_chain)->name_key);
+}
+
+static char *make_name_key(uint32_t parent, const char *name)
 {
     size_t len = strlen(name);
     char *key = malloc(sizeof(parent) + len + 1);
@@ -59,24 +75,23 @@ static char *make_name_key(uint32_t parent, const char *name, size_t *ret_len)
     if (key != NULL) {
         memcpy(key, &parent, sizeof(parent));
         memcpy(key + sizeof(parent), name, len + 1);
-        *ret_len = sizeof(parent) + len;
     }
     return key;
 }
 
 struct node *fs_child(struct fs *fs, uint32_t parent, const char *name)
 {
-    char key[sizeof(uint32_t) + NAMES_MAX + 1];
-    size_t len = strlen(name);
-    struct node *node = NULL;
+    uint64_t hash = hash_more(hash_bytes(&parent, sizeof(parent)), name, strlen(name));
 
-    if (len > NAMES_MAX) {
-        return NULL;
+    for (struct chain *c = chained_first(&fs->names, hash); c != NULL; c = c->next) {
+        struct node *node = container_of(c, struct node, name_chain);
+
+        if (memcmp(node->name_key, &parent, sizeof(parent)) == 0 &&
+            strcmp(node->name_key + sizeof(parent), name) == 0) {
+            return node;
+        }
     }
-    memcpy(key, &parent, sizeof(parent));
-    memcpy(key + sizeof(parent), name, len);
-    HASH_FIND(hh, fs->names, key, sizeof(parent) + len, node);
-    return node;
+    return NULL;
 }
 
 static int grow_nodes(struct fs *fs, uint32_t ino) REQUIRES(&fs->lock)
@@ -106,14 +121,11 @@ static int add_name(struct fs *fs, struct node *node, uint32_t parent, const cha
     struct node *dir = fs_node(fs, parent);
 
     free(node->name_key);
-    node->name_key = make_name_key(parent, name, &node->name_key_len);
+    node->name_key = make_name_key(parent, name);
     if (node->name_key == NULL) {
         return -ENOMEM;
     }
-    HASH_ADD_KEYPTR(hh, fs->names, node->name_key, node->name_key_len, node);
-    if (node->hh.tbl == NULL) {
-        return -ENOMEM;
-    }
+    chained_add(&fs->names, &node->name_chain);
     node->named = true;
     if (dir != NULL) {
         dir->children++;
@@ -187,7 +199,7 @@ void fs_node_unname(struct fs *fs, struct node *node)
     if (node->named) {
         uint32_t parent = fs_rec(fs, node)->parent;
 
-        HASH_DEL(fs->names, node);
+        chained_remove(&fs->names, &node->name_chain);
         node->named = false;
         if (node->changed != 0) { /* what was asked before is as old without the node */
             note_unnamed(fs, node, parent);
@@ -204,7 +216,7 @@ int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char
     if (node->named) {
         memcpy(&from, node->name_key, sizeof(from));
         fs_gone(fs, from, node->name_key + sizeof(from), S_ISDIR(fs_rec(fs, node)->mode));
-        HASH_DEL(fs->names, node);
+        chained_remove(&fs->names, &node->name_chain);
         node->named = false;
         drop_child(fs, node, from);
     }
@@ -591,7 +603,9 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     cond_init(&fs->changed);
     cond_init(&fs->end);
     fs->gone = calloc(GONE_SETS, sizeof(*fs->gone));
-    r = fs->gone == NULL ? -ENOMEM : known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known);
+    r = fs->gone == NULL ? -ENOMEM : chained_init(&fs->names, hash_of_name);
+    r = r == 0 ? fs_numbers_init(fs) : r;
+    r = r == 0 ? known_new(fs->options.memory_bytes / KNOWN_SHARE, &fs->known) : r;
     r = r == 0 ? state_new(&state, &fs->state, err) : r;
     r = r == 0 ? reader_new(fs, fs->options.reader_bytes) : r;
     r = r == 0 ? ahead_new(fs) : r;
@@ -656,8 +670,6 @@ void fs_free(struct fs *fs)
     reader_stop(fs);
     volume_free(fs->volume);
     mutex_lock(&fs->lock);
-    HASH_CLEAR(hh, fs->names);
-    HASH_CLEAR(hh_number, fs->numbers);
     for (uint32_t i = 0; i < fs->nodes_len; i++) {
         if (fs->nodes[i] != NULL) {
             struct block_ref *ref;
@@ -680,6 +692,8 @@ void fs_free(struct fs *fs)
     reader_free(fs);
     mutex_unlock(&fs->lock);
     free(fs->nodes);
+    chained_done(&fs->names);
+    chained_done(&fs->numbers);
     known_free(fs->known);
     graves_free(fs->graves);
     seen_free(fs->seen);

@@ -65,6 +65,7 @@
 #include "mounter/session/session.h"
 #include "mounter/session/tasks.h"
 #include "util/arena.h"
+#include "util/chained.h"
 #include "util/mutex.h"
 #include "volume/volume.h"
 
@@ -128,13 +129,13 @@ struct holes {
 
 /* What this process knows of an inode besides its record. */
 struct node {
-    UT_hash_handle hh;        /* in fs->names, by name_key, while it has a name */
-    UT_hash_handle hh_number; /* in fs->numbers */
-    uint64_t number;          /* that programs see, as st_ino */
+    struct chain name_chain;   /* in fs->names, by name_key, while it has a name */
+    struct chain number_chain; /* in fs->numbers, while it is `numbered` */
+    uint64_t number;           /* that programs see, as st_ino */
     uint32_t ino;
     uint32_t users;    /* operations that need it to stay */
     uint32_t children; /* nodes with this as parent */
-    bool named, in_dir;
+    bool named, in_dir, numbered;
     bool publishing;       /* one at a time; also while its key changes or goes: see claim.c */
     bool marking;          /* what is published is a directory's marker: below goes on */
     bool busy_listed;      /* in fs->busy: publishing, or parts of it are being sent */
@@ -177,7 +178,6 @@ struct node {
     uint32_t touched_s;       /* seconds of fs_now_ms() when it was changed here last; or 0 */
     uint64_t plain_version;   /* theirs.h: nothing but ours is said of it; 0: not known */
     TAILQ_ENTRY(node) busy_link, dirty_link, ready_link;
-    size_t name_key_len;
     char *name_key; /* parent's number (4 bytes) and the name */
 };
 
@@ -227,8 +227,8 @@ struct fs {
     uint32_t nodes_len;
     uint32_t node_count;
     LIST_HEAD(, listed) listings; /* those that remember one, the newest first */
-    struct node *names;
-    struct node *numbers;
+    struct chained names;
+    struct chained numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
     uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
     uint64_t moved;                /* clock of the last change to keys of many nodes */
@@ -397,6 +397,7 @@ uint64_t fs_number_first(const char *key); /* if no other has it */
 uint64_t fs_number_choose(struct fs *fs, const struct fs_new_inode *what) REQUIRES(&fs->lock);
 /* What the inode of this key (of a directory: with '/') has or would have. */
 uint64_t fs_number_of_key(struct fs *fs, const char *key) REQUIRES(&fs->lock);
+int fs_numbers_init(struct fs *fs) __attribute__((warn_unused_result));
 void fs_number_add(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_number_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int64_t fs_now_ns(void);

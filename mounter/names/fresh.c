@@ -6,6 +6,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/names/graves.h"
+#include "util/container.h"
 #include "util/hash.h"
 
 enum { LATELY_S = 60 }; /* listings of no store that is known lag longer */
@@ -231,10 +232,22 @@ bool fs_touched_lately(struct fs *fs, uint32_t parent, const char *name)
 
 static bool number_is_free(struct fs *fs, uint64_t number) REQUIRES(&fs->lock)
 {
-    struct node *node;
+    for (struct chain *c = chained_first(&fs->numbers, number); c != NULL; c = c->next) {
+        if (container_of(c, struct node, number_chain)->number == number) {
+            return false;
+        }
+    }
+    return number > STATE_ROOT;
+}
 
-    HASH_FIND(hh_number, fs->numbers, &number, sizeof(number), node);
-    return node == NULL && number > STATE_ROOT;
+static uint64_t number_of(struct chain *chain)
+{
+    return container_of(chain, struct node, number_chain)->number;
+}
+
+int fs_numbers_init(struct fs *fs)
+{
+    return chained_init(&fs->numbers, number_of);
 }
 
 uint64_t fs_number_first(const char *key)
@@ -273,13 +286,15 @@ void fs_number_add(struct fs *fs, struct node *node)
 {
     node->number = fs_rec(fs, node)->number;
     if (node->ino != STATE_ROOT) {
-        HASH_ADD(hh_number, fs->numbers, number, sizeof(node->number), node);
+        chained_add(&fs->numbers, &node->number_chain);
+        node->numbered = true;
     }
 }
 
 void fs_number_drop(struct fs *fs, struct node *node)
 {
-    if (node->hh_number.tbl != NULL) {
-        HASH_DELETE(hh_number, fs->numbers, node);
+    if (node->numbered) {
+        chained_remove(&fs->numbers, &node->number_chain);
+        node->numbered = false;
     }
 }
