@@ -74,8 +74,13 @@ static int walk(struct import *in)
 
     in->parent = STATE_ROOT;
     if (strncmp(path, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0) { /* see hard.h */
-        (void)snprintf(in->name, sizeof(in->name), "%s", path);
-        return strlen(path) <= NAMES_MAX ? 0 : -ENAMETOOLONG;
+        size_t len = strlen(path);
+
+        if (len > NAMES_MAX) {
+            return -ENAMETOOLONG;
+        }
+        memcpy(in->name, path, len + 1);
+        return 0;
     }
     while (r == 0) {
         size_t len = strcspn(path, "/");
