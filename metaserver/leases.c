@@ -199,8 +199,28 @@ static int wait_leases(struct rpc_call *call, const ProtobufCMessage *request,
     return r;
 }
 
-const struct rpc_method meta_lease_methods[3] = {
+static int report_usage(struct rpc_call *call, const ProtobufCMessage *request,
+                        ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__ReportUsageRequest *in = (const void *)request;
+    Skyvol__Meta__V1__ReportUsageResponse *out = (void *)reply;
+    const struct live_usage own = {in->grown_bytes, in->unpublished_bytes, in->instance};
+    struct live_session session;
+    struct live_usage others;
+    int r = meta_session(call, in->session_id, in->epoch, &session, err);
+
+    r = r == 0 ? live_usage(meta->live, &session, &own, &others) : r;
+    if (r == 0) {
+        out->others_grown_bytes = others.grown;
+        out->others_unpublished_bytes = others.unpublished;
+    }
+    return r;
+}
+
+const struct rpc_method meta_lease_methods[4] = {
     {.name = "AcquireLease", .unary = acquire, .quiet = true, .pool = "lock"},
     {.name = "ReleaseLease", .unary = release, .quiet = true},
+    {.name = "ReportUsage", .unary = report_usage, .quiet = true},
     {.name = "WaitLeases", .unary = wait_leases, .quiet = true, .pool = "wait"},
 };

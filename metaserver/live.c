@@ -25,7 +25,7 @@ enum {
 static const int64_t ns_per_ms = 1000000;
 
 /* A fenced session holds nothing and is in nobody's way. */
-static const char *const migrations[1] = {
+static const char *const migrations[2] = {
     "CREATE TABLE session(id TEXT PRIMARY KEY, volume TEXT NOT NULL, node TEXT NOT NULL,"
     " mount TEXT NOT NULL, read_only INTEGER NOT NULL, exclusive INTEGER NOT NULL,"
     " epoch INTEGER NOT NULL, opened_ns INTEGER NOT NULL, until_ms INTEGER NOT NULL,"
@@ -43,11 +43,20 @@ static const char *const migrations[1] = {
     " key TEXT NOT NULL, family INTEGER NOT NULL, exclusive INTEGER NOT NULL,"
     " start INTEGER NOT NULL, last INTEGER NOT NULL, until_ms INTEGER NOT NULL,"
     " PRIMARY KEY(session, owner, family)) WITHOUT ROWID;",
+    /* What a session has added stays when it ends. */
+    "CREATE TABLE usage(session TEXT PRIMARY KEY, volume TEXT NOT NULL, grown INTEGER NOT NULL,"
+    " unpublished INTEGER NOT NULL, instance INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX usage_volume ON usage(volume);"
+    "CREATE TABLE usage_past(volume TEXT PRIMARY KEY, grown INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE TRIGGER session_gone AFTER DELETE ON session BEGIN"
+    " INSERT INTO usage_past SELECT volume, grown FROM usage WHERE session = OLD.id"
+    " ON CONFLICT(volume) DO UPDATE SET grown = grown + excluded.grown;"
+    " DELETE FROM usage WHERE session = OLD.id; END;",
 };
 
 static const struct sql_schema schema = {.what = "file of sessions",
                                          .application_id = APPLICATION_ID,
-                                         .version = 1,
+                                         .version = 2,
                                          .migrations = migrations};
 
 int64_t live_now_ms(void)
@@ -521,4 +530,36 @@ int live_count(struct live *live, struct live_counts *ret)
     r = r < 0 ? r : live_number(live, &locks, "SELECT count(*) FROM lock", "");
     *ret = (struct live_counts){(uint64_t)sessions, (uint64_t)locks};
     return live_end(live, r);
+}
+
+/* ---- bytes ---- */
+
+int live_usage(struct live *live, const struct live_session *session, const struct live_usage *own,
+               struct live_usage *ret)
+{
+    int r = live_begin(live);
+
+    *ret = (struct live_usage){0};
+    r = r == 0 ? live_run(live,
+                          "INSERT INTO usage_past SELECT volume, grown FROM usage WHERE"
+                          " session = ?1 AND instance <> ?2"
+                          " ON CONFLICT(volume) DO UPDATE SET grown = grown + excluded.grown",
+                          "si", session->id, (int64_t)own->instance)
+               : r;
+    r = r >= 0 ? live_run(live, "INSERT OR REPLACE INTO usage VALUES(?1, ?2, ?3, ?4, ?5)", "ssiii",
+                          session->id, session->volume, own->grown, own->unpublished,
+                          (int64_t)own->instance)
+               : r;
+    r = r >= 0 ? live_number(live, &ret->grown,
+                             "SELECT coalesce((SELECT sum(grown) FROM usage WHERE volume = ?1 AND"
+                             " session <> ?2), 0) + coalesce((SELECT grown FROM usage_past WHERE"
+                             " volume = ?1), 0)",
+                             "ss", session->volume, session->id)
+               : r;
+    r = r >= 0 ? live_number(live, &ret->unpublished,
+                             "SELECT coalesce(sum(unpublished), 0) FROM usage WHERE volume = ?1"
+                             " AND session <> ?2",
+                             "ss", session->volume, session->id)
+               : r;
+    return live_end(live, r < 0 ? r : 0);
 }

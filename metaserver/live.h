@@ -69,6 +69,14 @@ int live_check_unused(struct live *live, const char *volume, struct error *err)
 /* End what has lapsed. Returns how many, or an error. */
 int live_sweep(struct live *live) __attribute__((warn_unused_result));
 
+struct live_usage {
+    int64_t grown, unpublished; /* bytes */
+    uint64_t instance;          /* of the process: with another, `grown` begins anew */
+};
+/* What the session has added since it began; *ret: all others' of its volume. */
+int live_usage(struct live *live, const struct live_session *session, const struct live_usage *own,
+               struct live_usage *ret) __attribute__((warn_unused_result));
+
 struct live_counts {
     uint64_t sessions, locks;
 };

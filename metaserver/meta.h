@@ -148,7 +148,7 @@ int meta_session(struct rpc_call *call, const char *id, uint64_t epoch, struct l
                  struct error *err) __attribute__((warn_unused_result));
 
 /* ---- leases.c ---- */
-extern const struct rpc_method meta_lease_methods[3];
+extern const struct rpc_method meta_lease_methods[4];
 
 /* ---- namespace.c ---- */
 extern const struct rpc_method meta_namespace_methods[6];

@@ -254,7 +254,9 @@ struct fs {
     uint32_t block_seq;        /* of the last change to a block */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
-    int64_t used_bytes;        /* usage.c */
+    int64_t used_bytes;        /* usage.c: counted, and changed here since */
+    int64_t others_bytes;      /* that other mounts have added since, as far as we are told */
+    int64_t grown_bytes;       /* that were added here since the mount began */
     struct usage *usage;       /* NULL: nobody counts */
     struct moves *moves;       /* moves.c */
     struct sweep *sweep;       /* sweep.c */

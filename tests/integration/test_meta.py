@@ -191,8 +191,7 @@ def test_secrets_are_nowhere_in_the_clear(meta):
 
 
 def test_what_comes_later_says_so(meta):
-    for method in ("Leases/ReserveBytes",
-                   "Feed/WatchChanges", "Placement/BeginWrite", "Volumes/GetUsage"):
+    for method in ("Feed/WatchChanges", "Placement/BeginWrite", "Volumes/GetUsage"):
         assert "Unimplemented" in meta.call(method, {}, check=False)[1], method
 
 
