@@ -102,7 +102,7 @@ static void finish(struct fetch *f, int error, const struct objstore_result *res
     TAILQ_REMOVE(&f->version->fetches, f, link);
     hedge_forget(reader, f);
     if (error != 0) {
-        fail_rest(reader, f, error == -ENOENT ? -ESTALE : error, &over);
+        fail_rest(reader, f, error == -ENOENT || error == -ERANGE ? -ESTALE : error, &over);
     }
     reader->fetch_count--;
     f->ended = true;

@@ -181,6 +181,7 @@ class FaultProxy:
         self.port, self.control = port, control
         self.rules = []
         self.seen = collections.Counter()      # requests by operation
+        self.bytes = collections.Counter()     # of the store's answers' bodies, by operation
         self.injected = collections.Counter()  # faults by their name
         self.in_flight = self.most_in_flight = 0
         self.log = collections.deque(maxlen=2000)  # (seconds, operation, path, fault or status)
@@ -223,6 +224,7 @@ class FaultProxy:
 
     def reset_counts(self):
         self.seen.clear()
+        self.bytes.clear()
         self.injected.clear()
         self.log.clear()
         self.most_in_flight = 0
@@ -315,6 +317,7 @@ class FaultProxy:
                 return
         reply, content = await self._forward(head, body)
         entry[3] = what or reply.status
+        self.bytes[op] += len(content)
         if what == "old" and reply.status == 200:
             self._old[(op, head.first[1])] = (time.monotonic() + how["seconds"], reply.raw, content)
         await self._reply(what, how, head, reply, content, writer)
