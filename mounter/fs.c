@@ -499,9 +499,20 @@ void fs_mark_dirty(struct fs *fs, struct node *node)
 
 /* ---- life ---- */
 
+static void tick(struct fs *fs, unsigned number)
+{
+    reader_tick(fs);
+    moves_tick(fs);
+    sweep_tick(fs);
+    if (number % PUBLISH_TICKS == 0) {
+        publish_old(fs);
+    }
+}
+
 static void *flusher_main(void *arg)
 {
     struct fs *fs = arg;
+    uint64_t tick_ms = fs_now_ms();
     unsigned ticks = 0;
     uint64_t told = 0;
 
@@ -511,20 +522,19 @@ static void *flusher_main(void *arg)
 
         claim_expire(fs);
         mutex_unlock(&fs->lock);
-        reader_tick(fs);
+        publish_held(fs);
+        if (fs_now_ms() >= tick_ms) {
+            tick_ms = fs_now_ms() + TICK_MS;
+            tick(fs, ++ticks);
+        }
         if (lost > told) {
             told = lost;
             log_error("bytes of files could not be kept: nothing of these files is published",
                       "files", log_num((long long)told), NULL);
         }
-        moves_tick(fs);
-        sweep_tick(fs);
-        if (++ticks % PUBLISH_TICKS == 0) {
-            publish_old(fs);
-        }
         mutex_lock(&fs->lock);
         if (!fs->ending) {
-            cond_wait_ms(&fs->end, &fs->lock, TICK_MS);
+            cond_wait_ms(&fs->end, &fs->lock, publish_held_ms(fs, TICK_MS));
         }
     }
     mutex_unlock(&fs->lock);
@@ -598,6 +608,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);
     TAILQ_INIT(&fs->ready);
+    TAILQ_INIT(&fs->held);
     TAILQ_INIT(&fs->thirsty);
     mutex_init(&fs->lock);
     cond_init(&fs->changed);

@@ -151,6 +151,8 @@ struct node {
     uint32_t writers;    /* handles that may write; after a takeover at most those that are open */
     bool follows;        /* it was locked: new versions are taken over at the next lock */
     bool queued;         /* in fs->ready */
+    bool held;           /* in fs->held: closed just now */
+    uint64_t hold_ms;    /* until then */
     bool imported;       /* from the journal, and not published since */
     bool journal_queued; /* for journaled.c: its file is to be removed */
     uint32_t failures;   /* of publish_soon() in a row */
@@ -221,7 +223,7 @@ struct fs {
     struct journaled *journaled; /* its thread; or NULL */
 
     struct mutex lock;
-    struct cond end;     /* ending is set */
+    struct cond end;     /* ending is set, or the flusher has to look earlier */
     struct cond changed; /* a publication, a chunk or space for dirty bytes */
     struct node **nodes; /* by inode number */
     uint32_t nodes_len;
@@ -233,9 +235,11 @@ struct fs {
     uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
     uint64_t moved;                /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
-    struct node_list busy;           /* claim.c */
-    struct node_list dirty;          /* background.c: by age; also some that are clean again */
-    struct node_list ready;          /* background.c: to be published now */
+    struct node_list busy;  /* claim.c */
+    struct node_list dirty; /* background.c: by age; also some that are clean again */
+    struct node_list ready; /* background.c: to be published now */
+    struct node_list held;  /* background.c: to be published in a moment, by time */
+    uint32_t held_count;
     uint32_t putting;                /* publications under way that have no thread: put.c */
     TAILQ_HEAD(thirsty, op) thirsty; /* space.c: writers that wait for memory */
     bool serving;                    /* somebody sees to them */
@@ -655,6 +659,19 @@ void dirty_add(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void dirty_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* Publish in the background, as soon as there is room. */
 void publish_soon(struct fs *fs, uint32_t ino);
+/* The same, when publish_next() is called next. */
+void publish_queue(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/*
+ * It has been closed: in a moment, so that times, mode and owner that are set just after go with
+ * the bytes. Under pressure at once.
+ */
+void publish_closed(struct fs *fs, uint32_t ino);
+/* Publish those whose moment is over. */
+void publish_held(struct fs *fs);
+/* In how many ms to come again for that; at most `most`. */
+uint64_t publish_held_ms(const struct fs *fs, uint64_t most) REQUIRES(&fs->lock);
+/* A change of attributes goes with what is to be published anyway. */
+bool publish_takes_attr(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* The same by publish(), in a thread: it settles what is doubtful, and keeps conflict copies. */
 void publish_patiently(struct fs *fs, uint32_t ino);
 /* Publish op->ino and answer. */

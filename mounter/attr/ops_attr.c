@@ -355,7 +355,8 @@ int attr_store(struct fs *fs, uint32_t ino)
     node = fs_node(fs, ino);
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     is_dir = rec != NULL && S_ISDIR(rec->mode);
-    wait = rec != NULL && rec->opens == 0 && (rec->flags & INODE_UNLINKED) == 0;
+    wait = rec != NULL && rec->opens == 0 && (rec->flags & INODE_UNLINKED) == 0 &&
+           !publish_takes_attr(fs, node);
     mutex_unlock(&fs->lock);
     if (is_dir && dir_is_put_later(fs, ino)) {
         publish_soon(fs, ino);

@@ -472,9 +472,8 @@ static size_t send_dirty(struct fs *fs, bool kick)
             continue;
         }
         count++;
-        if (kick && !node->queued && !node->publishing) {
-            node->queued = true;
-            TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+        if (kick && !node->publishing) {
+            publish_queue(fs, node);
         }
     }
     mutex_unlock(&fs->lock);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mounter/fs.h"
 #include "mounter/write/publish_internal.h"
@@ -15,10 +16,32 @@ enum {
     AGAIN_MAX_MS = 60000,
     PUTS_AT_ONCE = 96,
     HELPERS = 32, /* threads that publish one list */
+    HOLD_MS = 60,
+    HOLD_STEP_MS = 5, /* not for each of them a turn of its own */
+    HELD_MOST = 512,
 };
 static const int64_t ns_per_s = 1000000000;
 
 /* ---- the lists ---- */
+
+static void unhold(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    if (node->held) {
+        node->held = false;
+        fs->held_count--;
+        TAILQ_REMOVE(&fs->held, node, ready_link);
+    }
+}
+
+/* Its turn comes; it is in one of the lists only. */
+void publish_queue(struct fs *fs, struct node *node)
+{
+    unhold(fs, node);
+    if (!node->queued) {
+        node->queued = true;
+        TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+    }
+}
 
 void dirty_add(struct fs *fs, struct node *node)
 {
@@ -34,6 +57,7 @@ void dirty_forget(struct fs *fs, struct node *node)
         node->dirty_listed = false;
         TAILQ_REMOVE(&fs->dirty, node, dirty_link);
     }
+    unhold(fs, node);
     if (node->queued) {
         node->queued = false;
         TAILQ_REMOVE(&fs->ready, node, ready_link);
@@ -145,8 +169,7 @@ bool publish_ask(struct fs *fs, struct node *node)
     if (node->queued || node->publishing || !is_wanted(fs, node) || fs_now_ms() < node->retry_ms) {
         return false;
     }
-    node->queued = true;
-    TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+    publish_queue(fs, node);
     return true;
 }
 
@@ -156,12 +179,81 @@ void publish_soon(struct fs *fs, uint32_t ino)
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, ino);
-    if (node != NULL && !node->queued) {
-        node->queued = true;
-        TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+    if (node != NULL) {
+        publish_queue(fs, node);
     }
     mutex_unlock(&fs->lock);
     publish_next(fs);
+}
+
+/* ---- in a moment ---- */
+
+bool publish_takes_attr(struct fs *fs, const struct node *node)
+{
+    return fs->options.sync != SYNC_CLOSE && is_wanted(fs, node) && S_ISREG(fs_rec(fs, node)->mode);
+}
+
+static bool is_pressed(struct fs *fs) REQUIRES(&fs->lock)
+{
+    return fs->held_count > HELD_MOST || !TAILQ_EMPTY(&fs->thirsty) ||
+           state_pool_used(fs->state) > state_pool_size(fs->state) / 4;
+}
+
+void publish_closed(struct fs *fs, uint32_t ino)
+{
+    struct node *node;
+    bool now = false;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL && !node->queued && !node->held && is_wanted(fs, node)) {
+        if (fs->held_count == 0) {
+            cond_broadcast(&fs->end); /* the flusher sleeps for longer than that */
+        }
+        node->held = true;
+        node->hold_ms = fs_now_ms() + HOLD_MS;
+        fs->held_count++;
+        TAILQ_INSERT_TAIL(&fs->held, node, ready_link);
+        now = is_pressed(fs);
+        if (now) {
+            publish_queue(fs, TAILQ_FIRST(&fs->held));
+        }
+    }
+    mutex_unlock(&fs->lock);
+    if (now) {
+        publish_next(fs);
+    }
+}
+
+uint64_t publish_held_ms(const struct fs *fs, uint64_t most)
+{
+    const struct node *node = TAILQ_FIRST(&fs->held);
+    uint64_t now = fs_now_ms();
+    uint64_t left = node == NULL ? most : node->hold_ms > now ? node->hold_ms - now : 0;
+
+    left = left < HOLD_STEP_MS ? HOLD_STEP_MS : left;
+    return left < most ? left : most;
+}
+
+void publish_held(struct fs *fs)
+{
+    uint64_t now = fs_now_ms();
+    struct node *node;
+    bool any = false;
+
+    mutex_lock(&fs->lock);
+    while ((node = TAILQ_FIRST(&fs->held)) != NULL && node->hold_ms <= now) {
+        if (node->writers > 0) {
+            unhold(fs, node); /* it comes again with its next close */
+        } else {
+            publish_queue(fs, node);
+            any = true;
+        }
+    }
+    mutex_unlock(&fs->lock);
+    if (any) {
+        publish_next(fs);
+    }
 }
 
 /* ---- with somebody who waits ---- */
@@ -198,7 +290,8 @@ static bool is_due(struct fs *fs, const struct node *node, int64_t now, uint64_t
 {
     const struct inode_rec *rec = fs_rec(fs, node);
 
-    return is_wanted(fs, node) && !node->queued && !node->publishing && now_ms >= node->retry_ms &&
+    return is_wanted(fs, node) && !node->queued && !node->held && !node->publishing &&
+           now_ms >= node->retry_ms &&
            (rec->opens == 0 || now - rec->dirty_since_ns > DIRTY_AGE_S * ns_per_s);
 }
 
@@ -216,8 +309,7 @@ void publish_old(struct fs *fs)
             node->dirty_listed = false;
             TAILQ_REMOVE(&fs->dirty, node, dirty_link);
         } else if (is_due(fs, node, now, now_ms)) {
-            node->queued = true;
-            TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
+            publish_queue(fs, node);
         }
     }
     mutex_unlock(&fs->lock);

@@ -401,7 +401,7 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     mutex_unlock(&fs->lock);
     if (dirty) {
-        publish_soon(fs, (uint32_t)ino);
+        publish_closed(fs, (uint32_t)ino);
     }
     if (buf_len(&key) > 0) {
         start_remove_hidden(fs, buf_str(&key));

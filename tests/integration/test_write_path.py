@@ -189,3 +189,19 @@ def test_scattered_writes_to_what_was_sent_ahead_keep_what_is_between(rig):
     os.fsync(file)
     os.close(file)
     assert rig.stored("file") == bytes(data)
+
+
+def test_attributes_set_just_after_a_close_go_with_the_bytes(rig):
+    for i in range(50):
+        path = rig.point / f"f{i}"
+        path.write_bytes(BYTES[:1000 + i])
+        os.utime(path, (i, i))
+        os.chmod(path, 0o640)
+    wait_until(lambda: len(rig.keys()) == 50, what="50 objects")
+    subprocess.run(["umount", rig.point], check=True, timeout=60)
+    sent = count(rig, "PUT", "/bucket/f")
+    assert 50 <= sent < 75  # were the machine never busy: 50; each on its own: 150
+    for i in range(50):
+        head = rig.client.head_object(Bucket="bucket", Key=f"f{i}")
+        assert (head["ContentLength"], head["Metadata"]["mode"]) == (1000 + i, str(0o100640))
+        assert float(head["Metadata"]["mtime"]) == i
