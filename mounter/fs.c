@@ -9,6 +9,7 @@
 
 #include "mounter/journal/journaled.h"
 #include "mounter/names/graves.h"
+#include "mounter/names/hard.h"
 #include "mounter/names/heads.h"
 #include "mounter/names/known.h"
 #include "mounter/names/listing.h"
@@ -31,6 +32,8 @@ enum {
     STREAMS_MAX = 8,
     TICK_MS = 1000,
     PUBLISH_TICKS = 5,
+    LINKS_TICKS = 300,
+    LINKS_FIRST = 20,
     KNOWN_SHARE = 32
 };
 static const int64_t ns_per_s = 1000000000;
@@ -504,6 +507,9 @@ static void tick(struct fs *fs, unsigned number)
     reader_tick(fs);
     moves_tick(fs);
     sweep_tick(fs);
+    if (number % LINKS_TICKS == LINKS_FIRST) {
+        hard_sweep(fs);
+    }
     if (number % PUBLISH_TICKS == 0) {
         publish_old(fs);
     }

@@ -14,6 +14,8 @@
 
 #define CAPABILITY "security.capability"
 
+enum { GROUPS_MAX = 1024 };
+
 static bool starts_with(const char *name, const char *prefix)
 {
     return strncmp(name, prefix, strlen(prefix)) == 0;
@@ -169,6 +171,7 @@ static int change_xattr(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     }
     mode = rec->mode;
     ret = take_acl(&asked, &change, &mode);
+    mode &= op->kill ? ~(uint32_t)S_ISGID : UINT32_MAX;
     state_text_get(fs->state, rec->xattr, &old);
     ret = ret == 0 ? attr_xattr_set(buf_str(&old), &change, &text) : ret;
     if (ret == -ENODATA && asked.value != NULL && change.value == NULL) {
@@ -190,8 +193,44 @@ static void xattr_run(struct op *op)
     (void)fs_op_fail(op, ret);
 }
 
+/*
+ * Who sets a list sets the mode: as after a chmod(2), set-group-id stays only if the group is one
+ * of his. The kernel tells that with a flag that libfuse does not pass on; so the process is looked
+ * at.
+ */
+static bool loses_sgid(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+    struct fs *fs = fuse_req_userdata(req);
+    const struct fuse_ctx *ctx = fuse_req_ctx(req);
+    const struct node *node;
+    gid_t groups[GROUPS_MAX];
+    uint32_t gid = 0;
+    bool sgid;
+    int count;
+
+    if (strcmp(name, ACL_ACCESS) != 0 || ctx->uid == 0) {
+        return false;
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    sgid = node != NULL && (fs_rec(fs, node)->mode & S_ISGID) != 0;
+    gid = sgid ? fs_rec(fs, node)->gid : 0;
+    mutex_unlock(&fs->lock);
+    if (!sgid || ctx->gid == gid) {
+        return false;
+    }
+    count = fuse_req_getgroups(req, GROUPS_MAX, groups);
+    for (int i = 0; i < count && i < GROUPS_MAX; i++) {
+        if (groups[i] == gid) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void start_xattr(fuse_req_t req, fuse_ino_t ino, const struct attr_xattr_change *change)
 {
+    bool kills = change->value != NULL && loses_sgid(req, ino, change->name);
     struct op *op = fs_op_new(req);
     int ret;
 
@@ -199,6 +238,7 @@ static void start_xattr(fuse_req_t req, fuse_ino_t ino, const struct attr_xattr_
         return;
     }
     op->ino = ino;
+    op->kill = kills;
     op->name = change->name;
     op->data = change->value;
     op->size = change->len;

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import sqlite3
 import subprocess
 import threading
 import time
@@ -217,6 +218,34 @@ def test_a_killed_mounter_loses_no_name_and_no_byte(meta, processes, kills):
         os.unlink(victim.point / name)
     assert os.listdir(victim.point) == []
     victim.client.unmount("v1")
+
+
+@pytest.mark.full
+def test_what_a_dead_node_left_without_a_name_is_deleted(managed):
+    session = opened(managed.meta, managed.volume, "dead")
+
+    def names(method, **fields):
+        return managed.meta.call(f"Namespace/{method}", of(session, **fields))
+
+    one = managed.mount()
+    (one / "a").write_text("content")
+    os.link(one / "a", one / "b")
+    file = next(k for k in objects(managed) if k.startswith(".skyvol/links/")).split("/")[2]
+    with sqlite3.connect(managed.meta.dir / "meta.db") as db:
+        numbers = [n for n, in db.execute("SELECT number FROM link_name")]
+    for number in numbers:
+        names("Unlink", number=number % (1 << 64))
+    with sqlite3.connect(managed.meta.dir / "meta.db") as db:  # as if it were long ago
+        db.execute("UPDATE link_file SET unlinked_ns = 1")
+    assert names("GetLinks", unlinked=True)["found"] == [{"file": file}]
+    managed.mount()
+    wait_until(lambda: not any(k.startswith(".skyvol/links/") for k in objects(managed)), 60, "gone")
+
+    def files():
+        with sqlite3.connect(managed.meta.dir / "meta.db") as db:
+            return db.execute("SELECT count(*) FROM link_file").fetchone()[0]
+
+    wait_until(lambda: files() == 0, 10, "the file forgotten")
 
 
 def test_an_unmanaged_volume_has_no_hard_links(workdir, processes):

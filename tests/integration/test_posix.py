@@ -311,6 +311,22 @@ def test_new_files_have_their_directorys_default_list(volume, target):
     assert failed.value.errno == errno.EACCES
 
 
+def test_an_access_list_ends_setgid_for_who_is_not_in_the_group(volume, target):
+    path = target / "f"
+    path.write_bytes(b"x")
+    os.chown(path, NOBODY, 1234)
+    wanted = acl((USER_OBJ, 6), (USER, 4, 1), (GROUP_OBJ, 5), (MASK, 5), (OTHER, 0))
+    for name, who, stays in (("root", None, True), ("a member", (NOBODY, 1234), True),
+                             ("a stranger", (NOBODY, NOBODY), False)):
+        os.chmod(path, 0o2750)
+
+        def change():
+            os.setxattr(path, ACCESS, wanted)
+
+        assert (change() if who is None else as_user(change, *who)) in (None, 0), name
+        assert path.stat().st_mode & 0o7777 == (0o2650 if stays else 0o650), name
+
+
 def test_a_directory_with_setgid_gives_its_group(volume, target):
     directory = target / "d"
     directory.mkdir()
