@@ -6,6 +6,7 @@
 
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
+#include "s3/names.h"
 
 int fs_name_allowed(uint64_t parent, const char *name)
 {
@@ -16,7 +17,7 @@ int fs_name_allowed(uint64_t parent, const char *name)
         return -ENAMETOOLONG;
     }
     if (longs_beside(name, &beside) != 0) {
-        return -EINVAL;
+        return s3_utf8_valid(slice_of(name)) ? -EINVAL : -EILSEQ;
     }
     return parent == STATE_ROOT && names_to_key(name, &beside, component) == 0 &&
                    strcmp(component, ".skyvol") == 0

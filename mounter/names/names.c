@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "s3/names.h"
+
 #define ESCAPE ".%"
 #define ESCAPED_ESCAPE ".%%"
 #define BESIDE ".%file%"
@@ -49,6 +51,9 @@ int names_from_key(struct slice component, bool beside, char ret[NAMES_MAX + 1])
 int names_to_key(const char *name, bool *ret_beside, char ret[NAMES_MAX + 1])
 {
     *ret_beside = false;
+    if (!s3_utf8_valid(slice_of(name))) {
+        return -EINVAL; /* stores refuse such keys: it would be taken and never be published */
+    }
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) {
         return -EINVAL;
     }

@@ -292,6 +292,9 @@ def test_hazard_11_cannot_tell_is_not_gone(rig):
                 assert fails(look, one.point / name) in (0, errno.EIO, errno.ETIMEDOUT), name
     assert fails(os.unlink, one.point / "d/f") != errno.ENOENT
     rig.proxy.clear()
+    rig.proxy.add("status", op="HEAD|GET", code=503, s3="SlowDown")
+    assert fails((one.point / "d/f").read_bytes) in (errno.EIO, errno.ETIMEDOUT)
+    rig.proxy.clear()
     assert one.end() == 0
     assert set(stored(rig)) <= {"d/f", "d/"}
 
