@@ -395,6 +395,10 @@ int disk_cache_get(struct disk_cache *c, const struct disk_block *block, void *d
     c->slots[slot].users++;
     mutex_unlock(&c->lock);
     good = read_slot(c, slot, block, data, len);
+    if (good) {
+        /* The caller has them now, and the kernel soon, as the file's: not a third time. */
+        (void)posix_fadvise(c->data_fd, data_at(slot), DISK_BLOCK_MAX, POSIX_FADV_DONTNEED);
+    }
     mutex_lock(&c->lock);
     c->slots[slot].users--;
     c->stats.hits += good;

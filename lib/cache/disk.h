@@ -17,7 +17,7 @@
  * Below `dir` each name has a directory of its own, with a lock that its process holds; two files:
  * `index`, a record for each slot, checked one by one when it is opened, and `data`, sparse. A kill
  * at any moment leaves slots that are whole or not believed. In memory it takes 48 bytes for each
- * 32 KiB of `size`.
+ * 32 KiB of `size`; the kernel is told to let the pages of what was got go.
  *
  * Thread-safe. All calls but disk_cache_has() do file I/O.
  */

@@ -3,12 +3,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -309,6 +313,136 @@ static void a_scan_leaves_what_is_used_often(UNUSED void **state)
     disk_cache_free(cache);
 }
 
+static bool is_in_memory(int fd)
+{
+    struct statfs st;
+
+    return fstatfs(fd, &st) == 0 && st.f_type == TMPFS_MAGIC;
+}
+
+/* As the mounter names them: the key and the ETag, each with its NUL. */
+static void two_versions_of_a_key_share_nothing_also_after_a_restart(UNUSED void **state)
+{
+    static const char names[2][8] = {"key\0v1", "key\0v2"};
+    struct disk_cache *cache = open_cache("volume", 4 * MIB);
+    struct disk_block block[2] = {{.index = 3}, {.index = 3}};
+
+    for (int v = 0; v < 2; v++) {
+        disk_cache_object(names[v], sizeof(names[v]), block[v].object);
+    }
+    fill(1, BLOCK);
+    disk_cache_put(cache, &block[0], bytes, BLOCK);
+    assert_false(disk_cache_has(cache, &block[1]));
+    assert_int_equal(disk_cache_get(cache, &block[1], got, BLOCK), -ENOENT);
+    fill(2, BLOCK);
+    disk_cache_put(cache, &block[1], bytes, BLOCK);
+    for (int turn = 0; turn < 2; turn++) {
+        for (int v = 0; v < 2; v++) {
+            fill((uint64_t)v + 1, BLOCK);
+            assert_int_equal(disk_cache_get(cache, &block[v], got, BLOCK), 0);
+            assert_memory_equal(got, bytes, BLOCK);
+        }
+        disk_cache_free(cache);
+        cache = open_cache("volume", 4 * MIB);
+    }
+    assert_int_equal(disk_cache_get(cache, &block[0], got, BLOCK - 1), -ENOENT);
+    assert_false(disk_cache_has(cache, &block[0])); /* dropped: it cannot be what it should be */
+    disk_cache_free(cache);
+}
+
+/* A disk that goes bad while it is in use; or gives what was written elsewhere. */
+static void what_changes_under_an_open_cache_is_not_given_out(UNUSED void **state)
+{
+    struct disk_cache *cache = open_cache("volume", 4 * MIB);
+    struct disk_cache_stats stats;
+    enum { LAST = 4 * MIB / (32 * 1024) - 1 }; /* slots are taken from the last one on */
+    unsigned char first[BLOCK];
+    int fd = open_file("data", O_RDWR);
+
+    for (uint64_t i = 0; i < 4; i++) {
+        put(cache, i, BLOCK);
+    }
+    assert_int_equal(count_there(cache, 4, BLOCK), 4);
+    assert_int_equal(pread(fd, first, BLOCK, (off_t)LAST * BLOCK), BLOCK);
+    assert_int_equal(pwrite(fd, first, BLOCK, (off_t)(LAST - 1) * BLOCK), BLOCK);
+    assert_int_equal(pwrite(fd, "x", 1, (off_t)(LAST - 2) * BLOCK + 77), 1);
+    (void)close(fd);
+    assert_int_equal(count_there(cache, 4, BLOCK), 2);
+    disk_cache_get_stats(cache, &stats);
+    assert_int_equal(stats.bad, 2);
+    assert_int_equal(stats.blocks, 2);
+    disk_cache_free(cache);
+}
+
+static void the_kernel_keeps_no_pages_of_what_was_got(UNUSED void **state)
+{
+    enum { BLOCKS = 16, PAGE = 4096, SLOTS = 4 * MIB / (32 * 1024) };
+    struct disk_cache *cache = open_cache("volume", 4 * MIB);
+    int fd = open_file("data", O_RDWR);
+    unsigned char resident[BLOCKS * BLOCK / PAGE];
+    size_t pages = 0;
+    void *map;
+
+    for (uint64_t i = 0; i < BLOCKS; i++) {
+        put(cache, i, BLOCK);
+    }
+    assert_int_equal(fdatasync(fd), 0); /* only what is written can be let go */
+    assert_int_equal(count_there(cache, BLOCKS, BLOCK), BLOCKS);
+    map = mmap(NULL, sizeof(resident) * PAGE, PROT_READ, MAP_SHARED, fd,
+               (off_t)(SLOTS - BLOCKS) * BLOCK); /* slots are taken from the last one on */
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(mincore(map, sizeof(resident) * PAGE, resident), 0);
+    for (size_t i = 0; i < sizeof(resident); i++) {
+        pages += resident[i] & 1U;
+    }
+    (void)munmap(map, sizeof(resident) * PAGE);
+    if (is_in_memory(fd)) {
+        print_message("on a tmpfs there is nothing to let go\n");
+    } else {
+        assert_true(pages < sizeof(resident) / 4);
+    }
+    (void)close(fd);
+    disk_cache_free(cache);
+}
+
+static void *put_and_get(void *arg)
+{
+    struct disk_cache *cache = arg;
+    struct disk_block block = {.index = 0};
+    unsigned char mine[BLOCK];
+    unsigned char back[BLOCK];
+
+    disk_cache_object("shared", 6, block.object);
+    for (unsigned i = 0; i < 120; i++) {
+        block.index = i % 40; /* more than there is room for, so that they are evicted meanwhile */
+        memset(mine, (int)block.index + 1, BLOCK);
+        disk_cache_put(cache, &block, mine, BLOCK);
+        if (disk_cache_get(cache, &block, back, BLOCK) == 0) {
+            assert_memory_equal(back, mine, BLOCK);
+        }
+    }
+    return NULL;
+}
+
+static void many_threads_put_and_get_the_same_blocks(UNUSED void **state)
+{
+    struct disk_cache *cache = open_cache("volume", MIB);
+    struct disk_cache_stats stats;
+    pthread_t threads[4];
+
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, put_and_get, cache), 0);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+    disk_cache_get_stats(cache, &stats);
+    assert_true(stats.bytes <= MIB);
+    assert_int_equal(stats.bad, 0);
+    assert_true(stats.hits > 0);
+    disk_cache_free(cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +458,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_kill_at_any_moment_leaves_whole_blocks_or_none, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_scan_leaves_what_is_used_often, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(two_versions_of_a_key_share_nothing_also_after_a_restart,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_changes_under_an_open_cache_is_not_given_out, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_kernel_keeps_no_pages_of_what_was_got, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(many_threads_put_and_get_the_same_blocks, set_up,
+                                        tear_down),
     };
 
     log_set_level(LOG_ERROR);
