@@ -4,6 +4,18 @@
  * that has read the request if they are there, else by the one that brings them. What has dirty
  * bytes among them, or comes from something that is just being published, is put together in a
  * task of its own; so is what failed the quick way.
+ *
+ * The bytes go to the kernel by one copy, out of grains. What was considered instead:
+ *   - direct I/O (FOPEN_DIRECT_IO) spares the kernel's pages. Who reads a megabyte at a time gets
+ *     about a third more by it, but it is chosen at open(), when nobody knows how will be read: who
+ *     reads 4 KiB at a time would pay a request for each, and a shared mapping fails. So it is had
+ *     where the program asks for it (O_DIRECT), which goes the same way here.
+ *   - splice: grains are this process's memory and stay in it, so the kernel could not take the
+ *     pages and copies as before, after two more calls. Blocks on disk carry a checksum, which must
+ *     be compared before anybody sees them: they have to be read.
+ *   - FUSE passthrough needs one file on disk that is the object from end to end, libfuse 3.16 and
+ *     CAP_SYS_ADMIN in a mounter that has none; a successor could not tell which files the kernel
+ *     still reads by itself, and nothing would be checked.
  */
 #include <errno.h>
 #include <stdlib.h>
