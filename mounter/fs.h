@@ -497,7 +497,9 @@ void remote_of_listing(struct fs *fs, const struct known_entry *info, bool is_di
 int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, struct remote *ret)
     __attribute__((warn_unused_result));
 /* Ask the store again if what is known is too old. Waits, without the lock. */
-int remote_refresh(struct fs *fs, uint64_t ino, bool always) __attribute__((warn_unused_result));
+int remote_refresh(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
+/* The same before an open(); always with options.open_asks. */
+int remote_open(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
 /* A lock of the file has been got: take over what others have written, for open handles, too; from
  * now on the inode stays that of its name. Waits, without the lock. */
 int remote_follow(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));

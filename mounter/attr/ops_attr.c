@@ -50,7 +50,7 @@ LOCK_UNCHECKED
 static void getattr_run(struct op *op)
 {
     struct fs *fs = op->fs;
-    int ret = remote_refresh(fs, op->ino, false);
+    int ret = remote_refresh(fs, op->ino);
     struct node *node;
 
     mutex_lock(&fs->lock);
@@ -377,7 +377,7 @@ static int setattr_prepare(struct op *op)
     struct fs *fs = op->fs;
     struct node *node;
     bool upload;
-    int ret = remote_refresh(fs, op->ino, false);
+    int ret = remote_refresh(fs, op->ino);
     bool replaced = ret == -ESTALE;
 
     if (replaced) {

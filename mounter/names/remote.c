@@ -162,10 +162,23 @@ static int find_dir(struct fs *fs, const char *key, const struct objstore_result
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    bool enough;
     int r;
 
     if (below->count == 0 || strcmp(below->entries[0].key, key) != 0) {
         implied_dir(fs, ret);
+        return 0;
+    }
+    seen_refresh(fs);
+    mutex_lock(&fs->lock);
+    enough = seen_enough(fs, true);
+    mutex_unlock(&fs->lock);
+    if (enough) {
+        const struct objstore_info *info = &below->entries[0].info;
+        const struct known_entry marker = {key, info->etag, info->size, info->mtime_ns};
+
+        remote_done(ret);
+        remote_of_listing(fs, &marker, true, ret);
         return 0;
     }
     (void)volume_call(fs->volume, &head, &answer);
@@ -450,14 +463,17 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     return 0;
 }
 
+/* Whether what was said when a file was fetched ahead will do. */
+enum ahead_use { AHEAD_NO, AHEAD_LOOK, AHEAD_OPEN };
+
 /* What the store says of the key now, or has said when the file was fetched ahead of its open. */
-static int ask_again(struct fs *fs, const char *key, bool opens, struct remote *ret)
+static int ask_again(struct fs *fs, const char *key, enum ahead_use use, struct remote *ret)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
     int r;
 
-    if (opens && ahead_find(fs, key, true, ret)) {
+    if (use != AHEAD_NO && ahead_find(fs, key, use == AHEAD_OPEN, ret)) {
         return 0;
     }
     (void)volume_call(fs->volume, &head, &answer);
@@ -471,7 +487,7 @@ static int ask_again(struct fs *fs, const char *key, bool opens, struct remote *
 }
 
 /* `ret_changed`: NULL, or a new version is taken over though the file is open; true if it was. */
-static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
+static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use, bool *ret_changed)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct remote remote;
@@ -496,7 +512,7 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
     node->users++;
     mutex_unlock(&fs->lock);
     if (ret == 0) {
-        ret = ask_again(fs, buf_str(&key), always && ret_changed == NULL, &remote);
+        ret = ask_again(fs, buf_str(&key), use, &remote);
         asked = ret == 0 && remote.asked < asked ? remote.asked : asked;
         remote.asked = asked;
         asked_store = ret == 0;
@@ -529,9 +545,14 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, bool *ret_changed)
     return ret;
 }
 
-int remote_refresh(struct fs *fs, uint64_t ino, bool always)
+int remote_refresh(struct fs *fs, uint64_t ino)
 {
-    return refresh(fs, ino, always, NULL);
+    return refresh(fs, ino, false, AHEAD_LOOK, NULL);
+}
+
+int remote_open(struct fs *fs, uint64_t ino)
+{
+    return refresh(fs, ino, fs->options.open_asks, AHEAD_OPEN, NULL);
 }
 
 int remote_follow(struct fs *fs, uint64_t ino)
@@ -546,7 +567,7 @@ int remote_follow(struct fs *fs, uint64_t ino)
         node->follows = true;
     }
     mutex_unlock(&fs->lock);
-    ret = refresh(fs, ino, true, &changed);
+    ret = refresh(fs, ino, true, AHEAD_NO, &changed);
     if (ret == 0 && changed && fs->session != NULL) {
         (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), ino, 0, 0);
     }

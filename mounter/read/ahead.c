@@ -18,8 +18,8 @@ enum {
     RUN_MIN = 3,              /* opens in order before files are fetched */
     RUN_SURE = 16,            /* so many are no accident */
     WINDOW_FIRST_FILES = 8,
-    WINDOW_MAX_FILES = 256,
-    BYTES_SHARE = 3, /* of the reader's memory for what is in advance */
+    WINDOW_MAX_FILES = 96, /* more would keep others off the connections */
+    BYTES_SHARE = 3,       /* of the reader's memory for what is in advance */
 };
 
 struct ahead_file {
@@ -222,8 +222,8 @@ static struct ahead_file *find(const struct ahead *ahead, const char *key)
 static void claim_file(struct ahead *ahead, struct ahead_file *file)
 {
     count_used(ahead, file);
-    if (!file->arrived && ahead->window < WINDOW_MAX_FILES) {
-        ahead->window *= 2; /* too late for its walker */
+    if (!file->arrived) { /* too late for its walker */
+        ahead->window = 2 * ahead->window < WINDOW_MAX_FILES ? 2 * ahead->window : WINDOW_MAX_FILES;
     }
 }
 
@@ -301,6 +301,11 @@ static void add_file(struct fs *fs, const struct known_entry *entry, struct ahea
                                  &start->fetches) == 0) {
         file->bytes = entry->size;
         ahead->unused_bytes += file->bytes;
+        return;
+    }
+    if (!fs->options.open_asks) { /* its bytes are here, and attributes nobody needs */
+        file->users = 0;
+        drop(ahead, file);
         return;
     }
     file->head = (struct objstore_request){.op = OBJSTORE_HEAD,

@@ -96,7 +96,7 @@ static void open_run(struct op *op)
     size_before = node != NULL ? fs_rec(fs, node)->size : 0;
     mutex_unlock(&fs->lock);
     if (needs_store(fs, op->ino, &upload)) {
-        ret = remote_refresh(fs, op->ino, fs->options.open_asks);
+        ret = remote_open(fs, op->ino);
     }
     if (ret == 0 && upload && (op->flags & O_TRUNC) != 0) {
         ret = publish(fs, (uint32_t)op->ino);
