@@ -2,6 +2,7 @@
 #include "mounter/names/shed.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -271,8 +272,8 @@ static void *shed_main(void *arg)
         struct session *session = fs->session;
 
         mutex_unlock(&fs->lock);
-        if (session != NULL) {
-            session_tick(session);
+        if (session != NULL && session_tick(session)) {
+            (void)malloc_trim(0); /* nothing happens now, and what was freed stays unused */
         }
         give_way(fs);
         if (over) {

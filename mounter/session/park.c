@@ -76,7 +76,7 @@ static bool park_readers(struct session *s)
     return all;
 }
 
-void session_tick(struct session *s)
+bool session_tick(struct session *s)
 {
     uint64_t requests = atomic_load(&s->requests);
     uint64_t age_ms;
@@ -85,11 +85,11 @@ void session_tick(struct session *s)
         s->idle_requests = requests;
         s->idle_ticks = 0;
         s->cooled = false;
-        return;
+        return false;
     }
     if (s->cooled || ++s->idle_ticks < IDLE_TICKS || pending_count(s, &age_ms) > 0 ||
         is_ending(s)) {
-        return;
+        return false;
     }
     if (park_readers(s)) {
         s->cooled = true;
@@ -97,4 +97,5 @@ void session_tick(struct session *s)
             log_debug("free request slots keep their memory", NULL);
         }
     }
+    return s->cooled;
 }

@@ -105,9 +105,9 @@ uint32_t session_request_flags(void);
 
 /*
  * Every second, by one thread: when nothing has come for a while, memory of requests is given back,
- * and all readers but one wait without any. The first request ends that.
+ * and all readers but one wait without any. The first request ends that. True: just now.
  */
-void session_tick(struct session *s);
+bool session_tick(struct session *s);
 
 struct session_stats {
     uint64_t requests;      /* read from the device */

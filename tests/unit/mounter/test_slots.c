@@ -237,6 +237,69 @@ static void only_a_few_large_slots_hold_memory(UNUSED void **state)
     assert_true(st.st_blocks * 512 >= 8 * (off_t)SLOT_LARGE_SIZE);
 }
 
+static off_t memory_of(struct keep *keep)
+{
+    struct keep_region region;
+    struct stat st;
+
+    assert_int_equal(keep_region(keep, "slots", 1, &region, NULL), 0);
+    assert_int_equal(fstat(region.fd, &st), 0);
+    return (off_t)st.st_blocks * 512;
+}
+
+static void free_slots_give_their_memory_back_and_the_others_keep_theirs(UNUSED void **state)
+{
+    CLEANUP(keep_free_p) struct keep *keep = NULL;
+    CLEANUP(slots_free_p) struct slots *slots = NULL;
+    struct fuse_in_header *in;
+    int taken[3];
+    int again;
+
+    assert_int_equal(keep_new(&keep), 0);
+    assert_int_equal(slots_new(keep, SMALL, LARGE, &slots, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(slots_take(slots, 0, &taken[i]), 0);
+        occupy(slots, taken[i], 2 * (uint64_t)(i + 1), 100);
+    }
+    taken[0] = slots_settle(slots, taken[0]); /* one small, two large */
+    taken[1] = slots_settle(slots, taken[1]);
+    slots_release(slots, taken[1]);
+    assert_int_equal(slots_cool(slots), 0);
+    assert_true(memory_of(keep) <= SLOT_LARGE_SIZE + 2 * SLOT_SMALL_SIZE);
+    in = slots_data(slots, taken[0]);
+    assert_int_equal(in->unique, 2);
+    in = slots_data(slots, taken[2]);
+    assert_int_equal(in->unique, 6);
+    for (int i = 0; i < LARGE - 1; i++) { /* all are there again */
+        assert_int_equal(slots_take(slots, 0, &again), 0);
+        assert_int_equal(*(uint32_t *)slots_data(slots, again), 0);
+    }
+    assert_int_equal(slots_take(slots, 0, &again), -ETIMEDOUT);
+}
+
+static void looking_for_requests_takes_no_memory(UNUSED void **state)
+{
+    CLEANUP(keep_free_p) struct keep *keep = NULL;
+    CLEANUP(keep_free_p) struct keep *next = NULL;
+    CLEANUP(slots_free_p) struct slots *slots = NULL;
+    CLEANUP(slots_free_p) struct slots *after = NULL;
+    int occupied[SMALL + LARGE];
+    int index;
+    off_t before;
+
+    assert_int_equal(keep_new(&keep), 0);
+    assert_int_equal(slots_new(keep, SMALL, LARGE, &slots, NULL), 0);
+    assert_true(memory_of(keep) <= 4096);
+    assert_int_equal(slots_take(slots, 0, &index), 0);
+    occupy(slots, index, 4, 80);
+    assert_true(slots_settle(slots, index) < SMALL);
+    before = memory_of(keep);
+    next = successor_of(keep);
+    assert_int_equal(slots_new(next, SMALL, LARGE, &after, NULL), 0);
+    assert_int_equal(slots_occupied(after, occupied), 1);
+    assert_int_equal(memory_of(next), before);
+}
+
 static void half_a_request_is_seen(UNUSED void **state)
 {
     enum { LEN = 3 * 4096 + 80 };
@@ -270,6 +333,8 @@ int main(void)
         cmocka_unit_test(a_successor_finds_each_request_once_and_in_order),
         cmocka_unit_test(a_region_of_another_layout_is_refused),
         cmocka_unit_test(only_a_few_large_slots_hold_memory),
+        cmocka_unit_test(free_slots_give_their_memory_back_and_the_others_keep_theirs),
+        cmocka_unit_test(looking_for_requests_takes_no_memory),
         cmocka_unit_test(half_a_request_is_seen),
     };
 

@@ -265,6 +265,31 @@ static void intents_are_found_again(UNUSED void **state)
     done(&left);
 }
 
+static void graves_are_found_wherever_they_are(UNUSED void **state)
+{
+    static const uint32_t where[] = {0, 1, 255, 256, 257, 5000, STATE_GRAVES - 1};
+    enum { COUNT = sizeof(where) / sizeof(where[0]) };
+    struct left left;
+    uint32_t at = 0;
+    uint32_t grave;
+
+    leave(&left);
+    for (size_t i = 0; i < COUNT; i++) {
+        const struct grave_rec rec = {.key = 7};
+
+        state_begin(left.before);
+        state_set(left.before, state_grave(left.before, where[i]), &rec, sizeof(rec));
+        state_commit(left.before);
+    }
+    assert_int_equal(adopt(&left, NULL, NULL), 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_true(state_next_grave(left.after, &at, &grave));
+        assert_int_equal(grave, where[i]);
+    }
+    assert_false(state_next_grave(left.after, &at, &grave));
+    done(&left);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -278,6 +303,7 @@ int main(void)
         cmocka_unit_test(without_its_inodes_or_names_nothing_goes_on),
         cmocka_unit_test(a_write_that_was_cut_off_is_no_damage),
         cmocka_unit_test(intents_are_found_again),
+        cmocka_unit_test(graves_are_found_wherever_they_are),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
