@@ -368,7 +368,7 @@ static int start_readers(struct session *s, struct error *err)
             atomic_fetch_sub(&s->running, 1);
             return error_set(err, -error, "starting a thread: %s", error_text(NULL, error));
         }
-        s->started++;
+        atomic_fetch_add(&s->started, 1);
     }
     return 0;
 }

@@ -58,7 +58,7 @@ struct session {
     atomic_bool gone; /* unmounted or aborted */
     atomic_uint running;
     pthread_t threads[SESSION_THREADS_MAX];
-    unsigned started; /* threads to be joined */
+    atomic_uint started; /* threads to be joined */
 
     struct mutex park_lock; /* taken alone */
     struct cond unparked;
