@@ -175,6 +175,7 @@ struct node {
     uint32_t streamed;        /* parts up to this one are in the store or on their way */
     uint32_t stream_failed;   /* the first of them that has to go again; or 0 */
     uint64_t stream_again_ms; /* the store has refused a part: not before */
+    uint64_t stream_ms;       /* when the store last took a part; 0: not yet */
     uint64_t opened_hash;     /* of the ETag that the kernel's pages are of; 0: none */
     struct copied *copied;    /* ops_copy.c: which version is a copy of which; or NULL */
     uint32_t touched_s;       /* seconds of fs_now_ms() when it was changed here last; or 0 */

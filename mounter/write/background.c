@@ -284,15 +284,26 @@ void publish_op(struct op *op)
 
 /* ---- what is old ---- */
 
-/* Closed, or dirty for long; not if the store has just refused it. */
+bool publish_is_due(const struct publish_age *age)
+{
+    bool moves = age->is_streamed && (age->sending > 0 || age->quiet_ms < DIRTY_AGE_S * 1000);
+
+    return !age->is_open || (age->dirty_ns > DIRTY_AGE_S * ns_per_s && !moves);
+}
+
+/* Not if the store has just refused it. */
 static bool is_due(struct fs *fs, const struct node *node, int64_t now, uint64_t now_ms)
     REQUIRES(&fs->lock)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
+    const struct publish_age age = {.is_open = rec->opens > 0,
+                                    .dirty_ns = now - rec->dirty_since_ns,
+                                    .is_streamed = rec->upload != 0,
+                                    .sending = node->streaming,
+                                    .quiet_ms = now_ms - node->stream_ms};
 
     return is_wanted(fs, node) && !node->queued && !node->held && !node->publishing &&
-           now_ms >= node->retry_ms &&
-           (rec->opens == 0 || now - rec->dirty_since_ns > DIRTY_AGE_S * ns_per_s);
+           now_ms >= node->retry_ms && publish_is_due(&age);
 }
 
 void publish_old(struct fs *fs)

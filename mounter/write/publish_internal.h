@@ -54,6 +54,21 @@ int job_conditions(struct job *job, struct objstore_request *request, bool compl
 int merge_take(struct job *job, uint64_t bytes, char **ret) __attribute__((warn_unused_result));
 void merge_give(struct fs *fs, char *buffer, uint64_t bytes);
 
+/* ---- background.c ---- */
+/* Of a dirty file. */
+struct publish_age {
+    bool is_open;
+    int64_t dirty_ns;  /* for so long */
+    bool is_streamed;  /* it has an unfinished upload, */
+    uint32_t sending;  /* so many parts of which are on their way, */
+    uint64_t quiet_ms; /* and this is how long ago the store took the last one */
+};
+/*
+ * Is it to be published though nobody asks? What is closed, and what has been dirty for long; but
+ * an upload that moves on is not ended, to begin another one.
+ */
+bool publish_is_due(const struct publish_age *age);
+
 /* ---- upload.c ---- */
 /* Publish by parts: end the upload that was begun while it was written, or make one. Waits. */
 int upload_run(struct job *job) __attribute__((warn_unused_result));

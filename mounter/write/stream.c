@@ -71,6 +71,7 @@ static void part_ended(struct sent *sent, int status, const char *etag)
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, sent->ino);
+    node->stream_ms = status == 0 ? fs_now_ms() : node->stream_ms;
     status = status == 0 ? take_part(fs, sent, node, etag) : status;
     data_image_done(fs, &sent->image);
     if (status != 0 && (node->stream_failed == 0 || sent->number < node->stream_failed)) {
@@ -291,6 +292,7 @@ static void run_start(void *arg)
     node->streamed = 0;
     node->stream_failed = 0;
     node->stream_again_ms = ret != 0 ? fs_now_ms() + AGAIN_MS : 0;
+    node->stream_ms = fs_now_ms();
     claim_streaming(fs, node, -1);
     if (ret == 0) {
         publish_stream(fs, node);

@@ -205,3 +205,16 @@ def test_attributes_set_just_after_a_close_go_with_the_bytes(rig):
         head = rig.client.head_object(Bucket="bucket", Key=f"f{i}")
         assert (head["ContentLength"], head["Metadata"]["mode"]) == (1000 + i, str(0o100640))
         assert float(head["Metadata"]["mtime"]) == i
+
+
+@pytest.mark.full
+def test_a_slow_stream_is_one_upload(rig):
+    """Longer than what is dirty stays unsent: 45 s, at 2 MiB/s."""
+    data = BYTES[:MIB] * 90
+    with open(rig.point / "file", "wb", buffering=0) as file:
+        for at in range(0, len(data), MIB):
+            file.write(data[at:at + MIB])
+            time.sleep(0.5)
+    wait_until(lambda: "file" in rig.keys() and rig.stored("file") == data, what="the object")
+    assert count(rig, "POST", "uploads=") == 1
+    assert count(rig, "POST", "uploadId") == 1
