@@ -164,7 +164,8 @@ class Victim:
         self.meta, self.volume = meta, meta.create("one")
         self.point, path = meta.dir / "held", meta.dir / "h.sock"
         self.point.mkdir()
-        holder = processes.start([program("skyvol-holder"), "--socket", path], "holder")
+        holder = processes.start([program("skyvol-holder"), "--socket", path,
+                                  "--crash-limit", "1000"], "holder")
         wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
         config = {"location": f"dir://{meta.store}/{self.volume['bucket']}", "options": {},
                   "meta": {"address": f"unix:{meta.socket}", "volume": self.volume["id"],
@@ -194,7 +195,7 @@ def churn(point, i, errors):
         errors.append((i, e))
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(15, marks=pytest.mark.full)])
+@pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.full)])
 def test_a_killed_mounter_loses_no_name_and_no_byte(meta, processes, kills):
     victim = Victim(meta, processes)
     errors, i = [], 0
