@@ -66,7 +66,7 @@ static size_t expect_below(const char *dir, char (*out)[32], size_t count)
         if (entries[i].key[strlen(entries[i].key) - 1] == '/') {
             count = expect_below(entries[i].key, out, count);
         } else {
-            (void)snprintf(out[count++], sizeof(out[0]), "%s", entries[i].key);
+            memcpy(out[count++], entries[i].key, sizeof(out[0]));
         }
     }
     return count;
