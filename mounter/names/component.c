@@ -6,18 +6,17 @@
 
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
-#include "s3/names.h"
 
 int fs_name_allowed(uint64_t parent, const char *name)
 {
-    char component[NAMES_MAX + 1];
+    char component[NAMES_COMPONENT_MAX + 1];
     bool beside;
 
     if (strlen(name) > NAMES_MAX) {
         return -ENAMETOOLONG;
     }
     if (longs_beside(name, &beside) != 0) {
-        return s3_utf8_valid(slice_of(name)) ? -EINVAL : -EILSEQ;
+        return -EINVAL;
     }
     return parent == STATE_ROOT && names_to_key(name, &beside, component) == 0 &&
                    strcmp(component, ".skyvol") == 0

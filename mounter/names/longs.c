@@ -15,7 +15,7 @@ enum { ENTRIES_MAX = 4096, HASH_BYTES = 16, BEGIN_MAX = 200 };
 static const struct {
     const char *text;
     bool beside;
-} prefixes[] = {{".%long%", false}, {".%lfile%", true}};
+} prefixes[] = {{NAMES_LONG, false}, {NAMES_LONG_BESIDE, true}};
 enum { PREFIXES = sizeof(prefixes) / sizeof(prefixes[0]) };
 
 struct known {
@@ -165,7 +165,7 @@ int longs_find(struct longs *longs, const char *name, struct buf *out)
 
 int longs_beside(const char *name, bool *ret_beside)
 {
-    char component[NAMES_MAX + 1];
+    char component[NAMES_COMPONENT_MAX + 1];
     struct slice begin;
 
     return longs_is(name, ret_beside, &begin) ? 0 : names_to_key(name, ret_beside, component);
@@ -173,7 +173,7 @@ int longs_beside(const char *name, bool *ret_beside)
 
 int longs_component(struct longs *longs, const char *name, struct buf *out)
 {
-    char component[NAMES_MAX + 1];
+    char component[NAMES_COMPONENT_MAX + 1];
     struct slice begin;
     bool beside;
     int r;

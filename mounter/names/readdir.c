@@ -158,7 +158,7 @@ static uint64_t number_in(struct fs *fs, struct reply *r, const struct node *nod
 /* The key of an entry, a directory's with '/'. */
 static int entry_key(const struct buf *prefix, const char *name, bool is_dir, struct buf *ret)
 {
-    char component[NAMES_MAX + 1];
+    char component[NAMES_COMPONENT_MAX + 1];
     bool beside;
 
     if (names_to_key(name, &beside, component) != 0) {

@@ -149,7 +149,7 @@ static bool fill_from(struct level *level, const struct listing *listing)
         const struct listing_entry *e = &listing->entries[i];
         struct known_entry file = {.etag = listing->text + e->etag, .size = e->size};
         CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
-        char component[NAMES_MAX + 1];
+        char component[NAMES_COMPONENT_MAX + 1];
         bool beside;
 
         if (names_to_key(listing_name(listing, e), &beside, component) != 0 || beside ||
