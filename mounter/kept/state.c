@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 9,
+    STATE_VERSION = 10,
     INODES_DEFAULT = 4 * 1024 * 1024,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,
@@ -305,7 +305,6 @@ void state_inode_release(struct state *state, uint32_t ino)
     state_text_release(state, inodes[ino].hidden);
     state_text_release(state, inodes[ino].holes);
     state_text_release(state, inodes[ino].component);
-    state_text_release(state, inodes[ino].spilled);
     state_set(state, &inodes[ino].flags, &flags, sizeof(flags));
     (void)free_list_push(&state->inodes, ino);
 }

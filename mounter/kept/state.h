@@ -79,8 +79,6 @@ struct inode_rec {
     uint32_t holes;     /* text cell, see holes.h */
     uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
     uint32_t links;     /* names of a file with INODE_LINKED; 0: not known */
-    uint32_t spilled;   /* where its attributes are that are too large for the object; text cell */
-    int64_t btime_ns;   /* when it was made; 0: not known */
     uint64_t number;    /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */
