@@ -19,6 +19,7 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
+#include "mounter/stats.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/sweep.h"
 #include "util/clock.h"
@@ -36,6 +37,7 @@ enum {
     LINKS_FIRST = 20,
     KNOWN_SHARE = 32
 };
+static struct mount_stats uncounted; /* where those count of whom nobody wants to know */
 static const int64_t ns_per_s = 1000000000;
 
 int64_t fs_now_ns(void)
@@ -507,6 +509,7 @@ static void tick(struct fs *fs, unsigned number)
     reader_tick(fs);
     moves_tick(fs);
     sweep_tick(fs);
+    stats_tick(fs);
     if (number % LINKS_TICKS == LINKS_FIRST) {
         hard_sweep(fs);
     }
@@ -610,6 +613,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->volume = config->volume;
     volume_open_links(fs->volume);
     fs->journal = config->journal;
+    fs->stats = config->stats != NULL ? config->stats : &uncounted;
     fs->caps = *volume_caps(config->volume);
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);

@@ -54,6 +54,7 @@
 #include <sys/queue.h>
 #include <uthash.h>
 
+#include "mount/stats.h"
 #include "mounter/attr/attr.h"
 #include "mounter/kept/state.h"
 #include "mounter/managed/facts.h"
@@ -220,7 +221,9 @@ struct fs {
     struct import_result imported;
     uint32_t *grave_files; /* of the journal */
     size_t grave_files_count;
-    uint64_t conflicts;          /* copies made */
+    uint64_t conflicts;        /* copies made */
+    struct mount_stats *stats; /* kept memory; what of it has been told there: */
+    uint64_t told_conflicts, told_lost, told_deadlines;
     struct journaled *journaled; /* its thread; or NULL */
 
     struct mutex lock;
@@ -282,7 +285,8 @@ struct fs_config {
     struct journal *journal;             /* becomes the fs's; or NULL */
     const struct mount_channel *channel; /* of a managed volume, else NULL; with its ticket */
     const struct mount_ticket *ticket;
-    bool global_locks; /* the metaserver's, not the kernel's */
+    struct mount_stats *stats; /* outlives the fs; NULL: nobody wants to know */
+    bool global_locks;         /* the metaserver's, not the kernel's */
 };
 
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)

@@ -21,6 +21,7 @@
 #include "mounter/setup.h"
 #include "util/log.h"
 #include "util/signals.h"
+#include "util/status.h"
 #include "volume/open.h"
 
 enum { EXPORT_POOL_MIN = 1 << 20 };
@@ -131,6 +132,7 @@ static int start_held(struct life *life, struct error *err)
     session.threads = setup_threads(&config);
     session.deadline_ms = setup_deadline_ms(&config);
     session.resend = held_resend(life->held) && setup_resend(&config);
+    session.stats = life->fs->stats;
     r = session_new(&session, &life->session, err);
     if (r == 0 && session_taken_over(life->session) && !state_adopted(life->fs->state)) {
         /* Its inodes are not known here: their numbers must not come to mean others. */
@@ -326,6 +328,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
                                      .keep = keep,
+                                     .stats = fs->stats,
                                      .device = -1,
                                      .mountpoint = arguments->mountpoint,
                                      .threads = setup_threads(&arguments->config),
@@ -398,11 +401,39 @@ static int serve_alone(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept
     return ret;
 }
 
+struct alone {
+    const char *location;
+    const struct mount_stats *stats;
+};
+
+static void write_stats(void *context, struct buf *out)
+{
+    const struct alone *alone = context;
+    const struct mount_stats_of one = {.volume = alone->location, .stats = alone->stats};
+
+    mount_stats_write(&one, 1, out);
+}
+
+/* Under a holder it is the node plugin that serves them. */
+static int serve_metrics(const struct run_arguments *arguments, const struct fs *fs,
+                         struct status **ret, struct error *err)
+{
+    static struct alone alone;
+    const struct status_config config = {
+        .address = mount_options_get(&arguments->config.options, "metrics"),
+        .more = write_stats,
+        .context = &alone};
+
+    alone = (struct alone){.location = arguments->config.location, .stats = fs->stats};
+    return config.address != NULL ? status_new(&config, ret, err) : 0;
+}
+
 int run_alone(const struct run_arguments *arguments)
 {
     struct keep *keep = NULL;
     struct fs *fs = NULL;
     struct rotate *rotate = NULL;
+    struct status *status = NULL;
     struct session *session;
     struct error err = ERROR_INIT;
     uint32_t kept = 0;
@@ -412,6 +443,7 @@ int run_alone(const struct run_arguments *arguments)
     ret = ret == 0 ? keep_new(&keep) : ret;
     ret = ret == 0 ? start_alone(arguments, keep, &fs, &err) : ret;
     ret = ret == 0 ? rotate_new(fs->volume, &rotate) : ret;
+    ret = ret == 0 ? serve_metrics(arguments, fs, &status, &err) : ret;
     if (ret != 0) {
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
         tell_parent(pipe_fd, 1);
@@ -420,6 +452,7 @@ int run_alone(const struct run_arguments *arguments)
     tell_parent(pipe_fd, 0);
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
     rotate_free(rotate);
+    status_free(status);
     session = fs->session;
     /* The kernel has not answered it, or somebody still answers a request from the session's memory
      */

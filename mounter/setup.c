@@ -12,6 +12,7 @@
 #include "mount/readahead.h"
 #include "mounter/budget.h"
 #include "mounter/probed.h"
+#include "mounter/stats.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "volume/open.h"
@@ -206,8 +207,13 @@ static void fill_cache(const struct mount_config *config, struct buf *name, stru
     ret->cache_bytes = number(config, "cache_size", cache_default, 10);
 }
 
+struct opening {
+    struct keep *keep;
+    struct mount_stats *stats;
+};
+
 static int open_volume(const struct mount_config *config,
-                       const struct mount_credentials *credentials, struct keep *keep,
+                       const struct mount_credentials *credentials, const struct opening *with,
                        struct volume **ret, struct error *err)
 {
     bool anonymous = mount_options_true(&config->options, "anonymous");
@@ -240,13 +246,15 @@ static int open_volume(const struct mount_config *config,
         .tries = (uint32_t)number(config, "retries", TRIES, 10),
         .request_timeout_ms = (uint32_t)milliseconds(config, "deadline", 0),
         .faults = getenv("SKYVOL_TEST_FAULTS"),
+        .watch = stats_store,
+        .watch_context = with->stats,
     };
     int r = volume_open(&open, ret, err);
 
     if (r != 0) {
         return r;
     }
-    r = probed(*ret, keep, err);
+    r = probed(*ret, with->keep, err);
     if (r == -EACCES && !open.read_only) {
         (void)error_set(err, r,
                         "%s; the bucket is tried out by writing below .skyvol/probe/: the option "
@@ -296,6 +304,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
     const struct budget budget = divide_memory(config);
+    struct opening opening = {.keep = keep};
     CLEANUP(buf_done) struct buf cache_name = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 4096);
     int r = 0;
 
@@ -305,7 +314,9 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
         log_set_level(parsed);
     }
-    r = r == 0 ? open_volume(config, credentials, keep, &fs.volume, err) : r;
+    r = r == 0 ? stats_open(keep, &fs.stats, err) : r;
+    opening.stats = fs.stats;
+    r = r == 0 ? open_volume(config, credentials, &opening, &fs.volume, err) : r;
     if (r == 0) {
         r = setup_journal_open(config, extra, &fs.journal, err);
         if (r != 0) {

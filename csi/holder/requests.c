@@ -222,6 +222,9 @@ static cJSON *status_of(const struct mounted *m)
         (void)cJSON_AddStringToObject(json, "error", m->error);
         (void)cJSON_AddNumberToObject(json, "mounter", m->mounter);
         (void)cJSON_AddNumberToObject(json, "restarts", m->restarts);
+        (void)cJSON_AddNumberToObject(json, "oom_kills", m->oom_kills);
+        (void)cJSON_AddNumberToObject(json, "pause_ms", (double)m->pause_ms);
+        (void)cJSON_AddNumberToObject(json, "pause_max_ms", (double)m->pause_max_ms);
     }
     return json;
 }

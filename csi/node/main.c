@@ -5,15 +5,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "csi/node/journals.h"
 #include "csi/node/keep.h"
 #include "csi/node/node.h"
 #include "csi/serve.h"
+#include "mount/stats_holder.h"
 #include "util/file.h"
+#include "util/log.h"
 
 struct config {
     struct csi_serve_config serve;
     struct option_list allow;
-    char *node_id, *holder, *state, *mounts;
+    char *node_id, *holder, *state, *mounts, *journal;
     uint64_t drain_limit_ms;
 };
 
@@ -28,6 +31,8 @@ static const struct option_spec specs[] = {
     OPTION(struct config, mounts, OPTION_STRING, "mounts-dir", "PATH",
            "/var/lib/kubelet/plugins/csi.skyvol.io/mounts",
            "where mounts of inline volumes are; the same path for the holder"),
+    OPTION(struct config, journal, OPTION_STRING, "journal-dir", "PATH", "/var/lib/skyvol/journal",
+           "skyvol-holder's: what is left there of ended mounts is told by metrics and conditions"),
     OPTION(struct config, drain_limit_ms, OPTION_DURATION_MS, "drain-limit", "TIME", "60s",
            "NodeUnstage waits so long for a store to take everything; then the rest is left in the "
            "journal of skyvol-holder (--journal-dir)"),
@@ -62,6 +67,20 @@ static void drained(void *context)
     keep_free(node->keep);
 }
 
+/* Of the mounts, from the holder; without one there are none. */
+static void mount_metrics(void *context, struct buf *out)
+{
+    const struct node *node = context;
+    const struct mount_stats_ask ask = {.socket = node->socket, .timeout_ms = NODE_QUICK_MS};
+    struct error err = ERROR_INIT;
+    int r = mount_stats_collect(&ask, out, &err);
+
+    if (r != 0) {
+        log_debug("no numbers of mounts", "error", error_text(&err, r), NULL);
+    }
+    journals_write(node->journal_dir, out);
+}
+
 static int make_dir(const char *path, struct error *err)
 {
     int r = file_make_dir(path, 0700);
@@ -90,11 +109,13 @@ static int run(struct config *config, struct error *err)
         .socket = config->holder,
         .state_dir = config->state,
         .mounts_dir = config->mounts,
+        .journal_dir = config->journal,
         .drain_limit_ms = config->drain_limit_ms,
         .policy = {.endpoints = config->allow.items, .endpoint_count = config->allow.count},
     };
     struct csi_serve_hooks hooks = {.add = add,
                                     .drained = drained,
+                                    .metrics = mount_metrics,
                                     .context = &node,
                                     .pools = pools,
                                     .pool_count = sizeof(pools) / sizeof(pools[0])};

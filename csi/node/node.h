@@ -46,6 +46,7 @@ struct node {
     const char *socket; /* of the holder */
     const char *state_dir;
     const char *mounts_dir;
+    const char *journal_dir; /* of the holder; NULL: not known */
     uint64_t drain_limit_ms; /* from the first Unstage on: then the journal takes the rest */
     struct csi_policy policy;
     struct csi_meta meta;

@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "csi/capability.h"
 #include "csi/identity.h"
 #include "csi/node/bounded.h"
+#include "csi/node/condition.h"
+#include "csi/node/journals.h"
 #include "csi/node/mounts.h"
 #include "mount/mountinfo.h"
+#include "mount/stats_holder.h"
+#include "util/clock.h"
 
 static int find_path(const struct record *record, const char *path, const char **ret_key,
                      struct error *err)
@@ -43,22 +48,87 @@ static int add_usage(struct rpc_call *call, Csi__V1__NodeGetVolumeStatsResponse 
     return 0;
 }
 
-static void judge(struct node *node, const char *key, int statfs_result,
-                  Csi__V1__VolumeCondition *ret, struct rpc_call *call)
+/* From what the mounter shares: neither it nor the store is asked. */
+static bool store_trouble(const struct node *node, const char *key, char *ret, size_t size)
 {
-    struct holder_status status;
+    enum { LONG_MS = 2000 }; /* a store may be short of breath for a moment */
+    struct mount_stats *stats = NULL;
+    uint64_t now = (uint64_t)(clock_realtime_ns(clock_real()) / 1000000);
+    uint64_t since = 0;
+    uint64_t dirty = 0;
+    int error = 0;
+
+    if (mount_stats_fetch(node->socket, key, NODE_QUICK_MS / 3, &stats) == 0) {
+        since = mount_stats_get(stats, STATS_STORE_FAILING_SINCE_MS);
+        error = (int)mount_stats_get(stats, STATS_STORE_ERROR);
+        dirty = mount_stats_get(stats, STATS_DIRTY_BYTES);
+    }
+    mount_stats_unmap(stats);
+    if (since == 0 || now < since + LONG_MS) {
+        return false;
+    }
+    (void)snprintf(ret, size, "for %llu s the store fails: %s; %llu KiB wait to be sent",
+                   (unsigned long long)(now - since) / 1000, condition_of_error(error),
+                   (unsigned long long)dirty / 1024);
+    return true;
+}
+
+/* Of this volume, on this node: of a mount with other options or keys, say. */
+static bool journal_trouble(const struct node *node, const char *volume, char *ret, size_t size)
+{
+    uint64_t damaged;
+    uint64_t files = journals_of(node->journal_dir, volume, &damaged);
+
+    if (files > 0) {
+        (void)snprintf(ret, size,
+                       "%llu files that an earlier mount on this node could not send to the store "
+                       "are in its journal: run skyvolctl recover --volume %.128s here",
+                       (unsigned long long)files, volume);
+    } else if (damaged > 0) {
+        (void)snprintf(
+            ret, size,
+            "%llu files of the journal on this node are damaged and set aside: skyvolctl "
+            "recover lists them",
+            (unsigned long long)damaged);
+    }
+    return files > 0 || damaged > 0;
+}
+
+struct judged {
+    const char *key, *volume;
+    int statfs_result;
+};
+
+static void judge(struct node *node, const struct judged *of, Csi__V1__VolumeCondition *ret,
+                  struct rpc_call *call)
+{
+    const char *key = of->key;
+    int statfs_result = of->statfs_result;
+    struct holder_status status = {.state = HOLDER_RUNNING};
     int r = holder_status(node->socket, key, NODE_QUICK_MS / 3, &status, NULL);
     const char *text = "served";
+    char told[512];
 
     ret->abnormal = true;
     if (r == -ENOENT || r == -ECONNREFUSED) {
-        text = "nobody serves the mount: it is dead until the pod is started again";
+        text = "nobody serves the mount (is skyvol-holder running on this node?): it is dead until "
+               "the pod is started again";
     } else if (r == 0 && status.state == HOLDER_FAILED) {
-        text = status.error[0] != '\0' ? status.error : "the mounter died too often";
+        (void)snprintf(
+            told, sizeof(told),
+            "the mounter died too often, every call fails: %s; delete the pod so that it "
+            "is mounted anew, and look at the log of skyvol-holder",
+            status.error[0] != '\0' ? status.error : "it did not say why");
+        text = told;
+    } else if (store_trouble(node, key, told, sizeof(told))) {
+        text = told;
     } else if (statfs_result == -ETIMEDOUT || statfs_result == -EBUSY) {
-        text = "the mount does not answer: its store may be stalled";
+        text = "the mount does not answer: its store may be stalled; requests fail after their "
+               "deadline (deadline=), and go on by themselves when it answers";
     } else if (statfs_result < 0) {
         text = strerrordesc_np(-statfs_result);
+    } else if (journal_trouble(node, of->volume, told, sizeof(told))) {
+        text = told;
     } else {
         ret->abnormal = false;
     }
@@ -93,7 +163,7 @@ int node_stats(struct rpc_call *call, const ProtobufCMessage *request, ProtobufC
     if (out->usage == NULL || out->volume_condition == NULL) {
         return -ENOMEM;
     }
-    judge(node, key, answer, out->volume_condition, call);
+    judge(node, &(struct judged){key, record.volume, answer}, out->volume_condition, call);
     r = add_usage(call, out, CSI__V1__VOLUME_USAGE__UNIT__BYTES, s.f_blocks * s.f_frsize,
                   s.f_bavail * s.f_frsize);
     if (r == 0 && s.f_files > 0) {

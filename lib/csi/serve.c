@@ -93,7 +93,10 @@ static int start(const struct csi_serve_config *config, const struct csi_serve_h
     r = r < 0 ? r : rpc_server_start(s->server, err);
     s->started = r == 0;
     if (r == 0 && config->status != NULL) {
-        struct status_config status = {.address = config->status, .metrics = s->metrics};
+        struct status_config status = {.address = config->status,
+                                       .metrics = s->metrics,
+                                       .more = hooks->metrics,
+                                       .context = hooks->context};
 
         r = status_new(&status, &s->status, err);
     }

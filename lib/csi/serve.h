@@ -48,7 +48,8 @@ struct csi_serve_hooks {
     /* Add the services; `meta` lives until the server has drained. */
     int (*add)(struct rpc_server *server, const struct csi_meta *meta, void *context,
                struct error *err);
-    void (*drained)(void *context); /* may be NULL */
+    void (*drained)(void *context);                  /* may be NULL */
+    void (*metrics)(void *context, struct buf *out); /* appends to /metrics; may be NULL */
     void *context;
     const struct rpc_pool *pools; /* besides "quick" */
     size_t pool_count;

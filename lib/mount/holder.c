@@ -159,6 +159,9 @@ static void read_status(const cJSON *from, struct holder_status *ret)
     copy_text(state, sizeof(state), from, "state");
     ret->mounter = (pid_t)number_of(from, "mounter");
     ret->restarts = number_of(from, "restarts");
+    ret->oom_kills = number_of(from, "oom_kills");
+    ret->pause_ms = number_of(from, "pause_ms");
+    ret->pause_max_ms = number_of(from, "pause_max_ms");
     for (size_t i = 0; i < sizeof(state_names) / sizeof(state_names[0]); i++) {
         if (strcmp(state, state_names[i]) == 0) {
             ret->state = (enum holder_state)i;

@@ -91,8 +91,10 @@ struct holder_status {
     char target[PATH_MAX];
     char source[HOLDER_TEXT_MAX];
     enum holder_state state;
-    pid_t mounter;     /* 0: none at the moment */
-    uint32_t restarts; /* since the mount was made */
+    pid_t mounter;                   /* 0: none at the moment */
+    uint32_t restarts;               /* since the mount was made */
+    uint32_t oom_kills;              /* of these, by the kernel for lack of memory */
+    uint32_t pause_ms, pause_max_ms; /* the last wait for a successor; the longest */
     char error[HOLDER_TEXT_MAX];
 };
 

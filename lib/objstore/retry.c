@@ -40,6 +40,7 @@ struct attempt {
     bool answerless; /* an earlier attempt may have taken effect */
     uint32_t tries;
     uint64_t received; /* bytes that the sink has taken */
+    uint64_t watched;  /* of these, by earlier tries */
     uint64_t begun_ms, deadline_ms;
     char etag[OBJSTORE_ETAG_MAX];
     int failed_status; /* while WAITING or LOOKING: what to say if nothing better comes */
@@ -268,12 +269,30 @@ static void look_at_object(struct attempt *a, const struct objstore_result *resu
     objstore_submit(a->store->inner, &a->look);
 }
 
+static void tell(struct attempt *a, const struct objstore_request *inner, int status)
+{
+    const struct objstore_retry_config *config = &a->store->config;
+    bool writes = inner->op == OBJSTORE_PUT || inner->op == OBJSTORE_UPLOAD_PART;
+    const struct objstore_watched watched = {
+        .op = inner->op,
+        .status = status,
+        .again = a->tries > 1,
+        .ms = clock_monotonic_ms(clock_real()) - a->begun_ms,
+        .bytes = writes ? (status == 0 ? inner->source.size : 0) : a->received - a->watched};
+
+    a->watched = a->received;
+    if (config->watch != NULL) {
+        config->watch(config->watch_context, &watched);
+    }
+}
+
 static void attempt_done(struct objstore_request *inner, const struct objstore_result *result)
 {
     struct attempt *a = inner->arg;
     struct retry_store *store = a->store;
     int status = result->status;
 
+    tell(a, inner, status);
     mutex_lock(&store->lock);
     a->state = OVER;
     if (status == 0) { /* a retry that succeeds has cost nothing */

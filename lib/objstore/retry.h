@@ -24,12 +24,24 @@
 
 #include "objstore/objstore.h"
 
+/* One try, as it ended. */
+struct objstore_watched {
+    enum objstore_op op;
+    int status;     /* 0 or a negative errno value */
+    bool again;     /* it was not the first try */
+    uint64_t ms;    /* since the first one began */
+    uint64_t bytes; /* of the object that it moved, if it succeeded; of a GET in any case */
+};
+
 struct objstore_retry_config {
     uint32_t tries;      /* attempts at most; 0: 10, which take about 10 s */
     uint32_t base_ms;    /* the first pause is up to this; doubles; 0: 50 */
     uint32_t cap_ms;     /* the longest; 0: 5000 */
     uint32_t budget;     /* retries that may be used at once; 0: 50 */
     uint32_t timeout_ms; /* of requests that name none; 0: 60000 */
+    /* Told of every try, from the threads of the inner store, with no lock held; NULL: nobody. */
+    void (*watch)(void *context, const struct objstore_watched *watched);
+    void *watch_context;
 };
 
 /* `inner` becomes the new store's, also on failure. -ENOMEM. */

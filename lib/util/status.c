@@ -52,8 +52,14 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
         buf_addstr(body, "\n");
         return r == 0 ? MHD_HTTP_OK : MHD_HTTP_SERVICE_UNAVAILABLE;
     }
-    if (strcmp(url, "/metrics") == 0 && status->config.metrics != NULL) {
-        metrics_write(status->config.metrics, body);
+    if (strcmp(url, "/metrics") == 0 &&
+        (status->config.metrics != NULL || status->config.more != NULL)) {
+        if (status->config.metrics != NULL) {
+            metrics_write(status->config.metrics, body);
+        }
+        if (status->config.more != NULL) {
+            status->config.more(status->config.context, body);
+        }
         return MHD_HTTP_OK;
     }
     buf_addstr(body, "there are /healthz and /metrics\n");

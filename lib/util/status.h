@@ -22,10 +22,12 @@ struct status;
 struct status_config {
     const char *address; /* "127.0.0.1:9100", "[::1]:9100", ":9100" (all), port 0 for a free one,
                             or "unix:/path" (mode 0600) */
-    struct metrics *metrics; /* NULL: /metrics is 404 */
+    struct metrics *metrics; /* NULL, and no `more`: /metrics is 404 */
     /* 0 and nothing, or a negative errno value and why; NULL: always healthy. Any thread. */
     int (*health)(void *context, struct buf *text);
     void *context;
+    /* Appends to /metrics what others count; NULL: nobody. Any thread, not for long. */
+    void (*more)(void *context, struct buf *out);
 };
 
 int status_new(const struct status_config *config, struct status **ret, struct error *err)

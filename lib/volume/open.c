@@ -184,7 +184,9 @@ static int open_chain(const struct volume_open_config *config, const struct loca
                       struct objstore **ret, struct objstore **ret_backend, struct error *err)
 {
     const struct objstore_retry_config retry = {.timeout_ms = config->request_timeout_ms,
-                                                .tries = config->tries};
+                                                .tries = config->tries,
+                                                .watch = config->watch,
+                                                .watch_context = config->watch_context};
     struct objstore *store = NULL;
     int r = open_backend(config, l, &store, err);
 

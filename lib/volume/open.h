@@ -9,6 +9,7 @@
 #ifndef VOLUME_OPEN_H
 #define VOLUME_OPEN_H
 
+#include "objstore/retry.h"
 #include "objstore/s3.h"
 #include "util/metrics.h"
 #include "volume/volume.h"
@@ -41,6 +42,9 @@ struct volume_open_config {
     uint32_t tries;              /* of one request within that time; 0: 10 */
     const char *faults;          /* fault-injection rules for tests; NULL: none */
     struct metrics *metrics;     /* objstore_* are counted there; NULL: not */
+    /* Told of every try of a request, see objstore/retry.h; NULL: nobody. */
+    void (*watch)(void *context, const struct objstore_watched *watched);
+    void *watch_context;
 };
 
 int volume_open(const struct volume_open_config *config, struct volume **ret, struct error *err)

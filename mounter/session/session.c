@@ -12,7 +12,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/uio.h>
+#include <time.h>
 
+#include "mount/stats.h"
 #include "mounter/session/session_internal.h"
 #include "util/clock.h"
 #include "util/error.h"
@@ -45,6 +47,7 @@ _Static_assert(offsetof(struct kept_session, init) == 4096, "the header fills on
 enum { NOTIFY_RESEND = 7 };
 
 _Thread_local struct dispatch session_dispatch;
+static _Thread_local bool answered_error; /* the answer that this thread has sent last */
 
 /* INIT */
 
@@ -133,8 +136,10 @@ static int do_init(struct session *s, struct error *err)
 static ssize_t send_answer(int fd, struct iovec *iov, int count, void *userdata)
 {
     struct session *s = session_dispatch.session;
+    const struct fuse_out_header *head = iov[0].iov_base;
 
     (void)userdata;
+    answered_error = head->unique != 0 && head->error != 0;
     if (session_dispatch.init && count > 1 &&
         iov[1].iov_len >= offsetof(struct fuse_init_out, max_write)) {
         const struct fuse_init_in *in =
@@ -166,12 +171,33 @@ uint32_t session_request_flags(void)
 
 /* Dispatch */
 
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* By the thread that has just sent the answer. */
+static void count(struct session *s, int slot)
+{
+    const struct slot_use *use = &s->use[slot];
+
+    if (s->stats != NULL && use->opcode < MOUNT_STATS_FUSE) {
+        mount_stats_count(&s->stats->fuse[use->opcode], (now_ns() - use->begun_ns) / 1000,
+                          answered_error);
+    }
+    answered_error = false;
+}
+
 void session_slot_answered(struct session *s, int slot)
 {
     const struct fuse_in_header *in = slots_data(s->slots, slot);
     bool several = in->opcode == FUSE_BATCH_FORGET;
 
     if (atomic_fetch_sub(&s->use[slot].unanswered, 1) == 1 || !several) {
+        count(s, slot);
         slots_clear(s->slots, slot);
     }
 }
@@ -216,6 +242,8 @@ static void dispatch(struct session *s, int slot, bool replay)
 
     atomic_store(&s->use[slot].users, 1);
     atomic_store(&s->use[slot].unanswered, 1);
+    s->use[slot].opcode = in->opcode;
+    s->use[slot].begun_ns = s->stats != NULL ? now_ns() : 0;
     session_dispatch = (struct dispatch){.session = s,
                                          .slot = slot,
                                          .unique = in->unique & ~SESSION_RESEND_BIT,
@@ -614,6 +642,7 @@ int session_new(const struct session_config *config, struct session **ret, struc
     cond_init(&s->changed);
     TAILQ_INIT(&s->pendings);
     s->resend = config->resend;
+    s->stats = config->stats;
     s->thread_count = config->threads != 0 ? config->threads : SESSION_THREADS_DEFAULT;
     s->deadline_ms = config->deadline_ms != 0 ? config->deadline_ms : SESSION_DEADLINE_DEFAULT_MS;
     s->ops = *config->ops;

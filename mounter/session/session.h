@@ -51,6 +51,7 @@ struct session_config {
      * the kernel has answered it EIO. NULL is allowed.
      */
     void (*torn)(void *userdata, uint64_t ino);
+    struct mount_stats *stats; /* where requests are counted; outlives the session; or NULL */
 };
 
 /*

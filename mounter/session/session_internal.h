@@ -32,6 +32,8 @@ TAILQ_HEAD(pending_list, pending);
 struct slot_use {
     atomic_uint users;      /* may still look at the bytes; 0: the slot is given back */
     atomic_uint unanswered; /* 0: the slot is empty for a successor */
+    uint32_t opcode;        /* as the kernel named it */
+    uint64_t begun_ns;
 };
 
 struct kept_session;
@@ -41,7 +43,8 @@ struct session {
     void (*init)(void *userdata, struct fuse_conn_info *conn);
     struct fuse_session *fuse;
     struct slots *slots;
-    struct slot_use *use; /* one for each slot */
+    struct slot_use *use;      /* one for each slot */
+    struct mount_stats *stats; /* or NULL */
     struct kept_session *kept;
     bool mounted_here;
     bool taken_over;
