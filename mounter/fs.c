@@ -19,7 +19,6 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
-#include "mounter/stats.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/sweep.h"
 #include "util/clock.h"
@@ -37,7 +36,6 @@ enum {
     LINKS_FIRST = 20,
     KNOWN_SHARE = 32
 };
-static struct mount_stats uncounted; /* where those count of whom nobody wants to know */
 static const int64_t ns_per_s = 1000000000;
 
 int64_t fs_now_ns(void)
@@ -613,7 +611,6 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     fs->volume = config->volume;
     volume_open_links(fs->volume);
     fs->journal = config->journal;
-    fs->stats = config->stats != NULL ? config->stats : &uncounted;
     fs->caps = *volume_caps(config->volume);
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);

@@ -88,9 +88,10 @@ struct fs_options {
     uint64_t memory_bytes;    /* of all together */
     uint64_t dirty_bytes;     /* of these, see budget.h */
     uint64_t reader_bytes;
-    const char *cache_dir;  /* of the disk cache, or NULL; valid during fs_new() only */
-    const char *cache_name; /* what is cached there: the store's address; the same */
-    uint64_t cache_bytes;   /* on disk */
+    const char *cache_dir;     /* of the disk cache, or NULL; valid during fs_new() only */
+    const char *cache_name;    /* what is cached there: the store's address; the same */
+    uint64_t cache_bytes;      /* on disk */
+    struct mount_stats *stats; /* outlives the fs; NULL: nobody wants to know */
     bool read_only;
 };
 
@@ -221,10 +222,9 @@ struct fs {
     struct import_result imported;
     uint32_t *grave_files; /* of the journal */
     size_t grave_files_count;
-    uint64_t conflicts;        /* copies made */
-    struct mount_stats *stats; /* kept memory; what of it has been told there: */
-    uint64_t told_conflicts, told_lost, told_deadlines;
-    struct journaled *journaled; /* its thread; or NULL */
+    uint64_t conflicts;                                 /* copies made */
+    uint64_t told_conflicts, told_lost, told_deadlines; /* to options.stats */
+    struct journaled *journaled;                        /* its thread; or NULL */
 
     struct mutex lock;
     struct cond end;     /* ending is set, or the flusher has to look earlier */
@@ -285,8 +285,7 @@ struct fs_config {
     struct journal *journal;             /* becomes the fs's; or NULL */
     const struct mount_channel *channel; /* of a managed volume, else NULL; with its ticket */
     const struct mount_ticket *ticket;
-    struct mount_stats *stats; /* outlives the fs; NULL: nobody wants to know */
-    bool global_locks;         /* the metaserver's, not the kernel's */
+    bool global_locks; /* the metaserver's, not the kernel's */
 };
 
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
@@ -701,6 +700,10 @@ int write_locked(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
 /* What write_locked() has said: answers, or waits for what it needs. */
 void write_end(struct op *op, int ret);
 void space_wait(struct op *op);
+
+/* ---- stats.c ---- */
+/* What is counted elsewhere, and how it is now. Once a second, without the lock. */
+void stats_tick(struct fs *fs);
 
 /* ---- lost.c ---- */
 /*

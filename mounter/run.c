@@ -12,6 +12,7 @@
 
 #include "mount/mountinfo.h"
 #include "mount/readahead.h"
+#include "mounter/advice.h"
 #include "mounter/journal/export.h"
 #include "mounter/journal/journaled.h"
 #include "mounter/names/shed.h"
@@ -132,7 +133,7 @@ static int start_held(struct life *life, struct error *err)
     session.threads = setup_threads(&config);
     session.deadline_ms = setup_deadline_ms(&config);
     session.resend = held_resend(life->held) && setup_resend(&config);
-    session.stats = life->fs->stats;
+    session.stats = life->fs->options.stats;
     r = session_new(&session, &life->session, err);
     if (r == 0 && session_taken_over(life->session) && !state_adopted(life->fs->state)) {
         /* Its inodes are not known here: their numbers must not come to mean others. */
@@ -328,7 +329,7 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
                                      .keep = keep,
-                                     .stats = fs->stats,
+                                     .stats = fs->options.stats,
                                      .device = -1,
                                      .mountpoint = arguments->mountpoint,
                                      .threads = setup_threads(&arguments->config),
@@ -360,6 +361,10 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
     char real[PATH_MAX];
     int r;
 
+    if (stat(arguments->mountpoint, &st) != 0 && errno == ENOENT) {
+        return error_set(err, -ENOENT, "there is no directory %s to mount on: make it first",
+                         arguments->mountpoint);
+    }
     if (stat(arguments->mountpoint, &st) != 0 || !S_ISDIR(st.st_mode)) {
         return error_set(err, -ENOTDIR, "%s is not a directory to mount on", arguments->mountpoint);
     }
@@ -424,7 +429,7 @@ static int serve_metrics(const struct run_arguments *arguments, const struct fs 
         .more = write_stats,
         .context = &alone};
 
-    alone = (struct alone){.location = arguments->config.location, .stats = fs->stats};
+    alone = (struct alone){.location = arguments->config.location, .stats = fs->options.stats};
     return config.address != NULL ? status_new(&config, ret, err) : 0;
 }
 
@@ -445,7 +450,12 @@ int run_alone(const struct run_arguments *arguments)
     ret = ret == 0 ? rotate_new(fs->volume, &rotate) : ret;
     ret = ret == 0 ? serve_metrics(arguments, fs, &status, &err) : ret;
     if (ret != 0) {
+        const char *advice = advice_for(ret, error_text(&err, ret));
+
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
+        if (advice != NULL) {
+            (void)fprintf(stderr, "skyvol-mount: %s\n", advice);
+        }
         tell_parent(pipe_fd, 1);
         return 1;
     }

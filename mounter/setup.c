@@ -314,8 +314,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     if (level != NULL && log_parse_level(level, &parsed) == 0) {
         log_set_level(parsed);
     }
-    r = r == 0 ? stats_open(keep, &fs.stats, err) : r;
-    opening.stats = fs.stats;
+    r = r == 0 ? stats_open(keep, &opening.stats, err) : r;
     r = r == 0 ? open_volume(config, credentials, &opening, &fs.volume, err) : r;
     if (r == 0) {
         r = setup_journal_open(config, extra, &fs.journal, err);
@@ -327,6 +326,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
         return r;
     }
     fill_options(config, &budget, &fs.options);
+    fs.options.stats = opening.stats;
     fill_cache(config, &cache_name, &fs.options);
     return fs_new(&fs, ret, err);
 }

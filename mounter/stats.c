@@ -113,10 +113,13 @@ void stats_store(void *context, const struct objstore_watched *watched)
 
 void stats_tick(struct fs *fs)
 {
-    struct mount_stats *stats = fs->stats;
+    struct mount_stats *stats = fs->options.stats;
     struct reader_stats reader;
     struct session_stats session = {0};
 
+    if (stats == NULL) {
+        return;
+    }
     reader_get_stats(fs, &reader);
     if (fs->session != NULL) {
         session_stats(fs->session, &session);

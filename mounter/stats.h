@@ -9,16 +9,11 @@
 #include "mounter/kept/keep.h"
 #include "volume/open.h"
 
-struct fs;
-
 /* Borrowed from the keep. */
 int stats_open(struct keep *keep, struct mount_stats **ret, struct error *err)
     __attribute__((warn_unused_result));
 
 /* Each try of a request to the store; `context` is the struct mount_stats. */
 void stats_store(void *context, const struct objstore_watched *watched);
-
-/* What is counted elsewhere, and how it is now. Once a second, without the lock. */
-void stats_tick(struct fs *fs);
 
 #endif

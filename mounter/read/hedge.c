@@ -184,7 +184,7 @@ static size_t choose(struct reader *reader, struct fetch *chosen[AT_ONCE]) REQUI
         hedge_forget(reader, f);
         h->saved -= 100;
         h->sent++;
-        mount_stats_add(reader->fs->stats, STATS_HEDGES, 1);
+        mount_stats_add(reader->fs->options.stats, STATS_HEDGES, 1);
         f->second = f->request;
         memset(f->second.store_private, 0, sizeof(f->second.store_private));
         f->second_sent = true;

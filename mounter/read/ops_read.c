@@ -307,7 +307,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         return;
     }
     if (ret == 0) {
-        mount_stats_add(fs->stats, STATS_READ_HITS, 1);
+        mount_stats_add(fs->options.stats, STATS_READ_HITS, 1);
         reply_now(req, &q->wait);
         reader_end(fs, &q->wait);
         reader_start(fs, &start);
@@ -327,7 +327,7 @@ void fs_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
         }
         return;
     }
-    mount_stats_add(fs->stats, STATS_READ_MISSES, 1);
+    mount_stats_add(fs->options.stats, STATS_READ_MISSES, 1);
     q->wait.done = q->pending != NULL ? quick_over : forget_over;
     if (reader_arm(fs, &q->wait)) {
         q->wait.done(&q->wait);

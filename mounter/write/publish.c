@@ -199,7 +199,7 @@ void job_published(struct fs *fs, struct job *job)
     state_commit(fs->state);
     theirs_note(node, job->result_etag, job->plain);
     publish_upload_forget(fs, node);
-    mount_stats_add(fs->stats, STATS_PUBLICATIONS, 1);
+    mount_stats_add(fs->options.stats, STATS_PUBLICATIONS, 1);
     data_clean(fs, node, &job->seqs);
     if ((node->blocks == NULL || HASH_COUNT(node->blocks) == 0) && !node->meta_changed &&
         node->truncated_to == UINT64_MAX && rec->size == job->size) {

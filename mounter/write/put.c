@@ -63,7 +63,8 @@ static bool take_answer(struct fs *fs, struct put *put, int status) REQUIRES(&fs
         job_published(fs, &put->job);
     }
     data_image_done(fs, &put->image);
-    mount_stats_add(fs->stats, STATS_PUBLICATION_ERRORS, status != 0 && status != -ESTALE ? 1 : 0);
+    mount_stats_add(fs->options.stats, STATS_PUBLICATION_ERRORS,
+                    status != 0 && status != -ESTALE ? 1 : 0);
     publish_put_off(node, status);
     claim_set(fs, node, false);
     cond_broadcast(&fs->changed);
