@@ -221,7 +221,7 @@ ANALYZER_LOST := cli/mount.c csi/controller/listing.c csi/controller/volumes.c c
                  lib/objstore/dir.c lib/objstore/dir_files.c lib/rpc/call.c lib/util/options.c mounter/read/ahead.c \
                  mounter/write/data.c mounter/managed/facts.c mounter/read/fetch.c mounter/fs.c mounter/names/graves.c mounter/write/holes.c \
                  mounter/journal/import.c mounter/names/listing.c mounter/managed/locks.c mounter/names/readdir.c mounter/run.c mounter/setup.c \
-                 mounter/names/tree.c mounter/write/upload.c mounter/names/walk.c s3proxy/stores.c
+                 mounter/names/tree.c mounter/write/sweep.c mounter/write/upload.c mounter/names/walk.c s3proxy/stores.c
 $(if $(ANALYZE),$(eval $(ANALYZER_LOST:%.c=$(BUILD)/%.o): ALL_CFLAGS += -Wno-error))
 
 tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIB_SRC) $(PROG_SRC) $(if $(NGX_MODULE),$(NGX_MODULE_SRC))) ## clang-tidy, one file a call

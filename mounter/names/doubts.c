@@ -103,10 +103,14 @@ static int gather_made(struct fs *fs, uint32_t ino, const struct listing *listin
             (!is_dir || (fs_rec(fs, node)->flags & INODE_MARKER) != 0) &&
             (listing == NULL ||
              (node->changed <= listing->asked && listing_find(listing, name) == NULL))) {
-            const struct doubt doubt = {
+            struct doubt doubt = {
                 .key = key_of(fs, ino, name, is_dir), .name = strdup(name), .is_dir = is_dir};
 
-            r = doubt.name != NULL ? add(ret, &doubt) : -ENOMEM;
+            if (doubt.name == NULL) {
+                free(doubt.key);
+                doubt.key = NULL; /* which is what add() looks at */
+            }
+            r = add(ret, &doubt);
         }
     }
     return r;

@@ -123,10 +123,13 @@ static struct known_entry entry_at(const struct known_page *page, size_t at)
 
 static struct known_entry source_at(const struct source *source, size_t i)
 {
-    const struct objstore_entry *e = source->page == NULL ? &source->entries[i] : NULL;
+    const struct objstore_entry *e;
 
-    return e == NULL ? entry_at(source->page, source->first + i)
-                     : (struct known_entry){e->key, e->info.etag, e->info.size, e->info.mtime_ns};
+    if (source->page != NULL) {
+        return entry_at(source->page, source->first + i);
+    }
+    e = &source->entries[i];
+    return (struct known_entry){e->key, e->info.etag, e->info.size, e->info.mtime_ns};
 }
 
 static struct known_page *make_page(const struct source *source)
