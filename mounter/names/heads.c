@@ -316,12 +316,26 @@ static void grow(struct heads *heads)
     heads->window = 2 * heads->window < WINDOW_MAX ? 2 * heads->window : WINDOW_MAX;
 }
 
+/* The metaserver, if there is one, tells what the files in a directory are. */
+static bool goes_alone(const struct fs *fs, const char *key)
+{
+    size_t len = strlen(key);
+
+    return fs->facts != NULL && len > 0 && key[len - 1] == '/';
+}
+
 /* A walk that goes on asks for more and more at once. */
 static void choose(struct fs *fs, const struct heads_place *place, struct window *w)
     REQUIRES(&fs->lock)
 {
     struct heads *heads = fs->heads;
 
+    if (goes_alone(fs, place->key)) {
+        if (find_ask(fs, place->key) == NULL) {
+            add_ask(fs, w, place->key);
+        }
+        return;
+    }
     if (heads->window == 0 || heads->last[0] == '\0' || strcmp(place->key, heads->last) < 0) {
         heads->window = WINDOW_MIN;
     } else {

@@ -405,7 +405,8 @@ static void fetch_heads(struct op *op, const struct listing *listing)
              fs_key(fs, (uint32_t)op->ino, &prefix) == 0 &&
              entry_key(&prefix, listing_name(listing, e), e->is_dir, &key) == 0;
     mutex_unlock(&fs->lock);
-    if (wanted) {
+    if (wanted &&
+        (e->is_dir || facts_prefetch(fs, (uint32_t)op->ino, listing_name(listing, e)) != 0)) {
         heads_fetch(fs, &(const struct heads_place){.dir = (uint32_t)op->ino,
                                                     .name = listing_name(listing, e),
                                                     .key = buf_str(&key)});
