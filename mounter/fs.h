@@ -162,6 +162,7 @@ struct node {
     uint32_t failed_count; /* publications that failed, and how the last one did: */
     int failed_error;      /* who waited for it is told the same */
     uint64_t retry_ms;     /* not in the background before */
+    uint64_t late_ms;      /* until then an earlier publication of it may arrive once more */
     uint64_t progress_ms;  /* when the store last took something of it; later for a large step */
     uint64_t changed;      /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;

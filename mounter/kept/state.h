@@ -113,9 +113,9 @@ struct upload_rec {
 
 /* An object that is to be deleted. */
 struct grave_rec {
-    uint32_t key; /* text cell; 0: free */
-    uint32_t reserved;
-    uint64_t etag; /* hash of the ETag of what was removed; 0: not known */
+    uint32_t key;          /* text cell; 0: free */
+    uint32_t not_before_s; /* monotonic: until then one more publication of it may arrive */
+    uint64_t etag;         /* hash of the ETag of what was removed; 0: not known */
 };
 
 struct state_config {

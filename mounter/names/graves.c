@@ -23,6 +23,7 @@ enum {
     AGAIN_MAX_MS = 30000,
     DISTRUST_MS = 60000,
     TICK_MS = 1000,
+    MS_PER_S = 1000,
 };
 
 struct grave {
@@ -64,7 +65,7 @@ static uint64_t hash_etag(const char *etag)
     return etag[0] == '\0' ? 0 : hash_bytes(etag, strlen(etag)) | 1;
 }
 
-static struct grave *make_grave(const char *key, uint32_t index, uint64_t etag)
+static struct grave *make_grave(const char *key, uint32_t index, const struct grave_rec *rec)
 {
     size_t size = strlen(key) + 1;
     struct grave *grave = calloc(1, sizeof(*grave) + size);
@@ -72,8 +73,9 @@ static struct grave *make_grave(const char *key, uint32_t index, uint64_t etag)
     if (grave != NULL) {
         memcpy(grave->key, key, size);
         grave->index = index;
-        grave->etag = etag;
+        grave->etag = rec->etag;
         grave->dug_ms = fs_now_ms();
+        grave->retry_ms = (uint64_t)rec->not_before_s * MS_PER_S;
     }
     return grave;
 }
@@ -105,11 +107,14 @@ int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
     struct graves *graves = fs->graves;
     bool full = graves_count(fs) + graves->dug_count >= STATE_GRAVES;
     uint32_t index = full ? UINT32_MAX : take_index(fs);
-    struct grave_rec rec = {.etag = hash_etag(etag)};
+    struct grave_rec rec = {.etag = etag != NULL ? hash_etag(etag) : 0};
     int ret;
 
     if (index == UINT32_MAX) {
         return -ENOSPC;
+    }
+    if (etag == NULL) {
+        rec.not_before_s = (uint32_t)((fs_now_ms() + GRAVES_LATE_MS) / MS_PER_S) + 1;
     }
     if (graves->dug_count == graves->dug_cap) {
         size_t cap = graves->dug_cap + 4;
@@ -121,7 +126,7 @@ int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
         graves->dug = dug;
         graves->dug_cap = cap;
     }
-    graves->dug[graves->dug_count] = make_grave(key, index, hash_etag(etag));
+    graves->dug[graves->dug_count] = make_grave(key, index, &rec);
     if (graves->dug[graves->dug_count] == NULL) {
         return -ENOMEM;
     }
@@ -146,7 +151,7 @@ int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
     if (index == UINT32_MAX) {
         return graves_has(fs, key) ? 0 : -ENOSPC;
     }
-    grave = make_grave(key, index, etag);
+    grave = make_grave(key, index, &rec);
     if (grave == NULL) {
         return -ENOMEM;
     }
@@ -475,18 +480,22 @@ static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
     struct batch *batch = calloc(1, sizeof(*batch));
     uint64_t now = fs_now_ms();
     struct grave *grave;
+    struct grave *next;
 
     if (batch == NULL) {
         return;
     }
     batch->fs = fs;
-    while (batch->count < BATCH && (grave = TAILQ_FIRST(&graves->waiting)) != NULL &&
-           grave->retry_ms <= now &&
-           (batch->count == 0 || (grave->tries > 0) == (batch->graves[0]->tries > 0))) {
-        TAILQ_REMOVE(&graves->waiting, grave, link);
-        graves->waiting_count--;
-        grave->sending = true;
-        batch->graves[batch->count++] = grave;
+    for (grave = TAILQ_FIRST(&graves->waiting); grave != NULL && batch->count < BATCH;
+         grave = next) {
+        next = TAILQ_NEXT(grave, link);
+        if (grave->retry_ms <= now &&
+            (batch->count == 0 || (grave->tries > 0) == (batch->graves[0]->tries > 0))) {
+            TAILQ_REMOVE(&graves->waiting, grave, link);
+            graves->waiting_count--;
+            grave->sending = true;
+            batch->graves[batch->count++] = grave;
+        }
     }
     graves->batches++;
     if (batch->count == 0 || tasks_add(fs->tasks, batch_run, batch) != 0) {
@@ -551,7 +560,7 @@ static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
         struct grave *grave;
 
         state_text_get(fs->state, rec->key, &key);
-        grave = make_grave(buf_str(&key), i, rec->etag);
+        grave = make_grave(buf_str(&key), i, rec);
         if (grave == NULL) {
             return -ENOMEM;
         }

@@ -13,6 +13,9 @@
  * same second may lose it to a removal here, as on any store where "remove" and "make" cross. What
  * the store refuses to delete shows again, and for a while removals wait for its answer.
  *
+ * Where a publication whose end nobody has seen may still arrive, the deletion waits for it, so
+ * that it brings nothing back.
+ *
  * All with fs->lock, but for those that wait.
  */
 #ifndef MOUNTER_GRAVES_H
@@ -22,6 +25,9 @@
 
 struct graves;
 
+/* What was sent by one who was killed, or by us without an answer, is in the store by then. */
+enum { GRAVES_LATE_MS = 2000 };
+
 /* Takes over what a predecessor left. */
 int graves_new(struct fs *fs, struct graves **ret) __attribute__((warn_unused_result));
 /* Ends the thread, before the tasks; what is not deleted stays in kept memory. */
@@ -29,9 +35,10 @@ void graves_stop(struct fs *fs);
 /* After the tasks. NULL is allowed. */
 void graves_free(struct graves *graves);
 
-/* In a transaction of the caller's. `etag`: of what is removed, or ""; `beside`: of a file that may
- * have a directory of the same name beside it. -ENOSPC, -ENOMEM: the caller deletes by himself.
- * After the commit: graves_dug(). */
+/* In a transaction of the caller's. `etag`: of what is removed, or ""; NULL: not known, and a
+ * publication of it may still arrive. `beside`: of a file that may have a directory of the same
+ * name beside it. -ENOSPC, -ENOMEM: the caller deletes by himself. After the commit:
+ * graves_dug(). */
 int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside) REQUIRES(&fs->lock)
     __attribute__((warn_unused_result));
 void graves_dug(struct fs *fs) REQUIRES(&fs->lock);

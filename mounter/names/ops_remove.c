@@ -78,13 +78,14 @@ static int forget_name(struct fs *fs, struct op *op, const char *key, bool is_di
 
     state_begin(fs->state);
     if (key != NULL && !graves_has(fs, key)) {
-        /* Of a publication whose end we have not seen, the store may have what we know no ETag of.
-         */
-        bool known = node != NULL && fs_rec(fs, node)->attempt == 0;
+        /* Of a publication whose end we have not seen, the store may have what we know no ETag of,
+         * or get it later. */
+        bool late = node != NULL && (fs_rec(fs, node)->attempt != 0 || fs_now_ms() < node->late_ms);
+        const char *etag = node != NULL ? fs_rec(fs, node)->etag : "";
 
         facts_forget(fs->facts, key);
         ret = longs_beside(op->name, &beside);
-        ret = ret == 0 ? graves_dig(fs, key, known ? fs_rec(fs, node)->etag : "", beside) : ret;
+        ret = ret == 0 ? graves_dig(fs, key, late ? NULL : etag, beside) : ret;
         if (ret != 0) {
             state_abort(fs->state);
             return ret;

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/names/graves.h"
 #include "mounter/names/seen.h"
 #include "mounter/read/reader.h"
 #include "mounter/write/holes.h"
@@ -396,13 +397,19 @@ static int run(struct job *job)
 
     ret = seen_note(job->fs, &job->attr);
     ret = ret == 0 ? keep_theirs(job) : ret;
-    if (ret != 0 || S_ISDIR(job->attr.mode)) {
-        return ret != 0 ? ret : put_dir(job);
+    if (ret != 0) {
+        return ret;
     }
     mutex_lock(&job->fs->lock);
     unsettled = fs_rec(job->fs, job->node)->attempt != 0;
+    if (unsettled) { /* what was sent then may arrive after what is sent now */
+        job->node->late_ms = fs_now_ms() + GRAVES_LATE_MS;
+    }
     publish_mark_attempt(job->fs, fs_rec(job->fs, job->node), job->size);
     mutex_unlock(&job->fs->lock);
+    if (S_ISDIR(job->attr.mode)) {
+        return put_dir(job);
+    }
     if (unsettled) {
         ret = publish_settle_now(job->fs, job->node, job->key);
     }

@@ -332,6 +332,40 @@ def test_hazard_11_what_was_removed_stays_so_through_kills(rig):
     assert stored(rig) == {}
 
 
+@pytest.mark.parametrize("fault, seconds, published",
+                         [("lost", 30, False), ("stall", 1.2, False),
+                          pytest.param("stall", 5.3, True, marks=pytest.mark.full)])
+def test_hazard_11_a_directory_that_was_removed_stays_so_through_kills(rig, fault, seconds, published):
+    """Its marker's PUT was under way at a kill: the store has it, or gets it after the removal.
+
+    published: the successor has put it once more before the removal.
+    """
+    held = rig.held(sync="fsync")
+    held.kill_mounter()
+    for name in ("a", "b"):  # a successor's first publication goes another way than later ones
+        if name == "b":
+            (held.point / "other").mkdir()
+            while "other/" not in stored(rig):
+                time.sleep(0.05)
+        others = os.listdir(held.point)
+        sent = rig.proxy.add(fault, op="PUT", key=f"/{name}/$", count=1, seconds=seconds)
+        (held.point / name).mkdir()
+        end = time.monotonic() + 20
+        while sent.done == 0 and time.monotonic() < end:
+            time.sleep(0.02)
+        assert sent.done == 1
+        time.sleep(0.2)
+        held.kill_mounter()
+        while published and f"{name}/" not in stored(rig):
+            time.sleep(0.05)
+        (held.point / name).rmdir()
+        for _ in range(40):
+            assert os.listdir(held.point) == others
+            time.sleep(0.1)
+    held.unmount()
+    assert stored(rig) == {"other/": b""}
+
+
 def test_hazard_12_what_the_kernel_holds_is_never_forgotten(rig):
     one = rig.mount(sync="fsync")
     count = 400

@@ -176,6 +176,26 @@ static void waiting_has_an_end(UNUSED void **state)
     rig_free(rig);
 }
 
+static void what_may_still_arrive_is_waited_for(UNUSED void **state)
+{
+    struct rig *rig = with((const char *const[]){"d/b", NULL});
+    struct fs *fs = rig->fs;
+
+    mutex_lock(&fs->lock);
+    dig_locked(fs, "d/a", NULL, false);
+    dig_locked(fs, "d/b", "", false);
+    mutex_unlock(&fs->lock);
+    wait_for(rig, "d/b", false); /* this one does not wait for the other */
+    assert_int_equal(open_graves(rig), 1);
+    rig_put(rig, "d/a", "sent before it was removed");
+    mutex_lock(&fs->lock);
+    assert_true(fs_key_hidden(fs, "d/a", fs->clock));
+    mutex_unlock(&fs->lock);
+    wait_for(rig, "d/", true);
+    assert_false(rig_has(rig, "d/a"));
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +205,7 @@ int main(void)
         cmocka_unit_test(what_the_store_refuses_to_delete_shows_again_and_is_remembered),
         cmocka_unit_test(a_second_try_spares_what_others_made),
         cmocka_unit_test(waiting_has_an_end),
+        cmocka_unit_test(what_may_still_arrive_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
