@@ -147,11 +147,11 @@ static int plain(const char *name, bool *ret_beside, struct slice *ret)
         strncmp(name, NAMES_LONG_BESIDE, strlen(NAMES_LONG_BESIDE)) == 0) {
         return -EINVAL;
     }
+    if (strncmp(name, ESCAPED_ESCAPE, strlen(ESCAPED_ESCAPE)) != 0) {
+        return 1;
+    }
     *ret = slice_of(name + strlen(ESCAPED_ESCAPE));
-    return strncmp(name, ESCAPED_ESCAPE, strlen(ESCAPED_ESCAPE)) == 0 &&
-                   slice_starts_with(*ret, slice_of(ESCAPE)) && !spelt(*ret, ignored)
-               ? 0
-               : 1;
+    return slice_starts_with(*ret, slice_of(ESCAPE)) && !spelt(*ret, ignored) ? 0 : 1;
 }
 
 int names_from_key(struct slice component, bool beside, char ret[NAMES_MAX + 1])
