@@ -349,86 +349,6 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
     return 0;
 }
 
-size_t fs_key_max(const struct fs *fs)
-{
-    return OBJSTORE_KEY_MAX - strlen(volume_prefix(fs->volume));
-}
-
-static bool too_long(const struct fs *fs, const struct buf *key)
-{
-    return buf_error(key) != 0 || buf_len(key) > fs_key_max(fs);
-}
-
-static int add_component(struct fs *fs, const struct inode_rec *rec, const char *name,
-                         struct buf *out)
-{
-    int r;
-
-    if (rec != NULL && rec->component != 0) {
-        state_text_get(fs->state, rec->component, out);
-        return buf_error(out);
-    }
-    r = longs_component(fs->longs, name, out);
-    return r == -ENOENT ? -EINVAL : r;
-}
-
-int fs_key(struct fs *fs, uint32_t ino, struct buf *out)
-{
-    uint32_t path[512];
-    size_t depth = 0;
-
-    for (uint32_t at = ino; at != STATE_ROOT; at = state_inode(fs->state, at)->parent) {
-        const struct inode_rec *rec = state_inode(fs->state, at);
-
-        if (rec == NULL || (rec->flags & INODE_UNLINKED) != 0) {
-            return -ESTALE;
-        }
-        if (depth == sizeof(path) / sizeof(path[0])) {
-            return -ENAMETOOLONG;
-        }
-        path[depth++] = at;
-    }
-    while (depth-- > 0) {
-        const struct inode_rec *rec = state_inode(fs->state, path[depth]);
-        CLEANUP(buf_done) struct buf name = BUF_INIT(NAMES_MAX + 1);
-
-        state_text_get(fs->state, rec->name, &name);
-        if (add_component(fs, rec, buf_str(&name), out) != 0) {
-            return -EINVAL;
-        }
-        if (S_ISDIR(rec->mode)) {
-            buf_addstr(out, "/");
-        }
-    }
-    return too_long(fs, out) ? -ENAMETOOLONG : 0;
-}
-
-int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *out)
-{
-    const struct node *node = fs_child(fs, parent, name);
-    int ret = fs_key(fs, parent, out);
-
-    if (ret == 0 && strlen(name) > NAMES_MAX) {
-        ret = -ENAMETOOLONG;
-    }
-    ret = ret == 0 ? add_component(fs, node != NULL ? fs_rec(fs, node) : NULL, name, out) : ret;
-    if (ret == 0) {
-        ret = too_long(fs, out) ? -ENAMETOOLONG : 0;
-    }
-    return ret;
-}
-
-int fs_data_key(struct fs *fs, const struct node *node, struct buf *out)
-{
-    const struct inode_rec *rec = fs_rec(fs, node);
-
-    if (rec->hidden != 0) {
-        state_text_get(fs->state, rec->hidden, out);
-        return buf_error(out);
-    }
-    return fs_key(fs, node->ino, out);
-}
-
 /* Nanoseconds count forwards also before 1970: -1 ns is the last one of the second -1. */
 static uint32_t rest_of(int64_t ns)
 {
@@ -664,6 +584,24 @@ void fs_set_session(struct fs *fs, struct session *session)
     mutex_unlock(&fs->lock);
 }
 
+static void node_free(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    struct block_ref *ref;
+    struct block_ref *next;
+
+    HASH_ITER(hh, node->blocks, ref, next)
+    {
+        HASH_DEL(node->blocks, ref);
+        free(ref);
+    }
+    holes_free(node);
+    free(node->copied);
+    listed_free(node);
+    reader_detach(fs, node, false);
+    free(node->name_key);
+    free(node);
+}
+
 void fs_free(struct fs *fs)
 {
     mutex_lock(&fs->lock);
@@ -690,20 +628,7 @@ void fs_free(struct fs *fs)
     mutex_lock(&fs->lock);
     for (uint32_t i = 0; i < fs->nodes_len; i++) {
         if (fs->nodes[i] != NULL) {
-            struct block_ref *ref;
-            struct block_ref *next;
-
-            HASH_ITER(hh, fs->nodes[i]->blocks, ref, next)
-            {
-                HASH_DEL(fs->nodes[i]->blocks, ref);
-                free(ref);
-            }
-            holes_free(fs->nodes[i]);
-            free(fs->nodes[i]->copied);
-            listed_free(fs->nodes[i]);
-            reader_detach(fs, fs->nodes[i], false);
-            free(fs->nodes[i]->name_key);
-            free(fs->nodes[i]);
+            node_free(fs, fs->nodes[i]);
         }
     }
     ahead_free(fs);

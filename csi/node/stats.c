@@ -99,40 +99,44 @@ struct judged {
     int statfs_result;
 };
 
+/* What is wrong with the mount and what to do, in `told` or a constant; NULL: nothing. */
+static const char *trouble_of(struct node *node, const struct judged *of, char *told, size_t size)
+{
+    struct holder_status status = {.state = HOLDER_RUNNING};
+    int r = holder_status(node->socket, of->key, NODE_QUICK_MS / 3, &status, NULL);
+
+    if (r == -ENOENT || r == -ECONNREFUSED) {
+        return "nobody serves the mount (is skyvol-holder running on this node?): it is dead until "
+               "the pod is started again";
+    }
+    if (r == 0 && status.state == HOLDER_FAILED) {
+        (void)snprintf(told, size,
+                       "the mounter died too often, every call fails: %s; delete the pod so that "
+                       "it is mounted anew, and look at the log of skyvol-holder",
+                       status.error[0] != '\0' ? status.error : "it did not say why");
+        return told;
+    }
+    if (store_trouble(node, of->key, told, size)) {
+        return told;
+    }
+    if (of->statfs_result == -ETIMEDOUT || of->statfs_result == -EBUSY) {
+        return "the mount does not answer: its store may be stalled; requests fail after their "
+               "deadline (deadline=), and go on by themselves when it answers";
+    }
+    if (of->statfs_result < 0) {
+        return strerrordesc_np(-of->statfs_result);
+    }
+    return journal_trouble(node, of->volume, told, size) ? told : NULL;
+}
+
 static void judge(struct node *node, const struct judged *of, Csi__V1__VolumeCondition *ret,
                   struct rpc_call *call)
 {
-    const char *key = of->key;
-    int statfs_result = of->statfs_result;
-    struct holder_status status = {.state = HOLDER_RUNNING};
-    int r = holder_status(node->socket, key, NODE_QUICK_MS / 3, &status, NULL);
-    const char *text = "served";
     char told[512];
+    const char *trouble = trouble_of(node, of, told, sizeof(told));
 
-    ret->abnormal = true;
-    if (r == -ENOENT || r == -ECONNREFUSED) {
-        text = "nobody serves the mount (is skyvol-holder running on this node?): it is dead until "
-               "the pod is started again";
-    } else if (r == 0 && status.state == HOLDER_FAILED) {
-        (void)snprintf(
-            told, sizeof(told),
-            "the mounter died too often, every call fails: %s; delete the pod so that it "
-            "is mounted anew, and look at the log of skyvol-holder",
-            status.error[0] != '\0' ? status.error : "it did not say why");
-        text = told;
-    } else if (store_trouble(node, key, told, sizeof(told))) {
-        text = told;
-    } else if (statfs_result == -ETIMEDOUT || statfs_result == -EBUSY) {
-        text = "the mount does not answer: its store may be stalled; requests fail after their "
-               "deadline (deadline=), and go on by themselves when it answers";
-    } else if (statfs_result < 0) {
-        text = strerrordesc_np(-statfs_result);
-    } else if (journal_trouble(node, of->volume, told, sizeof(told))) {
-        text = told;
-    } else {
-        ret->abnormal = false;
-    }
-    ret->message = rpc_call_strdup(call, text);
+    ret->abnormal = trouble != NULL;
+    ret->message = rpc_call_strdup(call, trouble != NULL ? trouble : "served");
 }
 
 int node_stats(struct rpc_call *call, const ProtobufCMessage *request, ProtobufCMessage *reply,

@@ -71,6 +71,7 @@ struct disk_cache {
     struct slot *slots GUARDED_BY(lock);
     int32_t *buckets GUARDED_BY(lock);
     int32_t free_slots GUARDED_BY(lock);
+    uint64_t moving GUARDED_BY(lock); /* bytes that are being written, or wiped */
     uint64_t rest_until_ms GUARDED_BY(lock);
     uint32_t puts GUARDED_BY(lock);
     bool told GUARDED_BY(lock);
@@ -270,7 +271,17 @@ static bool free_some(struct disk_cache *c)
     return !is_scarce(c);
 }
 
-/* A slot of our own for so many bytes, wiped; NONE. */
+/* A slot that is in the table no more, or not yet, with the bytes that c->moving has of it. */
+static void give_back(struct disk_cache *c, int32_t slot, uint32_t bytes)
+{
+    wipe(c, slot);
+    mutex_lock(&c->lock);
+    c->moving -= bytes;
+    set_free(c, slot);
+    mutex_unlock(&c->lock);
+}
+
+/* A slot of our own for so many bytes, wiped; NONE. They are in c->moving. */
 static int32_t take_slot(struct disk_cache *c, uint32_t bytes)
 {
     for (;;) {
@@ -279,22 +290,21 @@ static int32_t take_slot(struct disk_cache *c, uint32_t bytes)
         bool room;
 
         mutex_lock(&c->lock);
-        room = fifo_bytes(c->fifo) + bytes <= c->size;
+        room = fifo_bytes(c->fifo) + c->moving + bytes <= c->size;
         if (room && c->free_slots != NONE) {
             slot = c->free_slots;
             c->free_slots = c->slots[slot].next;
+            c->moving += bytes;
             mutex_unlock(&c->lock);
             return slot;
         }
         slot = evict(c, &old);
+        c->moving += old;
         mutex_unlock(&c->lock);
         if (slot == NONE) {
             return NONE;
         }
-        wipe(c, slot);
-        mutex_lock(&c->lock);
-        set_free(c, slot);
-        mutex_unlock(&c->lock);
+        give_back(c, slot, old);
     }
 }
 
@@ -330,23 +340,18 @@ void disk_cache_put(struct disk_cache *c, const struct disk_block *block, const 
     if (!write_all(c->data_fd, data, len, data_at(slot)) ||
         !write_all(c->index_fd, &record, sizeof(record), record_at(slot))) {
         failed(c, error_text(NULL, -errno));
-        wipe(c, slot);
-        mutex_lock(&c->lock);
-        set_free(c, slot);
-        mutex_unlock(&c->lock);
+        give_back(c, slot, disk_bytes(len));
         return;
     }
     mutex_lock(&c->lock);
     if (find(c, hash) == NONE) {
         insert(c, slot, hash, disk_bytes(len));
+        c->moving -= disk_bytes(len);
         slot = NONE;
     }
     mutex_unlock(&c->lock);
     if (slot != NONE) { /* another was faster */
-        wipe(c, slot);
-        mutex_lock(&c->lock);
-        set_free(c, slot);
-        mutex_unlock(&c->lock);
+        give_back(c, slot, disk_bytes(len));
     }
 }
 
