@@ -41,7 +41,12 @@ class Mount:
         self.client.mount("v1", self.target, self.config)
 
     def unmount(self):
-        self.client.unmount("v1", drain_ms=30000)
+        try:
+            self.client.unmount("v1", drain_ms=30000)
+        except holder_client.Refused as refused:  # a mounter that was just killed is being replaced
+            assert "being replaced" in str(refused)
+            time.sleep(2)
+            self.client.unmount("v1", drain_ms=30000)
 
     def kill(self):
         """Seconds from the kill to the next answered request."""
