@@ -105,6 +105,11 @@ struct http_request {
     ssize_t (*read)(struct http_request *request, void *buffer, size_t cap);
     int (*rewind)(struct http_request *request);
 
+    /* A connection that was kept may end just as it is used again: then the request is sent anew
+     * by itself, which does no harm to most. With `once` it ends with -ECONNRESET instead, as the
+     * server may have done it the first time, and the second answer would tell of that. */
+    bool once;
+
     /* The answer. head() is optional; nonzero ends the request. write() takes all and returns 0,
      * takes none and returns -EAGAIN (until http_resume(), then the same bytes come again), or
      * ends the request with another negative value. No write(): the body is dropped. */

@@ -328,6 +328,21 @@ static int set_headers(struct transfer *transfer)
     return error;
 }
 
+/* Called before each sending; the second is of a connection that ended without an answer. */
+static int on_send(void *context, char *remote, char *local, int remote_port, int local_port)
+{
+    struct transfer *transfer = context;
+
+    (void)remote;
+    (void)local;
+    (void)remote_port;
+    (void)local_port;
+    if (transfer->sends++ > 0 && transfer->request->once) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    return CURL_PREREQFUNC_OK;
+}
+
 /* curl_easy_setopt() fails only for options that this libcurl was built without, or for memory. */
 #define SET(option, value) failed |= curl_easy_setopt(easy, option, value) != CURLE_OK
 
@@ -412,6 +427,8 @@ int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfe
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_TIMEOUT_MS,
         (long)(transfer->deadline_ms > now_ms ? transfer->deadline_ms - now_ms : 1));
+    SET(CURLOPT_PREREQFUNCTION, on_send);
+    SET(CURLOPT_PREREQDATA, transfer);
     if (options->public_only) {
         SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
         SET(CURLOPT_OPENSOCKETDATA, transfer);
@@ -441,6 +458,7 @@ static int errno_of(CURLcode code, long os_error)
     case CURLE_GOT_NOTHING:
     case CURLE_SEND_FAIL_REWIND:
     case CURLE_PARTIAL_FILE:
+    case CURLE_ABORTED_BY_CALLBACK: /* on_send() */
         return -ECONNRESET;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:

@@ -29,6 +29,7 @@ struct transfer {
     struct curl_slist *headers;
     char error_text[CURL_ERROR_SIZE];
 
+    unsigned sends;  /* how often libcurl began to send it */
     uint64_t sent;   /* of the body, handed to libcurl */
     struct buf held; /* last bytes of a source that has not said yet that it has no more */
     size_t held_at;

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "objstore/objstore_backend.h"
-#include "s3/checksum.h"
+#include "objstore/written.h"
 #include "s3/error.h"
 #include "util/clock.h"
 #include "util/container.h"
@@ -14,7 +14,12 @@
 #include "util/mutex.h"
 #include "util/random.h"
 
-enum { TOKENS_PER_RETRY = 10, REFILL_MS = 100 /* for one retry */, EXPIRED_WAIT_MS = 5000 };
+enum {
+    TOKENS_PER_RETRY = 10,
+    REFILL_MS = 100 /* for one retry */,
+    EXPIRED_WAIT_MS = 5000,
+    LOOKS = 6, /* at an object that may be in the making */
+};
 
 /*
  * An attempt is the caller's request and the copy that is sent. It is being SENT, RUNNING (the
@@ -37,8 +42,9 @@ struct attempt {
     bool cancelled;
     bool resumed;    /* while SENT */
     bool informed;   /* the sink's info() has been called */
+    bool looking;    /* it is no longer sent, only looked for */
     bool answerless; /* an earlier attempt may have taken effect */
-    uint32_t tries;
+    uint32_t tries, looks;
     uint64_t received; /* bytes that the sink has taken */
     uint64_t watched;  /* of these, by earlier tries */
     uint64_t begun_ms, deadline_ms;
@@ -178,7 +184,7 @@ static bool wait_for_next(struct attempt *a)
 {
     struct retry_store *store = a->store;
     uint64_t due_ms = clock_monotonic_ms(clock_real()) +
-                      pause_ms(store, a->failed_status == -EKEYEXPIRED ? 3 : a->tries);
+                      pause_ms(store, a->failed_status == -EKEYEXPIRED ? 3 : a->tries + a->looks);
     bool queued = false;
 
     mutex_lock(&store->lock);
@@ -190,47 +196,34 @@ static bool wait_for_next(struct attempt *a)
     return queued;
 }
 
-/* The ETag that the object has if our write took place; "" when that cannot be told. */
-static void expected_etag(const struct attempt *a, char ret[2 * S3_CHECKSUM_MAX + 1])
-{
-    const struct objstore_request *r = a->outer;
-
-    ret[0] = '\0';
-    if (r->op == OBJSTORE_PUT && (r->source.data != NULL || r->source.size == 0) &&
-        s3_checksum_hex_of(S3_CHECKSUM_MD5, r->source.size > 0 ? r->source.data : "",
-                           (size_t)r->source.size, ret) != 0) {
-        ret[0] = '\0';
-    }
-}
-
-/* "...-N" for an upload of N parts. */
-static bool upload_etag(const char *etag, size_t parts)
-{
-    const char *dash = strrchr(etag, '-');
-
-    return dash != NULL && strtoul(dash + 1, NULL, 10) == parts;
-}
-
+/*
+ * Nothing is said before the object has been seen, as whoever hears that bytes are lost believes
+ * it. A completion may go on behind a connection that has ended, so it is looked for a while.
+ */
 static void looked(struct objstore_request *look, const struct objstore_result *result)
 {
     struct attempt *a = look->arg;
-    char want[2 * S3_CHECKSUM_MAX + 1];
+    bool told = result->status == 0 || result->status == -ENOENT;
+    bool in_the_making = told && a->outer->op == OBJSTORE_UPLOAD_COMPLETE && ++a->looks < LOOKS;
     struct objstore_result mapped = *result;
-    bool ours = false;
 
-    expected_etag(a, want);
-    if (result->status == 0) {
-        ours = a->outer->op == OBJSTORE_UPLOAD_COMPLETE
-                   ? upload_etag(result->info.etag, a->outer->parts_count)
-                   : want[0] != '\0' && strcmp(want, result->info.etag) == 0;
-    }
-    if (ours) {
+    if (result->status == 0 && objstore_was_written(a->outer, result->info.etag)) {
         attempt_end(a, &mapped);
         return;
     }
+    if ((in_the_making || passing(result->status)) && wait_for_next(a)) {
+        return;
+    }
     mapped = (struct objstore_result){.status = a->failed_status, .s3_code = a->failed_code};
-    (void)error_set(&mapped.error, a->failed_status,
-                    "the first answer was lost, and the object is not what was sent");
+    if (told) {
+        (void)error_set(&mapped.error, a->failed_status,
+                        "the first answer was lost, and the object is not what was sent");
+    } else { /* it is as unknown as after the first try */
+        mapped.status = error_set(&mapped.error, -ETIMEDOUT,
+                                  "the first answer was lost, and the store does not tell what "
+                                  "came of it: %s",
+                                  result->error.text);
+    }
     attempt_end(a, &mapped);
 }
 
@@ -244,6 +237,7 @@ static bool explained_by_first(const struct attempt *a, int status)
     }
     switch (r->op) {
     case OBJSTORE_PUT:
+    case OBJSTORE_COPY:
         return (status == -EEXIST && r->if_none_match != NULL) ||
                (status == -ESTALE && r->if_match != NULL);
     case OBJSTORE_UPLOAD_COMPLETE:
@@ -253,10 +247,8 @@ static bool explained_by_first(const struct attempt *a, int status)
     }
 }
 
-static void look_at_object(struct attempt *a, const struct objstore_result *result)
+static void look_at_object(struct attempt *a)
 {
-    a->failed_status = result->status;
-    a->failed_code = result->s3_code;
     a->look = (struct objstore_request){.op = OBJSTORE_HEAD,
                                         .bucket = a->outer->bucket,
                                         .key = a->outer->key,
@@ -307,7 +299,10 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
         return;
     }
     if (explained_by_first(a, status)) {
-        look_at_object(a, result);
+        a->failed_status = status;
+        a->failed_code = result->s3_code;
+        a->looking = true;
+        look_at_object(a);
         return;
     }
     if (!worth_another(a, status) || a->tries >= store->config.tries || !repeatable(a)) {
@@ -427,9 +422,14 @@ static void due(struct delay_entry *entry, bool early)
     if (cancelled) {
         attempt_fail(a, -ECANCELED, "cancelled");
     } else if (paid) {
-        attempt_send(a);
+        if (a->looking) {
+            look_at_object(a);
+        } else {
+            attempt_send(a);
+        }
     } else if (!wait_for_next(a)) {
-        attempt_fail(a, a->failed_status, "the store is in trouble, and the deadline has passed");
+        attempt_fail(a, a->looking ? -ETIMEDOUT : a->failed_status,
+                     "the store is in trouble, and the deadline has passed");
     }
 }
 

@@ -649,6 +649,7 @@ static int finish_build(struct s3_call *call)
     if (error == 0 && call->build_error == 0 && streamed(payload)) {
         error = s3_body_prepare(call, &chain, payload, trailer);
     }
+    call->http.once = !objstore_op_reads(call->request->op); /* retry.c sees to another try */
     call->http.method = call->method;
     call->http.url = buf_str(&call->url);
     call->http.headers = call->headers;

@@ -138,7 +138,7 @@ static int complete(struct run *run)
     return ret;
 }
 
-/* The store knows no such upload, or no such bucket. Waits. */
+/* The store knows no such upload, or no such bucket. Waits. -EAGAIN: go on from what there is. */
 static int upload_gone(struct job *job)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -146,6 +146,7 @@ static int upload_gone(struct job *job)
     struct fs *fs = job->fs;
     bool streamed = job->streamed;
     bool is_open;
+    int ret;
 
     if (job->upload == 0 || volume_call_internal(fs->volume, &list, &answer) != 0) {
         return -ENOENT;
@@ -158,6 +159,11 @@ static int upload_gone(struct job *job)
     is_open = volume_call_internal(fs->volume, &list, &answer) != -ENOENT;
     if (is_open) {
         return -ENOENT;
+    }
+    ret = publish_settle_now(fs, job->node, job->key); /* it may be gone as it is complete */
+    if (ret != 0) {
+        job->upload = ret == -EAGAIN ? 0 : job->upload;
+        return ret;
     }
     mutex_lock(&fs->lock);
     publish_upload_forget(fs, job->node);

@@ -261,6 +261,17 @@ def test_hazard_10_a_completion_is_believed_only_when_it_is_one(rig, fault):
     assert "Uploads" not in uploads
 
 
+def test_hazard_10_parts_sent_ahead_are_not_lost_with_the_answer_to_their_completion(rig):
+    one = rig.mount()
+    rig.proxy.reset_counts()
+    rig.proxy.add("reset", when="after", op="COMPLETE", count=1)
+    data = pattern(32 * MIB)
+    write(one.point / "f", data)
+    assert rig.proxy.injected["reset"] == 1 and rig.proxy.seen["UPLOAD_PART"] > 1
+    assert rig.proxy.seen["COMPLETE"] == 2  # none that the mounter knows nothing of
+    assert stored(rig) == {"f": data}
+
+
 @pytest.mark.parametrize("fault", sliced(OUTCOMES, 2))
 def test_hazard_10_copies_likewise(rig, fault):
     put(rig, "small", b"small")
@@ -701,9 +712,9 @@ def test_hazard_28_storms_are_ridden_out(rig, code, s3):
     for i in range(30):
         expected[f"f{i}"] = pattern(2000, i)
         write(one.point / f"f{i}", expected[f"f{i}"])
+    assert one.end() == 0
     assert rig.proxy.injected["status"] > 1
     rig.proxy.clear()
-    assert one.end() == 0
     assert stored(rig) == expected
 
 

@@ -23,6 +23,7 @@ enum { BIG = 3 << 20 };
 static int listener = -1;
 static int port;
 static atomic_int accepted;
+static atomic_int dropped; /* requests that were read and never answered */
 
 static void send_all(int fd, const char *data, size_t len)
 {
@@ -115,6 +116,9 @@ static bool serve_one(int fd, const char *head)
         return false;
     } else if (strncmp(path, "/cut", 4) == 0) {
         send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", 45);
+        return false;
+    } else if (strncmp(path, "/drop", 5) == 0) {
+        atomic_fetch_add(&dropped, 1);
         return false;
     } else if (strncmp(path, "/once", 5) == 0) {
         answer(fd, "200 OK", "once", 4);
@@ -372,6 +376,34 @@ static void connections_are_kept_and_reused(UNUSED void **state)
     assert_int_equal(stats.requests, 20);
     assert_int_equal(stats.connections, 1);
     http_client_free(client);
+}
+
+/* The first request leaves a connection, and "/drop" is read and ends it. */
+static int dropped_status(bool once)
+{
+    struct http_client *client = new_client(1, 1);
+    struct exchange x;
+    int ret;
+
+    exchange_init(&x, "GET", "/");
+    assert_int_equal(run(client, &x), 0);
+    exchange_done(&x);
+    atomic_store(&dropped, 0);
+    exchange_init(&x, "POST", "/drop");
+    x.request.once = once;
+    ret = run(client, &x);
+    assert_int_equal(x.result.http_status, 0);
+    exchange_done(&x);
+    http_client_free(client);
+    return ret;
+}
+
+static void what_may_be_sent_only_once_is_not_sent_again(UNUSED void **state)
+{
+    assert_int_equal(dropped_status(true), -ECONNRESET);
+    assert_int_equal(atomic_load(&dropped), 1);
+    assert_int_equal(dropped_status(false), -ECONNRESET);
+    assert_int_equal(atomic_load(&dropped), 2);
 }
 
 static void path_and_headers_go_out_as_they_are(UNUSED void **state)
@@ -704,6 +736,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_comes_whole_with_its_head),
         cmocka_unit_test(connections_are_kept_and_reused),
+        cmocka_unit_test(what_may_be_sent_only_once_is_not_sent_again),
         cmocka_unit_test(path_and_headers_go_out_as_they_are),
         cmocka_unit_test(a_header_cannot_smuggle_another),
         cmocka_unit_test(bodies_stream_both_ways_and_may_pause),

@@ -201,6 +201,36 @@ static void a_conditional_put_whose_answer_was_lost_has_succeeded(void **state U
     volume_free(v);
 }
 
+static void a_look_at_what_became_of_a_put_is_repeated_as_well(void **state UNUSED)
+{
+    struct objstore *retry;
+    struct volume *v =
+        volume_on(memory_store("put:1:lost,head:1:ECONNRESET,head:2:EBUSY", &retry), "", false);
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    struct objstore_request r = {.op = OBJSTORE_PUT,
+                                 .key = "k",
+                                 .if_none_match = "*",
+                                 .source = {.data = "mine", .size = 4}};
+
+    assert_int_equal(volume_call(v, &r, &a), 0);
+    volume_free(v);
+}
+
+static void what_nobody_could_look_at_is_not_called_a_conflict(void **state UNUSED)
+{
+    struct objstore *retry;
+    struct volume *v = volume_on(memory_store("put:1:lost,head:*:EBUSY", &retry), "", false);
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    struct objstore_request r = {.op = OBJSTORE_PUT,
+                                 .key = "k",
+                                 .if_none_match = "*",
+                                 .timeout_ms = 200,
+                                 .source = {.data = "mine", .size = 4}};
+
+    assert_int_equal(volume_call(v, &r, &a), -ETIMEDOUT);
+    volume_free(v);
+}
+
 static void another_ones_object_is_not_taken_for_ours(void **state UNUSED)
 {
     struct objstore *retry;
@@ -326,6 +356,8 @@ int main(void)
         cmocka_unit_test(passing_failures_are_tried_again),
         cmocka_unit_test(a_get_goes_on_where_it_was_cut),
         cmocka_unit_test(a_conditional_put_whose_answer_was_lost_has_succeeded),
+        cmocka_unit_test(a_look_at_what_became_of_a_put_is_repeated_as_well),
+        cmocka_unit_test(what_nobody_could_look_at_is_not_called_a_conflict),
         cmocka_unit_test(another_ones_object_is_not_taken_for_ours),
         cmocka_unit_test(a_lost_completion_has_happened_once),
         cmocka_unit_test(the_budget_bounds_the_retries),
