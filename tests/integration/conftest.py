@@ -16,6 +16,7 @@ import urllib.request
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "scripts"))
+from rig import Rig  # noqa: E402
 from stack import BIN, ROOT, Stack, free_port, listening, mounts_below  # noqa: E402
 
 TOOLS = ROOT / "build" / "tools"
@@ -123,6 +124,15 @@ class Endpoint:
                             aws_access_key_id=self.access_key,
                             aws_secret_access_key=self.secret_key,
                             config=Config(retries={"max_attempts": 2}, **config))
+
+
+@pytest.fixture(scope="module")
+def rig():
+    """A store and the proxy before it, for the tests of one file."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse")
+    with Rig() as one:
+        yield one
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,13 @@
         mount.end()
         assert rig.objects() == {...}       # straight from the store, not by the proxy
 """
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -191,7 +193,7 @@ class Rig:
         self.directory = pathlib.Path(directory or tempfile.mkdtemp(prefix="skyvol-rig-"))
         self.own = directory is None
         self.proxy = self.server = None
-        self.mounts, self.made, self.key = [], 0, KEYS[0]
+        self.mounts, self.made, self.key, self.prefix = [], 0, KEYS[0], ""
 
     def __enter__(self):
         if self.kind == "dir":
@@ -264,6 +266,19 @@ class Rig:
         self.mounts.append(Held(self, self.made, self.options(options), arguments, memory_bytes))
         return self.mounts[-1]
 
+    @contextlib.contextmanager
+    def alone(self, name):
+        """For one test: no faults, counts from 0, a prefix of its own, and its mounts end with it."""
+        self.proxy.clear()
+        self.proxy.reset_counts()
+        self.prefix = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+        self.location = f"s3://{BUCKET}/{self.prefix}"
+        begun = len(self.mounts)
+        yield self
+        self.proxy.clear()
+        for mount in self.mounts[begun:]:
+            mount.kill()
+
     def client(self):
         """Straight to the store."""
         import boto3
@@ -299,6 +314,21 @@ class Rig:
             subprocess.run(["umount", "-l", point], check=False, capture_output=True, timeout=20)
         if self.own and not mounts_below(self.directory):
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def stored(rig):
+    """Content by name, as the store has it."""
+    found = rig.objects(rig.prefix + "/")
+    return {key[len(rig.prefix) + 1:]: data for key, data in found.items()}
+
+
+def fails(call, *arguments, **more):
+    """errno, or 0."""
+    try:
+        call(*arguments, **more)
+    except OSError as error:
+        return error.errno
+    return 0
 
 
 def stuck_processes():

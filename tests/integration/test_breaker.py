@@ -6,7 +6,6 @@ import mmap
 import os
 import pathlib
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -15,42 +14,15 @@ import time
 
 import pytest
 
-from rig import BIN, BUCKET, Rig, stuck_processes, wait_for
+from rig import BIN, BUCKET, Rig, fails, stored, stuck_processes, wait_for
 
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module")
-def store():
-    with Rig() as one:
-        yield one
-
-
-@pytest.fixture
-def rig(store, request):
-    """The shared store, with a prefix for this test alone."""
-    store.proxy.clear()
-    store.prefix = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    store.location = f"s3://{BUCKET}/{store.prefix}"
-    begun = len(store.mounts)
-    yield store
-    store.proxy.clear()
-    for mount in store.mounts[begun:]:
-        mount.kill()
-
-
-def stored(rig):
-    found = rig.objects(rig.prefix + "/")
-    return {key[len(rig.prefix) + 1:]: data for key, data in found.items()}
-
-
-def fails(call, *arguments, **more):
-    """errno, or 0."""
-    try:
-        call(*arguments, **more)
-    except OSError as error:
-        return error.errno
-    return 0
+@pytest.fixture(name="rig")
+def own_rig(rig, request):
+    with rig.alone(request.node.name):
+        yield rig
 
 
 # ---- options and credentials ----

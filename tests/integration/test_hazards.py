@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from rig import BUCKET, KEYS, ROOT, Rig, stuck_processes
+from rig import BUCKET, KEYS, ROOT, fails, stored, stuck_processes
 
 HERE = pathlib.Path(__file__).resolve().parent
 HAZARDS = range(1, 36)
@@ -44,43 +44,14 @@ ELSEWHERE = {
 MISSING = {}
 
 
-@pytest.fixture(scope="module")
-def store():
-    with Rig() as one:
-        yield one
-
-
-@pytest.fixture
-def rig(store, request):
-    """The shared store, with a prefix for this test alone."""
-    store.proxy.clear()
-    store.proxy.reset_counts()
-    store.prefix = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
-    store.location = f"s3://{BUCKET}/{store.prefix}"
-    begun = len(store.mounts)
-    yield store
-    store.proxy.clear()
-    for mount in store.mounts[begun:]:
-        mount.kill()
-
-
-def stored(rig):
-    """Content by name, as the store has it."""
-    found = rig.objects(rig.prefix + "/")
-    return {key[len(rig.prefix) + 1:]: data for key, data in found.items()}
+@pytest.fixture(name="rig")
+def own_rig(rig, request):
+    with rig.alone(request.node.name):
+        yield rig
 
 
 def put(rig, name, body, **more):
     return rig.client().put_object(Bucket=BUCKET, Key=f"{rig.prefix}/{name}", Body=body, **more)
-
-
-def fails(call, *arguments, **more):
-    """errno, or 0."""
-    try:
-        call(*arguments, **more)
-    except OSError as error:
-        return error.errno
-    return 0
 
 
 def write(path, data, flags=os.O_CREAT | os.O_WRONLY | os.O_TRUNC):

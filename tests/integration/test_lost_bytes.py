@@ -16,6 +16,7 @@ import pytest
 
 import holder_client
 from conftest import program, wait_until
+from rig import fails
 from test_kill_mounter import mount  # noqa: F401  pylint: disable=unused-import
 
 KILLS = 30
@@ -149,14 +150,6 @@ def dead(one):
         for fd in fds:
             os.close(fd)
     os.statvfs(one.target)
-
-
-def fails(call, *arguments):
-    try:
-        call(*arguments)
-    except OSError as error:
-        return error.errno
-    return 0
 
 
 def damage(regions):

@@ -7,17 +7,9 @@ import subprocess
 import time
 
 import pytest
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def rig():
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("no /dev/fuse")
-    with Rig() as one:
-        yield one
 
 
 class Volume:

@@ -4,15 +4,7 @@ import os
 import subprocess
 
 import pytest
-from rig import BUCKET, Rig
-
-
-@pytest.fixture(scope="module")
-def rig():
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("no /dev/fuse")
-    with Rig() as one:
-        yield one
+from rig import BUCKET
 
 
 @pytest.fixture(params=["close", "fsync"])

@@ -6,15 +6,9 @@ import random
 import subprocess
 
 import pytest
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def rig():
-    with Rig() as one:
-        yield one
 
 
 def put(rig, key, size, seed):

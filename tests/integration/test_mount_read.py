@@ -9,15 +9,9 @@ import time
 
 import pytest
 from conftest import wait_until
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def rig():
-    with Rig() as one:
-        yield one
 
 
 def put(rig, key, size, seed=1):

@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 DIRS, FILES = 128, 6  # in two levels: 8 directories with 16 each
 
@@ -23,14 +23,6 @@ def keys(markers):
     if markers:
         yield from (f"tree/d{one}/" for one in range(8))
         yield "tree/"
-
-
-@pytest.fixture(scope="module")
-def rig():
-    if not os.path.exists("/dev/fuse"):
-        pytest.skip("no /dev/fuse")
-    with Rig() as one:
-        yield one
 
 
 def fill(rig, names, prefix=""):

@@ -8,17 +8,11 @@ import threading
 import time
 
 import pytest
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 MIB = 1 << 20
 STEP = 256 << 10
 MODES = ("revalidate", "cached")
-
-
-@pytest.fixture(scope="module")
-def rig():
-    with Rig() as one:
-        yield one
 
 
 def version(number, size):

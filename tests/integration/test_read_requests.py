@@ -6,17 +6,11 @@ import os
 import random
 
 import pytest
-from rig import BUCKET, Rig
+from rig import BUCKET
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 24 * MIB + 12345
 GRAIN = 64 * KIB
-
-
-@pytest.fixture(scope="module")
-def rig():
-    with Rig() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
