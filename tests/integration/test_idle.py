@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a mount with a metaserver channel has in memory when nobody uses it."""
-import json
 import pathlib
 import time
 
 import pytest
 
-import holder_client
-from conftest import program, wait_until
-from test_managed import LEASE, attach, started
+from test_managed import LEASE, HeldManaged, started
 
 KIB_RESIDENT, KIB_PRIVATE = 32 * 1024, 12 * 1024
 
@@ -26,26 +23,16 @@ def rollup(pid):
 
 @pytest.mark.full
 def test_an_idle_managed_mount_whose_memory_is_given_back(meta, processes):
-    volume = meta.create("one")
-    point, path = meta.dir / "held", meta.dir / "h.sock"
-    point.mkdir()
-    holder = processes.start([program("skyvol-holder"), "--socket", path], "holder")
-    wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
-    config = {"location": f"dir://{meta.store}/{volume['bucket']}", "options": {},
-              "meta": {"address": f"unix:{meta.socket}", "volume": volume["id"], "node": "n1",
-                       "mount": "v1", "exclusive": False}}
-    client = holder_client.Holder(path)
-    client.mount("v1", point, json.dumps(config),
-                 json.dumps({"meta": {"token": attach(meta, volume, "n1")}}))
+    held = HeldManaged(meta, processes)
+    point = held.point
     for i in range(100):
         (point / f"f{i}").write_bytes(b"x" * 100_000)
     for i in range(100):
         assert (point / f"f{i}").read_bytes() == b"x" * 100_000
         (point / f"f{i}").unlink()
-    pid = client.status("v1")["mounter"]
     time.sleep(12)  # readers are parked after 3 s, threads end after 5 s
-    resident, private = rollup(pid)
+    resident, private = rollup(held.mounter())
     print(f"{resident} KiB resident, {private} KiB private")
     assert resident <= KIB_RESIDENT
     assert private <= KIB_PRIVATE
-    client.unmount("v1")
+    held.unmount()

@@ -8,19 +8,24 @@ from conftest import mounts_below, program, wait_until
 from test_csi import RWO, RWX, Csi, Refused, Volume
 
 
+class Journaled(Csi):
+    """With a holder that has a journal, and a node plugin with these options."""
+
+    def __init__(self, workdir, processes, *node_options):
+        super().__init__(workdir, processes)
+        self.processes.stop(self.node)
+        self.node = self.start_node(*node_options)
+
+    def start_holder(self):
+        return self.processes.start([program("skyvol-holder"), "--socket",
+                                     self.dir / "holder.sock", "--journal-dir",
+                                     self.dir / "journal"])
+
+
 @pytest.fixture
 def csi(workdir, processes, monkeypatch):
     monkeypatch.setenv("SKYVOL_TEST_FAULTS", "put:*:hang")
-
-    class Journaled(Csi):
-        def start_holder(self):
-            return self.processes.start([program("skyvol-holder"), "--socket",
-                                         self.dir / "holder.sock", "--journal-dir",
-                                         self.dir / "journal"])
-
-    one = Journaled(workdir, processes)
-    processes.stop(one.node)
-    one.node = one.start_node("--drain-limit", "3s")
+    one = Journaled(workdir, processes, "--drain-limit", "3s")
     monkeypatch.delenv("SKYVOL_TEST_FAULTS")
     return one
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hard links of managed volumes: names of one file, whatever mount gives, takes and moves them."""
 import errno
-import json
 import os
 import random
 import sqlite3
@@ -9,10 +8,9 @@ import subprocess
 import threading
 import time
 
-import holder_client
 import pytest
 from conftest import program, wait_until
-from test_managed import LEASE, Managed, attach, of, opened, started
+from test_managed import LEASE, HeldManaged, Managed, of, opened, started
 
 
 @pytest.fixture
@@ -157,29 +155,6 @@ def test_without_the_metaserver_names_stay_and_none_is_added_or_lost(managed):
     assert (one / "b").read_text() == "changed"
 
 
-class Victim:
-    """A volume mounted under a holder, and programs' calls that outlive its mounters."""
-
-    def __init__(self, meta, processes):
-        self.meta, self.volume = meta, meta.create("one")
-        self.point, path = meta.dir / "held", meta.dir / "h.sock"
-        self.point.mkdir()
-        holder = processes.start([program("skyvol-holder"), "--socket", path,
-                                  "--crash-limit", "1000"], "holder")
-        wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
-        config = {"location": f"dir://{meta.store}/{self.volume['bucket']}", "options": {},
-                  "meta": {"address": f"unix:{meta.socket}", "volume": self.volume["id"],
-                           "node": "n1", "mount": "v1", "exclusive": False}}
-        self.client = holder_client.Holder(path)
-        self.client.mount("v1", self.point, json.dumps(config), json.dumps(
-            {"meta": {"token": attach(meta, self.volume, "n1")}}))
-
-    def kill(self):
-        mounter = self.client.status("v1")["mounter"]
-        holder_client.kill9(mounter)
-        wait_until(lambda: self.client.status("v1")["mounter"] not in (0, mounter), 60, "successor")
-
-
 def churn(point, i, errors):
     """Every call has to succeed, whatever dies meanwhile."""
     try:
@@ -197,7 +172,7 @@ def churn(point, i, errors):
 
 @pytest.mark.parametrize("kills", [3, pytest.param(40, marks=pytest.mark.full)])
 def test_a_killed_mounter_loses_no_name_and_no_byte(meta, processes, kills):
-    victim = Victim(meta, processes)
+    victim = HeldManaged(meta, processes)
     errors, i = [], 0
     for _ in range(kills):
         work = threading.Thread(target=lambda: [churn(victim.point, n, errors)
@@ -218,7 +193,7 @@ def test_a_killed_mounter_loses_no_name_and_no_byte(meta, processes, kills):
     for name in names:
         os.unlink(victim.point / name)
     assert os.listdir(victim.point) == []
-    victim.client.unmount("v1")
+    victim.unmount()
 
 
 @pytest.mark.full

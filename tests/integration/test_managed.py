@@ -164,6 +164,35 @@ class Managed:
         return points
 
 
+class HeldManaged:
+    """A volume mounted for node n1 under a holder: programs' calls outlive its mounters."""
+
+    def __init__(self, meta, processes):
+        self.meta, self.volume = meta, meta.create("one")
+        self.point, path = meta.dir / "held", meta.dir / "h.sock"
+        self.point.mkdir()
+        holder = processes.start([program("skyvol-holder"), "--socket", path,
+                                  "--crash-limit", "1000"], "holder")
+        wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
+        config = {"location": f"dir://{meta.store}/{self.volume['bucket']}", "options": {},
+                  "meta": {"address": f"unix:{meta.socket}", "volume": self.volume["id"],
+                           "node": "n1", "mount": "v1", "exclusive": False}}
+        self.client = holder_client.Holder(path)
+        self.client.mount("v1", self.point, json.dumps(config), json.dumps(
+            {"meta": {"token": attach(meta, self.volume, "n1")}}))
+
+    def mounter(self):
+        return self.client.status("v1")["mounter"]
+
+    def kill(self):
+        mounter = self.mounter()
+        holder_client.kill9(mounter)
+        wait_until(lambda: self.mounter() not in (0, mounter), 60, "successor")
+
+    def unmount(self):
+        self.client.unmount("v1")
+
+
 def try_lock(file, kind=fcntl.LOCK_EX, *span):
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB, *span)
@@ -454,27 +483,18 @@ def test_attributes_come_from_the_store_while_the_metaserver_is_down(counted):
 
 
 def test_a_killed_mounter_loses_no_lock(meta, processes):
-    volume = meta.create("one")
-    point, path = meta.dir / "held", meta.dir / "h.sock"
-    point.mkdir()
-    holder = processes.start([program("skyvol-holder"), "--socket", path], "holder")
-    wait_until(lambda: "holder is ready" in holder.log.read_text(), 10, "holder", holder)
-    config = {"location": f"dir://{meta.store}/{volume['bucket']}", "options": {},
-              "meta": {"address": f"unix:{meta.socket}", "volume": volume["id"], "node": "n1",
-                       "mount": "v1", "exclusive": False}}
-    client = holder_client.Holder(path)
-    client.mount("v1", point, json.dumps(config),
-                 json.dumps({"meta": {"token": attach(meta, volume, "n1")}}))
+    held = HeldManaged(meta, processes)
+    volume, point = held.volume, held.point
     other = opened(meta, volume, "n2")
     (point / "file").write_text("x" * 100)
     with open(point / "file", "r+") as file:
         wait_until(lambda: try_lock(file, fcntl.LOCK_EX, 10, 0), 10, "lock")
-        holder_client.kill9(client.status("v1")["mounter"])
+        holder_client.kill9(held.mounter())
         assert try_lock(file, fcntl.LOCK_EX, 10, 20)  # by its successor
         for at in (0, 20):
             assert not lock(meta, other, key="file", offset=at, len=5).get("granted")
         os.pwrite(file.fileno(), b"y", 0)
     wait_until(lambda: lock(meta, other, key="file", len=5).get("granted"), 10, "the close")
-    client.unmount("v1")
+    held.unmount()
     wait_until(lambda: [s["node"] for s in meta.call(
         "Sessions/ListSessions", {"volume_id": volume["id"]})["sessions"]] == ["n2"], 10, "close")

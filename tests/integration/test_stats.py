@@ -8,9 +8,10 @@ import subprocess
 import time
 
 import pytest
-from conftest import program, wait_until
+from conftest import wait_until
 from rig import BIN, Rig
 from test_csi import Csi, Refused, Volume
+from test_journal_csi import Journaled
 
 
 def numbers(text):
@@ -106,18 +107,9 @@ def test_a_store_that_fails_is_told_as_the_volumes_condition(workdir, processes,
 
 def test_what_a_mount_left_behind_is_told_until_it_is_uploaded(workdir, processes, monkeypatch):
     monkeypatch.setenv("SKYVOL_TEST_FAULTS", "put:*:hang")
-
-    class Journaled(Csi):
-        def start_holder(self):
-            return self.processes.start([program("skyvol-holder"), "--socket",
-                                         self.dir / "holder.sock", "--journal-dir",
-                                         self.dir / "journal"])
-
-    csi = Journaled(workdir, processes)
-    processes.stop(csi.node)
     at = workdir / "status.sock"
-    csi.node = csi.start_node("--drain-limit", "1s", "--journal-dir", workdir / "journal",
-                              "--status", f"unix:{at}")
+    csi = Journaled(workdir, processes, "--drain-limit", "1s", "--journal-dir",
+                    workdir / "journal", "--status", f"unix:{at}")
     made = csi.create(capacityRange={"requiredBytes": 1 << 30},
                       parameters={"options": "sync=fsync"})
     volume = Volume(csi, made["volumeId"], made["volumeContext"])
