@@ -97,8 +97,9 @@ static int write_pair(const char *dir, const char *name, const struct key_pair *
     return r < 0 ? error_set(err, r, "cannot write '%s': %s", path, strerrordesc_np(-r)) : 0;
 }
 
-static int init(const struct options *o, struct error *err)
+static int init(const void *options, struct error *err)
 {
+    const struct options *o = options;
     const char *dir = o->words.items[0];
     struct key_pair ca = {0};
     int r;
@@ -119,8 +120,9 @@ static int init(const struct options *o, struct error *err)
     return r;
 }
 
-static int issue(const struct options *o, struct error *err)
+static int issue(const void *options, struct error *err)
 {
+    const struct options *o = options;
     const char *dir = o->words.items[0];
     const char *name = o->words.items[1];
     struct authority_subject subject = {.common_name = name,
@@ -175,9 +177,10 @@ static int renew_pair(const struct options *o, const struct key_pair *ca, struct
     return r;
 }
 
-static int renew(const struct options *o, struct error *err)
+static int renew(const void *options, struct error *err)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(READ_MAX);
+    const struct options *o = options;
     const char *dir = o->words.items[0];
     struct key_pair ca = {0};
     int r;
@@ -226,10 +229,11 @@ static int show_json(const struct authority_subject *subject, const char *end)
     return output_json(json) == 0 ? 0 : -EIO;
 }
 
-static int show(const struct options *o, struct error *err)
+static int show(const void *options, struct error *err)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(READ_MAX);
     AUTOFREE char *pem = NULL;
+    const struct options *o = options;
     const char *name = o->words.count > 1 ? o->words.items[1] : "ca";
     struct authority_subject subject = {0};
     char path[PATH_SIZE];
@@ -257,22 +261,6 @@ static int show(const struct options *o, struct error *err)
     return o->json ? show_json(&subject, end) : show_table(&subject, end, left);
 }
 
-/* Options of one of the commands, then `work`. */
-static int with_options(const struct options_program *program, int argc, char *const *argv,
-                        int (*work)(const struct options *o, struct error *err))
-{
-    struct options options = {0};
-    struct error err = ERROR_INIT;
-    int r = options_parse(program, argc, argv, &options, &err);
-
-    if (r != 0) {
-        return options_exit(program, r, &err);
-    }
-    r = work(&options, &err);
-    options_done(program, &options);
-    return r < 0 ? command_fail(&err, r) : EXIT_DONE;
-}
-
 static int run_init(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {OPTION(struct options, name, OPTION_STRING, "name",
@@ -288,8 +276,9 @@ static int run_init(int argc, char *const *argv)
         .positional_min = 1,
         .positional_max = 1,
         .positional_offset = offsetof(struct options, words)};
+    struct options o = {0};
 
-    return with_options(&program, argc, argv, init);
+    return command_with_options(&program, argc, argv, &o, init);
 }
 
 static int run_issue(int argc, char *const *argv)
@@ -307,8 +296,9 @@ static int run_issue(int argc, char *const *argv)
         .positional_min = 2,
         .positional_max = 2,
         .positional_offset = offsetof(struct options, words)};
+    struct options o = {0};
 
-    return with_options(&program, argc, argv, issue);
+    return command_with_options(&program, argc, argv, &o, issue);
 }
 
 static int run_renew(int argc, char *const *argv)
@@ -328,8 +318,9 @@ static int run_renew(int argc, char *const *argv)
         .positional_min = 2,
         .positional_max = 2,
         .positional_offset = offsetof(struct options, words)};
+    struct options o = {0};
 
-    return with_options(&program, argc, argv, renew);
+    return command_with_options(&program, argc, argv, &o, renew);
 }
 
 static int run_show(int argc, char *const *argv)
@@ -345,8 +336,9 @@ static int run_show(int argc, char *const *argv)
         .positional_min = 1,
         .positional_max = 2,
         .positional_offset = offsetof(struct options, words)};
+    struct options o = {0};
 
-    return with_options(&program, argc, argv, show);
+    return command_with_options(&program, argc, argv, &o, show);
 }
 
 static const struct command below[] = {

@@ -63,3 +63,17 @@ int command_fail(const struct error *err, int code)
     (void)fprintf(stderr, "skyvolctl: %s\n", error_text(err, code));
     return EXIT_FAILED;
 }
+
+int command_with_options(const struct options_program *program, int argc, char *const *argv,
+                         void *options, command_work_fn *work)
+{
+    struct error err = ERROR_INIT;
+    int r = options_parse(program, argc, argv, options, &err);
+
+    if (r != 0) {
+        return options_exit(program, r, &err);
+    }
+    r = work(options, &err);
+    options_done(program, options);
+    return r < 0 ? command_fail(&err, r) : r;
+}

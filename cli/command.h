@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "util/error.h"
+#include "util/options.h"
 
 struct command {
     const char *name;
@@ -39,5 +40,13 @@ int command_run(const struct command *command, const char *path, int argc, char 
 
 /* Print "skyvolctl: text" on stderr; gives EXIT_FAILED. `code` is negative errno. */
 int command_fail(const struct error *err, int code);
+
+/* What a command does once its options are read: the exit status, or negative errno. */
+typedef int command_work_fn(const void *options, struct error *err);
+
+/* Options of argv into `options` (zeroed, of the program's type), then `work`, then they are freed.
+ * Gives the exit status; what failed is printed. */
+int command_with_options(const struct options_program *program, int argc, char *const *argv,
+                         void *options, command_work_fn *work);
 
 #endif

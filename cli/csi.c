@@ -316,9 +316,11 @@ static int read_request(const struct options *o, cJSON **ret, struct error *err)
     return 0;
 }
 
-static int call_any(const struct options *o, cJSON **ret, struct error *err)
+static int call_any(const void *options, struct error *err)
 {
     CLEANUP(cJSON_Delete_p) cJSON *in = NULL;
+    const struct options *o = options;
+    cJSON *reply = NULL;
     struct call call = {.address = o->words.items[0], .options = &o->call};
     int r = find_method(o->words.items[1], &call.service, &call.method, err);
 
@@ -326,7 +328,8 @@ static int call_any(const struct options *o, cJSON **ret, struct error *err)
         r = read_request(o, &in, err);
     }
     call.in = in;
-    return r < 0 ? r : call_json(&call, ret, err);
+    r = r == 0 ? call_json(&call, &reply, err) : r;
+    return r < 0 ? r : output_json(reply);
 }
 
 static int run_call(int argc, char *const *argv)
@@ -345,18 +348,8 @@ static int run_call(int argc, char *const *argv)
         .positional_max = 3,
         .positional_offset = offsetof(struct options, words)};
     struct options o = {0};
-    struct error err = ERROR_INIT;
-    cJSON *reply = NULL;
-    int status;
-    int r = options_parse(&program, argc, argv, &o, &err);
 
-    if (r != 0) {
-        return options_exit(&program, r, &err);
-    }
-    r = call_any(&o, &reply, &err);
-    status = r < 0 ? command_fail(&err, r) : output_json(reply);
-    options_done(&program, &o);
-    return status;
+    return command_with_options(&program, argc, argv, &o, call_any);
 }
 
 /* One page of ListVolumes into `all`; the next token into token (freed before), "" at the end. */
@@ -413,8 +406,9 @@ static int list_table(const cJSON *all)
     return r;
 }
 
-static int list_all(const struct options *o, struct error *err)
+static int list_all(const void *options, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(cJSON_Delete_p) cJSON *all = cJSON_CreateArray();
     AUTOFREE char *token = strdup("");
     int r = all != NULL && token != NULL ? 0 : -ENOMEM;
@@ -448,15 +442,8 @@ static int run_list(int argc, char *const *argv)
         .positional_max = 1,
         .positional_offset = offsetof(struct options, words)};
     struct options o = {0};
-    struct error err = ERROR_INIT;
-    int r = options_parse(&program, argc, argv, &o, &err);
 
-    if (r != 0) {
-        return options_exit(&program, r, &err);
-    }
-    r = list_all(&o, &err);
-    options_done(&program, &o);
-    return r < 0 ? command_fail(&err, r) : EXIT_DONE;
+    return command_with_options(&program, argc, argv, &o, list_all);
 }
 
 static int run_services(int argc, char *const *argv)

@@ -245,6 +245,19 @@ static int attach(const struct options *o, Skyvol__Meta__V1__AttachVolumeRespons
     return r;
 }
 
+static int mount_volume(const void *options, struct error *err)
+{
+    const struct options *o = options;
+    Skyvol__Meta__V1__AttachVolumeResponse *reply = NULL;
+    int r = attach(o, &reply, err);
+
+    if (r == 0) {
+        r = execute(o, reply, err); /* returns on failure only */
+    }
+    reply_done(reply);
+    return r;
+}
+
 static int run_mount(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {
@@ -267,21 +280,9 @@ static int run_mount(int argc, char *const *argv)
         META_PROGRAM(struct options, meta, "mount",
                      "Mount a volume of skyvol-meta by skyvol-mount. Unmount with fusermount3 -u.",
                      "ID-OR-NAME MOUNTPOINT", 2, 2);
-    Skyvol__Meta__V1__AttachVolumeResponse *reply = NULL;
     struct options o = {0};
-    struct error err = ERROR_INIT;
-    int r = options_parse(&program, argc, argv, &o, &err);
 
-    if (r != 0) {
-        return options_exit(&program, r, &err);
-    }
-    r = attach(&o, &reply, &err);
-    if (r == 0 && reply != NULL) {
-        r = execute(&o, reply, &err); /* returns on failure only */
-    }
-    reply_done(reply);
-    options_done(&program, &o);
-    return command_fail(&err, r);
+    return command_with_options(&program, argc, argv, &o, mount_volume);
 }
 
 const struct command command_mount = {

@@ -307,17 +307,24 @@ static int list_all(const struct options *o, const struct journal_list *list)
     return output_json(array) == 0 ? 0 : -EIO;
 }
 
-static int work(const struct options *o, struct error *err, int *ret_status)
+static int recover(const void *options, struct error *err)
 {
+    const struct options *o = options;
     struct journal_list list;
-    int r = journal_survey(o->journal, &list);
+    int status = EXIT_DONE;
+    int r;
 
+    if (o->all && o->volume != NULL) {
+        (void)fputs("skyvolctl: --all or --volume, not both\n", stderr);
+        return EXIT_USAGE;
+    }
+    r = journal_survey(o->journal, &list);
     if (r < 0) {
         return error_set(err, r, "%s: %s", o->journal, strerrordesc_np(-r));
     }
-    r = o->all || o->volume != NULL ? upload_chosen(o, &list, err, ret_status) : list_all(o, &list);
+    r = o->all || o->volume != NULL ? upload_chosen(o, &list, err, &status) : list_all(o, &list);
     journal_list_done(&list);
-    return r;
+    return r < 0 ? r : status;
 }
 
 static int run_recover(int argc, char *const *argv)
@@ -350,21 +357,8 @@ static int run_recover(int argc, char *const *argv)
         .count = sizeof(table) / sizeof(table[0]),
         .positional_offset = offsetof(struct options, words)};
     struct options o = {0};
-    struct error err = ERROR_INIT;
-    int status = EXIT_DONE;
-    int r = options_parse(&program, argc, argv, &o, &err);
 
-    if (r != 0) {
-        return options_exit(&program, r, &err);
-    }
-    if (o.all && o.volume != NULL) {
-        (void)fputs("skyvolctl: --all or --volume, not both\n", stderr);
-        options_done(&program, &o);
-        return EXIT_USAGE;
-    }
-    r = work(&o, &err, &status);
-    options_done(&program, &o);
-    return r < 0 ? command_fail(&err, r) : status;
+    return command_with_options(&program, argc, argv, &o, recover);
 }
 
 const struct command command_recover = {

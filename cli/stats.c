@@ -16,8 +16,9 @@ struct options {
     uint64_t timeout_ms;
 };
 
-static int print(const struct options *o, struct error *err)
+static int print(const void *options, struct error *err)
 {
+    const struct options *o = options;
     CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
     const struct mount_stats_ask ask = {.socket = o->holder,
                                         .only = o->words.count > 0 ? o->words.items[0] : NULL,
@@ -50,15 +51,8 @@ static int run_stats(int argc, char *const *argv)
         .positional_max = 1,
         .positional_offset = offsetof(struct options, words)};
     struct options o = {0};
-    struct error err = ERROR_INIT;
-    int r = options_parse(&program, argc, argv, &o, &err);
 
-    if (r != 0) {
-        return options_exit(&program, r, &err);
-    }
-    r = print(&o, &err);
-    options_done(&program, &o);
-    return r < 0 ? command_fail(&err, r) : EXIT_DONE;
+    return command_with_options(&program, argc, argv, &o, print);
 }
 
 const struct command command_stats = {
