@@ -349,6 +349,32 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
     return 0;
 }
 
+int fs_node_make(struct fs *fs, const struct fs_new_inode *what, struct node **ret)
+{
+    uint32_t ino;
+    int r;
+
+    state_begin(fs->state);
+    r = fs_inode_make(fs, what, &ino);
+    if (r != 0) {
+        state_abort(fs->state);
+        return r;
+    }
+    state_commit(fs->state);
+    return fs_node_add(fs, ino, what->name[0] != '\0' ? what->name : NULL, ret);
+}
+
+void fs_node_detach(struct fs *fs, struct node *node)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+
+    fs_node_unname(fs, node);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->flags, rec->flags | INODE_DETACHED);
+    state_commit(fs->state);
+    fs_node_put(fs, node);
+}
+
 /* Nanoseconds count forwards also before 1970: -1 ns is the last one of the second -1. */
 static uint32_t rest_of(int64_t ns)
 {

@@ -326,8 +326,13 @@ int fs_inode_make(struct fs *fs, const struct fs_new_inode *what, uint32_t *ret_
 /* After its commit: the node. -ENOMEM leaves the record to be cleaned up. */
 int fs_node_add(struct fs *fs, uint32_t ino, const char *name, struct node **ret)
     REQUIRES(&fs->lock);
+/* Both, with a transaction of its own; a name of "" is none. */
+int fs_node_make(struct fs *fs, const struct fs_new_inode *what, struct node **ret)
+    REQUIRES(&fs->lock);
 /* Take the name away; the inode lives on while it is open or known to the kernel. */
 void fs_node_unname(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* The name stands for something else now: the inode keeps what was, for those who have it open. */
+void fs_node_detach(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 int fs_node_rename(struct fs *fs, struct node *node, uint32_t parent, const char *name)
     REQUIRES(&fs->lock);
 /* What the kernel's pages of the node are of from now on. */

@@ -29,22 +29,6 @@ struct import {
     char *buffer; /* of JOURNAL_PIECE_MAX bytes */
 };
 
-static int make_inode(struct fs *fs, const struct fs_new_inode *what, struct node **ret)
-    REQUIRES(&fs->lock)
-{
-    uint32_t ino;
-    int r;
-
-    state_begin(fs->state);
-    r = fs_inode_make(fs, what, &ino);
-    if (r != 0) {
-        state_abort(fs->state);
-        return r;
-    }
-    state_commit(fs->state);
-    return fs_node_add(fs, ino, what->name, ret);
-}
-
 /* A directory on the way: the store, or another file of the journal, knows its attributes. */
 LOCK_UNCHECKED
 static int enter(struct import *in)
@@ -56,7 +40,7 @@ static int enter(struct import *in)
                                       .attr = {.mode = S_IFDIR | fs->options.dir_mode,
                                                .uid = fs->options.uid,
                                                .gid = fs->options.gid}};
-    int r = node == NULL ? make_inode(fs, &what, &node) : 0;
+    int r = node == NULL ? fs_node_make(fs, &what, &node) : 0;
 
     if (r == 0 && !S_ISDIR(fs_rec(fs, node)->mode)) {
         r = -ENOTDIR;
@@ -252,7 +236,7 @@ static int add_inode(struct import *in)
     }
     what.parent = in->parent;
     what.flags |= strchr(in->name, '/') != NULL ? INODE_LINKED : 0U;
-    r = make_inode(fs, &what, &node);
+    r = fs_node_make(fs, &what, &node);
     in->ino = r == 0 ? node->ino : 0;
     return r;
 }

@@ -178,18 +178,6 @@ void hard_changed(struct fs *fs, uint32_t dir)
     }
 }
 
-/* Something else than what we have here has the name now. */
-static void take_name_away(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
-{
-    struct inode_rec *rec = fs_rec(fs, node);
-
-    fs_node_unname(fs, node);
-    state_begin(fs->state);
-    STATE_SET(fs->state, rec->flags, rec->flags | INODE_DETACHED);
-    state_commit(fs->state);
-    fs_node_put(fs, node);
-}
-
 int hard_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                struct node **ret)
 {
@@ -197,7 +185,7 @@ int hard_merge(struct fs *fs, uint32_t parent, const char *name, const struct re
     struct remote file = *remote->file;
 
     if (node != NULL) {
-        take_name_away(fs, node);
+        fs_node_detach(fs, node);
     }
     file.asked = remote->asked == UINT64_MAX ? UINT64_MAX : file.asked;
     return remote_merge(fs, STATE_ROOT, remote->file_key, &file, ret);

@@ -28,20 +28,8 @@ static int make_unnamed(struct fs *fs, struct op *op, struct node **ret) REQUIRE
                  .ctime_ns = now,
                  .atime_ns = now},
     };
-    uint32_t ino;
-    int r;
 
-    if (fs_node(fs, op->ino) == NULL) {
-        return -ESTALE;
-    }
-    state_begin(fs->state);
-    r = fs_inode_make(fs, &what, &ino);
-    if (r != 0) {
-        state_abort(fs->state);
-        return r;
-    }
-    state_commit(fs->state);
-    return fs_node_add(fs, ino, NULL, ret);
+    return fs_node(fs, op->ino) != NULL ? fs_node_make(fs, &what, ret) : -ESTALE;
 }
 
 void link_tmpfile_run(struct op *op)

@@ -350,18 +350,6 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
     confirm(fs, node, remote);
 }
 
-/* The name now stands for something else: this inode keeps what was, for those who have it open. */
-static void detach(struct fs *fs, struct node *node, uint32_t flag) REQUIRES(&fs->lock)
-{
-    struct inode_rec *rec = fs_rec(fs, node);
-
-    fs_node_unname(fs, node);
-    state_begin(fs->state);
-    STATE_SET(fs->state, rec->flags, rec->flags | flag);
-    state_commit(fs->state);
-    fs_node_put(fs, node);
-}
-
 static bool is_linked_name(const char *name)
 {
     return strncmp(name, VOLUME_LINKS, strlen(VOLUME_LINKS)) == 0;
@@ -379,17 +367,8 @@ static int make_node(struct fs *fs, uint32_t parent, const char *name, const str
                                       .size = remote->info.size,
                                       .etag = remote->info.etag,
                                       .target = remote->target};
-    uint32_t ino;
-    int r;
+    int r = fs_node_make(fs, &what, ret);
 
-    state_begin(fs->state);
-    r = fs_inode_make(fs, &what, &ino);
-    if (r != 0) {
-        state_abort(fs->state);
-        return r;
-    }
-    state_commit(fs->state);
-    r = fs_node_add(fs, ino, name, ret);
     if (r == 0) {
         note_theirs(fs, *ret, remote);
         confirm(fs, *ret, remote);
@@ -427,7 +406,7 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     }
     if (!remote->exists) {
         if (node != NULL) {
-            detach(fs, node, INODE_DETACHED);
+            fs_node_detach(fs, node);
         }
         return 0;
     }
@@ -452,7 +431,7 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     }
     if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&
                                         strcmp(rec->etag, remote->info.etag) != 0))) {
-        detach(fs, node, INODE_DETACHED);
+        fs_node_detach(fs, node);
         node = NULL;
     }
     if (node == NULL) {
