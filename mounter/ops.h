@@ -45,6 +45,9 @@ int op_keep_parent(struct op *op) __attribute__((warn_unused_result));
 struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 /* -EEXIST: there is something of op's name; 0: there is nothing. Waits. */
 int op_check_absent(struct op *op) __attribute__((warn_unused_result));
+/* Ends the caller's transaction with one more open and the answer, or undoes it. */
+int op_commit_open(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
 /* A new file's lookup, open count and answer, in one transaction. */
 int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
     __attribute__((warn_unused_result));

@@ -624,42 +624,21 @@ static void mkdir_run(struct op *op)
     }
 }
 
-/* The kernel has looked the name up just before, as with create_at_once(). */
-static bool mkdir_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
+/* The kernel has looked the name up just before: what that told is not asked for again. */
+static bool name_is_free(struct fs *fs, const struct op *op) REQUIRES(&fs->lock)
 {
     struct node *dir = fs_node(fs, op->ino);
 
-    return fs->options.sync != SYNC_CLOSE && dir != NULL && !claim_held(fs, dir) &&
+    return dir != NULL && !claim_held(fs, dir) &&
            fs_child(fs, (uint32_t)op->ino, op->name) == NULL &&
            (listing_lacks(fs, dir->ino, op->name) ||
-            fs_known_absent(fs, (uint32_t)op->ino, op->name)) &&
-           mkdir_here(fs, op, ret_ino) == 0;
+            fs_known_absent(fs, (uint32_t)op->ino, op->name));
 }
 
-void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+static bool mkdir_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
 {
-    struct op *op = op_new_make(req, parent, name, S_IFDIR | (mode & 07777));
-    struct fs *fs;
-    uint32_t ino = 0;
-    bool done;
-
-    if (op == NULL) {
-        return;
-    }
-    fs = op->fs;
-    done = xattr_inherit(op) == 0;
-    mutex_lock(&fs->lock);
-    done = done && mkdir_at_once(fs, op, &ino);
-    mutex_unlock(&fs->lock);
-    if (done) {
-        op_reply_entry(op, ino, false);
-        publish_soon(fs, ino);
-    } else if (ino != 0) {
-        unmake(fs, ino);
-        (void)fs_op_fail(op, -EBUSY);
-    } else {
-        fs_op_start(op, mkdir_run);
-    }
+    return fs->options.sync != SYNC_CLOSE && name_is_free(fs, op) &&
+           mkdir_here(fs, op, ret_ino) == 0;
 }
 
 /* ---- create ---- */
@@ -672,15 +651,11 @@ static void add_open_out(struct op *op)
     op->reply_len += sizeof(out);
 }
 
-/* One transaction for inode, lookup, open count and answer. */
-int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+int op_commit_open(struct fs *fs, struct op *op, struct node *node)
 {
     struct inode_rec *rec = fs_rec(fs, node);
     int ret;
 
-    state_begin(fs->state);
-    fs_op_entry(fs, op, node);
-    add_open_out(op);
     STATE_SET(fs->state, rec->opens, rec->opens + 1);
     ret = fs_op_applied(fs, op);
     if (ret != 0) {
@@ -691,6 +666,14 @@ int op_created(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lo
     node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
     fs_opened(node, rec->etag);
     return 0;
+}
+
+int op_created(struct fs *fs, struct op *op, struct node *node)
+{
+    state_begin(fs->state);
+    fs_op_entry(fs, op, node);
+    add_open_out(op);
+    return op_commit_open(fs, op, node);
 }
 
 static LOCK_UNCHECKED
@@ -726,19 +709,13 @@ void create_run(struct op *op)
     }
 }
 
-/*
- * The kernel has looked the name up just before: what that told is not asked for again. Where
- * somebody else makes the file before ours is published, both are kept, one as a conflict copy.
- */
+/* Where somebody else makes the file before ours is published, both are kept, one as a conflict
+ * copy. */
 static bool create_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQUIRES(&fs->lock)
 {
-    struct node *dir = fs_node(fs, op->ino);
     struct node *node = NULL;
 
-    if (dir == NULL || !fs->caps.if_none_match_put || claim_held(fs, dir) ||
-        fs_child(fs, (uint32_t)op->ino, op->name) != NULL ||
-        (!listing_lacks(fs, dir->ino, op->name) &&
-         !fs_known_absent(fs, (uint32_t)op->ino, op->name)) ||
+    if (!fs->caps.if_none_match_put || !name_is_free(fs, op) ||
         make_inode(fs, op, INODE_NEW | INODE_DIRTY, NULL, &node) != 0) {
         return false;
     }
@@ -746,34 +723,50 @@ static bool create_at_once(struct fs *fs, struct op *op, uint32_t *ret_ino) REQU
     return op_created(fs, op, node) == 0;
 }
 
+/* A file that is opened, or a directory: made here without asking the store, or by a task. */
+static void make_at_once(struct op *op, bool file)
+{
+    struct fs *fs = op->fs;
+    bool done = xattr_inherit(op) == 0;
+    uint32_t ino = 0;
+
+    mutex_lock(&fs->lock);
+    done = done && (file ? create_at_once(fs, op, &ino) : mkdir_at_once(fs, op, &ino));
+    mutex_unlock(&fs->lock);
+    if (done) {
+        op_reply_entry(op, ino, file);
+        if (!file) {
+            publish_soon(fs, ino);
+        }
+    } else if (ino != 0) {
+        unmake(fs, ino);
+        (void)fs_op_fail(op, -EBUSY);
+    } else {
+        fs_op_start(op, file ? create_run : mkdir_run);
+    }
+}
+
+void fs_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct op *op = op_new_make(req, parent, name, S_IFDIR | (mode & 07777));
+
+    if (op != NULL) {
+        make_at_once(op, false);
+    }
+}
+
 void fs_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
     struct op *op = op_new_make(req, parent, name, S_IFREG | (mode & 07777));
 
-    struct fs *fs;
-    uint32_t ino = 0;
-    bool done;
-
     if (op == NULL) {
         return;
     }
-    fs = op->fs;
     op->flags = (uint32_t)fi->flags;
     if (strcmp(name, "/") == 0) {
         fs_op_start(op, link_tmpfile_run);
-        return;
-    }
-    done = xattr_inherit(op) == 0;
-    mutex_lock(&fs->lock);
-    done = done && create_at_once(fs, op, &ino);
-    mutex_unlock(&fs->lock);
-    if (done) {
-        op_reply_entry(op, ino, true);
-    } else if (ino != 0) {
-        unmake(fs, ino);
-        (void)fs_op_fail(op, -EBUSY);
     } else {
-        fs_op_start(op, create_run);
+        make_at_once(op, true);
     }
 }

@@ -32,7 +32,6 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
         .fh = op->unique, /* tells readers apart, also for a successor */
         .open_flags = same && !cut ? FOPEN_KEEP_CACHE : 0,
     };
-    int ret;
 
     if ((op->flags & O_TRUNC) != 0) {
         data_truncate(fs, node, 0);
@@ -41,7 +40,6 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
     memcpy(op->reply, &out, sizeof(out));
     op->reply_len = sizeof(out);
     state_begin(fs->state);
-    STATE_SET(fs->state, rec->opens, rec->opens + 1);
     if ((op->flags & O_TRUNC) != 0) {
         int64_t now = fs_now_ns();
 
@@ -54,15 +52,7 @@ static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES
         STATE_SET(fs->state, rec->ctime_ns, now);
         fs_mark_dirty(fs, node);
     }
-    ret = fs_op_applied(fs, op);
-    if (ret != 0) {
-        state_abort(fs->state);
-        return ret;
-    }
-    state_commit(fs->state);
-    node->writers += (op->flags & O_ACCMODE) != O_RDONLY;
-    fs_opened(node, rec->etag);
-    return 0;
+    return op_commit_open(fs, op, node);
 }
 
 static bool needs_store(struct fs *fs, uint64_t ino, bool *ret_upload)
