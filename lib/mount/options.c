@@ -447,6 +447,39 @@ static bool parse_value(const struct mount_option_row *row, const char *text, ch
     return false;
 }
 
+/* What would have been possible. */
+static const char *wanted(const struct mount_option_row *row)
+{
+    switch (row->kind) {
+    case MOUNT_OPTION_BOOL:
+        return "on or off, true or false, yes or no, or nothing";
+    case MOUNT_OPTION_ID:
+        return "a number";
+    case MOUNT_OPTION_MODE:
+        return "octal, 0 to 7777";
+    case MOUNT_OPTION_SIZE:
+        return "bytes, or as 64M, 1GiB";
+    case MOUNT_OPTION_SECONDS:
+        return "seconds, or as 500ms, 1m30s, 2h, up to a year";
+    case MOUNT_OPTION_COUNT:
+        return "1 to 2147483647";
+    case MOUNT_OPTION_WORD:
+        return "letters, digits and :._/-";
+    case MOUNT_OPTION_CHOICE:
+        return row->choices;
+    case MOUNT_OPTION_URL:
+    case MOUNT_OPTION_ENDPOINT:
+        return "http://HOST[:PORT] or https://HOST[:PORT]";
+    case MOUNT_OPTION_PATH:
+        return "a path that begins with /";
+    case MOUNT_OPTION_FIXED:
+    case MOUNT_OPTION_IGNORED:
+    case MOUNT_OPTION_SKIPPED:
+        break;
+    }
+    return "nothing";
+}
+
 static int check_user(const struct setting *s, const struct mount_option_row *row,
                       const char *value)
 {
@@ -495,8 +528,8 @@ static int apply(struct mount_options *o, const struct setting *s)
                          text);
     }
     if (!parse_value(row, text, value)) {
-        return error_set(s->err, -EINVAL, "mount option '%s': '%.64s' is not possible", s->name,
-                         url_shown(text));
+        return error_set(s->err, -EINVAL, "mount option '%s': '%.64s' is not possible (write: %s)",
+                         s->name, url_shown(text), wanted(row));
     }
     if (s->source == MOUNT_OPTIONS_USER) {
         r = check_user(s, row, value);
