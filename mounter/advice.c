@@ -31,6 +31,8 @@ static const struct {
      "are not used."},
     {-EACCES, "anonymous requests",
      "Give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials."},
+    {-EACCES, "no credentials were given",
+     "Give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or ~/.aws/credentials."},
 };
 
 const char *advice_for(int error, const char *text)

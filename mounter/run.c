@@ -365,6 +365,12 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
         return error_set(err, -ENOENT, "there is no directory %s to mount on: make it first",
                          arguments->mountpoint);
     }
+    if (stat(arguments->mountpoint, &st) != 0 && errno == ENOTCONN) {
+        return error_set(err, -ENOTCONN,
+                         "%s is a mount whose program has ended: unmount it first (fusermount3 -u, "
+                         "umount)",
+                         arguments->mountpoint);
+    }
     if (stat(arguments->mountpoint, &st) != 0 || !S_ISDIR(st.st_mode)) {
         return error_set(err, -ENOTDIR, "%s is not a directory to mount on", arguments->mountpoint);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,19 @@ struct opening {
     struct mount_stats *stats;
 };
 
+/* Who mounts by hand would wait in silence for as long as a store is tried. */
+static void note_store(void *context, const struct objstore_watched *watched)
+{
+    static atomic_flag told = ATOMIC_FLAG_INIT; /* a process is one mount */
+
+    stats_store(context, watched);
+    if ((watched->status == -ECONNREFUSED || watched->status == -EHOSTUNREACH) &&
+        !atomic_flag_test_and_set(&told)) {
+        log_warn("the store cannot be reached; it is tried again until the deadline", "error",
+                 strerrordesc_np(-watched->status), NULL);
+    }
+}
+
 static int open_volume(const struct mount_config *config,
                        const struct mount_credentials *credentials, const struct opening *with,
                        struct volume **ret, struct error *err)
@@ -246,7 +260,7 @@ static int open_volume(const struct mount_config *config,
         .tries = (uint32_t)number(config, "retries", TRIES, 10),
         .request_timeout_ms = (uint32_t)milliseconds(config, "deadline", 0),
         .faults = getenv("SKYVOL_TEST_FAULTS"),
-        .watch = stats_store,
+        .watch = note_store,
         .watch_context = with->stats,
     };
     int r = volume_open(&open, ret, err);
@@ -255,7 +269,7 @@ static int open_volume(const struct mount_config *config,
         return r;
     }
     r = probed(*ret, with->keep, err);
-    if (r == -EACCES && !open.read_only) {
+    if (r == -EACCES && !open.read_only && strstr(error_text(err, r), "AccessDenied") != NULL) {
         (void)error_set(err, r,
                         "%s; the bucket is tried out by writing below .skyvol/probe/: the option "
                         "ro does without",

@@ -25,6 +25,8 @@ static void what_users_do_wrong_gets_a_sentence_that_helps(UNUSED void **state)
         {-EINVAL, "AuthorizationHeaderMalformed: the region 'us-east-1' is wrong", "region="},
         {-EIO, "PermanentRedirect: must be addressed using the specified endpoint", "region="},
         {-EACCES, "AccessDenied: anonymous requests are not allowed", "AWS_ACCESS_KEY_ID"},
+        {-EACCES, "put 'b/k': AccessDenied: Access Denied. (no credentials were given)",
+         "AWS_ACCESS_KEY_ID"},
         {-ETIMEDOUT, "h: Connection timed out", "firewall"},
     };
 
