@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/names/pace.h"
 #include "objstore/objstore_call.h"
 #include "util/hash.h"
 #include "util/log.h"
@@ -12,12 +13,8 @@
 
 enum {
     BATCH = OBJSTORE_BATCH_MAX,
-    BATCHES = 4,        /* at a time */
-    SINGLES = 32,       /* at a time, where the store has no batches */
-    IDLE_MS = 150,      /* nothing has been removed for so long: delete what there is */
-    OLDEST_MS = 700,    /* and nothing waits longer */
-    CLOSE_IDLE_MS = 20, /* the same where others share the volume */
-    CLOSE_OLDEST_MS = 100,
+    BATCHES = 4,       /* at a time */
+    SINGLES = 32,      /* at a time, where the store has no batches */
     TIMEOUT_MS = 5000, /* with the retries below us, which look at no ETag */
     AGAIN_MS = 500,
     AGAIN_MAX_MS = 30000,
@@ -45,11 +42,11 @@ struct graves {
     struct grave **dug; /* in the transaction under way */
     size_t dug_count, dug_cap;
     unsigned batches, wanted; /* being sent; who wait for some */
-    uint64_t last_ms;
+    struct pace pace;
     uint32_t next_index;
     uint64_t distrust_until_ms;
     struct cond work;
-    bool ending, started;
+    bool haste, ending, started;
     pthread_t thread;
 };
 
@@ -179,7 +176,7 @@ void graves_dug(struct fs *fs)
         enter(graves, graves->dug[i]);
     }
     graves->dug_count = 0;
-    graves->last_ms = fs_now_ms();
+    pace_removed(&graves->pace, fs_now_ms());
     cond_signal(&graves->work);
 }
 
@@ -236,7 +233,7 @@ bool graves_has_name(struct fs *fs, uint32_t parent, const char *name)
 
 static void hurry(struct graves *graves)
 {
-    graves->last_ms = 0;
+    graves->haste = true;
     cond_signal(&graves->work);
 }
 
@@ -454,20 +451,20 @@ static void batch_run(void *arg)
 }
 
 /* When the next batch is due, in ms from now; 0: now. */
-static uint64_t due_in(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
+static uint64_t due_in(const struct graves *graves)
 {
-    bool shared = fs->options.sync == SYNC_CLOSE;
     uint64_t now = fs_now_ms();
     const struct grave *first = TAILQ_FIRST(&graves->waiting);
-    uint64_t idle = graves->last_ms + (shared ? CLOSE_IDLE_MS : IDLE_MS);
+    struct pace_waiting waiting = {.count = graves->waiting_count,
+                                   .under_way = graves->batches > 0};
     uint64_t due;
 
     if (first == NULL || graves->batches >= BATCHES) {
         return TICK_MS;
     }
-    due = first->dug_ms + (shared ? CLOSE_OLDEST_MS : OLDEST_MS);
-    due = due < idle ? due : idle;
-    if (graves->waiting_count >= BATCH || graves->wanted > 0 || graves->ending) {
+    waiting.first_ms = first->dug_ms;
+    due = pace_due_ms(&graves->pace, &waiting);
+    if (graves->waiting_count >= BATCH || graves->wanted > 0 || graves->haste || graves->ending) {
         due = now;
     }
     due = due > first->retry_ms ? due : first->retry_ms;
@@ -496,6 +493,10 @@ static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
             grave->sending = true;
             batch->graves[batch->count++] = grave;
         }
+    }
+    graves->haste = false;
+    if (batch->count < BATCH) {
+        pace_sent(&graves->pace);
     }
     graves->batches++;
     if (batch->count == 0 || tasks_add(fs->tasks, batch_run, batch) != 0) {
@@ -535,7 +536,7 @@ static void *sender_main(void *arg)
         if (first != NULL && first->retry_ms > fs_now_ms()) {
             rotate(graves);
         }
-        wait = due_in(fs, graves);
+        wait = due_in(graves);
         if (wait == 0) {
             send_batch(fs, graves);
         } else {
@@ -580,6 +581,7 @@ int graves_new(struct fs *fs, struct graves **ret)
         return -ENOMEM;
     }
     TAILQ_INIT(&graves->waiting);
+    pace_init(&graves->pace, fs->options.sync == SYNC_CLOSE);
     cond_init(&graves->work);
     *ret = graves;
     mutex_lock(&fs->lock);

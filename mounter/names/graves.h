@@ -2,8 +2,8 @@
 /*
  * graves.h - names that were taken away here and whose objects are still to be deleted.
  *
- * An unlink or rmdir is answered when its grave is in kept memory; the objects are deleted within a
- * second, up to 1000 by one request. Until then the key counts as absent here: lookups, listings
+ * An unlink or rmdir is answered when its grave is in kept memory; the objects are deleted soon,
+ * up to 1000 by one request (pace.h). Until then the key counts as absent here: lookups, listings
  * and the count of used bytes leave it out, and who puts a new object there waits (claim_blocked(),
  * graves_wait()).
  *
