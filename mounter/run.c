@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +23,7 @@
 #include "mounter/session/session.h"
 #include "mounter/setup.h"
 #include "util/log.h"
+#include "util/mutex.h"
 #include "util/signals.h"
 #include "util/status.h"
 #include "volume/open.h"
@@ -277,6 +280,64 @@ int run_held(int holder_fd)
 
 /* ---- without a holder ---- */
 
+/* A signal ends the process as long as nobody can have given it anything, then the session. */
+struct making {
+    struct mutex lock;
+    bool mounts; /* from here on it is to be unmounted */
+    bool stopped;
+    struct session *session;
+};
+
+static void on_stop(void *context)
+{
+    struct making *making = context;
+    struct session *session;
+    bool mounts;
+
+    mutex_lock(&making->lock);
+    making->stopped = true;
+    mounts = making->mounts;
+    session = making->session;
+    mutex_unlock(&making->lock);
+    if (!mounts) {
+        _exit(1); /* a store that does not answer is tried for a minute */
+    }
+    if (session != NULL) {
+        session_stop(session);
+    }
+}
+
+/* NULL: it is about to be. */
+static void note_mount(struct making *making, struct session *session)
+{
+    bool stopped;
+
+    mutex_lock(&making->lock);
+    making->mounts = true;
+    making->session = session;
+    stopped = making->stopped;
+    mutex_unlock(&making->lock);
+    if (stopped && session != NULL) {
+        session_stop(session);
+    }
+}
+
+/* Whoever loses patience with the parent ends the child with it. */
+static void follow_parent(bool follow)
+{
+    (void)prctl(PR_SET_PDEATHSIG, follow ? SIGTERM : 0);
+}
+
+static void let_signals_end_us(void)
+{
+    sigset_t set;
+
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 /* The parent waits for a byte: 0 for mounted. */
 static int go_background(int *ret_pipe)
 {
@@ -294,9 +355,11 @@ static int go_background(int *ret_pipe)
     if (child == 0) {
         (void)close(ends[0]);
         *ret_pipe = ends[1];
+        follow_parent(true);
         return setsid() < 0 ? -errno : 0;
     }
     (void)close(ends[1]);
+    let_signals_end_us();
     if (read(ends[0], &status, 1) != 1) {
         status = 1;
     }
@@ -310,6 +373,7 @@ static void tell_parent(int pipe_fd, char status)
     if (pipe_fd < 0) {
         return;
     }
+    follow_parent(false);
     (void)!write(pipe_fd, &status, 1);
     (void)close(pipe_fd);
     if (status == 0 && null >= 0) {
@@ -351,8 +415,8 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     return r;
 }
 
-static int start_alone(const struct run_arguments *arguments, struct keep *keep, struct fs **ret,
-                       struct error *err)
+static int start_alone(const struct run_arguments *arguments, struct keep *keep,
+                       struct making *making, struct fs **ret, struct error *err)
 {
     const struct setup_extra extra = {.dir = "", .ticket = &arguments->ticket};
     struct mount_credentials credentials;
@@ -388,28 +452,23 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
     r = setup_personal_credentials(&credentials, err);
     r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, &extra, ret, err) : r;
     mount_credentials_done(&credentials);
-    return r == 0 ? session_alone(arguments, keep, *ret, err) : r;
-}
-
-static void on_stop(void *context)
-{
-    session_stop(context);
+    if (r != 0) {
+        return r;
+    }
+    note_mount(making, NULL);
+    r = session_alone(arguments, keep, *ret, err);
+    if (r == 0) {
+        note_mount(making, (*ret)->session);
+    }
+    return r;
 }
 
 /* Until unmounted or told to stop; then everything dirty goes to the store. */
 static int serve_alone(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
 {
-    const struct signals_config config = {.stop = on_stop, .context = fs->session};
-    struct signals *signals = NULL;
-    int ret = signals_new(&config, &signals);
-
-    if (ret == 0) {
-        (void)!session_wait(fs->session, UINT64_MAX);
-        (void)!session_drain(fs->session, STOP_MS);
-        ret = end_drain(fs, keep_after_ms, ret_kept);
-        signals_free(signals);
-    }
-    return ret;
+    (void)!session_wait(fs->session, UINT64_MAX);
+    (void)!session_drain(fs->session, STOP_MS);
+    return end_drain(fs, keep_after_ms, ret_kept);
 }
 
 struct alone {
@@ -446,13 +505,18 @@ int run_alone(const struct run_arguments *arguments)
     struct rotate *rotate = NULL;
     struct status *status = NULL;
     struct session *session;
+    struct making making = {0};
+    const struct signals_config stop = {.stop = on_stop, .context = &making};
+    struct signals *signals = NULL;
     struct error err = ERROR_INIT;
     uint32_t kept = 0;
     int pipe_fd = -1;
     int ret = arguments->foreground ? 0 : go_background(&pipe_fd);
 
+    mutex_init(&making.lock);
+    ret = ret == 0 ? signals_new(&stop, &signals) : ret;
     ret = ret == 0 ? keep_new(&keep) : ret;
-    ret = ret == 0 ? start_alone(arguments, keep, &fs, &err) : ret;
+    ret = ret == 0 ? start_alone(arguments, keep, &making, &fs, &err) : ret;
     ret = ret == 0 ? rotate_new(fs->volume, &rotate) : ret;
     ret = ret == 0 ? serve_metrics(arguments, fs, &status, &err) : ret;
     if (ret != 0) {
@@ -463,10 +527,13 @@ int run_alone(const struct run_arguments *arguments)
             (void)fprintf(stderr, "skyvol-mount: %s\n", advice);
         }
         tell_parent(pipe_fd, 1);
+        signals_free(signals);
         return 1;
     }
     tell_parent(pipe_fd, 0);
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
+    signals_free(signals);
+    mutex_done(&making.lock);
     rotate_free(rotate);
     status_free(status);
     session = fs->session;

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """skyvol-mount as mount(8) calls it: the helper's flags, fstab's options, and `make install`."""
 import os
+import signal
 import subprocess
 
-from conftest import ROOT, mounts_below, program, wait_until
+import pytest
+from conftest import ROOT, free_port, mounts_below, program, wait_until
 
 
 def mounted(target):
@@ -15,6 +17,20 @@ def end(target):
     subprocess.run(["umount", target], check=True, timeout=60)
     wait_until(lambda: subprocess.run(["pgrep", "-f", str(target)], check=False,
                                       capture_output=True).returncode != 0, 20, "end of the mount")
+
+
+@pytest.mark.parametrize("flags", [["-f"], []], ids=["foreground", "background"])
+def test_who_loses_patience_with_a_store_that_is_not_there_ends_the_mount(workdir, processes, flags):
+    target = workdir / "mnt"
+    target.mkdir()
+    mount = processes.start([program("skyvol-mount"), "s3://bucket", target, *flags, "-o",
+                             f"endpoint=http://127.0.0.1:{free_port()}"], "mount")
+    wait_until(lambda: "cannot be reached" in mount.log.read_text(), 10, "a warning", mount)
+    mount.send_signal(signal.SIGINT)
+    assert mount.wait(10) != 0
+    wait_until(lambda: subprocess.run(["pgrep", "-f", str(target)], check=False,
+                                      capture_output=True).returncode != 0, 10, "end of the mount")
+    assert mounts_below(workdir) == []
 
 
 def test_the_helpers_flags_are_taken_alone_and_together(workdir):
