@@ -22,14 +22,14 @@ enum {
 };
 
 /*
- * An attempt is the caller's request and the copy that is sent. It is being SENT, RUNNING (the
- * inner store has it), OVER (we have the answer), WAITING (for its pause to end), or LOOKING (the
- * inner store has `look`, a HEAD that tells whether a write happened).
+ * An attempt is the caller's request and what is sent for it: `inner`, the copy, or `look`, a HEAD
+ * that tells whether a write happened. That is being SENT, RUNNING (the inner store has it) or OVER
+ * (we have the answer); or the attempt is WAITING (for its pause to end).
  *
- * The inner store's request is cancelled and resumed under our lock: its done() needs the lock
- * before anything else, so the request cannot end meanwhile.
+ * The inner store's request is cancelled and resumed under our lock, and only while it is RUNNING:
+ * its done() needs the lock before anything else, so the request cannot end meanwhile.
  */
-enum attempt_state { SENT, RUNNING, OVER, WAITING, LOOKING };
+enum attempt_state { SENT, RUNNING, OVER, WAITING };
 
 struct attempt {
     struct delay_entry delay;
@@ -37,6 +37,8 @@ struct attempt {
     struct objstore_request inner;
     struct objstore_request look;
     struct objstore_request *outer;
+    struct objstore_request *sent; /* inner or look */
+    uint32_t sendings;
     uint32_t refs; /* the request's, and that of who sends it */
     enum attempt_state state;
     bool cancelled;
@@ -49,7 +51,7 @@ struct attempt {
     uint64_t watched;  /* of these, by earlier tries */
     uint64_t begun_ms, deadline_ms;
     char etag[OBJSTORE_ETAG_MAX];
-    int failed_status; /* while WAITING or LOOKING: what to say if nothing better comes */
+    int failed_status; /* while WAITING or looking: what to say if nothing better comes */
     int failed_code;
 };
 
@@ -58,7 +60,7 @@ struct retry_store {
     struct objstore *inner;
     struct objstore_retry_config config;
     struct delay *delay;
-    struct mutex lock; /* of everything below and of attempts' refs, state, cancelled, resumed */
+    struct mutex lock; /* of all below and attempts' refs, state, sent, cancelled, resumed */
     int64_t tokens;
     uint64_t refilled_ms;
     struct objstore_retry_stats stats;
@@ -196,6 +198,41 @@ static bool wait_for_next(struct attempt *a)
     return queued;
 }
 
+/* Hands it to the inner store. What was asked while that did not have it yet is passed on then. */
+static void send_inner(struct attempt *a, struct objstore_request *request)
+{
+    struct retry_store *store = a->store;
+    uint32_t turn;
+
+    mutex_lock(&store->lock);
+    a->refs++;
+    a->state = SENT;
+    a->sent = request;
+    a->resumed = false;
+    turn = ++a->sendings;
+    mutex_unlock(&store->lock);
+    objstore_submit(store->inner, request);
+    mutex_lock(&store->lock);
+    if (a->state == SENT && a->sendings == turn) {
+        a->state = RUNNING;
+        if (a->cancelled) {
+            objstore_cancel(store->inner, request);
+        } else if (a->resumed) {
+            objstore_resume(store->inner, request);
+        }
+    }
+    mutex_unlock(&store->lock);
+    attempt_unref(a);
+}
+
+/* The answer is here: from now on nobody cancels or resumes it. */
+static void note_over(struct attempt *a)
+{
+    mutex_lock(&a->store->lock);
+    a->state = OVER;
+    mutex_unlock(&a->store->lock);
+}
+
 /*
  * Nothing is said before the object has been seen, as whoever hears that bytes are lost believes
  * it. A completion may go on behind a connection that has ended, so it is looked for a while.
@@ -207,6 +244,7 @@ static void looked(struct objstore_request *look, const struct objstore_result *
     bool in_the_making = told && a->outer->op == OBJSTORE_UPLOAD_COMPLETE && ++a->looks < LOOKS;
     struct objstore_result mapped = *result;
 
+    note_over(a);
     if (result->status == 0 && objstore_was_written(a->outer, result->info.etag)) {
         attempt_end(a, &mapped);
         return;
@@ -255,10 +293,7 @@ static void look_at_object(struct attempt *a)
                                         .timeout_ms = 10000,
                                         .done = looked,
                                         .arg = a};
-    mutex_lock(&a->store->lock);
-    a->state = LOOKING;
-    mutex_unlock(&a->store->lock);
-    objstore_submit(a->store->inner, &a->look);
+    send_inner(a, &a->look);
 }
 
 static void tell(struct attempt *a, const struct objstore_request *inner, int status)
@@ -285,12 +320,12 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
     int status = result->status;
 
     tell(a, inner, status);
-    mutex_lock(&store->lock);
-    a->state = OVER;
+    note_over(a);
     if (status == 0) { /* a retry that succeeds has cost nothing */
+        mutex_lock(&store->lock);
         earn(store, a->tries > 1 ? TOKENS_PER_RETRY : 1);
+        mutex_unlock(&store->lock);
     }
-    mutex_unlock(&store->lock);
     if (status == -ENOENT && a->answerless &&
         (a->outer->op == OBJSTORE_DELETE || a->outer->op == OBJSTORE_UPLOAD_ABORT)) {
         struct objstore_result gone = {.status = 0};
@@ -376,32 +411,11 @@ static void prepare(struct attempt *a)
     }
 }
 
-/* Send (again). What was asked while the inner store did not have it yet is passed on afterwards.
- */
 static void attempt_send(struct attempt *a)
 {
-    struct retry_store *store = a->store;
-    uint32_t turn;
-
-    mutex_lock(&store->lock);
-    a->refs++;
-    a->state = SENT;
-    a->resumed = false;
-    turn = ++a->tries;
+    a->tries++;
     prepare(a);
-    mutex_unlock(&store->lock);
-    objstore_submit(store->inner, &a->inner);
-    mutex_lock(&store->lock);
-    if (a->state == SENT && a->tries == turn) {
-        a->state = RUNNING;
-        if (a->cancelled) {
-            objstore_cancel(store->inner, &a->inner);
-        } else if (a->resumed) {
-            objstore_resume(store->inner, &a->inner);
-        }
-    }
-    mutex_unlock(&store->lock);
-    attempt_unref(a);
+    send_inner(a, &a->inner);
 }
 
 static void due(struct delay_entry *entry, bool early)
@@ -465,8 +479,8 @@ static void retry_cancel(struct objstore *base, struct objstore_request *request
         a->cancelled = true;
         if (a->state == WAITING) {
             (void)delay_cancel(store->delay, &a->delay);
-        } else if (a->state == RUNNING || a->state == LOOKING) {
-            objstore_cancel(store->inner, a->state == LOOKING ? &a->look : &a->inner);
+        } else if (a->state == RUNNING) {
+            objstore_cancel(store->inner, a->sent);
         }
     }
     mutex_unlock(&store->lock);
@@ -480,7 +494,7 @@ static void retry_resume(struct objstore *base, struct objstore_request *request
     mutex_lock(&store->lock);
     a = request->store_private[0];
     if (a != NULL && a->state == RUNNING) {
-        objstore_resume(store->inner, &a->inner);
+        objstore_resume(store->inner, a->sent);
     } else if (a != NULL) {
         a->resumed = true;
     }

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A request that is cancelled while the wrapper looks for what became of an earlier try. */
+#include "test.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "objstore/objstore_backend.h"
+#include "objstore/retry.h"
+#include "util/container.h"
+
+/* Answers PUTs at once, the first as if the connection had ended; keeps the HEAD. */
+struct stub {
+    struct objstore base;
+    struct objstore *retry;
+    struct objstore_request *outer;
+    struct objstore_request *head;
+    unsigned puts;
+    atomic_bool submitting; /* the HEAD: nobody may touch it yet */
+    atomic_bool touched;
+    atomic_bool cancelled;
+};
+
+static void stub_submit(struct objstore *base, struct objstore_request *request)
+{
+    struct stub *stub = container_of(base, struct stub, base);
+
+    if (request->op == OBJSTORE_PUT) {
+        objstore_fail(request, stub->puts++ == 0 ? -ECONNRESET : -EEXIST, "as the test has it");
+        return;
+    }
+    stub->head = request;
+    atomic_store(&stub->submitting, true);
+    objstore_cancel(stub->retry, stub->outer); /* as another thread might, at this moment */
+    atomic_store(&stub->submitting, false);
+}
+
+static void stub_cancel(struct objstore *base, struct objstore_request *request)
+{
+    struct stub *stub = container_of(base, struct stub, base);
+
+    if (atomic_load(&stub->submitting)) {
+        atomic_store(&stub->touched, true);
+    }
+    atomic_store(&stub->cancelled, request == stub->head);
+}
+
+static void stub_resume(UNUSED struct objstore *base, UNUSED struct objstore_request *request)
+{
+}
+
+static void stub_free(struct objstore *base)
+{
+    objstore_base_done(base);
+    free(container_of(base, struct stub, base));
+}
+
+static const struct objstore_ops stub_ops = {stub_submit, stub_cancel, stub_resume, stub_free};
+
+static void note(struct objstore_request *request, const struct objstore_result *result)
+{
+    *(atomic_int *)request->arg = result->status;
+}
+
+static void wait_for_bool(atomic_bool *flag)
+{
+    for (int i = 0; i < 2000 && !atomic_load(flag); i++) {
+        (void)nanosleep(&(const struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    assert_true(atomic_load(flag));
+}
+
+static void who_looks_for_an_earlier_try_is_cancelled_once_the_store_has_it(UNUSED void **state)
+{
+    const struct objstore_retry_config config = {.base_ms = 1, .cap_ms = 2};
+    const struct objstore_result gone = {.status = -ECANCELED};
+    struct stub *stub = calloc(1, sizeof(*stub));
+    struct objstore *retry = NULL;
+    atomic_int status = 1;
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .bucket = "bucket",
+                                   .key = "k",
+                                   .source = {.data = "x", .size = 1},
+                                   .if_none_match = "*",
+                                   .done = note,
+                                   .arg = &status};
+
+    assert_non_null(stub);
+    assert_int_equal(objstore_base_init(&stub->base, &stub_ops, "stub"), 0);
+    assert_int_equal(objstore_retry_new(&stub->base, &config, &retry), 0);
+    stub->retry = retry;
+    stub->outer = &put;
+    objstore_submit(retry, &put);
+    wait_for_bool(&stub->cancelled);
+    assert_false(atomic_load(&stub->touched));
+    assert_int_equal(stub->puts, 2);
+    assert_int_equal(atomic_load(&status), 1); /* cancelling alone answers nobody */
+    stub->head->done(stub->head, &gone);
+    assert_int_equal(atomic_load(&status), -ETIMEDOUT); /* nobody knows what became of the first */
+    objstore_free(retry);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_looks_for_an_earlier_try_is_cancelled_once_the_store_has_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
