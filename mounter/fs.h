@@ -623,6 +623,9 @@ void data_image_rewind(struct data_image *image);
 void data_image_lay(const struct state *state, const struct data_image *image, char *buffer);
 /* The bytes, if they lie together; else NULL. */
 const char *data_image_whole(const struct state *state, const struct data_image *image);
+/* Where the store checks one: give the request its checksum, of source.data or else the image. */
+void data_image_sum(const struct fs *fs, const struct data_image *image,
+                    struct objstore_request *request);
 
 /* ---- publish.c, settle.c ---- */
 /* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */

@@ -246,6 +246,7 @@ static int open_volume(const struct mount_config *config,
         .ca_file = mount_options_get(&config->options, "ca_file"),
         .public_only = mount_options_true(&config->options, "public_only"),
         .insecure = mount_options_true(&config->options, "insecure_tls"),
+        .unsigned_payload = mount_options_true(&config->options, "unsigned_payload"),
         .wishes = {.storage_class = mount_options_get(&config->options, "storage_class"),
                    .acl = mount_options_get(&config->options, "acl"),
                    .sse = sse != NULL       ? sse

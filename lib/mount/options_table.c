@@ -108,6 +108,9 @@ const struct mount_option_row mount_option_table[] = {
          "no endpoint that resolves to this machine itself or a link-local address"),
     OURS("insecure_tls", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
          "do not verify certificates: for trying things out only"),
+    OURS("unsigned_payload", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
+         "over plain http: no SHA-256 of bodies where the store checks their CRC32C; for networks "
+         "that nobody can write to"),
     OURS("metrics", MOUNT_OPTION_WORD, MOUNT_OPTION_OF_OPERATOR, NULL,
          "serve /metrics there, of a mount made by hand: 127.0.0.1:9105 or unix:/path (none)"),
     OURS("log_level", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_OPERATOR, "error warn info debug",

@@ -539,6 +539,7 @@ int objstore_dir_new(const struct objstore_dir_config *config, struct objstore *
         .batch_delete = true,
         .unequal_parts = true,
         .checksums = true,
+        .part_checksums = true,
         .part_min = store->part_min,
         .part_max = UINT64_C(5) << 30,
         .object_max = UINT64_C(5) << 40,

@@ -224,8 +224,9 @@ struct objstore_caps {
     bool part_copy;
     bool batch_delete;
     bool unequal_parts;
-    bool checksums;
-    bool versions;                                     /* versioning is on or suspended */
+    bool checksums;      /* CRC32C of a PUT is checked */
+    bool part_checksums; /* and of a part, also in an upload that was begun without a checksum */
+    bool versions;       /* versioning is on or suspended */
     uint64_t part_min, part_max, object_max, copy_max; /* bytes */
 };
 
@@ -262,6 +263,8 @@ struct objstore_request {
     const struct objstore_meta *meta;
     struct objstore_checksum checksum; /* PUT, UPLOAD_PART, UPLOAD_CREATE, UPLOAD_COMPLETE */
     const char *content_md5;           /* base64, checked by the store; NULL for none */
+    /* This store is known to check the checksum given: what protects the bytes on their way. */
+    bool checksum_is_checked;
 
     /* COPY, UPLOAD_PART_COPY (range: of the source) */
     const char *source_bucket;

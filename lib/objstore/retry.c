@@ -19,6 +19,7 @@ enum {
     REFILL_MS = 100 /* for one retry */,
     EXPIRED_WAIT_MS = 5000,
     LOOKS = 6, /* at an object that may be in the making */
+    GARBLED_TRIES = 5,
 };
 
 /*
@@ -82,18 +83,28 @@ static bool passing(int status)
     }
 }
 
-/* Keys that have expired are about to be replaced where somebody sees to that. */
-static bool worth_another(const struct attempt *a, int status)
+/* What arrived is not what was sent: the store said so of a checksum that is our own. */
+static bool garbled(const struct attempt *a, const struct objstore_result *result)
 {
-    return passing(status) || (status == -EKEYEXPIRED &&
-                               clock_monotonic_ms(clock_real()) < a->begun_ms + EXPIRED_WAIT_MS);
+    bool ours = result->s3_code == S3_XAMZ_CONTENT_SHA256_MISMATCH ||
+                (result->s3_code != S3_OK && a->outer->checksum_is_checked);
+
+    return result->status == -EBADMSG && ours && a->tries < GARBLED_TRIES;
+}
+
+/* Keys that have expired are about to be replaced where somebody sees to that. */
+static bool worth_another(const struct attempt *a, const struct objstore_result *result)
+{
+    return passing(result->status) || garbled(a, result) ||
+           (result->status == -EKEYEXPIRED &&
+            clock_monotonic_ms(clock_real()) < a->begun_ms + EXPIRED_WAIT_MS);
 }
 
 /* The store cannot have done it: it said so, or was never reached. */
 static bool certainly_undone(int status)
 {
     return status == -EBUSY || status == -ECONNREFUSED || status == -EHOSTUNREACH ||
-           status == -EKEYEXPIRED;
+           status == -EKEYEXPIRED || status == -EBADMSG;
 }
 
 static bool repeatable(struct attempt *a)
@@ -340,7 +351,7 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
         look_at_object(a);
         return;
     }
-    if (!worth_another(a, status) || a->tries >= store->config.tries || !repeatable(a)) {
+    if (!worth_another(a, result) || a->tries >= store->config.tries || !repeatable(a)) {
         attempt_end(a, result);
         return;
     }

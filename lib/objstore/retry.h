@@ -4,9 +4,10 @@
  *
  * Tried again, after an exponential pause with full jitter, within the request's own timeout_ms:
  * -EBUSY, -ETIMEDOUT of one attempt, lost or refused connections, and -EIO; for up to 5 s also
- * -EKEYEXPIRED, as fresh keys may be on their way. A request whose source
- * can be neither kept nor rewound is not. All requests share a budget: every success pays in a
- * tenth of a retry, a retry that succeeds pays in itself, and so do 100 ms; who finds the budget
+ * -EKEYEXPIRED, as fresh keys may be on their way; up to four times what the store says has
+ * arrived garbled (by our SHA-256, or a checksum that the request says is checked). A request whose
+ * source can be neither kept nor rewound is not. All requests share a budget: every success pays in
+ * a tenth of a retry, a retry that succeeds pays in itself, and so do 100 ms; who finds the budget
  * used up waits longer. So a store in trouble gets a tenth more load and ten tries a second, not a
  * multiple, and a storm of 503 is ridden out within the request's own timeout_ms.
  *

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "objstore/s3.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "objstore/s3_private.h"
@@ -340,6 +342,23 @@ static int parse_endpoint(struct s3_store *store, const char *endpoint, struct e
     return store->host != NULL ? 0 : -ENOMEM;
 }
 
+/* Host as in the URL, perhaps with a port: this machine itself. */
+static bool is_loopback(const char *host)
+{
+    size_t len = host[0] == '[' ? strcspn(host, "]") : strcspn(host, ":");
+    char name[64];
+    struct in6_addr v6;
+    struct in_addr v4;
+
+    if (len >= sizeof(name)) {
+        return false;
+    }
+    (void)snprintf(name, sizeof(name), "%.*s", (int)len, host);
+    return strcasecmp(name, "localhost") == 0 ||
+           (inet_pton(AF_INET, name, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127) ||
+           (name[0] == '[' && inet_pton(AF_INET6, name + 1, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6));
+}
+
 static bool valid_region(const char *region)
 {
     size_t len = strlen(region);
@@ -380,6 +399,7 @@ static int configure(struct s3_store *store, const struct objstore_s3_config *co
         return error_set(err, -EINVAL, "region '%s' is not valid", region);
     }
     memcpy(store->region, region, strlen(region) + 1);
+    store->is_private = store->tls || config->unsigned_payload || is_loopback(store->host);
     store->virtual_host = config->virtual_host_style;
     store->timeout_ms = config->request_timeout_ms != 0 ? config->request_timeout_ms : 60000;
     error = copy_wishes(&config->wishes, store);

@@ -6,10 +6,12 @@
  *     ret = objstore_s3_new(&config, &store, &err);
  *
  * Signature Version 4. Over TLS bodies go as UNSIGNED-PAYLOAD, over plain http they are signed
- * (hash when in memory, signed chunks when streamed). A bucket in another region is found out by
- * the store's own answer and remembered. Retries are a wrapper's work; the backend itself sends a
- * request again only in two cases that no wrapper can see: the region was wrong, or credentials
- * were replaced while it was under way and it failed for the old ones.
+ * (hash when in memory, signed chunks when streamed): but for those with a checksum that the store
+ * checks, where nobody can be between it and us (loopback, or `unsigned_payload`). A bucket in
+ * another region is found out by the store's own answer and remembered. Retries are a wrapper's
+ * work; the backend itself sends a request again only in two cases that no wrapper can see: the
+ * region was wrong, or credentials were replaced while it was under way and it failed for the old
+ * ones.
  *
  * Safe from any thread. Errors and callbacks: objstore.h. Error texts say what to look at (clock,
  * key, endpoint, authority of the certificate) and hold no secret.
@@ -39,8 +41,9 @@ struct objstore_s3_config {
     const char *region;   /* NULL: "us-east-1" */
     struct objstore_s3_credentials credentials; /* copied, wiped when replaced or freed */
     const char *ca_file;                        /* PEM of further authorities; NULL: none */
-    bool public_only; /* -EACCES for an endpoint that resolves to this machine or link-local */
-    bool insecure;    /* certificates are not verified */
+    bool public_only;      /* -EACCES for an endpoint that resolves to this machine or link-local */
+    bool insecure;         /* certificates are not verified */
+    bool unsigned_payload; /* nobody else is on the network, though it is plain http */
     bool virtual_host_style;
     struct objstore_s3_wishes wishes; /* copied */
     uint32_t transfer_threads;        /* 0: 2 */

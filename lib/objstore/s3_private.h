@@ -58,7 +58,8 @@ struct s3_store {
     struct objstore base;
     struct http_client *http;
     bool tls, aws, virtual_host;
-    char *host; /* host[:port], without a default port; NULL with aws */
+    bool is_private; /* nobody can be between the store and us */
+    char *host;      /* host[:port], without a default port; NULL with aws */
     char region[S3_REGION_SIZE];
     uint32_t timeout_ms;
     char *storage_class, *acl, *sse, *sse_key; /* of new objects; or NULL */

@@ -18,6 +18,8 @@
 enum { PART_BYTES = 5 << 20, STEP_TIMEOUT_MS = 60000 };
 
 static const char wrong_etag[] = "00000000000000000000000000000000";
+static const struct objstore_checksum wrong_checksum = {.kind = OBJSTORE_CHECKSUM_CRC32C,
+                                                        .value = "AAAAAA=="};
 
 struct probe {
     struct objstore_request *request;
@@ -37,7 +39,8 @@ struct probe {
     bool refuses_wrong; /* what the first half of a pair of steps found */
     char upload_id[OBJSTORE_UPLOAD_MAX + 1];
     struct objstore_part parts[3];
-    bool completed;
+    bool part_refused; /* the one with a wrong checksum */
+    bool completed, complete_failed, again;
     struct objstore_victim victims[2];
     char *zeros; /* PART_BYTES + 1 */
 
@@ -222,9 +225,22 @@ static bool part_2(struct probe *probe, struct objstore_request *sub)
     return fill_part(probe, sub, 2);
 }
 
-static bool part_3(struct probe *probe, struct objstore_request *sub)
+/* The upload was begun without a checksum: a store may refuse parts that have one, AWS does. */
+static bool part_3_wrong(struct probe *probe, struct objstore_request *sub)
 {
+    sub->checksum = wrong_checksum;
     return fill_part(probe, sub, 3);
+}
+
+static bool part_3_right(struct probe *probe, struct objstore_request *sub)
+{
+    sub->checksum.kind = OBJSTORE_CHECKSUM_CRC32C;
+    return fill_part(probe, sub, 3) && probe->part_refused;
+}
+
+static bool part_3_plain(struct probe *probe, struct objstore_request *sub)
+{
+    return fill_part(probe, sub, 3) && probe->parts[2].etag[0] == '\0';
 }
 
 static void judge_part(struct probe *probe, const struct objstore_result *result)
@@ -232,6 +248,18 @@ static void judge_part(struct probe *probe, const struct objstore_result *result
     struct objstore_part *part = &probe->parts[probe->sub.part_number - 1];
 
     copy_id(result->status == 0 ? result->info.etag : "", part->etag, sizeof(part->etag));
+}
+
+static void judge_part_wrong(struct probe *probe, const struct objstore_result *result)
+{
+    probe->part_refused = result->status == -EBADMSG || result->status == -EINVAL;
+    judge_part(probe, result);
+}
+
+static void judge_part_right(struct probe *probe, const struct objstore_result *result)
+{
+    probe->caps.part_checksums = result->status == 0;
+    judge_part(probe, result);
 }
 
 static bool complete(struct probe *probe, struct objstore_request *sub)
@@ -244,10 +272,30 @@ static bool complete(struct probe *probe, struct objstore_request *sub)
     return probe->upload_id[0] != '\0' && !probe->completed;
 }
 
+/* Or it takes them and then wants them named: so without, as we name none. */
+static bool part_3_again(struct probe *probe, struct objstore_request *sub)
+{
+    bool again = probe->caps.part_checksums && probe->complete_failed && !probe->completed;
+
+    probe->caps.part_checksums = probe->caps.part_checksums && !again;
+    probe->again = again;
+    return fill_part(probe, sub, 3) && again;
+}
+
 static bool complete_if_new(struct probe *probe, struct objstore_request *sub)
 {
     sub->if_none_match = "*"; /* but the key is there */
     return complete(probe, sub);
+}
+
+static bool complete_if_new_again(struct probe *probe, struct objstore_request *sub)
+{
+    return complete_if_new(probe, sub) && probe->again;
+}
+
+static bool complete_again(struct probe *probe, struct objstore_request *sub)
+{
+    return complete(probe, sub) && probe->again;
 }
 
 static void judge_complete(struct probe *probe, const struct objstore_result *result)
@@ -256,6 +304,7 @@ static void judge_complete(struct probe *probe, const struct objstore_result *re
         probe->caps.conditional_complete = result->status == -EEXIST;
     }
     probe->completed = result->status == 0;
+    probe->complete_failed = result->status < 0 && result->status != -EEXIST;
     probe->caps.unequal_parts = probe->caps.unequal_parts || result->status == 0;
 }
 
@@ -273,8 +322,7 @@ static bool put_bad_checksum(struct probe *probe, struct objstore_request *sub)
 {
     fill_put(probe, sub, "6");
     sub->key = probe->other;
-    sub->checksum =
-        (struct objstore_checksum){.kind = OBJSTORE_CHECKSUM_CRC32C, .value = "AAAAAA=="};
+    sub->checksum = wrong_checksum;
     return true;
 }
 
@@ -327,9 +375,14 @@ static const struct {
     {part_copy, judge_part_copy},
     {part_1, judge_part},
     {part_2, judge_part},
-    {part_3, judge_part},
+    {part_3_wrong, judge_part_wrong},
+    {part_3_right, judge_part_right},
+    {part_3_plain, judge_part},
     {complete_if_new, judge_complete},
     {complete, judge_complete},
+    {part_3_again, judge_part},
+    {complete_if_new_again, judge_complete},
+    {complete_again, judge_complete},
     {upload_abort, judge_nothing},
     {put_bad_checksum, judge_bad_checksum},
     {batch, judge_batch}, /* the cleanup begins here */

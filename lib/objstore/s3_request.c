@@ -481,9 +481,10 @@ static bool sends_object(const struct s3_call *call)
 }
 
 /*
- * How the body goes and what x-amz-content-sha256 says: over TLS unsigned, else hashed at once when
- * it is small and in memory, else in signed chunks. A checksum that is only asked for by kind is
- * computed: before, when the bytes are in memory, else as a trailer.
+ * How the body goes and what x-amz-content-sha256 says: over TLS, and where a checksum will do,
+ * unsigned, else hashed at once when it is small and in memory, else in signed chunks. A checksum
+ * that is only asked for by kind is computed: before, when the bytes are in memory, else as a
+ * trailer.
  */
 static enum s3_payload plan_payload(struct s3_call *call, enum s3_checksum_kind *trailer)
 {
@@ -513,6 +514,9 @@ static enum s3_payload plan_payload(struct s3_call *call, enum s3_checksum_kind 
     }
     if (*trailer != S3_CHECKSUM_NONE) {
         return S3_PAYLOAD_STREAMING_TRAILER;
+    }
+    if (kind != S3_CHECKSUM_NONE && request->checksum_is_checked && call->store->is_private) {
+        return S3_PAYLOAD_UNSIGNED;
     }
     return at_once ? S3_PAYLOAD_SHA256 : S3_PAYLOAD_STREAMING;
 }

@@ -145,6 +145,7 @@ static int open_backend(const struct volume_open_config *config, const struct lo
         .ca_file = config->ca_file,
         .public_only = config->public_only,
         .insecure = config->insecure,
+        .unsigned_payload = config->unsigned_payload,
         .wishes = config->wishes,
         .virtual_host_style = config->virtual_host_style,
         .transfer_threads = config->transfer_threads,

@@ -33,6 +33,7 @@ struct volume_open_config {
     const char *ca_file;     /* PEM of further authorities; NULL: the system's only */
     bool insecure;           /* https without verifying certificates */
     bool virtual_host_style; /* default: path style */
+    bool unsigned_payload;   /* plain http without signed bodies, see objstore/s3.h */
     struct objstore_s3_wishes wishes;
     bool public_only; /* the endpoint is somebody's who must not reach this machine by it */
     bool read_only;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "s3/checksum.h"
 
 struct taking {
     struct data_image *image;
@@ -114,6 +115,42 @@ const char *data_image_whole(const struct state *state, const struct data_image 
         reached = piece->to;
     }
     return reached == image->offset + image->len ? start : NULL;
+}
+
+void data_image_sum(const struct fs *fs, const struct data_image *image,
+                    struct objstore_request *request)
+{
+    static const char zeros[4096];
+    bool checked = request->op == OBJSTORE_PUT ? fs->caps.checksums : fs->caps.part_checksums;
+    uint64_t reached = image->offset;
+    struct s3_checksum sum;
+
+    if (!checked || request->source.size == 0 || s3_checksum_init(&sum, S3_CHECKSUM_CRC32C) != 0) {
+        return;
+    }
+    if (request->source.data != NULL) {
+        s3_checksum_add(&sum, request->source.data, (size_t)request->source.size);
+        reached += image->len;
+    }
+    for (size_t i = 0; reached < image->offset + image->len;) {
+        const struct data_piece *piece = i < image->count ? &image->pieces[i] : NULL;
+        uint64_t stop = piece != NULL ? piece->from : image->offset + image->len;
+
+        if (reached < stop) {
+            uint64_t n = stop - reached < sizeof(zeros) ? stop - reached : sizeof(zeros);
+
+            s3_checksum_add(&sum, zeros, (size_t)n);
+            reached += n;
+        } else {
+            s3_checksum_add(&sum, data_bytes(fs->state, piece), (size_t)(piece->to - piece->from));
+            reached = piece->to;
+            i++;
+        }
+    }
+    request->checksum.kind = OBJSTORE_CHECKSUM_CRC32C;
+    s3_checksum_base64(&sum, request->checksum.value);
+    request->checksum_is_checked = true;
+    s3_checksum_done(&sum);
 }
 
 void data_image_lay(const struct state *state, const struct data_image *image, char *buffer)

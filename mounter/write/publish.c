@@ -169,7 +169,10 @@ static int put_whole(struct job *job, const char *key, bool conditional)
     } else if (!conditional) {
         put.if_none_match = job->fs->caps.if_none_match_put ? "*" : NULL;
     }
-    ret = ret == 0 ? volume_call_internal(job->fs->volume, &put, &answer) : ret;
+    if (ret == 0) {
+        data_image_sum(job->fs, &(struct data_image){.len = 0}, &put);
+        ret = volume_call_internal(job->fs->volume, &put, &answer);
+    }
     if (ret == 0) {
         (void)snprintf(job->result_etag, sizeof(job->result_etag), "%s", answer.result.info.etag);
         job->result_ns = answer.result.info.mtime_ns;

@@ -169,5 +169,6 @@ struct put *put_begin(struct fs *fs, struct node *node, struct op *op)
 void put_submit(struct put *put)
 {
     job_progress(&put->job, put->job.size);
+    data_image_sum(put->job.fs, &put->image, &put->request);
     volume_submit(put->job.fs->volume, &put->request);
 }

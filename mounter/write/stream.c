@@ -161,7 +161,8 @@ static void run_part(void *arg)
     if (ret != 0) {
         part_ended(sent, ret, "");
     } else {
-        volume_submit_internal(sent->fs->volume, &sent->request);
+        data_image_sum(fs, &sent->image, &sent->request);
+        volume_submit_internal(fs->volume, &sent->request);
     }
 }
 

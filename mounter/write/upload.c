@@ -257,6 +257,7 @@ static void send_part(struct part *part)
         part->request.source.read = read_image;
         part->request.source.rewind = rewind_image;
     }
+    data_image_sum(fs, &part->image, &part->request);
     volume_submit_internal(fs->volume, &part->request);
 }
 

@@ -19,6 +19,7 @@ What a rule does (`what`), with its arguments:
   status   `code` at once; s3="SlowDown" makes the body an S3 error, otherwise it is `body`
   short    the answer's body ends after `bytes` (default: half), and so does the connection
   corrupt  one byte of the answer's body is another, its headers are as they were
+  garbled  the same of the request's body
   error200 done, and answered 200 with an <Error> of s3="InternalError" as its body
   undone200  the same, but the store never hears of it
   slow     the answer comes at `rate` bytes a second
@@ -99,7 +100,7 @@ def operation(head):
 
 class Rule:
     def __init__(self, what, op="*", key=None, first=1, count=None, probability=1.0, **how):
-        known = {"reset", "lost", "stall", "status", "short", "corrupt", "error200", "undone200",
+        known = {"reset", "lost", "stall", "status", "short", "corrupt", "garbled", "error200", "undone200",
                  "slow", "old", "replace", "expired", "skewed"}
         if what not in known:
             raise ValueError(f"no such fault: {what}")
@@ -185,6 +186,7 @@ class FaultProxy:
         self.injected = collections.Counter()  # faults by their name
         self.in_flight = self.most_in_flight = 0
         self.log = collections.deque(maxlen=2000)  # (seconds, operation, path, fault or status)
+        self.heads = collections.deque(maxlen=2000)  # (operation, path, Head) of requests
         self._idle, self._old, self._tasks = [], {}, set()
         self._ready = threading.Event()
         self._failed = None
@@ -227,6 +229,7 @@ class FaultProxy:
         self.bytes.clear()
         self.injected.clear()
         self.log.clear()
+        self.heads.clear()
         self.most_in_flight = 0
 
     def total(self):
@@ -298,10 +301,14 @@ class FaultProxy:
         what, how = (rule.what, rule.how) if rule else (None, {})
         entry = [time.monotonic(), op, head.first[1], what]
         self.log.append(entry)
+        self.heads.append((op, path, head))
         when = how.get("when", "after") if what == "reset" else None
         if when == "before":
             raise Reset
         body = await read_body(reader, head, writer, stop_half=when == "during")
+        if what == "garbled" and body:
+            at = how.get("at", len(body) // 2)
+            body = body[:at] + bytes([body[at] ^ 0x20]) + body[at + 1:]
         early = self._early(what, how, op, head)
         if what == "stall":
             await asyncio.sleep(how["seconds"])

@@ -23,18 +23,24 @@ struct fixture {
     struct objstore *store;
 };
 
-static struct objstore_s3_wishes wishes; /* of the next fixture */
+/* Of the next fixture: */
+static struct objstore_s3_wishes wishes;
+static const char *endpoint_host = "127.0.0.1";
+static bool unsigned_payload;
 
 static struct fixture open_fixture(const char *const *answers, size_t count,
                                    const struct objstore_s3_credentials *credentials)
 {
     struct fixture f = {.server = scripted_server_start(answers, count)};
-    struct objstore_s3_config config = {
-        .credentials = *credentials, .wishes = wishes, .transfer_threads = 1, .max_connections = 1};
+    struct objstore_s3_config config = {.credentials = *credentials,
+                                        .wishes = wishes,
+                                        .unsigned_payload = unsigned_payload,
+                                        .transfer_threads = 1,
+                                        .max_connections = 1};
     char endpoint[64];
     struct error err = ERROR_INIT;
 
-    (void)snprintf(endpoint, sizeof(endpoint), "http://127.0.0.1:%d/",
+    (void)snprintf(endpoint, sizeof(endpoint), "http://%s:%d/", endpoint_host,
                    scripted_server_port(f.server));
     config.endpoint = endpoint;
     assert_int_equal(objstore_s3_new(&config, &f.store, &err), 0);
@@ -457,6 +463,54 @@ static void only_a_source_that_rewinds_is_sent_again(UNUSED void **state)
     assert_asked(&f, 2, "\r\n3e8;chunk-signature=");
 }
 
+static int put_summed(struct fixture *f, bool checked, const char *value)
+{
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .bucket = "bucket",
+                                   .key = "key",
+                                   .checksum = {.kind = OBJSTORE_CHECKSUM_CRC32C},
+                                   .checksum_is_checked = checked,
+                                   .source = {.data = "123456789", .size = 9}};
+
+    (void)snprintf(put.checksum.value, sizeof(put.checksum.value), "%s", value);
+    return objstore_call(f->store, &put, &answer);
+}
+
+static void a_checksum_does_for_a_signature_where_nobody_is_between(UNUSED void **state)
+{
+    static const char *const answers[] = {OK_EMPTY, OK_EMPTY, OK_EMPTY};
+    OPEN(f, answers);
+
+    assert_int_equal(put_summed(&f, true, "4waSgw=="), 0);
+    assert_asked(&f, 0, "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n");
+    assert_asked(&f, 0, "x-amz-checksum-crc32c: 4waSgw==\r\n");
+    assert_asked(&f, 0, "SignedHeaders=host;x-amz-checksum-crc32c;x-amz-content-sha256;");
+    assert_asked(&f, 0, "\r\n\r\n123456789");
+    assert_int_equal(put_summed(&f, true, ""), 0); /* computed */
+    assert_asked(&f, 1, "x-amz-checksum-crc32c: 4waSgw==\r\n");
+    assert_asked(&f, 1, "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n");
+    assert_int_equal(put_summed(&f, false, "4waSgw=="), 0); /* who knows whether it is */
+    assert_asked(&f, 2, "x-amz-content-sha256: 15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fb");
+}
+
+static void over_a_network_a_checksum_does_only_if_somebody_said_so(UNUSED void **state)
+{
+    static const char *const answers[] = {OK_EMPTY, OK_EMPTY};
+
+    endpoint_host = "0.0.0.0"; /* leads here, but is no loopback address */
+    for (int said = 0; said < 2; said++) {
+        unsigned_payload = said != 0;
+        OPEN(f, answers);
+        assert_int_equal(put_summed(&f, true, "4waSgw=="), 0);
+        assert_asked(&f, 0,
+                     said != 0 ? "x-amz-content-sha256: UNSIGNED-PAYLOAD\r\n"
+                               : "x-amz-content-sha256: 15e2b0d3c33891ebb0f1ef609ec41942");
+    }
+    endpoint_host = "127.0.0.1";
+    unsigned_payload = false;
+}
+
 static void odd_keys_and_conditions_go_out_encoded(UNUSED void **state)
 {
     static const char *const answers[] = {OK_EMPTY, OK_EMPTY, OK_EMPTY};
@@ -576,6 +630,8 @@ int main(void)
         cmocka_unit_test(without_batch_delete_each_key_is_deleted_singly),
         cmocka_unit_test(keys_that_xml_cannot_carry_are_deleted_singly),
         cmocka_unit_test(only_a_source_that_rewinds_is_sent_again),
+        cmocka_unit_test(a_checksum_does_for_a_signature_where_nobody_is_between),
+        cmocka_unit_test(over_a_network_a_checksum_does_only_if_somebody_said_so),
         cmocka_unit_test(odd_keys_and_conditions_go_out_encoded),
         cmocka_unit_test(new_objects_get_what_the_mount_wishes),
         cmocka_unit_test(bad_configurations_are_told),
