@@ -5,13 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
 #define NOTES VOLUME_RESERVED "attrs/"
-enum { META_TIMEOUT_MS = 50000, START_TIMEOUT_MS = 3000, KINDS = 2, OWNERS_MAX = 4 };
+enum {
+    META_TIMEOUT_MS = 50000,
+    START_TIMEOUT_MS = 3000,
+    KINDS = 2,
+    OWNERS_MAX = 4,
+    NAME_SIZE = 64,
+};
 
 struct owner {
     uint32_t mode, uid, gid;
@@ -28,9 +35,20 @@ struct notes {
     struct kind kinds[KINDS]; /* 0: files */
 };
 
+/* A note on its way to the store, for all who want it there. In the memory of who puts it. */
+struct putting {
+    LIST_ENTRY(putting) link;
+    const char *name;
+    unsigned users; /* who waits for it */
+    bool done;
+    int result;
+};
+
 /* Changed under fs->lock and, inside it, `lock`: either is enough to read. */
 struct seen {
     struct mutex lock;
+    struct cond put; /* with `lock`: one of `putting` is done, or nobody waits for it */
+    LIST_HEAD(, putting) putting; /* under `lock` */
     struct notes notes;
     bool known; /* the notes have been read */
     uint64_t read_ms;
@@ -115,6 +133,80 @@ static int put_note(struct fs *fs, const char *name, uint32_t timeout_ms)
     return volume_call_internal(fs->volume, &put, &answer);
 }
 
+static struct putting *find_putting(struct seen *seen, const char *name) REQUIRES(&seen->lock)
+{
+    struct putting *it;
+
+    LIST_FOREACH (it, &seen->putting, link) {
+        if (strcmp(it->name, name) == 0) {
+            return it;
+        }
+    }
+    return NULL;
+}
+
+static int wait_putting(struct seen *seen, struct putting *it) REQUIRES(&seen->lock)
+{
+    int ret;
+
+    it->users++;
+    while (!it->done) { /* its request has a deadline */
+        cond_wait(&seen->put, &seen->lock);
+    }
+    ret = it->result;
+    it->users--;
+    cond_broadcast(&seen->put);
+    return ret;
+}
+
+static bool has_note(const struct notes *notes, const char *name)
+{
+    struct notes with;
+
+    memcpy(&with, notes, sizeof(with)); /* with what lies between its members */
+    take(&with, name);
+    return memcmp(&with, notes, sizeof(with)) == 0;
+}
+
+/* Who wants a note that somebody puts just now waits for that one. */
+static int put_note_once(struct fs *fs, const char *name)
+{
+    struct seen *seen = fs->seen;
+    struct putting mine = {.name = name};
+    struct putting *other;
+    bool noted;
+    int ret = 0;
+
+    mutex_lock(&seen->lock);
+    noted = has_note(&seen->notes, name);
+    other = noted ? NULL : find_putting(seen, name);
+    if (other != NULL) {
+        ret = wait_putting(seen, other);
+    } else if (!noted) {
+        LIST_INSERT_HEAD(&seen->putting, &mine, link);
+    }
+    mutex_unlock(&seen->lock);
+    if (noted || other != NULL) {
+        return ret;
+    }
+    ret = put_note(fs, name, META_TIMEOUT_MS);
+    mutex_lock(&fs->lock);
+    mutex_lock(&seen->lock);
+    if (ret == 0) {
+        take(&seen->notes, name);
+    }
+    mutex_unlock(&fs->lock);
+    mine.result = ret;
+    mine.done = true;
+    LIST_REMOVE(&mine, link);
+    cond_broadcast(&seen->put);
+    while (mine.users > 0) {
+        cond_wait(&seen->put, &seen->lock);
+    }
+    mutex_unlock(&seen->lock);
+    return ret;
+}
+
 static bool is_empty(struct fs *fs)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -136,6 +228,7 @@ int seen_new(struct fs *fs, bool adopted, struct seen **ret)
         return -ENOMEM;
     }
     mutex_init(&seen->lock);
+    cond_init(&seen->put);
     if (adopted || fs->options.attrs == ATTRS_LIST) {
         return 0; /* read when they are needed */
     }
@@ -154,6 +247,7 @@ int seen_new(struct fs *fs, bool adopted, struct seen **ret)
 void seen_free(struct seen *seen)
 {
     if (seen != NULL) {
+        cond_done(&seen->put);
         mutex_done(&seen->lock);
         free(seen);
     }
@@ -304,7 +398,7 @@ int seen_note(struct fs *fs, const struct attr *attr)
     bool is_plain = type == S_IFREG || type == S_IFDIR;
     size_t k = type == S_IFDIR;
     bool other = has_other(attr);
-    char name[64];
+    char name[NAME_SIZE];
     bool noted;
     int r = 0;
 
@@ -320,25 +414,14 @@ int seen_note(struct fs *fs, const struct attr *attr)
         return 0;
     }
     if (other) {
-        r = put_note(fs, "other", META_TIMEOUT_MS);
+        r = put_note_once(fs, "other");
     }
     if (r == 0 && is_plain && !other) {
         (void)snprintf(name, sizeof(name), "%s-%o-%u-%u", kind_names[k], owner.mode, owner.uid,
                        owner.gid);
-        r = put_note(fs, name, META_TIMEOUT_MS);
+        r = put_note_once(fs, name);
     } else if (r == 0 && !is_plain) {
-        r = put_note(fs, "special", META_TIMEOUT_MS);
+        r = put_note_once(fs, "special");
     }
-    mutex_lock(&fs->lock);
-    mutex_lock(&fs->seen->lock);
-    if (r == 0) {
-        fs->seen->notes.other |= other;
-        fs->seen->notes.special |= !is_plain;
-        if (is_plain && !other) {
-            add(&fs->seen->notes, k, &owner);
-        }
-    }
-    mutex_unlock(&fs->seen->lock);
-    mutex_unlock(&fs->lock);
     return r;
 }
