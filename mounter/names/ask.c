@@ -225,10 +225,57 @@ static bool promising(struct fs *fs, struct node *dir) REQUIRES(&fs->lock)
     return true;
 }
 
+/*
+ * Who walks a tree in the order of its names wants all keys, so the next page is the one that goes
+ * on where what is known ends, if that lies below the same directory: then no page overlaps
+ * another. One program at a time; others begin at their names.
+ */
+static bool goes_on(struct fs *fs, struct node *dir, const char *key, struct buf *ret)
+    REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf own = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const struct known_oldest oldest = listing_oldest(fs, dir);
+    struct listed *listed = listed_of(dir);
+    const char *end;
+
+    if (listed == NULL || listed->going_on || fs_now_ms() < listed->far_ms ||
+        !listing_walked(dir) || fs_key(fs, dir->ino, &own) != 0) {
+        return false;
+    }
+    end = known_end_before(fs->known, key, &oldest);
+    if (end == NULL || strncmp(end, buf_str(&own), buf_len(&own)) != 0) {
+        return false;
+    }
+    listing_up_to(end, ret);
+    listed->going_on = buf_len(ret) > 0;
+    return listed->going_on;
+}
+
+/* True: the key is covered now. */
+static bool has_come(struct fs *fs, uint32_t ino, const char *key) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf below = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct node *dir = fs_node(fs, ino);
+    const struct known_oldest oldest = listing_oldest(fs, dir);
+    struct listed *listed = dir != NULL ? listed_of(dir) : NULL;
+    struct known_position pos;
+    bool come;
+
+    buf_addf(&below, "%s/", key);
+    come = buf_error(&below) == 0 && known_seek(fs->known, buf_str(&below), &oldest, &pos);
+    if (listed != NULL) {
+        listed->going_on = false;
+        listed->far_ms = come ? listed->far_ms : fs_now_ms() + MISSES_MS;
+    }
+    return come;
+}
+
 int listing_fetch(struct fs *fs, uint32_t ino, const char *key)
 {
     CLEANUP(buf_done) struct buf prefix = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     CLEANUP(buf_done) struct buf start = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    CLEANUP(buf_done) struct buf next = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    bool on = false;
     struct node *dir;
     int ret;
 
@@ -243,8 +290,20 @@ int listing_fetch(struct fs *fs, uint32_t ino, const char *key)
             listing_walked(dir)) {
             listing_before(key, &start);
             ret = buf_len(&start) == 0 ? -EAGAIN : ret;
+            on = ret == 0 && goes_on(fs, dir, key, &next);
         }
     }
     mutex_unlock(&fs->lock);
+    if (on) {
+        bool come;
+
+        ret = listing_flat(fs, buf_str(&prefix), buf_str(&next));
+        mutex_lock(&fs->lock);
+        come = has_come(fs, ino, key);
+        mutex_unlock(&fs->lock);
+        if (ret != 0 || come) {
+            return ret;
+        }
+    }
     return ret == 0 ? listing_flat(fs, buf_str(&prefix), buf_str(&start)) : ret;
 }

@@ -346,6 +346,18 @@ bool known_ends(const struct known_position *pos, const char *prefix)
     return strncmp(pos->end, prefix, len) != 0 || strcmp(pos->end + len, KNOWN_LAST) > 0;
 }
 
+const char *known_end_before(const struct known *known, const char *key,
+                             const struct known_oldest *oldest)
+{
+    size_t at = after(known, key);
+    const struct known_page *page = at > 0 ? known->pages[at - 1] : NULL;
+
+    return page != NULL && strcmp(end_of(page), key) <= 0 && page->asked >= oldest->asked &&
+                   page->made_ms >= oldest->made_ms
+               ? end_of(page)
+               : NULL;
+}
+
 size_t known_bytes(const struct known *known)
 {
     return known->bytes;

@@ -77,6 +77,10 @@ bool known_seek(const struct known *known, const char *key, const struct known_o
 bool known_next(struct known_position *pos, struct known_entry *ret);
 /* The page goes on to the last key that begins so; it has to cover one that does. */
 bool known_ends(const struct known_position *pos, const char *prefix);
+/* What is known ends before this key: `end` of the page before it, from which on nothing is known
+ * up to the key; NULL: the key is covered, or nothing before it is known. */
+const char *known_end_before(const struct known *known, const char *key,
+                             const struct known_oldest *oldest);
 size_t known_bytes(const struct known *known);
 
 #endif

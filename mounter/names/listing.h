@@ -26,6 +26,8 @@ struct listed {
     bool ours;               /* made here, and not long ago: others will hardly know it */
     LIST_ENTRY(listed) link; /* in fs->listings, while it remembers one */
     uint32_t vain;           /* pages in a row that were asked for and not used */
+    bool going_on;           /* somebody lists on from where what is known ends */
+    uint64_t far_ms;         /* until then: from there the next name is more than a page away */
 };
 
 struct listing_entry {

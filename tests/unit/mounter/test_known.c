@@ -146,6 +146,22 @@ static void memory_has_a_limit_and_the_oldest_pages_go(UNUSED void **state)
     assert_true(known_seek(known, "z", &any, &pos));
 }
 
+static void where_it_ends_before_a_key_is_told(UNUSED void **state)
+{
+    CLEANUP(known_free_p) struct known *known = NULL;
+    const struct known_oldest young = {2, 0};
+
+    assert_int_equal(known_new(1 << 20, &known), 0);
+    assert_null(known_end_before(known, "b", &any));
+    add(known, "a", "c", (const char *const[]){"a", "c", NULL}, 1);
+    add(known, "m", "p", (const char *const[]){"m", NULL}, 2);
+    assert_null(known_end_before(known, "A", &any));
+    assert_null(known_end_before(known, "b", &any));
+    assert_string_equal(known_end_before(known, "d", &any), "c\x01");
+    assert_null(known_end_before(known, "d", &young));
+    assert_string_equal(known_end_before(known, "z", &young), "p\x01");
+}
+
 static void keys_out_of_order_are_noticed(UNUSED void **state)
 {
     struct objstore_entry entries[2] = {{.key = "a/x"}, {.key = "a-b"}};
@@ -167,6 +183,7 @@ int main(void)
         cmocka_unit_test(a_newer_page_within_an_older_one_parts_it),
         cmocka_unit_test(a_page_ends_all_that_begins_alike),
         cmocka_unit_test(memory_has_a_limit_and_the_oldest_pages_go),
+        cmocka_unit_test(where_it_ends_before_a_key_is_told),
         cmocka_unit_test(keys_out_of_order_are_noticed),
     };
 
