@@ -19,6 +19,7 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
+#include "mounter/write/hold.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/sweep.h"
 #include "util/clock.h"
@@ -475,7 +476,7 @@ static void *flusher_main(void *arg)
 
         claim_expire(fs);
         mutex_unlock(&fs->lock);
-        publish_held(fs);
+        hold_run(fs);
         if (fs_now_ms() >= tick_ms) {
             tick_ms = fs_now_ms() + TICK_MS;
             tick(fs, ++ticks);
@@ -487,7 +488,7 @@ static void *flusher_main(void *arg)
         }
         mutex_lock(&fs->lock);
         if (!fs->ending) {
-            cond_wait_ms(&fs->end, &fs->lock, publish_held_ms(fs, TICK_MS));
+            cond_wait_ms(&fs->end, &fs->lock, hold_left_ms(fs, TICK_MS));
         }
     }
     mutex_unlock(&fs->lock);
@@ -561,7 +562,8 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     TAILQ_INIT(&fs->busy);
     TAILQ_INIT(&fs->dirty);
     TAILQ_INIT(&fs->ready);
-    TAILQ_INIT(&fs->held);
+    TAILQ_INIT(&fs->held_files.nodes);
+    TAILQ_INIT(&fs->held_dirs.nodes);
     TAILQ_INIT(&fs->thirsty);
     mutex_init(&fs->lock);
     cond_init(&fs->changed);

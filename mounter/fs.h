@@ -17,6 +17,7 @@
  *   upload.c      publications by parts
  *   parts.c       where parts begin and end
  *   background.c  publications that nobody waits for, and the lists of what is dirty
+ *   hold.c        what is published in a moment
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
  *   space.c       writers that wait for memory
@@ -150,15 +151,16 @@ struct node {
     bool hiding;           /* hidden.c is at work */
     uint64_t truncated_to; /* the smallest size since then */
     uint64_t valid_until_ms;
-    uint32_t writers;    /* handles that may write; after a takeover at most those that are open */
-    bool follows;        /* it was locked: new versions are taken over at the next lock */
-    bool queued;         /* in fs->ready */
-    bool held;           /* in fs->held: closed just now */
-    uint64_t hold_ms;    /* until then */
-    bool imported;       /* from the journal, and not published since */
-    bool journal_queued; /* for journaled.c: its file is to be removed */
-    uint32_t failures;   /* of publish_soon() in a row */
-    int error;           /* the last of them */
+    uint32_t writers; /* handles that may write; after a takeover at most those that are open */
+    bool follows;     /* it was locked: new versions are taken over at the next lock */
+    bool queued;      /* in fs->ready */
+    bool held;        /* to be published in a moment: hold.h */
+    uint64_t hold_ms; /* until then */
+    uint64_t hold_most_ms; /* with all that is made below it */
+    bool imported;         /* from the journal, and not published since */
+    bool journal_queued;   /* for journaled.c: its file is to be removed */
+    uint32_t failures;     /* of publish_soon() in a row */
+    int error;             /* the last of them */
     uint32_t failed_count; /* publications that failed, and how the last one did: */
     int failed_error;      /* who waited for it is told the same */
     uint64_t retry_ms;     /* not in the background before */
@@ -209,6 +211,10 @@ struct absent {
 };
 
 TAILQ_HEAD(node_list, node);
+struct holding {
+    struct node_list nodes;
+    uint32_t count;
+};
 
 struct fs {
     struct fs_options options;
@@ -240,14 +246,13 @@ struct fs {
     uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
     uint64_t moved;                /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
-    struct node_list busy;  /* claim.c */
-    struct node_list dirty; /* background.c: by age; also some that are clean again */
-    struct node_list ready; /* background.c: to be published now */
-    struct node_list held;  /* background.c: to be published in a moment, by time */
-    uint32_t held_count;
-    uint32_t putting;                /* publications under way that have no thread: put.c */
-    TAILQ_HEAD(thirsty, op) thirsty; /* space.c: writers that wait for memory */
-    bool serving;                    /* somebody sees to them */
+    struct node_list busy;                /* claim.c */
+    struct node_list dirty;               /* background.c: by age; also some that are clean again */
+    struct node_list ready;               /* background.c: to be published now */
+    struct holding held_files, held_dirs; /* hold.h: by time */
+    uint32_t putting;                     /* publications under way that have no thread: put.c */
+    TAILQ_HEAD(thirsty, op) thirsty;      /* space.c: writers that wait for memory */
+    bool serving;                         /* somebody sees to them */
     uint64_t merging;      /* bytes of buffers in which parts and files are put together: merge.c */
     uint64_t merged;       /* how many of them have been given back */
     struct gone_set *gone; /* GONE_SETS */
@@ -676,15 +681,8 @@ void dirty_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void publish_soon(struct fs *fs, uint32_t ino);
 /* The same, when publish_next() is called next. */
 void publish_queue(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
-/*
- * It has been closed: in a moment, so that times, mode and owner that are set just after go with
- * the bytes. Under pressure at once.
- */
-void publish_closed(struct fs *fs, uint32_t ino);
-/* Publish those whose moment is over. */
-void publish_held(struct fs *fs);
-/* In how many ms to come again for that; at most `most`. */
-uint64_t publish_held_ms(const struct fs *fs, uint64_t most) REQUIRES(&fs->lock);
+/* It is dirty, and is to be in the store. */
+bool publish_is_wanted(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* A change of attributes goes with what is to be published anyway. */
 bool publish_takes_attr(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* The same by publish(), in a thread: it settles what is doubtful, and keeps conflict copies. */
@@ -701,6 +699,9 @@ void publish_put_off(struct node *node, int error);
 void publish_old(struct fs *fs);
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
+/* What is closed in a directory, so that its names are there: for fsync of it. */
+int publish_names(struct fs *fs, uint32_t dir, uint64_t deadline_ms)
+    __attribute__((warn_unused_result));
 
 /* ---- space.c, ops_file.c ---- */
 /* -EAGAIN: no memory for it; -EDEADLK: a block has too many pieces. */

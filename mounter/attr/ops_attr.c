@@ -11,6 +11,7 @@
 #include "mounter/fs.h"
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
+#include "mounter/write/hold.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
 
@@ -359,7 +360,7 @@ int attr_store(struct fs *fs, uint32_t ino)
            !publish_takes_attr(fs, node);
     mutex_unlock(&fs->lock);
     if (is_dir && dir_is_put_later(fs, ino)) {
-        publish_soon(fs, ino);
+        hold_dir(fs, ino);
         return 0;
     }
     if (is_dir) {

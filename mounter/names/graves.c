@@ -265,6 +265,11 @@ static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->
     return false;
 }
 
+bool graves_has_below(const struct fs *fs, const char *key)
+{
+    return any(fs, key, true);
+}
+
 int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms)
 {
     int ret = 0;

@@ -50,6 +50,8 @@ bool graves_trusted(struct fs *fs) REQUIRES(&fs->lock);
 
 size_t graves_count(const struct fs *fs) REQUIRES(&fs->lock);
 bool graves_has(const struct fs *fs, const char *key) REQUIRES(&fs->lock);
+/* Of this key, or of one that begins with it. */
+bool graves_has_below(const struct fs *fs, const char *key) REQUIRES(&fs->lock);
 /* What has this name; as a file it has no other beside it. */
 bool graves_has_name(struct fs *fs, uint32_t parent, const char *name) REQUIRES(&fs->lock);
 /* The object of this name that is a file's, or a directory's. */

@@ -17,6 +17,7 @@
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
+#include "mounter/write/hold.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8, MOVE_WAIT_MS = 1000 };
@@ -391,6 +392,7 @@ static int make_inode(struct fs *fs, struct op *op, uint32_t flags, const char *
         r = fs_node_add(fs, ino, op->name, ret);
         if (r == 0) {
             fs_touch(fs, *ret); /* whoever was told that it is absent was told before */
+            hold_longer(fs, dir);
         }
     } else {
         state_abort(fs->state);
@@ -620,7 +622,7 @@ static void mkdir_run(struct op *op)
     }
     op_reply_entry(op, ino, false);
     if (here) {
-        publish_soon(fs, ino);
+        hold_dir(fs, ino);
     }
 }
 
@@ -736,7 +738,7 @@ static void make_at_once(struct op *op, bool file)
     if (done) {
         op_reply_entry(op, ino, file);
         if (!file) {
-            publish_soon(fs, ino);
+            hold_dir(fs, ino);
         }
     } else if (ino != 0) {
         unmake(fs, ino);

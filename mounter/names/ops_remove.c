@@ -6,12 +6,14 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/hard.h"
 #include "mounter/ops.h"
 #include "mounter/session/eio.h"
+#include "mounter/write/hold.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -383,13 +385,15 @@ static bool remove_at_once(struct fs *fs, struct op *op, bool is_dir) REQUIRES(&
         fs_mark_dirty(fs, dir); /* it gets one, unless it is removed before */
         state_commit(fs->state);
     }
-    if (is_dir && !(stored ? listing_shows_empty(fs, node) : LIST_EMPTY(&node->below))) {
-        return false;
+    if (is_dir && !listing_shows_empty(fs, node)) {
+        return false; /* also of a new one: what is below may be in the store already, and unknown
+                         here */
     }
     if (fs_child_key(fs, (uint32_t)op->ino, op->name, &key) != 0) {
         return false;
     }
     buf_addstr(&key, is_dir ? "/" : "");
+    stored = stored || (is_dir && graves_has_below(fs, buf_str(&key))); /* they would show it */
     return buf_error(&key) == 0 && forget_name(fs, op, stored ? buf_str(&key) : NULL, is_dir) == 0;
 }
 
@@ -428,10 +432,136 @@ void fs_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
     start_remove(req, parent, name, rmdir_run);
 }
 
+/* ---- renaming what the store does not have ---- */
+
+/* A file that is closed and has never been sent: its object will be put where its name is then. */
+static bool is_unsent(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+    const uint32_t flags = rec->flags & (INODE_NEW | INODE_DIRTY | INODE_UNLINKED | INODE_LOST |
+                                         INODE_DETACHED | INODE_LINKED | INODE_CONFLICT);
+
+    return flags == (INODE_NEW | INODE_DIRTY) && S_ISREG(rec->mode) && rec->attempt == 0 &&
+           rec->upload == 0 && rec->hidden == 0 && rec->journal == 0 && !node->imported &&
+           node->writers == 0 && node->late_ms == 0 && !claim_blocked(fs, node);
+}
+
+/*
+ * What is at the new name, if that is known: *ret is NULL when there is nothing. The PUT is made on
+ * condition that it is so still.
+ */
+static bool find_target(struct fs *fs, const struct op *op, struct node **ret) REQUIRES(&fs->lock)
+{
+    struct node *target = fs_child(fs, (uint32_t)op->ino2, op->name2);
+    const struct inode_rec *rec = target != NULL ? fs_rec(fs, target) : NULL;
+
+    *ret = target;
+    if (target == NULL) {
+        return fs->caps.if_none_match_put && (listing_lacks(fs, (uint32_t)op->ino2, op->name2) ||
+                                              fs_known_absent(fs, (uint32_t)op->ino2, op->name2));
+    }
+    return (op->flags & RENAME_NOREPLACE) == 0 && S_ISREG(rec->mode) &&
+           (rec->flags & (INODE_LINKED | INODE_CONFLICT)) == 0 && is_known(fs, target) &&
+           is_quiet(fs, target) &&
+           ((rec->flags & INODE_NEW) != 0 || (fs->caps.if_match_put && rec->etag[0] != '\0'));
+}
+
+/* In a transaction: the target's object is what the file is based on, and nothing of it counts. */
+static void take_base(struct fs *fs, struct inode_rec *rec, const struct inode_rec *target)
+    REQUIRES(&fs->lock)
+{
+    if ((target->flags & INODE_NEW) == 0) {
+        STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_NEW);
+        state_set(fs->state, rec->etag, target->etag, sizeof(rec->etag));
+        STATE_SET(fs->state, rec->base_size, target->base_size);
+        STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
+    }
+}
+
+/* One transaction for both names and the answer. */
+static int rename_commit(struct fs *fs, struct op *op, struct node *node, struct node *target)
+    REQUIRES(&fs->lock)
+{
+    struct inode_rec *dirs[2] = {state_inode(fs->state, op->ino), state_inode(fs->state, op->ino2)};
+    struct inode_rec *rec = fs_rec(fs, node);
+    uint32_t old = rec->name;
+    int64_t now = fs_now_ns();
+    uint32_t cell;
+    int ret;
+
+    state_begin(fs->state);
+    ret = state_text_new(fs->state, op->name2, strlen(op->name2), &cell);
+    if (ret == 0) {
+        if (target != NULL) {
+            struct inode_rec *gone = fs_rec(fs, target);
+
+            take_base(fs, rec, gone);
+            STATE_SET(fs->state, gone->flags, gone->flags | INODE_UNLINKED);
+            STATE_SET(fs->state, gone->ctime_ns, now);
+        }
+        STATE_SET(fs->state, rec->parent, (uint32_t)op->ino2);
+        STATE_SET(fs->state, rec->name, cell);
+        STATE_SET(fs->state, rec->ctime_ns, now);
+        for (int i = 0; i < 2; i++) {
+            STATE_SET(fs->state, dirs[i]->mtime_ns, now);
+            STATE_SET(fs->state, dirs[i]->ctime_ns, now);
+        }
+        ret = fs_set_component(fs, rec, op->name2);
+        state_text_release(fs->state, old);
+    }
+    ret = ret == 0 ? fs_op_applied(fs, op) : ret;
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_commit(fs->state);
+    return 0;
+}
+
+/*
+ * Programs that write a file and then give it its name (git, rsync, editors): one PUT, of the new
+ * name. As what was closed just now, it is in kept memory until then; fsync of the directory waits
+ * for it. Not with sync=close: there a name that was given is to be seen by all.
+ */
+static bool rename_at_once(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    const struct node *from = fs_node(fs, op->ino);
+    struct node *to = fs_node(fs, op->ino2);
+    struct node *node = fs_child(fs, (uint32_t)op->ino, op->name);
+    struct node *target = NULL;
+    bool beside = true;
+
+    if (fs->options.sync != SYNC_FSYNC || (op->flags & RENAME_EXCHANGE) != 0 || from == NULL ||
+        to == NULL || node == NULL || claim_held(fs, from) || claim_held(fs, to) ||
+        !is_unsent(fs, node) || longs_beside(op->name2, &beside) != 0 || beside ||
+        fs_child_key(fs, (uint32_t)op->ino2, op->name2, &key) != 0 ||
+        buf_len(&key) > fs_key_max(fs) || !find_target(fs, op, &target) || target == node ||
+        rename_commit(fs, op, node, target) != 0) {
+        return false;
+    }
+    if (target != NULL) {
+        fs_touch(fs, target);
+        usage_removed(fs, fs_rec(fs, target));
+        fs_node_unname(fs, target);
+        fs_node_put(fs, target);
+    }
+    if (fs_node_rename(fs, node, (uint32_t)op->ino2, op->name2) != 0) {
+        log_error("rename: out of memory", NULL);
+    }
+    node->meta_changed = true;
+    node->edits++;
+    theirs_note(node, fs_rec(fs, node)->etag, true);
+    fs_opened(node, fs_rec(fs, node)->etag);
+    hold_longer(fs, to);
+    return true;
+}
+
 void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t newparent,
                const char *newname, unsigned flags)
 {
     struct op *op = fs_op_new(req);
+    bool done;
     int ret;
 
     if (op == NULL) {
@@ -450,5 +580,12 @@ void fs_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
         (void)fs_op_fail(op, ret);
         return;
     }
-    fs_op_start(op, rename_run);
+    mutex_lock(&op->fs->lock);
+    done = rename_at_once(op->fs, op);
+    mutex_unlock(&op->fs->lock);
+    if (done) {
+        (void)fs_op_fail(op, 0);
+    } else {
+        fs_op_start(op, rename_run);
+    }
 }

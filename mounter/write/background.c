@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/write/hold.h"
 #include "mounter/write/publish_internal.h"
 #include "util/log.h"
 #include "util/random.h"
@@ -16,27 +17,15 @@ enum {
     AGAIN_MAX_MS = 60000,
     PUTS_AT_ONCE = 96,
     HELPERS = 32, /* threads that publish one list */
-    HOLD_MS = 60,
-    HOLD_STEP_MS = 5, /* not for each of them a turn of its own */
-    HELD_MOST = 512,
 };
 static const int64_t ns_per_s = 1000000000;
 
 /* ---- the lists ---- */
 
-static void unhold(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
-{
-    if (node->held) {
-        node->held = false;
-        fs->held_count--;
-        TAILQ_REMOVE(&fs->held, node, ready_link);
-    }
-}
-
 /* Its turn comes; it is in one of the lists only. */
 void publish_queue(struct fs *fs, struct node *node)
 {
-    unhold(fs, node);
+    hold_end(fs, node);
     if (!node->queued) {
         node->queued = true;
         TAILQ_INSERT_TAIL(&fs->ready, node, ready_link);
@@ -57,14 +46,14 @@ void dirty_forget(struct fs *fs, struct node *node)
         node->dirty_listed = false;
         TAILQ_REMOVE(&fs->dirty, node, dirty_link);
     }
-    unhold(fs, node);
+    hold_end(fs, node);
     if (node->queued) {
         node->queued = false;
         TAILQ_REMOVE(&fs->ready, node, ready_link);
     }
 }
 
-static bool is_wanted(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+bool publish_is_wanted(struct fs *fs, const struct node *node)
 {
     uint32_t flags = fs_rec(fs, node)->flags;
 
@@ -136,7 +125,7 @@ static bool take_ready(struct fs *fs, struct put **ret_put, uint32_t *ret_ino) R
     while (fs->putting < PUTS_AT_ONCE && (node = TAILQ_FIRST(&fs->ready)) != NULL) {
         node->queued = false; /* what is written from now on needs another turn */
         TAILQ_REMOVE(&fs->ready, node, ready_link);
-        if (is_wanted(fs, node) && !fs->ending) {
+        if (publish_is_wanted(fs, node) && !fs->ending) {
             *ret_put = put_begin(fs, node, NULL);
             *ret_ino = node->ino;
             return true;
@@ -166,7 +155,8 @@ void publish_next(struct fs *fs)
 
 bool publish_ask(struct fs *fs, struct node *node)
 {
-    if (node->queued || node->publishing || !is_wanted(fs, node) || fs_now_ms() < node->retry_ms) {
+    if (node->queued || node->publishing || !publish_is_wanted(fs, node) ||
+        fs_now_ms() < node->retry_ms) {
         return false;
     }
     publish_queue(fs, node);
@@ -186,74 +176,10 @@ void publish_soon(struct fs *fs, uint32_t ino)
     publish_next(fs);
 }
 
-/* ---- in a moment ---- */
-
 bool publish_takes_attr(struct fs *fs, const struct node *node)
 {
-    return fs->options.sync != SYNC_CLOSE && is_wanted(fs, node) && S_ISREG(fs_rec(fs, node)->mode);
-}
-
-static bool is_pressed(struct fs *fs) REQUIRES(&fs->lock)
-{
-    return fs->held_count > HELD_MOST || !TAILQ_EMPTY(&fs->thirsty) ||
-           state_pool_used(fs->state) > state_pool_size(fs->state) / 4;
-}
-
-void publish_closed(struct fs *fs, uint32_t ino)
-{
-    struct node *node;
-    bool now = false;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, ino);
-    if (node != NULL && !node->queued && !node->held && is_wanted(fs, node)) {
-        if (fs->held_count == 0) {
-            cond_broadcast(&fs->end); /* the flusher sleeps for longer than that */
-        }
-        node->held = true;
-        node->hold_ms = fs_now_ms() + HOLD_MS;
-        fs->held_count++;
-        TAILQ_INSERT_TAIL(&fs->held, node, ready_link);
-        now = is_pressed(fs);
-        if (now) {
-            publish_queue(fs, TAILQ_FIRST(&fs->held));
-        }
-    }
-    mutex_unlock(&fs->lock);
-    if (now) {
-        publish_next(fs);
-    }
-}
-
-uint64_t publish_held_ms(const struct fs *fs, uint64_t most)
-{
-    const struct node *node = TAILQ_FIRST(&fs->held);
-    uint64_t now = fs_now_ms();
-    uint64_t left = node == NULL ? most : node->hold_ms > now ? node->hold_ms - now : 0;
-
-    left = left < HOLD_STEP_MS ? HOLD_STEP_MS : left;
-    return left < most ? left : most;
-}
-
-void publish_held(struct fs *fs)
-{
-    uint64_t now = fs_now_ms();
-    struct node *node;
-    bool any = false;
-
-    mutex_lock(&fs->lock);
-    while ((node = TAILQ_FIRST(&fs->held)) != NULL && node->hold_ms <= now) {
-        if (node->writers > 0) {
-            unhold(fs, node); /* it comes again with its next close */
-        } else {
-            publish_queue(fs, node);
-            any = true;
-        }
-    }
-    mutex_unlock(&fs->lock);
-    if (any) {
-        publish_next(fs);
-    }
+    return fs->options.sync != SYNC_CLOSE && publish_is_wanted(fs, node) &&
+           S_ISREG(fs_rec(fs, node)->mode);
 }
 
 /* ---- with somebody who waits ---- */
@@ -302,7 +228,7 @@ static bool is_due(struct fs *fs, const struct node *node, int64_t now, uint64_t
                                     .sending = node->streaming,
                                     .quiet_ms = now_ms - node->stream_ms};
 
-    return is_wanted(fs, node) && !node->queued && !node->held && !node->publishing &&
+    return publish_is_wanted(fs, node) && !node->queued && !node->held && !node->publishing &&
            now_ms >= node->retry_ms && publish_is_due(&age);
 }
 
@@ -329,8 +255,22 @@ void publish_old(struct fs *fs)
 
 /* ---- all of them ---- */
 
-/* Who is dirty and below `dir`, now. -ENOMEM. */
-static int collect(struct fs *fs, uint32_t dir, uint32_t **ret, size_t *ret_count)
+/* Of a directory: all that is dirty below it, or what is closed in it. */
+struct which {
+    uint32_t dir;
+    bool names;
+};
+
+static bool is_meant(struct fs *fs, const struct node *node, const struct which *which)
+    REQUIRES(&fs->lock)
+{
+    return publish_is_wanted(fs, node) &&
+           (which->names ? fs_rec(fs, node)->parent == which->dir && node->writers == 0
+                         : fs_is_below(fs, node->ino, which->dir));
+}
+
+/* Who is meant now. -ENOMEM. */
+static int collect(struct fs *fs, const struct which *which, uint32_t **ret, size_t *ret_count)
 {
     const struct node *node;
     uint32_t *inos;
@@ -344,7 +284,7 @@ static int collect(struct fs *fs, uint32_t dir, uint32_t **ret, size_t *ret_coun
     count = 0;
     if (inos != NULL) {
         TAILQ_FOREACH (node, &fs->dirty, dirty_link) {
-            if (is_wanted(fs, node) && fs_is_below(fs, node->ino, dir)) {
+            if (is_meant(fs, node, which)) {
                 inos[count++] = node->ino;
             }
         }
@@ -395,13 +335,13 @@ static void help(void *arg)
     mutex_unlock(&batch->lock);
 }
 
-/* Publish what is dirty and below `dir`. Returns the first error; *ret_left: how many stay dirty.
- */
-static int publish_each(struct fs *fs, uint32_t dir, uint64_t deadline_ms, size_t *ret_left)
+/* Publish them. Returns the first error; *ret_left: how many stay dirty. */
+static int publish_each(struct fs *fs, const struct which *which, uint64_t deadline_ms,
+                        size_t *ret_left)
 {
     AUTOFREE uint32_t *inos = NULL;
     struct batch batch = {.fs = fs, .deadline_ms = deadline_ms};
-    int ret = collect(fs, dir, &inos, &batch.count);
+    int ret = collect(fs, which, &inos, &batch.count);
 
     *ret_left = ret != 0;
     if (ret != 0 || batch.count == 0) {
@@ -444,8 +384,15 @@ int publish_below(struct fs *fs, uint32_t dir)
     alone = node != NULL && node->children == 0;
     mutex_unlock(&fs->lock);
     if (!alone) {
-        return publish_each(fs, dir, UINT64_MAX, &left);
+        return publish_each(fs, &(const struct which){dir, false}, UINT64_MAX, &left);
     }
     ret = publish(fs, dir);
     return ret == -ESTALE ? 0 : ret; /* kept beside */
+}
+
+int publish_names(struct fs *fs, uint32_t dir, uint64_t deadline_ms)
+{
+    size_t left;
+
+    return publish_each(fs, &(const struct which){dir, true}, deadline_ms, &left);
 }

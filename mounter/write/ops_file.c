@@ -13,6 +13,7 @@
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
 #include "mounter/session/eio.h"
+#include "mounter/write/hold.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
@@ -289,12 +290,15 @@ void fs_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_inf
     sync_file(req, ino, true);
 }
 
-/* Names that were taken away have to be gone in the store, and the directory's own to be there. */
+/* Names that were taken away have to be gone in the store, those that were given and the
+ * directory's own to be there. */
 static void fsyncdir_run(struct op *op)
 {
+    uint64_t deadline_ms = fs_now_ms() + FSYNCDIR_MS;
     int ret = publish_for(op->fs, (uint32_t)op->ino, op->pending);
 
-    ret = ret == 0 ? graves_wait(op->fs, "", true, fs_now_ms() + FSYNCDIR_MS) : ret;
+    ret = ret == 0 ? publish_names(op->fs, (uint32_t)op->ino, deadline_ms) : ret;
+    ret = ret == 0 ? graves_wait(op->fs, "", true, deadline_ms) : ret;
     (void)fs_op_fail(op, ret);
 }
 
@@ -391,7 +395,7 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     }
     mutex_unlock(&fs->lock);
     if (dirty) {
-        publish_closed(fs, (uint32_t)ino);
+        hold_file(fs, (uint32_t)ino);
     }
     if (buf_len(&key) > 0) {
         start_remove_hidden(fs, buf_str(&key));

@@ -99,7 +99,8 @@ static void put_done(struct objstore_request *request, const struct objstore_res
     mutex_lock(&fs->lock);
     fs->putting--;
     is_over = take_answer(fs, put, status);
-    again = put->job.node->writers == 0 && (fs_rec(fs, put->job.node)->flags & INODE_DIRTY) != 0;
+    again = put->job.node->writers == 0 && !put->job.node->held &&
+            (fs_rec(fs, put->job.node)->flags & INODE_DIRTY) != 0;
     ending = fs->ending;
     if (is_over && !again) {
         fs_node_put(fs, put->job.node);
