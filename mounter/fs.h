@@ -681,8 +681,6 @@ void dirty_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void publish_soon(struct fs *fs, uint32_t ino);
 /* The same, when publish_next() is called next. */
 void publish_queue(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
-/* It is dirty, and is to be in the store. */
-bool publish_is_wanted(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* A change of attributes goes with what is to be published anyway. */
 bool publish_takes_attr(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* The same by publish(), in a thread: it settles what is doubtful, and keeps conflict copies. */
@@ -699,9 +697,6 @@ void publish_put_off(struct node *node, int error);
 void publish_old(struct fs *fs);
 /* Below a directory, before it is moved. */
 int publish_below(struct fs *fs, uint32_t dir) __attribute__((warn_unused_result));
-/* What is closed in a directory, so that its names are there: for fsync of it. */
-int publish_names(struct fs *fs, uint32_t dir, uint64_t deadline_ms)
-    __attribute__((warn_unused_result));
 
 /* ---- space.c, ops_file.c ---- */
 /* -EAGAIN: no memory for it; -EDEADLK: a block has too many pieces. */

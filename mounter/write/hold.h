@@ -28,4 +28,11 @@ void hold_run(struct fs *fs);
 /* In how many ms to come again for that; at most `most`. */
 uint64_t hold_left_ms(const struct fs *fs, uint64_t most) REQUIRES(&fs->lock);
 
+/* ---- background.c ---- */
+/* It is dirty, and is to be in the store. */
+bool publish_is_wanted(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* What is closed in a directory, so that its names are there: for fsync of it. */
+int publish_names(struct fs *fs, uint32_t dir, uint64_t deadline_ms)
+    __attribute__((warn_unused_result));
+
 #endif
