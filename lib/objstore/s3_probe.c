@@ -39,7 +39,7 @@ struct probe {
     bool refuses_wrong; /* what the first half of a pair of steps found */
     char upload_id[OBJSTORE_UPLOAD_MAX + 1];
     struct objstore_part parts[3];
-    bool part_refused; /* the one with a wrong checksum */
+    bool part_refused, sum_refused; /* with a wrong checksum */
     bool completed, complete_failed, again;
     struct objstore_victim victims[2];
     char *zeros; /* PART_BYTES + 1 */
@@ -328,7 +328,20 @@ static bool put_bad_checksum(struct probe *probe, struct objstore_request *sub)
 
 static void judge_bad_checksum(struct probe *probe, const struct objstore_result *result)
 {
-    probe->caps.checksums = result->status == -EBADMSG || result->status == -EINVAL;
+    probe->sum_refused = result->status == -EBADMSG || result->status == -EINVAL;
+}
+
+static bool put_good_checksum(struct probe *probe, struct objstore_request *sub)
+{
+    fill_put(probe, sub, "7");
+    sub->key = probe->other;
+    sub->checksum.kind = OBJSTORE_CHECKSUM_CRC32C;
+    return probe->sum_refused;
+}
+
+static void judge_good_checksum(struct probe *probe, const struct objstore_result *result)
+{
+    probe->caps.checksums = result->status == 0;
 }
 
 static bool batch(struct probe *probe, struct objstore_request *sub)
@@ -385,6 +398,7 @@ static const struct {
     {complete_again, judge_complete},
     {upload_abort, judge_nothing},
     {put_bad_checksum, judge_bad_checksum},
+    {put_good_checksum, judge_good_checksum},
     {batch, judge_batch}, /* the cleanup begins here */
     {delete_key, judge_nothing},
     {delete_other, judge_nothing},

@@ -70,11 +70,20 @@ def test_a_store_that_does_not_check_gets_a_signature(rig):
     rig.proxy.add("status", op="PUT", key="/probe-[^/]*-sum$", code=200)
     rig.proxy.add("status", op="UPLOAD_PART", key="/probe-", first=3, count=1, code=200)
     write(rig.mount(sync="fsync"))
-    assert rig.proxy.injected["status"] == 2
+    assert rig.proxy.injected["status"] == 2  # nothing with a right one followed
     heads = sent(rig)
     assert {op for op, _, _ in heads} == {"PUT", "UPLOAD_PART"}
     for _, _, head in heads:
         how = head.get("x-amz-content-sha256")
         assert how == "STREAMING-AWS4-HMAC-SHA256-PAYLOAD" or len(how) == 64
         assert head.get("x-amz-checksum-crc32c") == ""
+    assert rig.objects() == {"small": SMALL, "large": LARGE}
+
+
+def test_a_store_that_refuses_every_checksum_gets_none(rig):
+    rig.proxy.add("status", op="PUT", key="/probe-[^/]*-sum$", code=400, s3="InvalidRequest")
+    rig.proxy.add("status", op="UPLOAD_PART", key="/probe-", first=3, count=2, code=400, s3="InvalidRequest")
+    write(rig.mount(sync="fsync"))
+    assert rig.proxy.injected["status"] == 4
+    assert {head.get("x-amz-checksum-crc32c") for _, _, head in sent(rig)} == {""}
     assert rig.objects() == {"small": SMALL, "large": LARGE}
