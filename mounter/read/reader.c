@@ -407,6 +407,59 @@ int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_
     return ret;
 }
 
+/* One that nobody can have waited for: it is found when it is ready. False: no room, or there. */
+static bool keep_grain(struct reader *reader, struct version *version, uint64_t index,
+                       struct data_image *image) REQUIRES(&reader->lock)
+{
+    struct grain *grain =
+        grain_find(reader, version, index) == NULL ? grain_new(reader, version, index, true) : NULL;
+    uint32_t got = 0;
+
+    while (grain != NULL && got < grain->len) {
+        ssize_t n = data_image_read(reader->fs->state, image, grain->data + got, grain->len - got);
+
+        if (n <= 0) {
+            break;
+        }
+        got += (uint32_t)n;
+    }
+    if (grain == NULL) {
+        return false;
+    }
+    grain->unread = false;
+    grain_ready(reader, grain);
+    if (got < grain->len) {
+        grain_drop(reader, grain);
+    }
+    return got == grain->len;
+}
+
+void reader_keep(struct fs *fs, const char *key, const char *etag, struct data_image *image)
+{
+    struct reader *reader = fs->reader;
+    uint64_t count = (image->len + GRAIN - 1) / GRAIN;
+    struct version *version;
+    bool more = true;
+
+    if (etag[0] == '\0' || strncmp(key, VOLUME_RESERVED, strlen(VOLUME_RESERVED)) == 0) {
+        return;
+    }
+    data_image_rewind(image);
+    mutex_lock(&reader->lock);
+    version = version_take(reader, key, etag, image->len, false);
+    mutex_unlock(&reader->lock);
+    for (uint64_t i = 0; version != NULL && more && i < count; i++) {
+        mutex_lock(&reader->lock);
+        more = keep_grain(reader, version, i, image);
+        mutex_unlock(&reader->lock);
+    }
+    if (version != NULL) {
+        mutex_lock(&reader->lock);
+        version_put(reader, version);
+        mutex_unlock(&reader->lock);
+    }
+}
+
 uint64_t reader_limit(const struct fs *fs)
 {
     uint64_t limit;

@@ -104,6 +104,12 @@ struct reader_file {
 };
 int reader_prefetch(struct fs *fs, const struct reader_file *file, struct fetch_list *start)
     REQUIRES(&fs->lock) __attribute__((warn_unused_result));
+/*
+ * The bytes of an object that was put just now, from memory: who reads it next needs no GET. As far
+ * as there is room; these go before what has been read twice. `image` is read from its beginning.
+ */
+struct data_image;
+void reader_keep(struct fs *fs, const char *key, const char *etag, struct data_image *image);
 uint64_t reader_limit(const struct fs *fs); /* bytes of memory */
 /* So many bytes of its memory are needed elsewhere; it keeps a quarter in any case. */
 void reader_give_way(struct fs *fs, uint64_t bytes);

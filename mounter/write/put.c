@@ -13,6 +13,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/names/seen.h"
+#include "mounter/read/reader.h"
 #include "mounter/write/publish_internal.h"
 #include "util/log.h"
 
@@ -96,6 +97,9 @@ static void put_done(struct objstore_request *request, const struct objstore_res
 
     (void)snprintf(put->job.result_etag, sizeof(put->job.result_etag), "%s", result->info.etag);
     put->job.result_ns = result->info.mtime_ns;
+    if (status == 0 && S_ISREG(put->job.attr.mode) && put->image.len > 0) {
+        reader_keep(fs, put->job.key, put->job.result_etag, &put->image);
+    }
     mutex_lock(&fs->lock);
     fs->putting--;
     is_over = take_answer(fs, put, status);
