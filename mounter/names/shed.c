@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "mounter/names/shed.h"
+#include "mounter/names/shed_internal.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -22,7 +22,6 @@
  * has come round once more: the kernel may refuse, silently.
  */
 enum {
-    BATCH = 256,      /* inodes of one notification */
     LOOK_MAX = 16384, /* records that are looked at without leaving the lock */
     SHARE = 4,        /* of memory= */
     FREE_SHARE = 16,  /* of memory=, before readers give way */
@@ -34,35 +33,11 @@ enum {
     STOP_S = 5,
 };
 
-struct shed {
-    pthread_t thread;
-    bool started;
-    bool ending; /* these under fs->lock */
-    bool prunes; /* as far as known */
-    struct cond wake;
-    uint32_t max;
-    uint32_t hand;
-    uint32_t next;    /* nodes at which to look again */
-    uint64_t waiting; /* asked back and not gone yet */
-    uint64_t round;   /* of the hand; 1 is the first */
-    uint64_t asked, told;
-};
-
 /* fuse_notify_prune_out: not in the headers of the floor. */
 struct prune {
     struct fuse_out_header header;
     uint32_t count, padding;
     uint64_t spare;
-};
-
-struct victim {
-    uint32_t ino, parent;
-    char *name; /* only where the kernel cannot prune */
-};
-
-struct batch {
-    struct victim victims[BATCH];
-    unsigned count;
 };
 
 void shed_added(struct fs *fs)
@@ -107,11 +82,12 @@ static bool may_go(struct fs *fs, const struct node *node, bool young_too) REQUI
            (node->asked_back == 0 || node->asked_back + 1 < fs->shed->round);
 }
 
-static void add_victim(struct fs *fs, struct batch *batch, struct node *node) REQUIRES(&fs->lock)
+static void add_victim(struct fs *fs, struct shed_batch *batch, struct node *node)
+    REQUIRES(&fs->lock)
 {
-    struct victim *v = &batch->victims[batch->count];
+    struct shed_victim *v = &batch->victims[batch->count];
 
-    *v = (struct victim){.ino = node->ino, .parent = fs_rec(fs, node)->parent};
+    *v = (struct shed_victim){.ino = node->ino, .parent = fs_rec(fs, node)->parent};
     if (!fs->shed->prunes) {
         v->name = strdup(node->name_key + sizeof(uint32_t));
         if (v->name == NULL) {
@@ -133,14 +109,13 @@ static uint32_t surplus(const struct fs *fs) REQUIRES(&fs->lock)
     return count > low ? (uint32_t)(count - low) : 0;
 }
 
-/* False: nothing was found in a whole round of the table. */
-static bool choose(struct fs *fs, struct batch *batch, bool young_too) REQUIRES(&fs->lock)
+bool shed_choose(struct fs *fs, struct shed_batch *batch, bool young_too)
 {
     struct shed *shed = fs->shed;
     uint32_t limit = state_inode_limit(fs->state);
     uint32_t want = surplus(fs);
 
-    want = want < BATCH ? want : BATCH;
+    want = want < SHED_BATCH ? want : SHED_BATCH;
     for (uint32_t looked = 0; looked < LOOK_MAX && batch->count < want; looked++) {
         struct node *node;
 
@@ -161,9 +136,9 @@ static bool choose(struct fs *fs, struct batch *batch, bool young_too) REQUIRES(
 /* ---- telling the kernel ---- */
 
 /* -EINVAL: the kernel does not know it. */
-static int prune(struct fs *fs, const struct batch *batch)
+static int prune(struct fs *fs, const struct shed_batch *batch)
 {
-    uint64_t nodes[BATCH];
+    uint64_t nodes[SHED_BATCH];
     struct prune head = {.header = {.error = NOTIFY_PRUNE}, .count = batch->count};
     struct iovec iov[2] = {{&head, sizeof(head)}, {nodes, batch->count * sizeof(nodes[0])}};
 
@@ -174,17 +149,17 @@ static int prune(struct fs *fs, const struct batch *batch)
     return writev(fuse_session_fd(session_fuse(fs->session)), iov, 2) < 0 ? -errno : 0;
 }
 
-static void invalidate(struct fs *fs, const struct batch *batch)
+static void invalidate(struct fs *fs, const struct shed_batch *batch)
 {
     for (unsigned i = 0; i < batch->count; i++) {
-        const struct victim *v = &batch->victims[i];
+        const struct shed_victim *v = &batch->victims[i];
 
         (void)fuse_lowlevel_notify_inval_entry(session_fuse(fs->session), v->parent, v->name,
                                                strlen(v->name));
     }
 }
 
-static int tell(struct fs *fs, struct batch *batch, bool prunes)
+static int tell(struct fs *fs, struct shed_batch *batch, bool prunes)
 {
     int ret = 0;
 
@@ -223,13 +198,13 @@ static void give_way(struct fs *fs)
 static bool shed_some(struct fs *fs, bool young_too)
 {
     struct shed *shed = fs->shed;
-    struct batch batch = {.count = 0};
+    struct shed_batch batch = {.count = 0};
     bool prunes;
     bool more;
 
     mutex_lock(&fs->lock);
     prunes = shed->prunes;
-    more = choose(fs, &batch, young_too);
+    more = shed_choose(fs, &batch, young_too);
     shed->asked += batch.count;
     shed->told += batch.count > 0 ? 1 : 0;
     mutex_unlock(&fs->lock);
