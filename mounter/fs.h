@@ -792,9 +792,4 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
     __attribute__((warn_unused_result));
 int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
 
-/* ---- rename.c ---- */
-void rename_run(struct op *op);
-/* Keep the bytes of an open file whose name is about to go. Waits. */
-int rename_hide(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
-
 #endif

@@ -58,6 +58,11 @@ void link_tmpfile_run(struct op *op);
 int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, bool only_new)
     __attribute__((warn_unused_result));
 
+/* ---- rename.c ---- */
+void rename_run(struct op *op);
+/* Keep the bytes of an open file whose name is about to go. Waits. */
+int rename_hide(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
+
 /* ---- ops_attr.c, ops_xattr.c, for others ---- */
 /* Changed attributes of what nobody has open go to the store now. Waits. */
 int attr_store(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
