@@ -43,7 +43,9 @@ static char *parameters_text(const Skyvol__Meta__V1__CreateVolumeRequest *in)
     cJSON *json = cJSON_CreateObject();
     char *text;
 
-    qsort(in->parameters, in->n_parameters, sizeof(*in->parameters), compare_entries);
+    if (in->n_parameters > 0) { /* of none there is no array */
+        qsort(in->parameters, in->n_parameters, sizeof(*in->parameters), compare_entries);
+    }
     for (size_t i = 0; i < in->n_parameters; i++) {
         (void)cJSON_AddStringToObject(json, in->parameters[i]->key, in->parameters[i]->value);
     }

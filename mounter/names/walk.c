@@ -195,7 +195,9 @@ static struct level *level_new(struct fs *fs, const struct node *node, const cha
         }
         return NULL;
     }
-    qsort(level->children, level->count, sizeof(*level->children), by_number);
+    if (level->count > 0) { /* of none there is no array */
+        qsort(level->children, level->count, sizeof(*level->children), by_number);
+    }
     return level;
 }
 

@@ -192,6 +192,25 @@ static void a_file_that_no_listing_shows_has_no_place(UNUSED void **state)
     rig_free(rig);
 }
 
+/* Others make the first file of a directory that was listed empty. (Once a null pointer in
+ * qsort().) */
+static void a_directory_that_was_empty_has_no_places(UNUSED void **state)
+{
+    struct rig *rig = with_tree();
+    uint32_t ino;
+    struct walk *walk;
+
+    assert_int_equal(listing_flat(rig->fs, "v/", ""), 0);
+    rig_put(rig, "v/new", "content");
+    ino = rig_lookup(rig, "v/new");
+    assert_int_equal(walk_new(&walk), 0);
+    mutex_lock(&rig->fs->lock);
+    assert_false(walk_seek(rig->fs, walk, fs_node(rig->fs, ino)));
+    walk_free(walk);
+    mutex_unlock(&rig->fs->lock);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +218,7 @@ int main(void)
         cmocka_unit_test(a_copy_goes_its_own_way),
         cmocka_unit_test(where_keys_are_unknown_it_says_so_and_goes_on_when_they_are_listed),
         cmocka_unit_test(a_file_that_no_listing_shows_has_no_place),
+        cmocka_unit_test(a_directory_that_was_empty_has_no_places),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
