@@ -19,6 +19,7 @@ enum {
     CONNECT_MS = 5000,
     BACKOFF_FIRST_MS = 100,
     BACKOFF_MAX_MS = 2000,
+    LOOK_AGAIN_MS = 100,
     PATH_SIZE = 256,
 };
 
@@ -166,6 +167,53 @@ static void renew(struct rpc_client *client)
     client->channel = channel;
     mutex_unlock(&client->lock);
     grpc_channel_destroy(old);
+}
+
+/* True: it is connected, or *ret_watched: `tag` comes when the state has changed, or at the end. */
+static bool watch(struct rpc_client *client, bool anew, uint64_t until,
+                  grpc_completion_queue *events, void *tag, bool *ret_watched)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+    grpc_connectivity_state state;
+
+    mutex_lock(&client->lock);
+    if (anew) { /* a connection that stands or is being made is not touched */
+        grpc_channel_reset_connect_backoff(client->channel);
+    }
+    state = grpc_channel_check_connectivity_state(client->channel, 1);
+    *ret_watched = state != GRPC_CHANNEL_READY && now < until;
+    if (*ret_watched) {
+        uint64_t left = until - now < LOOK_AGAIN_MS ? until - now : LOOK_AGAIN_MS;
+
+        grpc_channel_watch_connectivity_state(client->channel, state, core_deadline(left), events,
+                                              tag);
+    }
+    mutex_unlock(&client->lock);
+    return state == GRPC_CHANNEL_READY;
+}
+
+int rpc_client_connect(struct rpc_client *client, uint64_t timeout_ms)
+{
+    uint64_t until = clock_monotonic_ms(clock_real()) + timeout_ms;
+    grpc_completion_queue *events = grpc_completion_queue_create_for_pluck(NULL);
+    bool watched = true;
+    bool ready = false;
+    bool anew = true;
+    char tag;
+
+    while (watched) {
+        ready = watch(client, anew, until, events, &tag, &watched);
+        if (watched) { /* not forever: the watch has a deadline. Who waits here also reads */
+            grpc_event got = grpc_completion_queue_pluck(events, &tag,
+                                                         gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+
+            anew = got.success == 0;
+        }
+    }
+    grpc_completion_queue_shutdown(events);
+    (void)grpc_completion_queue_pluck(events, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    grpc_completion_queue_destroy(events);
+    return ready ? 0 : -ETIMEDOUT;
 }
 
 static int cancel_join(struct rpc_cancel *cancel, struct rpc_stream *stream)

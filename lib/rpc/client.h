@@ -57,6 +57,14 @@ int rpc_client_new(const struct rpc_client_config *config, struct rpc_client **r
 /* When no call or stream runs any more. NULL is fine. */
 void rpc_client_free(struct rpc_client *client);
 
+/*
+ * Wait until there is a connection, at most so long; it is tried again at once, whatever pauses
+ * earlier failures have led to. A call that fails at once does not even read what a server that is
+ * back has to say: who tries again and again must wait here in between. -ETIMEDOUT.
+ */
+int rpc_client_connect(struct rpc_client *client, uint64_t timeout_ms)
+    __attribute__((warn_unused_result));
+
 /* Call and wait. *ret is of the method's output type; free it with rpc_message_free(). */
 int rpc_client_call(struct rpc_client *client, const struct rpc_request *request,
                     ProtobufCMessage **ret, struct error *err) __attribute__((warn_unused_result));

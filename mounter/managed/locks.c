@@ -158,12 +158,15 @@ static int call_leases(struct locks *l, const char *method, const ProtobufCMessa
     int r;
 
     for (;;) {
+        uint64_t now = fs_now_ms();
+
         r = managed_call(l->fs->managed,
                          &(struct managed_request){.service = &skyvol__meta__v1__leases__descriptor,
                                                    .method = method,
                                                    .message = in,
                                                    .timeout_ms = CALL_MS,
-                                                   .ret_code = ret_code},
+                                                   .ret_code = ret_code,
+                                                   .connect_ms = until > now ? until - now : 0},
                          ret, &err);
         if ((r != -ENOTCONN && r != -ECONNREFUSED) || fs_now_ms() >= until) {
             break;

@@ -27,6 +27,7 @@
 enum {
     CALL_MS = 5000,
     CLOSE_MS = 2000,
+    CONNECT_MS = 500,
     PAUSE_MIN_MS = 250,
     PAUSE_MAX_MS = 10000,
     LINGER_MS = 60000, /* between looks when fenced */
@@ -237,6 +238,9 @@ int managed_call(struct managed *m, const struct managed_request *request, Proto
     if (line == NULL) {
         return error_set(err, -ENOTCONN, "not connected with skyvol-meta yet");
     }
+    if (request->connect_ms > 0) { /* if there is none by then, the call says why */
+        (void)!rpc_client_connect(line->client, request->connect_ms);
+    }
     r = rpc_client_call(line->client, &call, ret, err);
     line_put(m, line);
     if (r == -ENOENT || r == -ESTALE) {
@@ -329,6 +333,7 @@ static int request(struct managed *m, const char *method, const ProtobufCMessage
                             .message = in,
                             .timeout_ms = timeout_ms,
                             .cancel = m->cancel,
+                            .connect_ms = timeout_ms < CONNECT_MS ? timeout_ms : CONNECT_MS,
                         },
                         ret, err);
 }

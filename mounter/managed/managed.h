@@ -73,6 +73,7 @@ struct managed_request {
     uint64_t timeout_ms;
     struct rpc_cancel *cancel; /* or NULL */
     enum rpc_code *ret_code;   /* or NULL */
+    uint64_t connect_ms;       /* first wait so long for a connection that is down */
 };
 /* -ENOTCONN: there is no connection; those of rpc_client_call(). -ENOENT and -ESTALE may mean that
  * the session has ended: the thread looks. */

@@ -601,6 +601,27 @@ static void plain_tcp_beyond_this_machine_is_refused(void **state UNUSED)
     }
 }
 
+/* And not only by chance, as calls do that fail at once. */
+static void who_waits_for_a_server_has_it_when_it_is_back(void **state)
+{
+    struct fixture *f = *state;
+    Test__V1__SayRequest in = TEST__V1__SAY_REQUEST__INIT;
+    const struct rpc_request request = request_of("Say", &in.base);
+    struct error err = ERROR_INIT;
+    ProtobufCMessage *reply = NULL;
+
+    in.text = (char[]){"x"};
+    assert_int_equal(rpc_client_connect(f->client, 20000), 0);
+    assert_int_equal(rpc_server_drain(f->server, 100), 0);
+    rpc_server_free(TAKE(f->server));
+    assert_int_equal(rpc_client_connect(f->client, 300), -ETIMEDOUT);
+    assert_int_equal(rpc_client_call(f->client, &request, &reply, &err), -ECONNREFUSED);
+    serve(f, (const char *const[]){f->address, NULL}, NULL);
+    assert_int_equal(rpc_client_connect(f->client, 20000), 0);
+    assert_int_equal(rpc_client_call(f->client, &request, &reply, &err), 0);
+    rpc_message_free(reply);
+}
+
 static void a_wrong_method_table_is_refused(void **state)
 {
     static const struct rpc_method none[] = {{.name = "NoSuch", .unary = say}};
@@ -635,6 +656,7 @@ int main(int argc, char **argv)
         TEST(sixty_four_callers_at_once_are_all_served),
         TEST(tcp_on_a_free_port_serves_as_well),
         TEST(plain_tcp_beyond_this_machine_is_refused),
+        TEST(who_waits_for_a_server_has_it_when_it_is_back),
         TEST(a_wrong_method_table_is_refused),
     };
 
