@@ -79,7 +79,7 @@ unit: $(TESTS) $(REPLAYS) ## run the unit tests
 	    { cat $$t.log; echo "FAIL  $$t"; failed=1; }; done; exit $$failed
 
 asan: ## the unit tests under AddressSanitizer and UBSan, leaks on
-	$(Q)$(MAKE) unit BUILD=$(BUILD)/asan SANITIZE=address,undefined
+	$(Q)UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MAKE) unit BUILD=$(BUILD)/asan SANITIZE=address,undefined
 
 tsan: ## the unit tests under ThreadSanitizer
 	$(Q)TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp $(MAKE) unit BUILD=$(BUILD)/tsan SANITIZE=thread
