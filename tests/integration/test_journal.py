@@ -6,6 +6,7 @@ The store is a directory; with faults it takes nothing (SKYVOL_TEST_FAULTS), wit
 import errno
 import json
 import os
+import pathlib
 import random
 import signal
 import subprocess
@@ -532,6 +533,14 @@ def test_recover_keeps_both_where_somebody_changed_an_object_and_tells(rig):
     assert [path.suffix for path in rig.files("*") if path.suffix == ".bad"] == [".bad"]
 
 
+def stop_whole(process):
+    """SIGSTOP, and until it is so: on a busy machine other threads go on until one has taken it."""
+    process.send_signal(signal.SIGSTOP)
+    threads = pathlib.Path(f"/proc/{process.pid}/task")
+    wait_until(lambda: all(" T " in (one / "stat").read_text() for one in threads.iterdir()),
+               what="stop")
+
+
 def test_recover_needs_the_keys_of_the_store(rig, minio):
     client = minio.client()
     client.create_bucket(Bucket="recovered")
@@ -543,7 +552,7 @@ def test_recover_needs_the_keys_of_the_store(rig, minio):
                  AWS_SECRET_ACCESS_KEY=minio.secret_key))
     wait_until(lambda: os.path.ismount(rig.point), what="mount", process=process)
     file = os.open(rig.point / "f", os.O_CREAT | os.O_WRONLY)
-    server.send_signal(signal.SIGSTOP)
+    stop_whole(server)
     try:
         os.write(file, b"1")
         os.close(file)
@@ -551,6 +560,7 @@ def test_recover_needs_the_keys_of_the_store(rig, minio):
     finally:
         server.send_signal(signal.SIGCONT)
     without = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    assert len(rig.files()) == 1
     assert recover(rig, "--all", env=dict(without, HOME="/nonexistent")).returncode == 1
     assert len(rig.files()) == 1
     assert minio.secret_key not in next(rig.journal.glob("*/volume.json")).read_text()
