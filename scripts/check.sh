@@ -31,14 +31,15 @@ for runner in tests/conformance/run_*; do
     [ -x "$runner" ] || continue
     name=$(basename "$runner")
     log=$(mktemp)
+    start=$SECONDS
     "$runner" --slice 2>&1 | tee "$log"
     code=${PIPESTATUS[0]}
     case $code in
-    0) printf '   %s: ok\n' "$name" ;;
+    0) printf '   %s: ok (%d s)\n' "$name" $((SECONDS - start)) ;;
     77) left+=("$name: $(tail -1 "$log")") ;;
     *)
-        printf '   %s: FAILED\n' "$name"
-        failed+=("$name")
+        printf '   %s: FAILED (%d s)\n' "$name" $((SECONDS - start))
+        failed+=("$name: $(grep -m 3 'FAILED' "$log" | cut -c1-200)")
         ;;
     esac
     rm -f "$log"
@@ -48,8 +49,8 @@ if compgen -G 'tests/integration/test_*.py' >/dev/null; then
     if [ -x build/venv/bin/pytest ]; then
         log=$(mktemp)
         # Most tests wait more than they work; those of one file stay together, as they share servers.
-        build/venv/bin/pytest -q -rs -n $((jobs + 1)) --dist loadfile -m 'not full' tests/integration 2>&1 | tee "$log"
-        [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=(integration)
+        build/venv/bin/pytest -q -rsfE -n $((jobs + 1)) --dist loadfile -m 'not full' tests/integration 2>&1 | tee "$log"
+        [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("integration: $(grep -E '^(FAILED|ERROR) ' "$log" | cut -c1-200)")
         while read -r line; do left+=("$line"); done < <(grep '^SKIPPED' "$log")
         rm -f "$log"
     else
