@@ -7,6 +7,7 @@
 
 #include "mounter/journal/export.h"
 #include "mounter/names/graves.h"
+#include "mounter/write/sweep.h"
 #include "util/log.h"
 
 enum { WAIT_MS = 120000, IDLE_MS = 10000, KICK_MS = 1000, LOOK_MS = 50, TELL_MS = 60000 };
@@ -556,6 +557,7 @@ int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_f
         return error_set(err, removed, "objects that were removed are still in the store");
     }
     if (left == 0 && removed == 0) {
+        sweep_end(fs);
         return 0;
     }
     if (!keep || j == NULL) {

@@ -254,7 +254,30 @@ static void run(void *arg)
         sweep->look_ms = fs_now_ms() + fs->options.recover_ms * SWEEP_DEAD;
     }
     sweep->running = false;
+    cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
+}
+
+void sweep_end(struct fs *fs)
+{
+    uint64_t until = fs_now_ms() + SWEEP_TIMEOUT_MS;
+    uint64_t now;
+    char key[SWEEP_KEY];
+    bool left;
+
+    mutex_lock(&fs->lock);
+    while (fs->sweep != NULL && fs->sweep->running && (now = fs_now_ms()) < until) {
+        cond_wait_ms(&fs->changed, &fs->lock, until - now);
+    }
+    left = fs->sweep != NULL && fs->sweep->shown && !is_used(fs, NULL);
+    mutex_unlock(&fs->lock);
+    alive_key(fs, key);
+    if (left && remote_delete(fs, key) == 0) {
+        mutex_lock(&fs->lock);
+        fs->sweep->shown = false;
+        fs->sweep->alive_ms = 0; /* should it be used again */
+        mutex_unlock(&fs->lock);
+    }
 }
 
 void sweep_tick(struct fs *fs)

@@ -18,6 +18,8 @@ enum { SWEEP_DEAD = 36, SWEEP_KEY = 96 };
 void sweep_key(struct fs *fs, char ret[SWEEP_KEY]) REQUIRES(&fs->lock);
 /* Once a second. */
 void sweep_tick(struct fs *fs);
+/* All is in the store: unless such a file is open, no sign of life stays behind. Waits. */
+void sweep_end(struct fs *fs);
 
 struct sweep_entry {
     char key[SWEEP_KEY]; /* a longer one is not ours, and left out */
