@@ -78,7 +78,8 @@ enum objstore_op {
     OBJSTORE_BUCKET_CREATE,
     OBJSTORE_BUCKET_HEAD,   /* result: caps, as far as probed or known for the backend */
     OBJSTORE_BUCKET_DELETE, /* only an empty one: -ENOTEMPTY */
-    OBJSTORE_BUCKET_PROBE,  /* finds out the capabilities by trying them under `key` as prefix */
+    OBJSTORE_BUCKET_PROBE,  /* finds out the capabilities by trying them under `key` as prefix;
+                             * timeout_ms is of each of its some twenty steps */
     OBJSTORE_GET,
     OBJSTORE_HEAD,
     OBJSTORE_PUT,

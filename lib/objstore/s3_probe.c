@@ -15,7 +15,7 @@
 #include "util/clock.h"
 #include "util/random.h"
 
-enum { PART_BYTES = 5 << 20, STEP_TIMEOUT_MS = 60000 };
+enum { PART_BYTES = 5 << 20, STEP_TIMEOUT_MS = 60000, CLEANUP_MS = 5000 };
 
 static const char wrong_etag[] = "00000000000000000000000000000000";
 static const struct objstore_checksum wrong_checksum = {.kind = OBJSTORE_CHECKSUM_CRC32C,
@@ -25,7 +25,8 @@ struct probe {
     struct objstore_request *request;
     struct objstore *store;
     struct s3_store *s3;
-    uint64_t deadline_ms;
+    uint32_t timeout_ms;  /* of each step: a slow store that gets on is not given up */
+    uint64_t deadline_ms; /* of the cleanup after trouble */
     atomic_bool cancelled;
     size_t step;
     int error; /* of the step that ended it */
@@ -438,6 +439,7 @@ static void on_step_done(struct objstore_request *sub, const struct objstore_res
     probe->step++;
     if (probe->error < 0 && probe->step < FIRST_CLEANUP) {
         probe->step = FIRST_CLEANUP;
+        probe->deadline_ms = clock_monotonic_ms(clock_real()) + CLEANUP_MS;
     }
     if (probe->error == -ECANCELED) {
         probe->step = STEPS; /* the store may be closing: no further request */
@@ -450,15 +452,16 @@ static void next_step(struct probe *probe)
     uint64_t now = clock_monotonic_ms(clock_real());
 
     for (; probe->step < STEPS; probe->step++) {
-        uint64_t left = probe->deadline_ms > now ? probe->deadline_ms - now : 0;
+        uint64_t left = probe->error == 0          ? probe->timeout_ms
+                        : probe->deadline_ms > now ? probe->deadline_ms - now
+                                                   : 0;
 
-        probe->sub = (struct objstore_request){
-            .bucket = probe->request->bucket,
-            .timeout_ms = left < STEP_TIMEOUT_MS ? (uint32_t)left : STEP_TIMEOUT_MS,
-            .done = on_step_done,
-            .arg = probe};
+        left = left < probe->timeout_ms ? left : probe->timeout_ms;
+        probe->sub = (struct objstore_request){.bucket = probe->request->bucket,
+                                               .timeout_ms = (uint32_t)left,
+                                               .done = on_step_done,
+                                               .arg = probe};
         if (left == 0) {
-            probe->error = -ETIMEDOUT;
             break;
         }
         if (steps[probe->step].prepare(probe, &probe->sub)) {
@@ -486,7 +489,7 @@ void s3_probe_start(struct s3_store *store, struct objstore_request *request)
     probe->request = request;
     probe->s3 = store;
     probe->store = &store->base;
-    probe->deadline_ms = clock_monotonic_ms(clock_real()) + timeout_ms;
+    probe->timeout_ms = timeout_ms < STEP_TIMEOUT_MS ? timeout_ms : STEP_TIMEOUT_MS;
     probe->zeros = calloc(1, PART_BYTES + 1);
     (void)snprintf(probe->key, sizeof(probe->key), "%sprobe-%s", prefix, id);
     (void)snprintf(probe->other, sizeof(probe->other), "%sprobe-%s-sum", prefix, id);
