@@ -329,6 +329,7 @@ static int set_headers(struct transfer *transfer)
 }
 
 /* Called before each sending; the second is of a connection that ended without an answer. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): libcurl's type */
 static int on_send(void *context, char *remote, char *local, int remote_port, int local_port)
 {
     struct transfer *transfer = context;
