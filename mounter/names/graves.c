@@ -25,7 +25,7 @@ enum {
 
 struct grave {
     UT_hash_handle hh;
-    TAILQ_ENTRY(grave) link; /* in `waiting` */
+    TAILQ_ENTRY(grave) link; /* in `waiting` or `covers` */
     uint32_t index;          /* of its record */
     uint32_t tries;
     uint64_t dug_ms, retry_ms;
@@ -37,9 +37,10 @@ struct grave {
 
 struct graves {
     struct grave *by_key;
-    TAILQ_HEAD(, grave) waiting; /* oldest first */
+    TAILQ_HEAD(grave_list, grave) waiting; /* oldest first */
     size_t waiting_count;
-    struct grave **dug; /* in the transaction under way */
+    struct grave_list covers; /* directories' that are deleted, but not what was below them */
+    struct grave **dug;       /* in the transaction under way */
     size_t dug_count, dug_cap;
     unsigned batches, wanted; /* being sent; who wait for some */
     struct pace pace;
@@ -303,6 +304,42 @@ static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
     free(grave);
 }
 
+/* An object that is still to be deleted shows the directory that it is in. */
+static bool is_covering(const struct fs *fs, const struct grave *grave) REQUIRES(&fs->lock)
+{
+    size_t len = strlen(grave->key);
+    const struct grave *other;
+
+    if (grave->key[len - 1] != '/') {
+        return false;
+    }
+    for (other = fs->graves->by_key; other != NULL; other = other->hh.next) {
+        if (other != grave && strncmp(other->key, grave->key, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void uncover(struct fs *fs) REQUIRES(&fs->lock)
+{
+    struct grave *grave;
+    struct grave *next;
+    bool again;
+
+    do { /* one may be below another */
+        again = false;
+        for (grave = TAILQ_FIRST(&fs->graves->covers); grave != NULL; grave = next) {
+            next = TAILQ_NEXT(grave, link);
+            if (!is_covering(fs, grave)) {
+                TAILQ_REMOVE(&fs->graves->covers, grave, link);
+                fill_in(fs, grave);
+                again = true;
+            }
+        }
+    } while (again && !TAILQ_EMPTY(&fs->graves->covers));
+}
+
 static void put_off(struct graves *graves, struct grave *grave)
 {
     uint64_t pause = AGAIN_MS;
@@ -346,12 +383,15 @@ static void batch_end(struct batch *batch)
             fs->graves->distrust_until_ms = fs_now_ms() + DISTRUST_MS;
         }
         failed += result != 0 && !refused(result);
-        if (result == 0 || refused(result)) {
+        if (result == 0 && is_covering(fs, grave)) {
+            TAILQ_INSERT_TAIL(&fs->graves->covers, grave, link);
+        } else if (result == 0 || refused(result)) {
             fill_in(fs, grave);
         } else {
             put_off(fs->graves, grave);
         }
     }
+    uncover(fs);
     fs->graves->batches--;
     cond_signal(&fs->graves->work);
     cond_broadcast(&fs->changed);
@@ -586,6 +626,7 @@ int graves_new(struct fs *fs, struct graves **ret)
         return -ENOMEM;
     }
     TAILQ_INIT(&graves->waiting);
+    TAILQ_INIT(&graves->covers);
     pace_init(&graves->pace, fs->options.sync == SYNC_CLOSE);
     cond_init(&graves->work);
     *ret = graves;

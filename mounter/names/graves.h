@@ -14,7 +14,8 @@
  * the store refuses to delete shows again, and for a while removals wait for its answer.
  *
  * Where a publication whose end nobody has seen may still arrive, the deletion waits for it, so
- * that it brings nothing back.
+ * that it brings nothing back. A directory's grave outlives those of what was below it: each of
+ * these objects would show the directory again.
  *
  * All with fs->lock, but for those that wait.
  */

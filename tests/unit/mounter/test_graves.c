@@ -196,6 +196,31 @@ static void what_may_still_arrive_is_waited_for(UNUSED void **state)
     rig_free(rig);
 }
 
+static void a_directory_stays_away_until_all_that_was_below_it_has_gone(UNUSED void **state)
+{
+    struct rig *rig = with((const char *const[]){"d/", "d/e/", "d/e/a", NULL});
+    struct fs *fs = rig->fs;
+
+    mutex_lock(&fs->lock);
+    dig_locked(fs, "d/e/a", NULL, false); /* not before two seconds are over */
+    dig_locked(fs, "d/e/", "", false);
+    dig_locked(fs, "d/", "", false);
+    mutex_unlock(&fs->lock);
+    for (int i = 0; i < 2000 && (rig_has(rig, "d/") || rig_has(rig, "d/e/")); i++) {
+        rig_sleep_ms(5);
+    }
+    assert_true(rig_has(rig, "d/e/a")); /* it shows both of them in a listing */
+    rig_sleep_ms(50);
+    mutex_lock(&fs->lock);
+    assert_true(fs_name_hidden(fs, STATE_ROOT, "d", true, fs->clock));
+    assert_true(graves_has(fs, "d/e/"));
+    mutex_unlock(&fs->lock);
+    wait_for(rig, "", true);
+    assert_false(rig_has(rig, "d/e/a"));
+    assert_int_equal(open_graves(rig), 0);
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +231,7 @@ int main(void)
         cmocka_unit_test(a_second_try_spares_what_others_made),
         cmocka_unit_test(waiting_has_an_end),
         cmocka_unit_test(what_may_still_arrive_is_waited_for),
+        cmocka_unit_test(a_directory_stays_away_until_all_that_was_below_it_has_gone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
