@@ -250,16 +250,15 @@ bool graves_block(struct fs *fs, const struct node *node)
     return true;
 }
 
-static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->lock)
+/* One whose key begins with that; not `but`. */
+static bool has_below(const struct fs *fs, const char *key, const struct grave *but)
+    REQUIRES(&fs->lock)
 {
     const struct grave *grave;
     size_t len = strlen(key);
 
-    if (!below) {
-        return graves_has(fs, key);
-    }
     for (grave = fs->graves->by_key; grave != NULL; grave = grave->hh.next) {
-        if (strncmp(grave->key, key, len) == 0) {
+        if (grave != but && strncmp(grave->key, key, len) == 0) {
             return true;
         }
     }
@@ -268,7 +267,12 @@ static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->
 
 bool graves_has_below(const struct fs *fs, const char *key)
 {
-    return any(fs, key, true);
+    return has_below(fs, key, NULL);
+}
+
+static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->lock)
+{
+    return below ? graves_has_below(fs, key) : graves_has(fs, key);
 }
 
 int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms)
@@ -307,18 +311,7 @@ static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
 /* An object that is still to be deleted shows the directory that it is in. */
 static bool is_covering(const struct fs *fs, const struct grave *grave) REQUIRES(&fs->lock)
 {
-    size_t len = strlen(grave->key);
-    const struct grave *other;
-
-    if (grave->key[len - 1] != '/') {
-        return false;
-    }
-    for (other = fs->graves->by_key; other != NULL; other = other->hh.next) {
-        if (other != grave && strncmp(other->key, grave->key, len) == 0) {
-            return true;
-        }
-    }
-    return false;
+    return grave->key[strlen(grave->key) - 1] == '/' && has_below(fs, grave->key, grave);
 }
 
 static void uncover(struct fs *fs) REQUIRES(&fs->lock)

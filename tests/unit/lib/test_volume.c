@@ -186,17 +186,24 @@ static void a_get_goes_on_where_it_was_cut(void **state UNUSED)
     volume_free(v);
 }
 
+static int put_mine_if_new(struct volume *v, uint32_t timeout_ms, struct objstore_answer *ret)
+{
+    struct objstore_request r = {.op = OBJSTORE_PUT,
+                                 .key = "k",
+                                 .if_none_match = "*",
+                                 .timeout_ms = timeout_ms,
+                                 .source = {.data = "mine", .size = 4}};
+
+    return volume_call(v, &r, ret);
+}
+
 static void a_conditional_put_whose_answer_was_lost_has_succeeded(void **state UNUSED)
 {
     struct objstore *retry;
     struct volume *v = volume_on(memory_store("put:1:lost", &retry), "", false);
     ANSWER a = OBJSTORE_ANSWER_INIT;
-    struct objstore_request r = {.op = OBJSTORE_PUT,
-                                 .key = "k",
-                                 .if_none_match = "*",
-                                 .source = {.data = "mine", .size = 4}};
 
-    assert_int_equal(volume_call(v, &r, &a), 0);
+    assert_int_equal(put_mine_if_new(v, 0, &a), 0);
     assert_string_equal(a.result.info.etag, "918b81db5e91d031548b963c93845e5b");
     volume_free(v);
 }
@@ -207,12 +214,8 @@ static void a_look_at_what_became_of_a_put_is_repeated_as_well(void **state UNUS
     struct volume *v =
         volume_on(memory_store("put:1:lost,head:1:ECONNRESET,head:2:EBUSY", &retry), "", false);
     ANSWER a = OBJSTORE_ANSWER_INIT;
-    struct objstore_request r = {.op = OBJSTORE_PUT,
-                                 .key = "k",
-                                 .if_none_match = "*",
-                                 .source = {.data = "mine", .size = 4}};
 
-    assert_int_equal(volume_call(v, &r, &a), 0);
+    assert_int_equal(put_mine_if_new(v, 0, &a), 0);
     volume_free(v);
 }
 
@@ -221,13 +224,8 @@ static void what_nobody_could_look_at_is_not_called_a_conflict(void **state UNUS
     struct objstore *retry;
     struct volume *v = volume_on(memory_store("put:1:lost,head:*:EBUSY", &retry), "", false);
     ANSWER a = OBJSTORE_ANSWER_INIT;
-    struct objstore_request r = {.op = OBJSTORE_PUT,
-                                 .key = "k",
-                                 .if_none_match = "*",
-                                 .timeout_ms = 200,
-                                 .source = {.data = "mine", .size = 4}};
 
-    assert_int_equal(volume_call(v, &r, &a), -ETIMEDOUT);
+    assert_int_equal(put_mine_if_new(v, 200, &a), -ETIMEDOUT);
     volume_free(v);
 }
 
@@ -236,13 +234,9 @@ static void another_ones_object_is_not_taken_for_ours(void **state UNUSED)
     struct objstore *retry;
     struct volume *v = volume_on(memory_store("put:2:ECONNRESET", &retry), "", false);
     ANSWER a = OBJSTORE_ANSWER_INIT;
-    struct objstore_request r = {.op = OBJSTORE_PUT,
-                                 .key = "k",
-                                 .if_none_match = "*",
-                                 .source = {.data = "mine", .size = 4}};
 
     assert_int_equal(put(v, "k", "theirs"), 0);
-    assert_int_equal(volume_call(v, &r, &a), -EEXIST);
+    assert_int_equal(put_mine_if_new(v, 0, &a), -EEXIST);
     volume_free(v);
 }
 
