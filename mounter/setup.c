@@ -16,6 +16,7 @@
 #include "mounter/stats.h"
 #include "util/file.h"
 #include "util/log.h"
+#include "util/memory.h"
 #include "volume/open.h"
 
 enum {
@@ -27,7 +28,6 @@ enum {
     RECOVER_MS = 600000,
 };
 static const uint64_t cache_default = UINT64_C(10) << 30;
-static const uint64_t memory_default = UINT64_C(256) << 20;
 
 static uint64_t number(const struct mount_config *config, const char *name, uint64_t fallback,
                        int base)
@@ -88,8 +88,15 @@ static bool is_owner_told(const struct mount_config *config)
 
 static uint64_t memory_of(const struct mount_config *config)
 {
-    return config->memory_bytes != 0 ? config->memory_bytes
-                                     : number(config, "memory", memory_default, 10);
+    struct memory_given given;
+    uint64_t memory =
+        config->memory_bytes != 0 ? config->memory_bytes : number(config, "memory", 0, 10);
+
+    if (memory == 0) {
+        memory_given("", &given);
+        memory = memory_share(&given);
+    }
+    return memory;
 }
 
 static struct budget divide_memory(const struct mount_config *config)

@@ -86,7 +86,8 @@ const struct mount_option_row mount_option_table[] = {
 
     /* Ours: what it costs the node, and what the node trusts. */
     OURS("memory", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "of the mounter: 512MiB or bytes (256MiB)"),
+         "of the mounter: 512MiB or bytes (half of the control group's limit, else a 16th of the "
+         "machine's; 64MiB to 1GiB)"),
     OURS("threads", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_OPERATOR, NULL,
          "that read requests of the kernel, 1 to 64 (4)"),
     OURS("resend", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,

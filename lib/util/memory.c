@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "util/memory.h"
+
+#include <ctype.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/buf.h"
+#include "util/cleanup.h"
+#include "util/file.h"
+
+enum { TEXT_MAX = 65536 };
+
+static const uint64_t mib = UINT64_C(1) << 20;
+
+static bool read_text(const char *root, const char *path, struct buf *out)
+{
+    char full[PATH_MAX];
+    int len = snprintf(full, sizeof(full), "%s%s", root, path);
+
+    return len > 0 && len < (int)sizeof(full) && file_read(full, out) == 0;
+}
+
+/* The number in a file, or 0: none, "max", or what version 1 says where there is no limit. */
+static uint64_t limit_in(const char *root, const char *path)
+{
+    static const uint64_t unlimited = UINT64_C(1) << 60;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
+    uint64_t limit;
+
+    if (!read_text(root, path, &text) || isdigit((unsigned char)buf_str(&text)[0]) == 0) {
+        return 0;
+    }
+    limit = strtoull(buf_str(&text), NULL, 10);
+    return limit < unlimited ? limit : 0;
+}
+
+/* Of a group and of all above it; `group` is cut. */
+static uint64_t least_limit(const char *root, const char *top, char *group, const char *file)
+{
+    uint64_t least = 0;
+
+    for (;;) {
+        char path[PATH_MAX];
+        char *slash = strrchr(group, '/');
+        uint64_t limit = 0;
+
+        if (snprintf(path, sizeof(path), "%s%s/%s", top, strcmp(group, "/") == 0 ? "" : group,
+                     file) < (int)sizeof(path)) {
+            limit = limit_in(root, path);
+        }
+        least = limit != 0 && (least == 0 || limit < least) ? limit : least;
+        if (slash == NULL || group[0] == '\0') {
+            return least;
+        }
+        *slash = '\0';
+    }
+}
+
+/* A line of /proc/self/cgroup is "ID:CONTROLLERS:GROUP"; without controllers it is version 2. */
+static uint64_t limit_of_line(const char *root, char *line)
+{
+    char *controllers = strchr(line, ':');
+    char *group = controllers != NULL ? strchr(controllers + 1, ':') : NULL;
+
+    if (group == NULL) {
+        return 0;
+    }
+    *group++ = '\0';
+    if (controllers[1] == '\0') {
+        return least_limit(root, "/sys/fs/cgroup", group, "memory.max");
+    }
+    return strcmp(controllers + 1, "memory") == 0
+               ? least_limit(root, "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
+               : 0;
+}
+
+static uint64_t machine_bytes(const char *root)
+{
+    static const char name[] = "MemTotal:";
+    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
+    const char *at = read_text(root, "/proc/meminfo", &text) ? strstr(buf_str(&text), name) : NULL;
+
+    return at != NULL ? strtoull(at + sizeof(name) - 1, NULL, 10) * 1024 : 0;
+}
+
+void memory_given(const char *root, struct memory_given *ret)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
+    char *rest = NULL;
+
+    *ret = (struct memory_given){.machine = machine_bytes(root)};
+    if (!read_text(root, "/proc/self/cgroup", &text) || buf_len(&text) == 0) {
+        return;
+    }
+    for (char *line = strtok_r(text.data, "\n", &rest); line != NULL;
+         line = strtok_r(NULL, "\n", &rest)) {
+        uint64_t limit = limit_of_line(root, line);
+
+        ret->limit = limit != 0 && (ret->limit == 0 || limit < ret->limit) ? limit : ret->limit;
+    }
+}
+
+uint64_t memory_share(const struct memory_given *given)
+{
+    uint64_t least = given->limit != 0 ? 64 * mib : 256 * mib;
+    uint64_t share = given->limit != 0 ? given->limit / 2 : given->machine / 16;
+
+    return share < least ? least : share > 1024 * mib ? 1024 * mib : share;
+}
