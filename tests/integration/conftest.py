@@ -50,6 +50,20 @@ def wait_until(condition, seconds=20, what="condition", process=None):
     raise AssertionError(f"no {what} after {seconds} s")
 
 
+def stop_whole(process):
+    """SIGSTOP to a process or pid, and until all of it stands: on a busy machine other threads go on for a while."""
+    def stands(thread):
+        try:
+            return (thread / "stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
+        except OSError:
+            return True  # it has just ended
+
+    pid = getattr(process, "pid", process)
+    os.kill(pid, signal.SIGSTOP)
+    threads = pathlib.Path(f"/proc/{pid}/task")
+    wait_until(lambda: all(map(stands, threads.iterdir())), what=f"stop of process {pid}")
+
+
 class Processes:
     """Processes of one test, with a log file each."""
 

@@ -66,8 +66,12 @@ class Mount:
                 [BIN / "skyvol-mount", self.rig.location, self.point, "-f", "-o",
                  ",".join(f"{k}={v}" for k, v in self.options.items())],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: os.path.ismount(self.point), f"mount (see {self.log})",
-                 process=self.process)
+        try:
+            wait_for(lambda: os.path.ismount(self.point), f"mount (see {self.log})",
+                     process=self.process)
+        except BaseException:
+            self.kill()  # nobody else knows of it
+            raise
 
     def end(self, seconds=120):
         """Unmount and wait until all is in the store; its exit status."""
@@ -101,9 +105,14 @@ class Held:
             self.process = subprocess.Popen(
                 [BIN / "skyvol-holder", "--socket", socket, "--crash-limit", "100000", *arguments],
                 env=rig.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_for(lambda: "holder is ready" in self.log.read_text(), "holder", process=self.process)
-        self.client = holder_client.Holder(socket)
-        self.mount()
+        try:
+            wait_for(lambda: "holder is ready" in self.log.read_text(), "holder",
+                     process=self.process)
+            self.client = holder_client.Holder(socket)
+            self.mount()
+        except BaseException:
+            self.kill()  # nobody else knows of it
+            raise
 
     def mount(self):
         self.client.mount("v1", self.point, self.config, self.rig.credentials_json(),

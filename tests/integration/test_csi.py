@@ -13,7 +13,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT, listening, mounts_below, program, tool, wait_until
+from conftest import ROOT, listening, mounts_below, program, stop_whole, tool, wait_until
 
 RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
                                  "SINGLE_NODE_SINGLE_WRITER", "SINGLE_NODE_MULTI_WRITER",
@@ -410,7 +410,7 @@ def test_a_stalled_store_stops_neither_unpublish_nor_stats(csi, bucket, minio):
     v.stage()
     v.publish()
     server = next(p for p in csi.processes.running if "minio" in str(p.args[0]))
-    server.send_signal(signal.SIGSTOP)
+    stop_whole(server)
     try:
         for step in (v.stats, lambda: csi.run("node.sock", "Identity.Probe", {}), v.unpublish):
             start = time.monotonic()

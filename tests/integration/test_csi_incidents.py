@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import mounts_below, wait_until
+from conftest import mounts_below, stop_whole, wait_until
 from test_csi import (RWO, Refused, Volume, bucket, capability, children, csi, keys,  # noqa: F401
                       volume)
 
@@ -108,7 +108,7 @@ def test_one_pods_end_leaves_the_others_mounts(csi, volume):
 def test_two_calls_for_one_volume_are_one_and_aborted(csi, bucket):
     v = Volume(csi, "team-data", {}, secrets=keys(bucket))
     store = store_process(csi)
-    store.send_signal(signal.SIGSTOP)
+    stop_whole(store)
     outcome = []
     try:
         first = threading.Thread(target=lambda: outcome.append(v.stage()))
@@ -166,7 +166,7 @@ def test_unstage_keeps_what_it_cannot_upload(csi, bucket):
     here = v.publish()
     store = store_process(csi)
     late = open(here / "late", "wb")  # noqa: SIM115
-    store.send_signal(signal.SIGSTOP)
+    stop_whole(store)
     try:
         late.write(b"acknowledged by close")
         quickly(late.close)

@@ -6,7 +6,6 @@ The store is a directory; with faults it takes nothing (SKYVOL_TEST_FAULTS), wit
 import errno
 import json
 import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 
 import holder_client
 
-from conftest import BIN, mounts_below, program, wait_until
+from conftest import BIN, mounts_below, program, stop_whole, wait_until
 from test_kill_mounter import Mount
 
 HELPER = BIN.parent / "tests" / "unit" / "mounter" / "test_takeover"
@@ -532,14 +531,6 @@ def test_recover_keeps_both_where_somebody_changed_an_object_and_tells(rig):
     assert (told["uploaded"], told["conflicts"], told["left"]) == (4, 1, 0)
     assert rig.in_store()["old"] == b"theirs"
     assert [path.suffix for path in rig.files("*") if path.suffix == ".bad"] == [".bad"]
-
-
-def stop_whole(process):
-    """SIGSTOP, and until it is so: on a busy machine other threads go on until one has taken it."""
-    process.send_signal(signal.SIGSTOP)
-    threads = pathlib.Path(f"/proc/{process.pid}/task")
-    wait_until(lambda: all(" T " in (one / "stat").read_text() for one in threads.iterdir()),
-               what="stop")
 
 
 def test_recover_needs_the_keys_of_the_store(rig, minio):

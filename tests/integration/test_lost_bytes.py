@@ -15,7 +15,7 @@ import time
 import pytest
 
 import holder_client
-from conftest import program, wait_until
+from conftest import program, stop_whole, wait_until
 from rig import fails
 from test_kill_mounter import mount  # noqa: F401  pylint: disable=unused-import
 
@@ -142,7 +142,7 @@ def dead(one):
     """The mounter stands still, and is killed at the end; its kept memory, by name."""
     names, fds = one.client.fetch("v1")
     pid = one.client.status("v1")["mounter"]
-    os.kill(pid, signal.SIGSTOP)
+    stop_whole(pid)
     try:
         yield dict(zip(names, fds))
     finally:
@@ -214,7 +214,7 @@ def test_nothing_goes_on_without_the_table_of_inodes(mount):
     names, fds = one.client.fetch("v1")
     regions = dict(zip(names, fds))
     pid = one.client.status("v1")["mounter"]
-    os.kill(pid, signal.SIGSTOP)
+    stop_whole(pid)
     os.ftruncate(regions["inodes"], 0)
     holder_client.kill9(pid)
     wait_until(lambda: "'inodes' is missing" in one.log.read_text(), what="the refusal")

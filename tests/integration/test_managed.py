@@ -14,7 +14,7 @@ import time
 
 import holder_client
 import pytest
-from conftest import program, wait_until
+from conftest import program, stop_whole, wait_until
 from rig import KEYS, Rig
 from stack import mounts_below
 from test_meta import Meta
@@ -337,7 +337,7 @@ def test_locks_that_are_lost_with_the_session_are_told_by_name(brief):
     (one / "file").write_text("x")
     a = open(one / "file", "r+b", buffering=0)
     fcntl.lockf(a, fcntl.LOCK_EX)
-    managed.mounts[0].send_signal(signal.SIGSTOP)
+    stop_whole(managed.mounts[0])
     with open(two / "file", "r+b", buffering=0) as b:
         wait_until(lambda: try_lock(b), 10, "the end of the lease")
         managed.mounts[0].send_signal(signal.SIGCONT)
