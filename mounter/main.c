@@ -169,6 +169,9 @@ int main(int argc, char **argv)
         signals_block(); /* to recover, there is nothing that an end could harm */
     }
     ret = parse(argc, argv, &arguments, &err);
+    if (arguments.config.options.note[0] != '\0') {
+        (void)fprintf(stderr, "skyvol-mount: %s\n", arguments.config.options.note);
+    }
     if (ret != 0) {
         (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
         ret = 2;

@@ -340,6 +340,10 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
         return r;
     }
     r = ask_holder(node, call, record, plan, at, err);
+    if (r == 0 && plan->source.options.note[0] != '\0') {
+        log_warn("a volume's options are not all as they were written", "volume", record->volume,
+                 "note", plan->source.options.note, NULL);
+    }
     if (r == 0) {
         keep_add(node->keep, plan->key, at);
     } else if (!record_uses(record, plan->key)) {

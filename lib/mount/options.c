@@ -10,13 +10,14 @@
 #include <strings.h>
 
 #include "mount/json_text.h"
+#include "mount/options_range.h"
 #include "mount/options_table.h"
 #include "util/address.h"
 #include "util/cleanup.h"
 #include "util/slice.h"
 #include "util/url.h"
 
-enum { NAME_MAX_ = 64, TEXT_LIMIT = 64 * 1024 };
+enum { NAME_MAX_ = 64, SHOWN_MAX = 64, TEXT_LIMIT = 64 * 1024 };
 
 /* One option as it was written. */
 struct setting {
@@ -32,6 +33,7 @@ void mount_options_done(struct mount_options *o)
         free(o->items[i].value);
     }
     o->count = 0;
+    o->note[0] = '\0';
 }
 
 const char *mount_options_get(const struct mount_options *o, const char *name)
@@ -462,7 +464,7 @@ static const char *wanted(const struct mount_option_row *row)
     case MOUNT_OPTION_SECONDS:
         return "seconds, or as 500ms, 1m30s, 2h, up to a year";
     case MOUNT_OPTION_COUNT:
-        return "1 to 2147483647";
+        return "a number from 1";
     case MOUNT_OPTION_WORD:
         return "letters, digits and :._/-";
     case MOUNT_OPTION_CHOICE:
@@ -500,6 +502,44 @@ static int check_user(const struct setting *s, const struct mount_option_row *ro
     return 0;
 }
 
+/* It was understood as a number: no secret. */
+static int shown_len(const struct setting *s)
+{
+    return (int)(s->value.len < SHOWN_MAX ? s->value.len : SHOWN_MAX);
+}
+
+static void note_most(struct mount_options *o, const struct setting *s, const char *most)
+{
+    size_t len = strlen(o->note);
+
+    (void)snprintf(o->note + len, sizeof(o->note) - len,
+                   "%smount option '%s': '%.*s' is more than is possible, %s is taken",
+                   len > 0 ? "; " : "", s->name, shown_len(s), s->value.data, most);
+}
+
+/* Into the range of ours, which `value` may be changed for. */
+static int fit(struct mount_options *o, const struct setting *s, const struct mount_option_row *row,
+               char *value)
+{
+    const struct mount_option_row *ours = find_row(row->ours);
+    enum mount_option_fit fits = ours != NULL ? mount_option_fit(ours, value) : MOUNT_OPTION_FITS;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(64);
+
+    if (fits == MOUNT_OPTION_FITS) {
+        return 0;
+    }
+    if (fits == MOUNT_OPTION_TOO_MUCH && row != ours) {
+        (void)snprintf(value, CANONICAL_MAX, "%llu", (unsigned long long)ours->most);
+        mount_option_number(ours->kind, ours->most, &text);
+        note_most(o, s, buf_str(&text));
+        return 0;
+    }
+    mount_option_range(ours, &text);
+    return error_set(s->err, -EINVAL, "mount option '%s': '%.*s' is too %s (possible: %s)", s->name,
+                     shown_len(s), s->value.data, fits == MOUNT_OPTION_TOO_MUCH ? "much" : "little",
+                     buf_str(&text));
+}
+
 static int apply(struct mount_options *o, const struct setting *s)
 {
     const struct mount_option_row *row = find_row(s->name);
@@ -534,6 +574,7 @@ static int apply(struct mount_options *o, const struct setting *s)
     if (s->source == MOUNT_OPTIONS_USER) {
         r = check_user(s, row, value);
     }
+    r = r < 0 ? r : fit(o, s, row, value);
     if (r < 0) {
         return r;
     }
@@ -739,7 +780,8 @@ void mount_options_help(struct buf *out)
         } else {
             buf_addf(out, "  %s\n   %*s", buf_str(&form), COLUMN, "");
         }
-        buf_addf(out, "%s%s\n", row->help,
-                 row->owner == MOUNT_OPTION_OF_OPERATOR ? " [operator]" : "");
+        buf_addf(out, "%s%s", row->help, row->most != 0 ? "; " : "");
+        mount_option_range(row, out);
+        buf_addstr(out, row->owner == MOUNT_OPTION_OF_OPERATOR ? " [operator]\n" : "\n");
     }
 }

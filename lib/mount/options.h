@@ -13,7 +13,8 @@
  *
  * Both forms are understood: "a,b=c" as mount -o has it, and "--a b --c=d -o e" as the programs
  * have it. The last setting of an option wins. Refused, by name: an unknown option (the nearest
- * known one is suggested), a value out of range, and from a user: an operator's option, one that
+ * known one is suggested), a value out of range (another program's that is too much: as much as is
+ * possible, with a note), and from a user: an operator's option, one that
  * names a path of the host, an endpoint that is link-local, loopback or not http(s).
  * Options that mean nothing here (fuse tuning of others) are accepted and ignored, as the table
  * says. No I/O, no state: any thread.
@@ -27,7 +28,7 @@
 #include "util/buf.h"
 #include "util/error.h"
 
-enum { MOUNT_OPTIONS_MAX = 64, MOUNT_OPTION_VALUE_MAX = 4096 };
+enum { MOUNT_OPTIONS_MAX = 64, MOUNT_OPTION_VALUE_MAX = 4096, MOUNT_OPTIONS_NOTE_MAX = 512 };
 
 enum mount_options_source { MOUNT_OPTIONS_OPERATOR, MOUNT_OPTIONS_USER };
 
@@ -39,6 +40,8 @@ struct mount_option {
 struct mount_options {
     struct mount_option items[MOUNT_OPTIONS_MAX];
     size_t count;
+    char
+        note[MOUNT_OPTIONS_NOTE_MAX]; /* what was understood otherwise than it was written, or "" */
 };
 
 #define MOUNT_OPTIONS_INIT                                                                         \

@@ -6,6 +6,11 @@
         .spelling = (name), .ours = (name), .kind = (kind_), .owner = (owner_),                    \
         .choices = (choices_), .help = (help_)                                                     \
     }
+#define RANGED(name, kind_, owner_, least_, most_, help_)                                          \
+    {                                                                                              \
+        .spelling = (name), .ours = (name), .kind = (kind_), .owner = (owner_), .help = (help_),   \
+        .least = (least_), .most = (most_)                                                         \
+    }
 #define ALIAS(name, ours_, kind_, owner_)                                                          \
     {                                                                                              \
         .spelling = (name), .ours = (ours_), .kind = (kind_), .owner = (owner_)                    \
@@ -30,6 +35,9 @@
     }
 
 #define MIB (1ULL << 20)
+#define GIB (1ULL << 30)
+#define TIB (1ULL << 40)
+#define DAY_S 86400
 
 const struct mount_option_row mount_option_table[] = {
     /* Ours: what the file system does. */
@@ -57,9 +65,10 @@ const struct mount_option_row mount_option_table[] = {
          "of directories without attributes (0777)"),
     OURS("attr_timeout", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_USER, NULL,
          "what the store said of names and attributes is believed so long: 5s, 1m or seconds (1)"),
-    OURS("readahead", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_USER, NULL,
-         "the kernel reads ahead so many bytes, where root mounts (1MiB)"),
-    OURS("parallel", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, NULL, "transfers at a time (64)"),
+    RANGED("readahead", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_USER, 0, GIB,
+           "the kernel reads ahead so many bytes, where root mounts (1MiB)"),
+    RANGED("parallel", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, 1, 512,
+           "transfers at a time (64)"),
     OURS("storage_class", MOUNT_OPTION_WORD, MOUNT_OPTION_OF_USER, NULL,
          "of new objects, as STANDARD_IA; the bucket's if not given"),
     OURS("acl", MOUNT_OPTION_WORD, MOUNT_OPTION_OF_USER, NULL,
@@ -79,30 +88,30 @@ const struct mount_option_row mount_option_table[] = {
      .owner = MOUNT_OPTION_OF_USER,
      .help = "URL of the store"},
     OURS("anonymous", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER, NULL, "do not sign requests"),
-    OURS("deadline", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_USER, NULL,
-         "of one request, with its retries: 30s, 2m or seconds (60)"),
-    OURS("retries", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, NULL,
-         "tries of one request within its deadline (1000)"),
+    RANGED("deadline", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_USER, 1, DAY_S,
+           "of one request, with its retries: 30s, 2m or seconds (60)"),
+    RANGED("retries", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_USER, 1, 1000000,
+           "tries of one request within its deadline (1000)"),
 
     /* Ours: what it costs the node, and what the node trusts. */
-    OURS("memory", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "of the mounter: 512MiB or bytes (half of the control group's limit, else a 16th of the "
-         "machine's; 64MiB to 1GiB)"),
-    OURS("threads", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "that read requests of the kernel, 1 to 64 (4)"),
+    RANGED("memory", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, 16 * MIB, TIB,
+           "of the mounter: 512MiB or bytes (half of the control group's limit, else a 16th of the "
+           "machine's, if that is 64MiB to 1GiB)"),
+    RANGED("threads", MOUNT_OPTION_COUNT, MOUNT_OPTION_OF_OPERATOR, 1, 64,
+           "that read requests of the kernel (4)"),
     OURS("resend", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
          "use the kernel's RESEND (on)"),
     OURS("cache", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "directory for blocks that were read, kept over mounts (none)"),
-    OURS("cache_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "of the disk cache: 100GiB or bytes (10GiB)"),
+    RANGED("cache_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, MIB, 16 * TIB,
+           "of the disk cache: 100GiB or bytes (10GiB)"),
     OURS("journal", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "directory for data that must outlive the mounter and is not in the store yet "
          "(cache=DIR: DIR/journal)"),
-    OURS("drain", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "unmounted by hand, wait so long for the store before the journal takes the rest (60)"),
-    OURS("journal_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "of that directory with all volumes in it (8GiB)"),
+    RANGED("drain", MOUNT_OPTION_SECONDS, MOUNT_OPTION_OF_OPERATOR, 0, DAY_S,
+           "unmounted by hand, wait so long for the store before the journal takes the rest (60)"),
+    RANGED("journal_size", MOUNT_OPTION_SIZE, MOUNT_OPTION_OF_OPERATOR, MIB, 16 * TIB,
+           "of that directory with all volumes in it (8GiB)"),
     OURS("ca_file", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "certificates that endpoints must have"),
     OURS("public_only", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,

@@ -38,6 +38,8 @@ struct mount_option_row {
     const char *choices; /* MOUNT_OPTION_CHOICE; with MOUNT_OPTION_FIXED: the value */
     uint64_t unit;       /* MOUNT_OPTION_SIZE; 0 is 1 */
     const char *help;
+    /* Of ours that are SIZE (bytes), COUNT or SECONDS; most 0: what the kind allows. */
+    uint64_t least, most;
 };
 
 extern const struct mount_option_row mount_option_table[];

@@ -121,6 +121,68 @@ static void values_out_of_range_are_refused(UNUSED void **state)
     refuse("--uid", MOUNT_OPTIONS_USER, "needs a value");
 }
 
+static void ours_beyond_its_range_is_refused_with_the_range(UNUSED void **state)
+{
+    refuse("memory=1", MOUNT_OPTIONS_OPERATOR,
+           "'memory': '1' is too little (possible: 16MiB to 1TiB)");
+    refuse("memory=2T", MOUNT_OPTIONS_OPERATOR, "'2T' is too much (possible: 16MiB to 1TiB)");
+    refuse("parallel=100000", MOUNT_OPTIONS_USER, "too much (possible: 1 to 512)");
+    refuse("parallel=0", MOUNT_OPTIONS_USER, "'parallel'");
+    refuse("threads=65", MOUNT_OPTIONS_OPERATOR, "too much (possible: 1 to 64)");
+    refuse("retries=1000001", MOUNT_OPTIONS_USER, "too much");
+    refuse("deadline=0", MOUNT_OPTIONS_USER, "'0' is too little (possible: 1s to 1d)");
+    refuse("deadline=900ms", MOUNT_OPTIONS_USER, "too little");
+    refuse("drain=25h", MOUNT_OPTIONS_OPERATOR, "too much (possible: 0 to 1d)");
+    refuse("readahead=2G", MOUNT_OPTIONS_USER, "too much (possible: 0 to 1GiB)");
+    refuse("cache_size=1K", MOUNT_OPTIONS_OPERATOR, "too little (possible: 1MiB to 16TiB)");
+    refuse("journal_size=1K", MOUNT_OPTIONS_OPERATOR, "too little (possible: 1MiB to 16TiB)");
+    expect("memory=16M,parallel=512,threads=64,deadline=1d,drain=0.3,readahead=0",
+           MOUNT_OPTIONS_OPERATOR,
+           "{\"deadline\":\"86400\",\"drain\":\"0.300\",\"memory\":\"16777216\",\"parallel\":"
+           "\"512\",\"readahead\":\"0\",\"threads\":\"64\"}");
+}
+
+static void too_much_in_the_words_of_others_is_the_most_and_noted(UNUSED void **state)
+{
+    CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+
+    assert_int_equal(
+        mount_options_parse(&o, "max_flushers=100,threads=8", MOUNT_OPTIONS_OPERATOR, NULL), 0);
+    assert_string_equal(o.note, "");
+    assert_int_equal(mount_options_parse(&o, "--max-flushers 5000 --http_timeout -1",
+                                         MOUNT_OPTIONS_OPERATOR, NULL),
+                     0);
+    assert_string_equal(mount_options_get(&o, "parallel"), "512");
+    assert_string_equal(mount_options_get(&o, "deadline"), "86400");
+    assert_string_equal(
+        o.note, "mount option 'max_flushers': '5000' is more than is possible, 512 is taken; "
+                "mount option 'http_timeout': '-1' is more than is possible, 1d is taken");
+    for (int i = 0; i < 20; i++) { /* it has an end */
+        assert_int_equal(mount_options_parse(&o, "max_threads=1000", MOUNT_OPTIONS_OPERATOR, NULL),
+                         0);
+    }
+    assert_true(strlen(o.note) < MOUNT_OPTIONS_NOTE_MAX);
+    assert_string_equal(mount_options_get(&o, "threads"), "64");
+    refuse("memory_limit=8", MOUNT_OPTIONS_OPERATOR, "'8' is too little (possible: 16MiB");
+}
+
+static void ranges_stand_with_our_own_spelling_of_a_number(UNUSED void **state)
+{
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        const struct mount_option_row *row = &mount_option_table[i];
+
+        assert_true(row->least <= row->most);
+        if (row->most != 0) {
+            assert_non_null(row->help);
+            assert_string_equal(row->spelling, row->ours);
+            assert_true(row->kind == MOUNT_OPTION_SIZE || row->kind == MOUNT_OPTION_COUNT ||
+                        row->kind == MOUNT_OPTION_SECONDS);
+        } else if (row->help != NULL) { /* every number of ours that costs something has one */
+            assert_true(row->kind != MOUNT_OPTION_SIZE && row->kind != MOUNT_OPTION_COUNT);
+        }
+    }
+}
+
 static void a_user_sets_nothing_of_the_operators(UNUSED void **state)
 {
     for (size_t i = 0; i < mount_option_table_count; i++) {
@@ -221,6 +283,8 @@ static void help_names_each_of_ours(UNUSED void **state)
     assert_non_null(strstr(buf_str(&out), "  sync=close|fsync|async "));
     assert_non_null(strstr(buf_str(&out), "  memory=SIZE "));
     assert_null(strstr(buf_str(&out), "memory_limit"));
+    assert_non_null(strstr(buf_str(&out), "; 16MiB to 1TiB [operator]\n"));
+    assert_non_null(strstr(buf_str(&out), "transfers at a time (64); 1 to 512\n"));
 }
 
 int main(void)
@@ -234,6 +298,9 @@ int main(void)
         cmocka_unit_test(the_last_setting_wins),
         cmocka_unit_test(an_unknown_option_fails_by_name_and_suggests),
         cmocka_unit_test(values_out_of_range_are_refused),
+        cmocka_unit_test(ours_beyond_its_range_is_refused_with_the_range),
+        cmocka_unit_test(too_much_in_the_words_of_others_is_the_most_and_noted),
+        cmocka_unit_test(ranges_stand_with_our_own_spelling_of_a_number),
         cmocka_unit_test(a_user_sets_nothing_of_the_operators),
         cmocka_unit_test(a_user_reaches_neither_the_node_nor_its_metadata_service),
         cmocka_unit_test(a_password_in_a_value_is_never_repeated),
