@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +13,7 @@
 #include "mounter/budget.h"
 #include "mounter/probed.h"
 #include "mounter/stats.h"
+#include "mounter/trying.h"
 #include "util/file.h"
 #include "util/log.h"
 #include "util/memory.h"
@@ -220,17 +220,27 @@ struct opening {
     struct mount_stats *stats;
 };
 
-/* Who mounts by hand would wait in silence for as long as a store is tried. */
 static void note_store(void *context, const struct objstore_watched *watched)
 {
-    static atomic_flag told = ATOMIC_FLAG_INIT; /* a process is one mount */
-
     stats_store(context, watched);
-    if ((watched->status == -ECONNREFUSED || watched->status == -EHOSTUNREACH) &&
-        !atomic_flag_test_and_set(&told)) {
-        log_warn("the store cannot be reached; it is tried again until the deadline", "error",
-                 strerrordesc_np(-watched->status), NULL);
+    if (watched->status < 0) {
+        trying_failed(watched->status);
     }
+}
+
+/* Who mounts by hand would wait in silence for as long as a store is tried. */
+static int probe(const struct mount_config *config, struct volume *volume, struct keep *keep,
+                 struct error *err)
+{
+    const char *endpoint = mount_options_get(&config->options, "endpoint");
+    struct trying trying = {.store = endpoint != NULL ? endpoint : config->location,
+                            .deadline_ms = setup_deadline_ms(config)};
+    int r;
+
+    trying_begin(&trying);
+    r = probed(volume, keep, err);
+    trying_end(&trying);
+    return r;
 }
 
 static int open_volume(const struct mount_config *config,
@@ -276,7 +286,7 @@ static int open_volume(const struct mount_config *config,
     if (r != 0) {
         return r;
     }
-    r = probed(*ret, with->keep, err);
+    r = probe(config, *ret, with->keep, err);
     if (r == -EACCES && !open.read_only && strstr(error_text(err, r), "AccessDenied") != NULL) {
         (void)error_set(err, r,
                         "%s; the bucket is tried out by writing below .skyvol/probe/: the option "

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """skyvol-mount as mount(8) calls it: the helper's flags, fstab's options, and `make install`."""
 import os
+import re
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -26,10 +28,26 @@ def test_who_loses_patience_with_a_store_that_is_not_there_ends_the_mount(workdi
     mount = processes.start([program("skyvol-mount"), "s3://bucket", target, *flags, "-o",
                              f"endpoint=http://127.0.0.1:{free_port()}"], "mount")
     wait_until(lambda: "cannot be reached" in mount.log.read_text(), 10, "a warning", mount)
+    assert re.search(r"store=http://127.0.0.1:\d+ .*refused.* seconds_left=(60|5\d)\n",
+                     mount.log.read_text())
     mount.send_signal(signal.SIGTERM)  # SIGINT is ignored where tests run in the background
     assert mount.wait(10) != 0
     wait_until(lambda: subprocess.run(["pgrep", "-f", str(target)], check=False,
                                       capture_output=True).returncode != 0, 10, "end of the mount")
+    assert mounts_below(workdir) == []
+
+
+def test_a_store_that_accepts_and_says_nothing_is_told_of_while_it_is_tried(workdir, processes):
+    target = workdir / "mnt"
+    target.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        mount = processes.start([program("skyvol-mount"), "s3://bucket", target, "-f", "-o",
+                                 f"endpoint={url},deadline=30"], "mount")
+        wait_until(lambda: "has not answered" in mount.log.read_text(), 20, "a warning", mount)
+        line = next(line for line in mount.log.read_text().splitlines() if "not answered" in line)
+        assert f"store={url} " in line and 20 <= int(line.rpartition("seconds_left=")[2]) < 30
+        processes.stop(mount)
     assert mounts_below(workdir) == []
 
 

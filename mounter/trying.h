@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trying.h - tells who waits for a mount to begin that its store does not answer.
+ *
+ *     struct trying trying = {.store = "https://s3.example", .deadline_ms = 60000};
+ *
+ *     trying_begin(&trying);
+ *     r = ... requests, whose failures come to trying_failed() ...
+ *     trying_end(&trying);
+ *
+ * A store that refuses at once is told of at once, one that says nothing after three seconds, and
+ * both again every fifteen: which store, why, and for how long it is still tried. One mount of a
+ * process at a time. trying_failed() may be called by any thread at any time, also before and
+ * after.
+ */
+#ifndef MOUNTER_TRYING_H
+#define MOUNTER_TRYING_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "util/mutex.h"
+
+struct trying {
+    const char *store;    /* as it is shown */
+    uint64_t deadline_ms; /* from the beginning; 0: 60 000 */
+
+    struct mutex lock;
+    struct cond changed;
+    uint64_t until_ms;
+    pthread_t thread;
+    bool started;
+    bool ended GUARDED_BY(lock);
+};
+
+/* Without a thread for it nothing is told. */
+void trying_begin(struct trying *t);
+void trying_end(struct trying *t);
+
+/* A try has failed, with a negative errno value. */
+void trying_failed(int error);
+
+#endif
