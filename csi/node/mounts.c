@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "csi/capability.h"
-#include "csi/node/bounded.h"
 #include "csi/node/keep.h"
+#include "mount/bounded.h"
 #include "mount/mountinfo.h"
 #include "util/file.h"
 #include "util/log.h"

@@ -7,9 +7,9 @@
 
 #include "csi/capability.h"
 #include "csi/identity.h"
-#include "csi/node/bounded.h"
 #include "csi/node/keep.h"
 #include "csi/node/mounts.h"
+#include "mount/bounded.h"
 #include "mount/mountinfo.h"
 
 struct publish {

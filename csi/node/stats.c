@@ -5,10 +5,10 @@
 
 #include "csi/capability.h"
 #include "csi/identity.h"
-#include "csi/node/bounded.h"
 #include "csi/node/condition.h"
 #include "csi/node/journals.h"
 #include "csi/node/mounts.h"
+#include "mount/bounded.h"
 #include "mount/mountinfo.h"
 #include "mount/stats_holder.h"
 #include "util/clock.h"

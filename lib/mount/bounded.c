@@ -3,7 +3,7 @@
  * bounded.c - a job belongs to its thread and to the one that waits: whoever leaves last frees it.
  * Lock: job->lock, a leaf.
  */
-#include "csi/node/bounded.h"
+#include "mount/bounded.h"
 
 #include <errno.h>
 #include <limits.h>

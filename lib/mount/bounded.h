@@ -5,8 +5,8 @@
  * The call runs in a thread of its own, which is left behind when the deadline passes; at most
  * BOUNDED_MAX are left behind at a time, then calls fail with -EBUSY at once. Any thread.
  */
-#ifndef CSI_NODE_BOUNDED_H
-#define CSI_NODE_BOUNDED_H
+#ifndef MOUNT_BOUNDED_H
+#define MOUNT_BOUNDED_H
 
 #include <stdint.h>
 #include <sys/statvfs.h>
