@@ -15,6 +15,7 @@ struct signals {
     struct mutex lock;
     struct cond changed;
     bool stop GUARDED_BY(lock);
+    bool again; /* of the thread */
 };
 
 static void our_set(sigset_t *set)
@@ -44,7 +45,7 @@ static void toggle_level(void)
     log_info("log level changed", "level", level == LOG_DEBUG ? "debug" : "info", NULL);
 }
 
-/* A second request ends the process at once, as if the signal had never been taken. */
+/* Who asks once too often ends the process at once, as if the signal had never been taken. */
 static void stop_or_die(struct signals *signals, int number)
 {
     bool second;
@@ -52,6 +53,12 @@ static void stop_or_die(struct signals *signals, int number)
     mutex_lock(&signals->lock);
     second = signals->stop;
     mutex_unlock(&signals->lock);
+    if (second && signals->config.again != NULL && !signals->again) {
+        signals->again = true;
+        log_warn("second signal: what takes time is given up", NULL);
+        signals->config.again(signals->config.context);
+        return;
+    }
     if (second) {
         log_warn("second signal: not waiting for the drain", NULL);
         _exit(128 + number);

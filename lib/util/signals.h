@@ -2,7 +2,8 @@
 /*
  * signals.h - the signals a server knows, taken by one thread as ordinary function calls.
  *
- * SIGTERM, SIGINT: stop (drain); a second one ends the process at once. SIGHUP: reload. SIGUSR1:
+ * SIGTERM, SIGINT: stop (drain); a second one ends the process at once, or, where there is `again`,
+ * asks for an end that waits for nobody, and a third one ends it. SIGHUP: reload. SIGUSR1:
  * the log level goes from info to debug and back. SIGPIPE is ignored.
  *
  *     signals_block();                       first thing in main, before any thread
@@ -23,6 +24,7 @@ struct signals;
 struct signals_config {
     /* Called from the signal thread, one at a time; any may be NULL. */
     void (*stop)(void *context);
+    void (*again)(void *context);
     void (*reload)(void *context);
     void *context;
 };

@@ -168,6 +168,39 @@ static void reload(void *context UNUSED)
     atomic_fetch_add(&reloads, 1);
 }
 
+static atomic_int stops;
+
+static void stop_once(void *context UNUSED)
+{
+    atomic_fetch_add(&stops, 1);
+}
+
+static void stop_again(void *context UNUSED)
+{
+    atomic_fetch_add(&stops, 10);
+}
+
+static void wait_for_stops(int wanted)
+{
+    for (int i = 0; i < 5000 && atomic_load(&stops) != wanted; i++) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(atomic_load(&stops), wanted);
+}
+
+static void a_second_signal_is_a_call_of_its_own(void **state UNUSED)
+{
+    struct signals *signals;
+
+    assert_int_equal(
+        signals_new(&(struct signals_config){.stop = stop_once, .again = stop_again}, &signals), 0);
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    wait_for_stops(1);
+    assert_int_equal(kill(getpid(), SIGINT), 0);
+    wait_for_stops(11);
+    signals_free(signals);
+}
+
 static void signals_become_calls(void **state UNUSED)
 {
     struct signals *signals;
@@ -199,6 +232,7 @@ int main(void)
         cmocka_unit_test(a_pool_starts_all_its_threads_before_a_job_waits),
         cmocka_unit_test(freeing_a_pool_runs_what_is_queued),
         cmocka_unit_test(signals_become_calls),
+        cmocka_unit_test(a_second_signal_is_a_call_of_its_own),
     };
 
     signals_block();
