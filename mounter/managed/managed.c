@@ -243,7 +243,8 @@ int managed_call(struct managed *m, const struct managed_request *request, Proto
     }
     r = rpc_client_call(line->client, &call, ret, err);
     line_put(m, line);
-    if (r == -ENOENT || r == -ESTALE) {
+    /* Who does not wait for the connection has the thread see to it, for all. */
+    if (r == -ENOENT || r == -ESTALE || (r == -ECONNREFUSED && request->connect_ms == 0)) {
         mutex_lock(&m->lock);
         m->look = true;
         cond_broadcast(&m->changed);

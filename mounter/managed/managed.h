@@ -75,8 +75,9 @@ struct managed_request {
     enum rpc_code *ret_code;   /* or NULL */
     uint64_t connect_ms;       /* first wait so long for a connection that is down */
 };
-/* -ENOTCONN: there is no connection; those of rpc_client_call(). -ENOENT and -ESTALE may mean that
- * the session has ended: the thread looks. */
+/* All calls share one connection. -ENOTCONN: there is none yet; those of rpc_client_call(). -ENOENT
+ * and -ESTALE may mean that the session has ended: the thread looks. So it does at once, waiting
+ * for the connection, when a call that does not wait for one was refused. */
 int managed_call(struct managed *m, const struct managed_request *request, ProtobufCMessage **ret,
                  struct error *err) __attribute__((warn_unused_result));
 

@@ -352,6 +352,20 @@ def test_locks_that_are_lost_with_the_session_are_told_by_name(brief):
         assert a.read() == b"z"
 
 
+def test_a_metaserver_that_is_back_is_asked_again_at_once(meta):
+    managed = Managed(meta, "one")
+    point = managed.mount()
+    wait_until(lambda: len(managed.sessions()) == 1, 10, "session")
+    (point / "a").write_text("x")
+    meta.kill()
+    with pytest.raises(OSError) as e:  # asks for three seconds, in vain
+        os.link(point / "a", point / "b")
+    assert e.value.errno == errno.EIO
+    meta.start(options=LEASE)
+    os.link(point / "a", point / "b")
+    assert os.stat(point / "a").st_nlink == 2
+
+
 def test_no_lock_is_lost_when_the_metaserver_restarts_and_none_is_given_while_it_is_away(meta):
     one, two = Managed(meta, "one").two()
     (one / "file").write_text("x")
