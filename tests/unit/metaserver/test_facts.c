@@ -12,19 +12,16 @@
 #include "metaserver/facts.h"
 
 struct fixture {
-    char path[96];
+    struct file_fixture file;
     struct facts *facts;
-    struct arena arena;
 };
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f = file_fixture_new(sizeof(*f));
     struct error err = ERROR_INIT;
 
-    f->arena = (struct arena)ARENA_INIT(64 << 20);
-    file_make(f->path);
-    assert_int_equal(facts_open(f->path, &f->facts, &err), 0);
+    assert_int_equal(facts_open(f->file.path, &f->facts, &err), 0);
     *state = f;
     return 0;
 }
@@ -34,9 +31,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     facts_close(f->facts);
-    file_remove(f->path);
-    arena_done(&f->arena);
-    free(f);
+    file_fixture_free(&f->file);
     return 0;
 }
 
@@ -52,7 +47,7 @@ static const char *get(struct fixture *f, const char *volume, const char *key, c
 {
     struct fact fact = {.key = key, .etag = etag};
 
-    assert_int_equal(facts_get(f->facts, volume, &fact, 1, &f->arena), 0);
+    assert_int_equal(facts_get(f->facts, volume, &fact, 1, &f->file.arena), 0);
     return fact.len > 0 ? fact.data : "none";
 }
 
@@ -96,13 +91,13 @@ static void a_damaged_file_is_begun_anew(void **state)
     set(f, "v", "k", "e", "one");
     facts_close(f->facts);
     f->facts = NULL;
-    file = fopen(f->path, "wb");
+    file = fopen(f->file.path, "wb");
     assert_non_null(file);
     for (int i = 0; i < 1000; i++) {
         (void)fputs("this is no database at all", file);
     }
     (void)fclose(file);
-    assert_int_equal(facts_open(f->path, &f->facts, &err), 0);
+    assert_int_equal(facts_open(f->file.path, &f->facts, &err), 0);
     assert_string_equal(get(f, "v", "k", "e"), "none");
     set(f, "v", "k", "e", "two");
     assert_string_equal(get(f, "v", "k", "e"), "two");
@@ -141,14 +136,14 @@ static void many(void **state)
         assert_int_equal(facts_set(f->facts, "v-1234", page, 1000), 0);
     }
     got = seconds();
-    assert_int_equal(facts_get(f->facts, "v-1234", page, 1000, &f->arena), 0);
+    assert_int_equal(facts_get(f->facts, "v-1234", page, 1000, &f->file.arena), 0);
     assert_int_equal(page[999].len, 58);
     if (wish != NULL) {
         double done = seconds();
 
         facts_close(f->facts);
         f->facts = NULL;
-        assert_int_equal(stat(f->path, &st), 0);
+        assert_int_equal(stat(f->file.path, &st), 0);
         print_message("%zu facts: %.0f bytes each, set in %.1f s, a page of 1000 in %.2f ms\n",
                       total, (double)st.st_size / (double)total, got - begun, (done - got) * 1000);
     }

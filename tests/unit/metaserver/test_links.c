@@ -9,9 +9,8 @@
 #include "metaserver/db.h"
 
 struct fixture {
-    char path[96];
+    struct file_fixture file;
     struct db *db;
-    struct arena arena;
 };
 
 static void reopen(struct fixture *f)
@@ -19,15 +18,13 @@ static void reopen(struct fixture *f)
     struct error err = ERROR_INIT;
 
     db_close(f->db);
-    assert_int_equal(db_open(f->path, &f->db, &err), 0);
+    assert_int_equal(db_open(f->file.path, &f->db, &err), 0);
 }
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f = file_fixture_new(sizeof(*f));
 
-    f->arena = (struct arena)ARENA_INIT(1 << 20);
-    file_make(f->path);
     reopen(f);
     *state = f;
     return 0;
@@ -38,9 +35,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     db_close(f->db);
-    file_remove(f->path);
-    arena_done(&f->arena);
-    free(f);
+    file_fixture_free(&f->file);
     return 0;
 }
 
@@ -67,7 +62,7 @@ static int count(struct fixture *f, const char *volume, const char *file)
 /* What is left, or a negative errno value. */
 static int take(struct fixture *f, const char *volume, uint64_t number, struct db_link *ret)
 {
-    int r = db_link_remove(f->db, volume, number, &f->arena, ret);
+    int r = db_link_remove(f->db, volume, number, &f->file.arena, ret);
 
     return r < 0 ? r : (int)ret->names;
 }
@@ -79,7 +74,7 @@ static size_t unlinked(struct fixture *f, const char *volume, int64_t before_ns,
     size_t found = 0;
 
     assert_true(max <= 8);
-    assert_int_equal(db_link_unlinked(f->db, &what, &f->arena, files, &found), 0);
+    assert_int_equal(db_link_unlinked(f->db, &what, &f->file.arena, files, &found), 0);
     return found;
 }
 

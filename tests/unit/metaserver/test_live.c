@@ -14,9 +14,8 @@
 enum { LEASE_MS = 20000, SHORT_MS = 1 };
 
 struct fixture {
-    char path[96];
+    struct file_fixture file;
     struct live *live;
-    struct arena arena;
 };
 
 static void reopen(struct fixture *f, uint64_t lease_ms)
@@ -25,15 +24,13 @@ static void reopen(struct fixture *f, uint64_t lease_ms)
 
     live_close(f->live);
     f->live = NULL;
-    assert_int_equal(live_open(f->path, lease_ms, &f->live, &err), 0);
+    assert_int_equal(live_open(f->file.path, lease_ms, &f->live, &err), 0);
 }
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f = file_fixture_new(sizeof(*f));
 
-    f->arena = (struct arena)ARENA_INIT(64 << 20);
-    file_make(f->path);
     reopen(f, LEASE_MS);
     *state = f;
     return 0;
@@ -44,9 +41,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
 
     live_close(f->live);
-    file_remove(f->path);
-    arena_done(&f->arena);
-    free(f);
+    file_fixture_free(&f->file);
     return 0;
 }
 
@@ -56,7 +51,7 @@ static struct live_session begin(struct fixture *f, const char *volume, const ch
     struct live_session s = {.volume = volume, .node = node, .mount = mount};
     struct error err = ERROR_INIT;
 
-    assert_int_equal(live_session_add(f->live, &s, &f->arena, &err), 0);
+    assert_int_equal(live_session_add(f->live, &s, &f->file.arena, &err), 0);
     return s;
 }
 
@@ -64,7 +59,7 @@ static int get(struct fixture *f, const struct live_session *s)
 {
     struct live_session found;
 
-    return live_session_get(f->live, s->id, s->epoch, &f->arena, &found);
+    return live_session_get(f->live, s->id, s->epoch, &f->file.arena, &found);
 }
 
 /* Of key "k". */
@@ -76,7 +71,7 @@ static int lock_span(struct fixture *f, const struct live_session *s, const stru
 
     l.key = "k";
     l.pid = 7;
-    return live_lock(f->live, s, &l, how, &f->arena, &answer);
+    return live_lock(f->live, s, &l, how, &f->file.arena, &answer);
 }
 #define lock(f, s, owner_, start_, end_, exclusive_, how)                                          \
     lock_span(f, s,                                                                                \
@@ -127,18 +122,18 @@ static void a_volume_for_one_node_refuses_another_and_tells_until_when(void **st
     struct live_session second = {.volume = "v", .node = "second", .mount = "m", .exclusive = true};
     struct error err = ERROR_INIT;
 
-    assert_int_equal(live_session_add(f->live, &alone, &f->arena, &err), 0);
-    assert_int_equal(live_session_add(f->live, &second, &f->arena, &err), -EBUSY);
+    assert_int_equal(live_session_add(f->live, &alone, &f->file.arena, &err), 0);
+    assert_int_equal(live_session_add(f->live, &second, &f->file.arena, &err), -EBUSY);
     assert_non_null(strstr(err.text, "node first"));
     assert_non_null(strstr(err.text, "lease ends at 20"));
     second.exclusive = false;
-    assert_int_equal(live_session_add(f->live, &second, &f->arena, &err), -EBUSY);
+    assert_int_equal(live_session_add(f->live, &second, &f->file.arena, &err), -EBUSY);
     second.volume = "w";
-    assert_int_equal(live_session_add(f->live, &second, &f->arena, &err), 0);
+    assert_int_equal(live_session_add(f->live, &second, &f->file.arena, &err), 0);
     second.node = "first"; /* another mount of the same node */
     second.volume = "v";
     second.mount = "m2";
-    assert_int_equal(live_session_add(f->live, &second, &f->arena, &err), 0);
+    assert_int_equal(live_session_add(f->live, &second, &f->file.arena, &err), 0);
     assert_int_equal(live_check_unused(f->live, "v", &err), -EBUSY);
     assert_non_null(strstr(err.text, "first"));
     assert_int_equal(live_session_remove(f->live, alone.id, alone.epoch), 0);
@@ -224,8 +219,9 @@ static void posix_and_bsd_locks_do_not_see_each_other(void **state)
     struct live_answer answer;
 
     assert_int_equal(lock(f, &a, 1, 0, INT64_MAX, true, LIVE_LOCK_TRY), 0);
-    assert_int_equal(live_lock(f->live, &b, &whole, LIVE_LOCK_TRY, &f->arena, &answer), 0);
-    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->arena, &answer), -EAGAIN);
+    assert_int_equal(live_lock(f->live, &b, &whole, LIVE_LOCK_TRY, &f->file.arena, &answer), 0);
+    assert_int_equal(live_lock(f->live, &a, &whole, LIVE_LOCK_TRY, &f->file.arena, &answer),
+                     -EAGAIN);
     assert_string_equal(answer.node, "b");
     assert_int_equal(live_unlock_id(f->live, &a, answer.id), 0); /* not his */
     assert_int_equal(locks(f), 2);
