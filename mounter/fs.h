@@ -279,7 +279,7 @@ struct fs {
     struct facts *facts;       /* NULL: attributes are asked of the store alone */
     uint64_t links_off_ms;     /* until then the metaserver is not asked for counts of names */
     struct longs *longs;
-    bool ending;
+    bool ending, given_up; /* given_up: the store is not waited for any more, the mount ends */
     pthread_t flusher;
     bool has_flusher;
 };

@@ -3,21 +3,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "mount/mountinfo.h"
 #include "mount/readahead.h"
 #include "mounter/advice.h"
 #include "mounter/journal/export.h"
 #include "mounter/journal/journaled.h"
 #include "mounter/names/shed.h"
+#include "mounter/place.h"
 #include "mounter/rotate.h"
 #include "mounter/session/held.h"
 #include "mounter/session/session.h"
@@ -29,7 +27,7 @@
 #include "volume/open.h"
 
 enum { EXPORT_POOL_MIN = 1 << 20 };
-enum { DRAIN_MS = 300000, QUICK_MS = 1000, STOP_MS = 20000 };
+enum { DRAIN_MS = 300000, QUICK_MS = 1000, STOP_MS = 20000, LOOK_MS = 100 };
 
 /* What the holder's events need; set before held_ready(). */
 struct life {
@@ -231,7 +229,7 @@ static int end_drain(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
     int ret =
         journaled_drain(fs, fs->journal != NULL ? keep_after_ms : DRAIN_MS, true, ret_kept, &err);
 
-    if (ret != 0 && fs->journal != NULL) {
+    if (ret != 0 && fs->journal != NULL && !journaled_given_up(fs)) {
         log_error("the journal does not help: waiting for the store", "error",
                   error_text(&err, ret), NULL);
         ret = journaled_drain(fs, DRAIN_MS, true, ret_kept, &err);
@@ -280,12 +278,15 @@ int run_held(int holder_fd)
 
 /* ---- without a holder ---- */
 
-/* A signal ends the process as long as nobody can have given it anything, then the session. */
+/* A signal ends the process as long as nobody can have given it anything, then the session; the
+ * next one the wait for the store. */
 struct making {
     struct mutex lock;
     bool mounts; /* from here on it is to be unmounted */
     bool stopped;
     struct session *session;
+    struct fs *fs;
+    char *target; /* the mount point without links, as it may be relative and we go elsewhere */
 };
 
 static void on_stop(void *context)
@@ -307,13 +308,27 @@ static void on_stop(void *context)
     }
 }
 
-/* NULL: it is about to be. */
-static void note_mount(struct making *making, struct session *session)
+static void on_stop_again(void *context)
+{
+    struct making *making = context;
+    struct fs *fs;
+
+    mutex_lock(&making->lock);
+    fs = making->fs;
+    mutex_unlock(&making->lock);
+    if (fs != NULL) {
+        journaled_give_up(fs);
+    }
+}
+
+/* A session of NULL: it is about to be. */
+static void note_mount(struct making *making, struct fs *fs, struct session *session)
 {
     bool stopped;
 
     mutex_lock(&making->lock);
     making->mounts = true;
+    making->fs = fs;
     making->session = session;
     stopped = making->stopped;
     mutex_unlock(&making->lock);
@@ -385,17 +400,16 @@ static void tell_parent(int pipe_fd, char status)
 }
 
 static int session_alone(const struct run_arguments *arguments, struct keep *keep, struct fs *fs,
-                         struct error *err)
+                         const char *target, struct error *err)
 {
     CLEANUP(buf_done) struct buf options = BUF_INIT(4096);
-    AUTOFREE char *target = NULL;
     struct session *made;
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
                                      .keep = keep,
                                      .stats = fs->options.stats,
                                      .device = -1,
-                                     .mountpoint = arguments->mountpoint,
+                                     .mountpoint = target,
                                      .threads = setup_threads(&arguments->config),
                                      .deadline_ms = setup_deadline_ms(&arguments->config)};
     int r;
@@ -403,13 +417,12 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
     buf_addf(&options, "fsname=skyvol,subtype=skyvol,default_permissions%s%s",
              geteuid() == 0 ? ",allow_other" : "", fs->options.read_only ? ",ro" : "");
     session.options = buf_str(&options);
-    target = realpath(arguments->mountpoint, NULL);
     r = session_new(&session, &made, err);
     if (r == 0) {
         fs_set_session(fs, made);
         r = session_start(made, err);
     }
-    if (r == 0 && target != NULL) { /* after INIT, which can only lower it; best effort */
+    if (r == 0) { /* after INIT, which can only lower it; best effort */
         (void)!mount_readahead_set(target, setup_readahead(&arguments->config));
     }
     return r;
@@ -420,34 +433,11 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
 {
     const struct setup_extra extra = {.dir = "", .ticket = &arguments->ticket};
     struct mount_credentials credentials;
-    struct mountinfo m;
-    struct stat st;
-    char real[PATH_MAX];
-    int r;
+    int r = place_ready(arguments->mountpoint, &making->target, err);
 
-    if (stat(arguments->mountpoint, &st) != 0 && errno == ENOENT) {
-        return error_set(err, -ENOENT, "there is no directory %s to mount on: make it first",
-                         arguments->mountpoint);
-    }
-    if (stat(arguments->mountpoint, &st) != 0 && errno == ENOTCONN) {
-        return error_set(err, -ENOTCONN,
-                         "%s is a mount whose program has ended: unmount it first (fusermount3 -u, "
-                         "umount)",
-                         arguments->mountpoint);
-    }
-    if (stat(arguments->mountpoint, &st) != 0 || !S_ISDIR(st.st_mode)) {
-        return error_set(err, -ENOTDIR, "%s is not a directory to mount on", arguments->mountpoint);
-    }
-    if (realpath(arguments->mountpoint, real) != NULL && mountinfo_find(real, &m) == 0 &&
-        strcmp(m.type, "fuse.skyvol") == 0) {
-        return error_set(err, -EBUSY, "%s is mounted already (%s): unmount it first",
-                         arguments->mountpoint, m.source);
-    }
-    if (access("/dev/fuse", R_OK | W_OK) != 0) {
-        return error_set(err, -errno, "/dev/fuse cannot be used: %s (%s)", strerror(errno),
-                         errno == EACCES || errno == EPERM
-                             ? "its permissions, or those of this container"
-                             : "modprobe fuse, or give this container the device");
+    r = r == 0 ? place_device(err) : r;
+    if (r != 0) {
+        return r;
     }
     r = setup_personal_credentials(&credentials, err);
     r = r == 0 ? setup_fs(&arguments->config, &credentials, keep, &extra, ret, err) : r;
@@ -455,20 +445,58 @@ static int start_alone(const struct run_arguments *arguments, struct keep *keep,
     if (r != 0) {
         return r;
     }
-    note_mount(making, NULL);
-    r = session_alone(arguments, keep, *ret, err);
+    note_mount(making, *ret, NULL);
+    r = session_alone(arguments, keep, *ret, making->target, err);
     if (r == 0) {
-        note_mount(making, (*ret)->session);
+        note_mount(making, *ret, (*ret)->session);
     }
     return r;
+}
+
+/* Who has sent a signal once knows what another would mean. */
+static void tell_stopping(struct fs *fs)
+{
+    size_t left = journaled_left(fs);
+
+    if (left > 0) {
+        log_info(
+            fs->journal != NULL
+                ? "another signal ends the wait for the store: the journal takes the rest"
+                : "another signal ends the wait for the store: the rest is LOST then, as there "
+                  "is no journal (-o journal=DIR)",
+            "files_and_removals", log_num(left), NULL);
+    }
 }
 
 /* Until unmounted or told to stop; then everything dirty goes to the store. */
 static int serve_alone(struct fs *fs, uint64_t keep_after_ms, uint32_t *ret_kept)
 {
-    (void)!session_wait(fs->session, UINT64_MAX);
-    (void)!session_drain(fs->session, STOP_MS);
-    return end_drain(fs, keep_after_ms, ret_kept);
+    bool stopped = session_wait(fs->session, UINT64_MAX) == 0;
+    uint64_t until = fs_now_ms() + STOP_MS;
+    int ret;
+
+    if (stopped) {
+        tell_stopping(fs);
+    }
+    while (session_drain(fs->session, LOOK_MS) != 0 && fs_now_ms() < until &&
+           !journaled_given_up(fs)) {
+    }
+    ret = end_drain(fs, keep_after_ms, ret_kept);
+    if (*ret_kept > 0) {
+        log_warn("to send what was kept: mount again with the same journal, or use --recover",
+                 "recover", journal_path(fs->journal), "files", log_num(*ret_kept), NULL);
+    }
+    return ret;
+}
+
+/* Without taking anything down but the mount itself. */
+static _Noreturn void end_at_once(struct fs *fs, const struct making *making, int status)
+{
+    if (session_abandon(fs->session)) {
+        place_leave(making->target);
+    }
+    manage_stop(fs);
+    _exit(status);
 }
 
 struct alone {
@@ -498,6 +526,27 @@ static int serve_metrics(const struct run_arguments *arguments, const struct fs 
     return config.address != NULL ? status_new(&config, ret, err) : 0;
 }
 
+/* What is mounted already is unmounted again. */
+static void not_begun(struct making *making, int error, const struct error *err)
+{
+    const char *advice = advice_for(error, error_text(err, error));
+    struct session *session;
+
+    (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(err, error));
+    if (advice != NULL) {
+        (void)fprintf(stderr, "skyvol-mount: %s\n", advice);
+    }
+    mutex_lock(&making->lock);
+    session = making->session;
+    mutex_unlock(&making->lock);
+    if (session != NULL) {
+        session_stop(session);
+        if (session_wait(session, STOP_MS) == 0 && session_abandon(session)) {
+            place_leave(making->target);
+        }
+    }
+}
+
 int run_alone(const struct run_arguments *arguments)
 {
     struct keep *keep = NULL;
@@ -506,7 +555,8 @@ int run_alone(const struct run_arguments *arguments)
     struct status *status = NULL;
     struct session *session;
     struct making making = {0};
-    const struct signals_config stop = {.stop = on_stop, .context = &making};
+    const struct signals_config stop = {
+        .stop = on_stop, .again = on_stop_again, .context = &making};
     struct signals *signals = NULL;
     struct error err = ERROR_INIT;
     uint32_t kept = 0;
@@ -520,28 +570,27 @@ int run_alone(const struct run_arguments *arguments)
     ret = ret == 0 ? rotate_new(fs->volume, &rotate) : ret;
     ret = ret == 0 ? serve_metrics(arguments, fs, &status, &err) : ret;
     if (ret != 0) {
-        const char *advice = advice_for(ret, error_text(&err, ret));
-
-        (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, ret));
-        if (advice != NULL) {
-            (void)fprintf(stderr, "skyvol-mount: %s\n", advice);
-        }
+        not_begun(&making, ret, &err);
         tell_parent(pipe_fd, 1);
         signals_free(signals);
         return 1;
     }
     tell_parent(pipe_fd, 0);
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
-    signals_free(signals);
-    mutex_done(&making.lock);
+    session = fs->session;
+    if (journaled_given_up(fs) && (ret != 0 || kept > 0)) {
+        end_at_once(fs, &making, 1);
+    }
     rotate_free(rotate);
     status_free(status);
-    session = fs->session;
     /* The kernel has not answered it, or somebody still answers a request from the session's memory
      */
     if (!shed_stop(fs) || session_drain(session, 0) != 0) {
-        _exit(ret == 0 ? 0 : 1);
+        end_at_once(fs, &making, ret == 0 ? 0 : 1);
     }
+    signals_free(signals);
+    mutex_done(&making.lock);
+    free(making.target);
     fs_set_session(fs, NULL);
     session_free(session);
     if (kept > 0) { /* what the store does not answer is not waited for */

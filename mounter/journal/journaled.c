@@ -11,6 +11,7 @@
 #include "util/log.h"
 
 enum { WAIT_MS = 120000, IDLE_MS = 10000, KICK_MS = 1000, LOOK_MS = 50, TELL_MS = 60000 };
+enum { LEFT_FIRST_MS = 1000, LEFT_AGAIN_MS = 5000, MS_PER_S = 1000 }; /* what a drain tells */
 
 /* Who waits for a file to be durable; freed by the last of both. */
 struct wanted {
@@ -484,8 +485,63 @@ static size_t send_dirty(struct fs *fs, bool kick)
     return count;
 }
 
-static size_t wait_published(struct fs *fs, uint64_t until)
+size_t journaled_left(struct fs *fs)
 {
+    size_t left = send_dirty(fs, false);
+
+    mutex_lock(&fs->lock);
+    left += graves_count(fs);
+    mutex_unlock(&fs->lock);
+    return left;
+}
+
+void journaled_give_up(struct fs *fs)
+{
+    mutex_lock(&fs->lock);
+    fs->given_up = true;
+    cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+}
+
+bool journaled_given_up(struct fs *fs)
+{
+    bool given_up;
+
+    mutex_lock(&fs->lock);
+    given_up = fs->given_up;
+    mutex_unlock(&fs->lock);
+    return given_up;
+}
+
+/* A drain: until when, and when it next tells what is left. */
+struct draining {
+    struct fs *fs;
+    uint64_t until_ms, tell_ms;
+};
+
+static void tell_left(struct draining *d, size_t files)
+{
+    uint64_t now = fs_now_ms();
+    uint64_t left_ms = d->until_ms > now ? d->until_ms - now : 0;
+    uint64_t bytes;
+    size_t removals;
+
+    if (now < d->tell_ms) {
+        return;
+    }
+    d->tell_ms = now + LEFT_AGAIN_MS;
+    mutex_lock(&d->fs->lock);
+    bytes = state_pool_used(d->fs->state);
+    removals = graves_count(d->fs);
+    mutex_unlock(&d->fs->lock);
+    log_info("waiting for the store to take the rest", "files", log_num(files), "bytes",
+             log_num(bytes), "removals", log_num(removals), "seconds_left",
+             log_num((left_ms + MS_PER_S - 1) / MS_PER_S), NULL);
+}
+
+static size_t wait_published(struct draining *d)
+{
+    struct fs *fs = d->fs;
     uint64_t kick_ms = 0;
     size_t left;
 
@@ -494,13 +550,30 @@ static size_t wait_published(struct fs *fs, uint64_t until)
 
         left = send_dirty(fs, now >= kick_ms);
         kick_ms = now >= kick_ms ? now + KICK_MS : kick_ms;
-        if (left == 0 || now >= until) {
+        if (left == 0 || now >= d->until_ms || journaled_given_up(fs)) {
             return left;
         }
+        tell_left(d, left);
         mutex_lock(&fs->lock);
-        cond_wait_ms(&fs->changed, &fs->lock, until - now < LOOK_MS ? until - now : LOOK_MS);
+        cond_wait_ms(&fs->changed, &fs->lock,
+                     d->until_ms - now < LOOK_MS ? d->until_ms - now : LOOK_MS);
         mutex_unlock(&fs->lock);
     }
+}
+
+static int wait_deleted(struct draining *d, size_t files)
+{
+    uint64_t now;
+    int r;
+
+    do {
+        now = fs_now_ms();
+        r = graves_wait(d->fs, "", true, d->until_ms < now + KICK_MS ? d->until_ms : now + KICK_MS);
+        if (r != 0) {
+            tell_left(d, files);
+        }
+    } while (r != 0 && now < d->until_ms && !journaled_given_up(d->fs));
+    return r;
 }
 
 /* What has been published leaves no file behind, as far as the disk lets us. */
@@ -544,9 +617,10 @@ int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_f
                     struct error *err)
 {
     struct journaled *j = fs->journaled;
-    uint64_t deadline_ms = fs_now_ms() + drain_ms;
-    size_t left = wait_published(fs, deadline_ms);
-    int removed = graves_wait(fs, "", true, deadline_ms);
+    uint64_t now = fs_now_ms();
+    struct draining d = {.fs = fs, .until_ms = now + drain_ms, .tell_ms = now + LEFT_FIRST_MS};
+    size_t left = wait_published(&d);
+    int removed = wait_deleted(&d, left);
     int r;
 
     *ret_files = 0;

@@ -45,9 +45,17 @@ void journaled_op(struct op *op);
 /* The inode has a file in the journal that is (perhaps) not needed any more. */
 void journaled_obsolete(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 
+/* Files that are not in the store, and objects that are still to be deleted. */
+size_t journaled_left(struct fs *fs);
+
+/* Somebody has lost patience: a drain, now or later, does not wait for the store. Any thread. */
+void journaled_give_up(struct fs *fs);
+bool journaled_given_up(struct fs *fs);
+
 /*
  * Publish what is dirty for at most drain_ms, all at once; then write what is left to the journal.
- * 0: *ret_files of it are there (0: all is in the store). Without a journal: -ETIMEDOUT.
+ * 0: *ret_files of it are there (0: all is in the store). Without a journal: -ETIMEDOUT. What is
+ * left is logged while it takes long.
  */
 int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_files,
                     struct error *err) __attribute__((warn_unused_result));

@@ -473,6 +473,22 @@ void session_unmount(struct session *s)
     }
 }
 
+/* The number stays taken: a late answer must not go into a file that was opened under it. */
+bool session_abandon(struct session *s)
+{
+    struct pollfd poll_fd = {.fd = fuse_session_fd(s->fuse)};
+    bool unmounted = poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLERR) != 0;
+    bool ours = s->mounted_here && !unmounted;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (null >= 0) {
+        (void)dup3(null, poll_fd.fd, O_CLOEXEC);
+        (void)close(null);
+    }
+    s->mounted_here = false;
+    return ours;
+}
+
 int session_drain(struct session *s, uint64_t timeout_ms)
 {
     uint64_t until = clock_monotonic_ms(clock_real()) + timeout_ms;

@@ -89,6 +89,13 @@ int session_wait(struct session *s, uint64_t timeout_ms) __attribute__((warn_unu
 /* Unmount what session_new() has mounted, even if it is in use. */
 void session_unmount(struct session *s);
 
+/*
+ * Nobody answers any more, though requests are in flight: they fail (ENOTCONN), and answers that
+ * still come go nowhere. After session_wait(), instead of session_free(), before the process ends.
+ * True: session_new() has mounted and nobody has unmounted; the caller does.
+ */
+bool session_abandon(struct session *s);
+
 /* Wait until no request is in flight, with the readers stopped. -ETIMEDOUT. */
 int session_drain(struct session *s, uint64_t timeout_ms) __attribute__((warn_unused_result));
 

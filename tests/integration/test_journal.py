@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 
@@ -125,6 +126,56 @@ def test_what_the_store_has_not_taken_is_there_in_the_next_mount(rig):
     assert rig.stop(process) == 0
     assert rig.files() == [] and list(rig.journal.iterdir()) == []
     assert rig.in_store() == WANTED
+
+
+def stubborn(rig, options):
+    """A mount with a file that no store takes, which it waits for."""
+    process = rig.mount(f"sync=fsync,drain=600,{options}", NO_WRITES)
+    (rig.point / "f").write_bytes(b"kept" * 1000)
+    return process
+
+
+def give_up(rig, process):
+    """The second signal; what was said until the end."""
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 1
+    assert mounts_below(rig.workdir) == [] and os.listdir(rig.point) == []
+    rig.processes.running.remove(process)
+    return process.log.read_text()
+
+
+SYNCS = "import os, sys; f = os.open(sys.argv[1], os.O_RDWR); print(flush=True); os.fsync(f)"
+
+
+def test_a_second_signal_leaves_the_rest_in_the_journal_and_no_dead_mount(rig):
+    process = stubborn(rig, f"journal={rig.journal}")
+    waits = subprocess.Popen([sys.executable, "-c", SYNCS, rig.point / "f"], stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL)
+    try:
+        assert waits.stdout.readline() == b"\n"
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: "the journal takes the rest" in process.log.read_text(), 20, "hint", process)
+        said = give_up(rig, process)
+        assert waits.wait(10) == 1  # fsync() has failed
+    finally:
+        waits.kill()
+        waits.wait(10)
+    (kept,) = rig.files()
+    assert f"recover={kept.parent}" in said and "mount again with the same journal" in said
+    process = rig.with_journal()
+    assert (rig.point / "f").read_bytes() == b"kept" * 1000
+    assert rig.stop(process) == 0
+    assert rig.in_store() == {"f": b"kept" * 1000} and rig.files() == []
+
+
+def test_a_second_signal_without_a_journal_loses_what_the_first_said(rig):
+    process = stubborn(rig, "")
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "waiting for the store" in process.log.read_text(), 20, "progress", process)
+    assert "the rest is LOST then" in process.log.read_text()
+    assert "there is no journal" in give_up(rig, process)
+    assert rig.in_store() == {}
 
 
 def test_a_volume_without_a_journal_waits_for_the_store_as_before(rig):

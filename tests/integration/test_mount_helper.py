@@ -72,6 +72,38 @@ def test_the_helpers_flags_are_taken_alone_and_together(workdir):
     assert mounts_below(workdir) == []
 
 
+def test_a_mount_whose_program_was_killed_makes_way_for_the_next(workdir, processes):
+    target = workdir / "mnt"
+    target.mkdir()
+    argv = [program("skyvol-mount"), "mem://bucket", target, "-f", "-o", "attr_timeout=600"]
+    first = processes.start(argv, "first")
+    wait_until(lambda: os.path.ismount(target), what="mount", process=first)
+    first.kill()
+    first.wait(10)
+    assert len(mounted(target)) == 1
+    second = processes.start(argv, "second")
+    wait_until(lambda: "unmounted here" in second.log.read_text(), what="a word", process=second)
+    wait_until(lambda: os.path.ismount(target), what="mount", process=second)
+    (target / "a").write_text("works")
+    assert len(mounted(target)) == 1
+    third = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    assert third.returncode == 1 and "mounted already" in third.stderr  # this one lives
+    assert (target / "a").read_text() == "works"
+    processes.stop(second)
+    assert mounts_below(workdir) == []
+
+
+def test_a_relative_mount_point_is_unmounted_by_a_signal(workdir):
+    (workdir / "mnt").mkdir()
+    mark = f"x-test={workdir.name}"  # its working directory is another when it is in the background
+    subprocess.run([program("skyvol-mount"), "mem://bucket", "mnt", "-o", mark], cwd=workdir,
+                   check=True, timeout=60)
+    assert mounts_below(workdir) == [str(workdir / "mnt")]
+    pid = subprocess.run(["pgrep", "-f", mark], check=True, capture_output=True, text=True).stdout
+    os.kill(int(pid), signal.SIGTERM)
+    wait_until(lambda: mounts_below(workdir) == [], 20, "end of the mount")
+
+
 def test_mount_8_finds_it_as_it_is_installed(workdir):
     root, target = workdir / "root", workdir / "mnt"
     target.mkdir()
