@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/names/below.h"
 #include "mounter/names/pace.h"
 #include "objstore/objstore_call.h"
 #include "util/hash.h"
@@ -37,6 +38,7 @@ struct grave {
 
 struct graves {
     struct grave *by_key;
+    struct below below;                    /* their keys */
     TAILQ_HEAD(grave_list, grave) waiting; /* oldest first */
     size_t waiting_count;
     struct grave_list covers; /* directories' that are deleted, but not what was below them */
@@ -81,6 +83,7 @@ static struct grave *make_grave(const char *key, uint32_t index, const struct gr
 static void enter(struct graves *graves, struct grave *grave)
 {
     HASH_ADD_STR(graves->by_key, key, grave);
+    below_add(&graves->below, grave->key);
     TAILQ_INSERT_TAIL(&graves->waiting, grave, link);
     graves->waiting_count++;
 }
@@ -250,15 +253,18 @@ bool graves_block(struct fs *fs, const struct node *node)
     return true;
 }
 
-/* One whose key begins with that; not `but`. */
-static bool has_below(const struct fs *fs, const char *key, const struct grave *but)
-    REQUIRES(&fs->lock)
+/* One whose key begins with that, and is longer. */
+static bool has_below(const struct fs *fs, const char *key) REQUIRES(&fs->lock)
 {
+    const struct graves *graves = fs->graves;
     const struct grave *grave;
     size_t len = strlen(key);
 
-    for (grave = fs->graves->by_key; grave != NULL; grave = grave->hh.next) {
-        if (grave != but && strncmp(grave->key, key, len) == 0) {
+    if (len > 0 && key[len - 1] == '/' && below_known(&graves->below)) {
+        return below_count(&graves->below, key) > 0;
+    }
+    for (grave = graves->by_key; grave != NULL; grave = grave->hh.next) {
+        if (strncmp(grave->key, key, len) == 0 && grave->key[len] != '\0') {
             return true;
         }
     }
@@ -267,7 +273,7 @@ static bool has_below(const struct fs *fs, const char *key, const struct grave *
 
 bool graves_has_below(const struct fs *fs, const char *key)
 {
-    return has_below(fs, key, NULL);
+    return graves_has(fs, key) || has_below(fs, key);
 }
 
 static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->lock)
@@ -282,7 +288,7 @@ int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms
     mutex_lock(&fs->lock);
     fs->graves->wanted++;
     while (any(fs, key, below) && ret == 0) {
-        if (fs_now_ms() >= deadline_ms || fs->ending) {
+        if (fs_now_ms() >= deadline_ms || fs->ending || fs->given_up) {
             ret = -ETIMEDOUT;
         } else {
             cond_signal(&fs->graves->work);
@@ -304,6 +310,7 @@ static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
     STATE_SET(fs->state, state_grave(fs->state, grave->index)->key, 0U);
     state_commit(fs->state);
     HASH_DEL(fs->graves->by_key, grave);
+    below_remove(&fs->graves->below, grave->key);
     fs_gone_key(fs, grave->key);
     free(grave);
 }
@@ -311,7 +318,7 @@ static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
 /* An object that is still to be deleted shows the directory that it is in. */
 static bool is_covering(const struct fs *fs, const struct grave *grave) REQUIRES(&fs->lock)
 {
-    return grave->key[strlen(grave->key) - 1] == '/' && has_below(fs, grave->key, grave);
+    return grave->key[strlen(grave->key) - 1] == '/' && has_below(fs, grave->key);
 }
 
 static void uncover(struct fs *fs) REQUIRES(&fs->lock)
@@ -658,6 +665,7 @@ void graves_free(struct graves *graves)
         HASH_DEL(graves->by_key, grave);
         free(grave);
     }
+    below_done(&graves->below);
     free(graves->dug);
     cond_done(&graves->work);
     free(graves);
