@@ -131,6 +131,14 @@ struct db_link_unlinked {
 };
 int db_link_unlinked(struct db *db, const struct db_link_unlinked *what, struct arena *arena,
                      const char **ret, size_t *ret_count) __attribute__((warn_unused_result));
+/* Files with one name; at most `max`, in the arena. `before_ns` does not count. */
+struct db_link_single {
+    const char *file, *key;
+    uint64_t number;
+};
+int db_link_singles(struct db *db, const struct db_link_unlinked *what, struct arena *arena,
+                    struct db_link_single *ret, size_t *ret_count)
+    __attribute__((warn_unused_result));
 /* Forget the file if it has no name. */
 int db_link_drop(struct db *db, const char *volume, const char *file)
     __attribute__((warn_unused_result));

@@ -209,6 +209,34 @@ int db_link_unlinked(struct db *db, const struct db_link_unlinked *what, struct 
     return r != 0 ? r : code == SQLITE_ROW || code == SQLITE_DONE ? 0 : sql_errno(code);
 }
 
+int db_link_singles(struct db *db, const struct db_link_unlinked *what, struct arena *arena,
+                    struct db_link_single *ret, size_t *ret_count)
+{
+    sqlite3_stmt *s;
+    int code = SQLITE_ERROR;
+    int r = 0;
+
+    *ret_count = 0;
+    mutex_lock(&db->lock);
+    s = prepare(db,
+                "SELECT file, number, key FROM link_name WHERE volume = ?1 GROUP BY file HAVING"
+                " count(*) = 1",
+                what->volume, NULL);
+    while (s != NULL && r == 0 && *ret_count < what->max &&
+           (code = sqlite3_step(s)) == SQLITE_ROW) {
+        struct db_link_single *one = &ret[*ret_count];
+
+        one->file = arena_strdup(arena, (const char *)sqlite3_column_text(s, 0));
+        one->number = (uint64_t)sqlite3_column_int64(s, 1);
+        one->key = arena_strdup(arena, (const char *)sqlite3_column_text(s, 2));
+        r = one->file != NULL && one->key != NULL ? 0 : -ENOMEM;
+        *ret_count += r == 0;
+    }
+    (void)sqlite3_finalize(s);
+    mutex_unlock(&db->lock);
+    return r != 0 ? r : code == SQLITE_ROW || code == SQLITE_DONE ? 0 : sql_errno(code);
+}
+
 int db_link_drop(struct db *db, const char *volume, const char *file)
 {
     int r;

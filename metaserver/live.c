@@ -397,6 +397,21 @@ int live_check_alone(struct live *live, const struct live_session *s, struct err
     return live_end(live, r);
 }
 
+int live_session_alone(struct live *live, const struct live_session *s, bool *ret)
+{
+    int64_t others = 0;
+    int r = live_begin(live);
+
+    r = r < 0 ? r
+              : live_number(live, &others,
+                            "SELECT count(*) FROM session WHERE volume = ?1 AND id <> ?2 AND"
+                            " fenced = 0 AND until_ms > ?3",
+                            "ssi", s->volume, s->id, live_now_ms());
+    r = live_end(live, r < 0 ? r : 0);
+    *ret = r == 0 && others == 0;
+    return r;
+}
+
 int live_check(struct live *live, const char *id, uint64_t epoch)
 {
     int64_t ok = 0;

@@ -63,6 +63,9 @@ int live_session_list(struct live *live, const char *volume, struct arena *arena
 /* The same question alone: 0, or -EBUSY. */
 int live_check_alone(struct live *live, const struct live_session *session, struct error *err)
     __attribute__((warn_unused_result));
+/* *ret: no other session has its volume. */
+int live_session_alone(struct live *live, const struct live_session *session, bool *ret)
+    __attribute__((warn_unused_result));
 /* -EBUSY: somebody has the volume mounted; `err` says which nodes. */
 int live_check_unused(struct live *live, const char *volume, struct error *err)
     __attribute__((warn_unused_result));

@@ -164,6 +164,12 @@ static int unlink_name(struct rpc_call *call, const ProtobufCMessage *request,
         out->last_key = rpc_call_strdup(call, link.last_key != NULL ? link.last_key : "");
         r = out->file == NULL || out->last_key == NULL ? -ENOMEM : 0;
     }
+    if (r == 0 && link.names == 1) {
+        bool alone;
+
+        r = live_session_alone(meta->live, &session, &alone);
+        out->alone = alone;
+    }
     return r == -ENOENT ? 0 : r;
 }
 
@@ -182,6 +188,57 @@ static int add_found(struct rpc_call *call, Skyvol__Meta__V1__GetLinksResponse *
     return m->file == NULL ? -ENOMEM : 0;
 }
 
+/* Only to who has the volume for itself: others may have such a file open under its own object. */
+static int add_singles(struct rpc_call *call, const struct live_session *session,
+                       Skyvol__Meta__V1__GetLinksResponse *out)
+{
+    struct meta *meta = rpc_call_context(call);
+    struct db_link_single *singles = rpc_call_alloc(call, OBJECTS_MAX * sizeof(*singles));
+    const struct db_link_unlinked what = {session->volume, 0, OBJECTS_MAX};
+    size_t count = 0;
+    bool alone;
+    int r = live_session_alone(meta->live, session, &alone);
+
+    r = r == 0 && singles == NULL ? -ENOMEM : r;
+    if (r == 0 && alone) {
+        r = db_link_singles(meta->db, &what, rpc_call_arena(call), singles, &count);
+    }
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        Skyvol__Meta__V1__LinkName *last =
+            rpc_call_message(call, &skyvol__meta__v1__link_name__descriptor);
+
+        r = last == NULL
+                ? -ENOMEM
+                : add_found(call, out, &(const struct db_link){.file = singles[i].file, .names = 1},
+                            i);
+        if (r == 0) {
+            last->number = singles[i].number;
+            last->key = rpc_call_strdup(call, singles[i].key);
+            r = last->key == NULL ? -ENOMEM : 0;
+            out->found[out->n_found - 1]->last = r == 0 ? last : NULL;
+        }
+    }
+    return r;
+}
+
+static int add_unlinked(struct rpc_call *call, const struct live_session *session,
+                        Skyvol__Meta__V1__GetLinksResponse *out)
+{
+    struct meta *meta = rpc_call_context(call);
+    const struct db_link_unlinked what = {session->volume,
+                                          clock_realtime_ns(clock_real()) - grace_ns, OBJECTS_MAX};
+    const char **unlinked = rpc_call_alloc(call, OBJECTS_MAX * sizeof(*unlinked));
+    size_t count = 0;
+    int r = unlinked == NULL
+                ? -ENOMEM
+                : db_link_unlinked(meta->db, &what, rpc_call_arena(call), unlinked, &count);
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        r = add_found(call, out, &(const struct db_link){.file = unlinked[i]}, i);
+    }
+    return r;
+}
+
 static int get_links(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err)
 {
@@ -189,8 +246,6 @@ static int get_links(struct rpc_call *call, const ProtobufCMessage *request,
     const Skyvol__Meta__V1__GetLinksRequest *in = (const void *)request;
     Skyvol__Meta__V1__GetLinksResponse *out = (void *)reply;
     struct live_session session;
-    const char **unlinked = NULL;
-    size_t count = 0;
     int r = meta_session(call, in->session_id, in->epoch, &session, err);
 
     r = r == 0 ? check_files(in->files, in->n_files, err) : r;
@@ -198,19 +253,11 @@ static int get_links(struct rpc_call *call, const ProtobufCMessage *request,
         return r;
     }
     out->found = rpc_call_alloc(call, (OBJECTS_MAX + 1) * sizeof(*out->found));
-    unlinked = rpc_call_alloc(call, OBJECTS_MAX * sizeof(*unlinked));
-    if (out->found == NULL || unlinked == NULL) {
+    if (out->found == NULL) {
         return -ENOMEM;
     }
-    if (in->unlinked) {
-        const struct db_link_unlinked what = {
-            session.volume, clock_realtime_ns(clock_real()) - grace_ns, OBJECTS_MAX};
-
-        r = db_link_unlinked(meta->db, &what, rpc_call_arena(call), unlinked, &count);
-        for (size_t i = 0; r == 0 && i < count; i++) {
-            r = add_found(call, out, &(const struct db_link){.file = unlinked[i]}, i);
-        }
-        return r;
+    if (in->unlinked || in->single) {
+        return in->single ? add_singles(call, &session, out) : add_unlinked(call, &session, out);
     }
     for (size_t i = 0; r == 0 && i < in->n_files; i++) {
         struct db_link link = {.file = in->files[i]};

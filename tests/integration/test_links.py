@@ -237,7 +237,8 @@ def test_an_unmanaged_volume_has_no_hard_links(workdir, processes):
 
 
 def test_the_metaserver_counts_names_and_forgets_no_file_that_has_one(meta):
-    session = opened(meta, meta.create("one"), "n1")
+    volume = meta.create("one")
+    session = opened(meta, volume, "n1")
     stranger = opened(meta, meta.create("other"), "n1")
 
     def names(method, session=session, check=True, **fields):
@@ -258,7 +259,17 @@ def test_the_metaserver_counts_names_and_forgets_no_file_that_has_one(meta):
         "found": [{"index": 1, "links": 3, "file": "0a-1b"}]}
     assert names("Unlink", number=2) == {"links": 2, "file": "0a-1b"}
     assert names("Unlink", number=2) == {}
-    assert names("Unlink", number=3) == {"links": 1, "file": "0a-1b", "lastKey": "k1"}
+    assert names("GetLinks", single=True) == {}
+    assert names("Unlink", number=3) == {"links": 1, "file": "0a-1b", "lastKey": "k1", "alone": True}
+    single = {"found": [{"links": 1, "file": "0a-1b", "last": {"number": "1", "key": "k1"}}]}
+    assert names("GetLinks", single=True) == single
+    another = opened(meta, volume, "n2")  # it may have the file open
+    assert names("GetLinks", single=True) == names("GetLinks", another, single=True) == {}
+    assert names("Unlink", number=7) == {}
+    link(8)
+    assert names("Unlink", another, number=8) == {"links": 1, "file": "0a-1b", "lastKey": "k1"}
+    meta.call("Sessions/CloseSession", of(another))
+    assert names("GetLinks", single=True) == single
     names("DropLinks", files=["0a-1b"])
     assert link(4) == {"links": 2}
     for number in (1, 4):
