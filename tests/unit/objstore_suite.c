@@ -394,6 +394,28 @@ static void copies_are_made_by_the_store(void **state UNUSED)
     assert_content("copy", "original", 8);
 }
 
+static void copy_onto_another_version_is_refused(void **state UNUSED)
+{
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    char etag[OBJSTORE_ETAG_MAX];
+    struct objstore_request r = {.op = OBJSTORE_COPY,
+                                 .bucket = bucket,
+                                 .key = "onto",
+                                 .source_bucket = bucket,
+                                 .source_key = "from",
+                                 .if_match = "00000000000000000000000000000000"};
+    int ret;
+
+    assert_int_equal(put("from", "new", 3, NULL), 0);
+    assert_int_equal(put("onto", "old", 3, etag), 0);
+    ret = CALL(r, a);
+    assert_true(ret == -ESTALE || ret == -ENOTSUP); /* but never done all the same */
+    assert_content("onto", "old", 3);
+    r.if_match = etag;
+    assert_int_equal(CALL(r, a), ret == -ESTALE ? 0 : -ENOTSUP);
+    assert_content("onto", ret == -ESTALE ? "new" : "old", 3);
+}
+
 static void upload_create(const char *key, char id[OBJSTORE_UPLOAD_MAX])
 {
     ANSWER a = OBJSTORE_ANSWER_INIT;
@@ -721,6 +743,7 @@ int objstore_suite_run(const char *name, struct objstore *first, struct objstore
         cmocka_unit_test(listing_is_ordered_paged_and_grouped),
         cmocka_unit_test(batches_delete_what_is_there),
         cmocka_unit_test(copies_are_made_by_the_store),
+        cmocka_unit_test(copy_onto_another_version_is_refused),
         cmocka_unit_test(an_upload_becomes_one_object),
         cmocka_unit_test(an_aborted_upload_leaves_nothing),
         cmocka_unit_test(parts_can_be_copied_and_listed),
