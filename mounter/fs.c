@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "mounter/journal/journaled.h"
+#include "mounter/names/collapse.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/hard.h"
 #include "mounter/names/heads.h"
@@ -453,6 +454,7 @@ static void tick(struct fs *fs, unsigned number)
 {
     reader_tick(fs);
     moves_tick(fs);
+    collapse_tick(fs);
     sweep_tick(fs);
     stats_tick(fs);
     if (number % LINKS_TICKS == LINKS_FIRST) {
@@ -524,7 +526,7 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
     ret = ret == 0 ? data_adopt(fs) : ret;
     claim_adopt(fs);
     lost_adopt(fs);
-    return ret;
+    return ret == 0 ? collapse_adopt(fs) : ret;
 }
 
 static void set_up_root(struct fs *fs) REQUIRES(&fs->lock)
@@ -649,6 +651,7 @@ void fs_free(struct fs *fs)
     tasks_free(fs->tasks);
     tasks_free(fs->writers);
     tasks_free(fs->streams);
+    collapse_free(fs);
     journaled_end(fs);
     manage_free(fs);
     reader_stop(fs);

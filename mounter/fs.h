@@ -34,6 +34,7 @@
  *   locks.c       locks across nodes
  *   facts.c       attributes without a HEAD
  *   shed.c        the memory of inodes, and what the kernel is asked to forget for it
+ *   hard.c        files with several names; collapse.c: of which one is left
  *   rename.c      moving files and directories; copy.c, tree.c, moves.c do the store's part
  *   doubts.c      listings that lag behind what was done here
  *   known.c       ranges of keys that were listed
@@ -66,6 +67,7 @@
 #include "mounter/session/pending.h"
 #include "mounter/session/session.h"
 #include "mounter/session/tasks.h"
+#include "mounter/write/copy.h"
 #include "util/arena.h"
 #include "util/chained.h"
 #include "util/mutex.h"
@@ -109,6 +111,8 @@ struct import_result {
     uint32_t files, left, damaged;
 };
 struct graves;
+struct collapse;
+struct collapse_bar;
 struct seen;
 struct heads;
 struct ahead;
@@ -278,6 +282,9 @@ struct fs {
     struct locks *locks;       /* NULL: the kernel locks by itself */
     struct facts *facts;       /* NULL: attributes are asked of the store alone */
     uint64_t links_off_ms;     /* until then the metaserver is not asked for counts of names */
+    LIST_HEAD(, collapse) collapses; /* under way */
+    LIST_HEAD(, collapse_bar) collapse_bars;
+    bool collapse_sweeps;
     struct longs *longs;
     bool ending, given_up; /* given_up: the store is not waited for any more, the mount ends */
     pthread_t flusher;
@@ -649,6 +656,10 @@ int publish_mark(struct fs *fs, struct node *node, uint64_t size, struct arena *
 int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
                       struct objstore_meta *meta) REQUIRES(&fs->lock);
 void publish_mark_attempt(struct fs *fs, struct inode_rec *rec, uint64_t size) REQUIRES(&fs->lock);
+/* The token itself, in an object's metadata; 0: there is none. */
+int publish_add_mark(uint64_t mark, struct arena *arena, struct objstore_meta *meta)
+    __attribute__((warn_unused_result));
+uint64_t publish_mark_of(const struct objstore_meta *meta);
 /* For whoever has set node->publishing. -EAGAIN: it was ours, the inode has a new base. Waits. */
 int publish_settle_now(struct fs *fs, struct node *node, const char *key)
     __attribute__((warn_unused_result));
@@ -736,6 +747,8 @@ void lost_torn(void *userdata, uint64_t ino);
  * publishes to a key that is being moved or removed. A directory's claim is one of all below.
  */
 bool claim_held(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+/* What is in this directory is claimed with it, or somebody waits to do so. */
+bool claim_below(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock);
 /* It is claimed, parts of it are being sent, or somebody waits to claim it. */
 bool claim_blocked(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 /* For whoever has the claim, and for who sends parts: keep fs->busy. */
@@ -776,20 +789,5 @@ int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size) REQU
 /* A file has been given another size, or has gone. */
 void usage_resized(struct fs *fs, uint64_t from, uint64_t to) REQUIRES(&fs->lock);
 void usage_removed(struct fs *fs, const struct inode_rec *rec) REQUIRES(&fs->lock);
-
-/* ---- copy.c ---- */
-/* Copy an object, however large. *ret_etag. Waits. */
-struct copy_what {
-    const char *from, *to;
-    const char *if_match;             /* of the source; or NULL */
-    uint64_t size;                    /* of the source, or how much of it */
-    const struct objstore_meta *meta; /* replaces the source's; or NULL */
-    bool partial;                     /* the source has more */
-    bool only_new;                    /* fail with -EEXIST when `to` exists */
-    int64_t *ret_ns;                  /* set on success: the copy's time, or 0; may be NULL */
-};
-int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
-    __attribute__((warn_unused_result));
-int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
 
 #endif

@@ -60,6 +60,9 @@ int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, b
 
 /* ---- rename.c ---- */
 void rename_run(struct op *op);
+/* The inode of a name, as the store has it. 0: there is none. Waits. */
+int rename_resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *ret)
+    __attribute__((warn_unused_result));
 /* Keep the bytes of an open file whose name is about to go. Waits. */
 int rename_hide(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
 

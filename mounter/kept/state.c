@@ -305,6 +305,7 @@ void state_inode_release(struct state *state, uint32_t ino)
     state_text_release(state, inodes[ino].hidden);
     state_text_release(state, inodes[ino].holes);
     state_text_release(state, inodes[ino].component);
+    state_text_release(state, (inodes[ino].flags & INODE_COLLAPSE) != 0 ? inodes[ino].last : 0);
     state_set(state, &inodes[ino].flags, &flags, sizeof(flags));
     (void)free_list_push(&state->inodes, ino);
 }

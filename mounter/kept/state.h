@@ -50,16 +50,17 @@ enum {
 
 enum inode_flag {
     INODE_USED = 1 << 0,
-    INODE_DIRTY = 1 << 1,    /* bytes, size or attributes are newer than the object */
-    INODE_NEW = 1 << 2,      /* there is no object yet */
-    INODE_UNLINKED = 1 << 3, /* has no name any more; lives while it is open */
-    INODE_LOST = 1 << 4,     /* bytes were lost: nothing of it may be published */
-    INODE_MARKER = 1 << 5,   /* a directory with an object of its own (key ends in '/') */
-    INODE_DETACHED = 1 << 6, /* an older version of a key that now has another inode */
-    INODE_CONFLICT = 1 << 7, /* the object was changed by somebody else: ESTALE was told */
-    INODE_ATTRS = 1 << 8,    /* mode, owner and times are known, not assumed */
-    INODE_TIMES = 1 << 9,    /* a program has set its times */
-    INODE_LINKED = 1 << 10,  /* of a file with hard links: see hard.h */
+    INODE_DIRTY = 1 << 1,     /* bytes, size or attributes are newer than the object */
+    INODE_NEW = 1 << 2,       /* there is no object yet */
+    INODE_UNLINKED = 1 << 3,  /* has no name any more; lives while it is open */
+    INODE_LOST = 1 << 4,      /* bytes were lost: nothing of it may be published */
+    INODE_MARKER = 1 << 5,    /* a directory with an object of its own (key ends in '/') */
+    INODE_DETACHED = 1 << 6,  /* an older version of a key that now has another inode */
+    INODE_CONFLICT = 1 << 7,  /* the object was changed by somebody else: ESTALE was told */
+    INODE_ATTRS = 1 << 8,     /* mode, owner and times are known, not assumed */
+    INODE_TIMES = 1 << 9,     /* a program has set its times */
+    INODE_LINKED = 1 << 10,   /* of a file with hard links: see hard.h */
+    INODE_COLLAPSE = 1 << 11, /* one that becomes a plain one: see collapse.h */
 };
 
 /* One inode. `parent` and `name` make its key; a directory's key ends in '/'. */
@@ -79,6 +80,7 @@ struct inode_rec {
     uint32_t holes;     /* text cell, see holes.h */
     uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
     uint32_t links;     /* names of a file with INODE_LINKED; 0: not known */
+    uint32_t last;      /* with INODE_COLLAPSE: its last name; text cell. Else undefined */
     uint64_t number;    /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */

@@ -123,6 +123,7 @@ int links_remove(struct fs *fs, uint64_t number, struct links_left *ret)
     out = (const void *)reply;
     if (r == 0) {
         ret->links = out->links;
+        ret->alone = out->alone;
         (void)snprintf(ret->file, sizeof(ret->file), "%s", out->file);
         ret->last_key = out->last_key[0] != '\0' ? strdup(out->last_key) : NULL;
     }
@@ -188,6 +189,30 @@ int links_unlinked(struct fs *fs, void (*visit)(struct fs *fs, const char *file)
     out = (const void *)reply;
     for (size_t i = 0; r == 0 && i < out->n_found; i++) {
         visit(fs, out->found[i]->file);
+    }
+    rpc_message_free(reply);
+    return r;
+}
+
+int links_single(struct fs *fs,
+                 void (*visit)(struct fs *fs, const char *file, const struct links_name *last))
+{
+    Skyvol__Meta__V1__GetLinksRequest in = SKYVOL__META__V1__GET_LINKS_REQUEST__INIT;
+    const struct call call = {"GetLinks", &in.base, &in.session_id, &in.epoch, 0};
+    const Skyvol__Meta__V1__GetLinksResponse *out;
+    ProtobufCMessage *reply = NULL;
+    int r;
+
+    in.single = true;
+    r = run(fs, &call, &reply);
+    out = (const void *)reply;
+    for (size_t i = 0; r == 0 && i < out->n_found; i++) {
+        const Skyvol__Meta__V1__Links *found = out->found[i];
+
+        if (found->last != NULL) { /* an older metaserver does not know the question */
+            visit(fs, found->file,
+                  &(const struct links_name){found->last->number, found->last->key});
+        }
     }
     rpc_message_free(reply);
     return r;

@@ -39,6 +39,7 @@ struct links_left {
     char file[LINKS_FILE_SIZE]; /* "": the name was not known */
     uint32_t links;
     char *last_key; /* where the last one that is left was put; or NULL. To be freed */
+    bool alone;     /* one is left, and no other mount has a session */
 };
 int links_remove(struct fs *fs, uint64_t number, struct links_left *ret)
     __attribute__((warn_unused_result));
@@ -49,6 +50,10 @@ int links_count(struct fs *fs, const char *file, uint32_t *ret) __attribute__((w
 int links_drop(struct fs *fs, const char *file) __attribute__((warn_unused_result));
 /* Calls visit() for files whose last name was taken away a while ago. */
 int links_unlinked(struct fs *fs, void (*visit)(struct fs *fs, const char *file))
+    __attribute__((warn_unused_result));
+/* Calls visit() for files with one name; for none while another mount has a session. */
+int links_single(struct fs *fs,
+                 void (*visit)(struct fs *fs, const char *file, const struct links_name *last))
     __attribute__((warn_unused_result));
 
 #endif

@@ -132,6 +132,19 @@ bool locks_are_lost(struct locks *l, uint64_t ino)
     return lost;
 }
 
+bool locks_any(struct locks *l, uint64_t ino)
+{
+    bool any;
+
+    if (l == NULL) {
+        return false;
+    }
+    mutex_lock(&l->lock);
+    any = known_key(l, (uint32_t)ino) != NULL;
+    mutex_unlock(&l->lock);
+    return any;
+}
+
 /* ---- the metaserver ---- */
 
 static Skyvol__Meta__V1__LeaseKind kind_of(const struct wish *w)

@@ -41,6 +41,8 @@ void locks_lost(struct locks *locks);
 /* A lock of this file was lost, and its holder has not been told by close or unlock yet. Also under
  * fs->lock. `locks` may be NULL. */
 bool locks_are_lost(struct locks *locks, uint64_t ino);
+/* Somebody here has a lock of this file. The same. */
+bool locks_any(struct locks *locks, uint64_t ino);
 
 /* The handlers. Without `fs->locks` they are not called: the kernel locks by itself. */
 void fs_getlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct flock *lock);

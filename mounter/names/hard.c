@@ -9,8 +9,10 @@
 #include <sys/stat.h>
 
 #include "mounter/managed/links.h"
+#include "mounter/names/collapse.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/listing.h"
+#include "mounter/names/pointer.h"
 #include "mounter/names/seen.h"
 #include "mounter/ops.h"
 #include "mounter/read/reader.h"
@@ -18,99 +20,8 @@
 #include "util/log.h"
 #include "util/random.h"
 
-enum { TIMEOUT_MS = 50000, TRIES = 8, KEY_SIZE = sizeof(VOLUME_LINKS) + LINKS_FILE_SIZE };
+enum { TIMEOUT_MS = 50000, TRIES = 8, UNLINK_MS = 600000 /* a large file is copied */ };
 static const uint64_t renames_mask = 0xffff; /* of a number; the rest is random */
-
-/* ---- pointers ---- */
-
-struct pointer {
-    bool exists;
-    uint64_t number; /* 0: it is none */
-    char file[LINKS_FILE_SIZE];
-    char etag[STATE_ETAG_SIZE];
-};
-
-static bool is_file(const char *file)
-{
-    size_t len = strlen(file);
-
-    return len > 0 && len < LINKS_FILE_SIZE && strspn(file, "0123456789abcdef-") == len;
-}
-
-static bool parse(const char *value, char ret_file[LINKS_FILE_SIZE], uint64_t *ret_number)
-{
-    const char *slash = value != NULL ? strchr(value, '/') : NULL;
-    char *end;
-
-    if (slash == NULL || slash - value >= LINKS_FILE_SIZE || strlen(slash + 1) != 16) {
-        return false;
-    }
-    memcpy(ret_file, value, (size_t)(slash - value));
-    ret_file[slash - value] = '\0';
-    *ret_number = strtoull(slash + 1, &end, 16);
-    return *end == '\0' && *ret_number != 0 && is_file(ret_file);
-}
-
-static void key_of(const char *file, char ret[KEY_SIZE])
-{
-    (void)snprintf(ret, KEY_SIZE, VOLUME_LINKS "%s", file);
-}
-
-static int pointer_read(struct fs *fs, const char *key, struct pointer *ret)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = TIMEOUT_MS};
-    struct attr attr;
-    int r = volume_call(fs->volume, &head, &answer);
-
-    *ret = (struct pointer){.exists = r == 0};
-    if (r == 0) {
-        attr_read(&answer.result.info.meta, &arena, &attr);
-        (void)snprintf(ret->etag, sizeof(ret->etag), "%s", answer.result.info.etag);
-        if (!parse(attr.link, ret->file, &ret->number)) {
-            ret->number = 0;
-        }
-    }
-    return r == -ENOENT ? 0 : r;
-}
-
-/* What is to be put where. */
-struct put {
-    const char *key, *file;
-    uint64_t number;
-    const char *if_match; /* "": only if there is nothing; NULL: in any case */
-};
-
-/* 0 also if it is there already. */
-static int pointer_put(struct fs *fs, const struct put *what)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    char value[LINKS_FILE_SIZE + 20];
-    char body[KEY_SIZE + 32];
-    struct objstore_pair pair = {ATTR_LINK, value};
-    const struct objstore_meta meta = {.user = &pair, .user_count = 1};
-    struct objstore_request put = {
-        .op = OBJSTORE_PUT, .key = what->key, .meta = &meta, .timeout_ms = TIMEOUT_MS};
-    struct pointer there;
-    int r;
-
-    (void)snprintf(value, sizeof(value), "%s/%016" PRIx64, what->file, what->number);
-    (void)snprintf(body, sizeof(body), "a name of " VOLUME_LINKS "%s\n", what->file);
-    put.source = (struct objstore_source){.data = body, .size = strlen(body)};
-    if (what->if_match != NULL && what->if_match[0] != '\0' && fs->caps.if_match_put) {
-        put.if_match = what->if_match;
-    } else if (what->if_match != NULL && what->if_match[0] == '\0' && fs->caps.if_none_match_put) {
-        put.if_none_match = "*";
-    }
-    r = volume_call(fs->volume, &put, &answer);
-    if (r == -EEXIST || r == -ESTALE) { /* by a try whose answer was lost? */
-        int read = pointer_read(fs, what->key, &there);
-
-        r = read == 0 && there.number == what->number ? 0 : r;
-    }
-    return r;
-}
 
 int hard_number(struct fs *fs, const char *key, uint64_t *ret)
 {
@@ -135,7 +46,7 @@ void hard_count(struct fs *fs, const char *key, struct remote *remote)
 int hard_follow(struct fs *fs, struct remote *remote)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    char key[KEY_SIZE];
+    char key[POINTER_FILE_KEY];
     char file[LINKS_FILE_SIZE];
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = TIMEOUT_MS};
     struct remote *found;
@@ -143,10 +54,10 @@ int hard_follow(struct fs *fs, struct remote *remote)
     uint64_t asked = fs_asked(fs);
     int r;
 
-    if (!parse(remote->attr.link, file, &number)) {
+    if (!pointer_parse(remote->attr.link, file, &number)) {
         return 0;
     }
-    key_of(file, key);
+    pointer_file_key(file, key);
     found = calloc(1, sizeof(*found));
     if (found == NULL) {
         return -ENOMEM;
@@ -154,7 +65,7 @@ int hard_follow(struct fs *fs, struct remote *remote)
     (void)volume_call(fs->volume, &head, &answer);
     r = remote_interpret(fs, key, &answer.result, found);
     found->asked = asked;
-    if (r == 0 && found->exists) {
+    if (r == 0 && found->exists && found->attr.link == NULL) {
         remote->file = found;
         remote->file_key = arena_strdup(&remote->arena, key);
         return remote->file_key != NULL ? 0 : -ENOMEM;
@@ -193,9 +104,9 @@ int hard_merge(struct fs *fs, uint32_t parent, const char *name, const struct re
 
 static struct node *node_of(struct fs *fs, const char *file) REQUIRES(&fs->lock)
 {
-    char key[KEY_SIZE];
+    char key[POINTER_FILE_KEY];
 
-    key_of(file, key);
+    pointer_file_key(file, key);
     return fs_child(fs, STATE_ROOT, key);
 }
 
@@ -204,6 +115,7 @@ static struct node *node_of(struct fs *fs, const char *file) REQUIRES(&fs->lock)
 /* The first name of a file, which becomes a pointer. */
 struct first {
     struct op *op;
+    struct collapse_bar bar; /* while it has a file: it keeps its names */
     uint32_t ino;
     uint64_t token; /* of the new name; that of the old one differs in a bit */
     bool again;
@@ -235,6 +147,8 @@ static int look(struct fs *fs, struct first *f) REQUIRES(&fs->lock)
         return -EIO;
     }
     if ((rec->flags & INODE_LINKED) != 0) {
+        state_text_get(fs->state, rec->name, &name);
+        (void)snprintf(f->file, sizeof(f->file), "%s", buf_str(&name) + strlen(VOLUME_LINKS));
         return 0;
     }
     if ((rec->flags & (INODE_DIRTY | INODE_NEW)) != 0 || rec->upload != 0) {
@@ -268,6 +182,10 @@ static int settle_first(struct first *f, bool *ret_linked)
             r = look(fs, f);
             node = fs_node(fs, f->ino);
             *ret_linked = r == 0 && (fs_rec(fs, node)->flags & INODE_LINKED) != 0;
+            if (*ret_linked) {
+                f->bar.file = f->file;
+                collapse_bar(fs, &f->bar);
+            }
             if (r == 0 && !*ret_linked) {
                 state_begin(fs->state);
                 r = state_intend(fs->state, &intent);
@@ -291,7 +209,7 @@ static int note_special(struct fs *fs)
 static int move_object(struct first *f)
 {
     struct fs *fs = f->op->fs;
-    char key[KEY_SIZE];
+    char key[POINTER_FILE_KEY];
     const struct copy_what copy = {.from = buf_str(&f->key),
                                    .to = key,
                                    .if_match = f->etag[0] != '\0' ? f->etag : NULL,
@@ -299,7 +217,7 @@ static int move_object(struct first *f)
     struct pointer there = {.exists = false};
     int r = note_special(fs);
 
-    key_of(f->file, key);
+    pointer_file_key(f->file, key);
     r = r == 0 && f->again ? pointer_read(fs, copy.from, &there) : r;
     if (r == 0 && there.number == old_number(f->token)) { /* before the crash */
         r = pointer_read(fs, key, &there);
@@ -307,10 +225,10 @@ static int move_object(struct first *f)
         return r == 0 && !there.exists ? -EIO : r;
     }
     r = r == 0 ? remote_copy(fs, &copy, f->copied) : r;
-    return r == 0 ? pointer_put(fs, &(const struct put){.key = copy.from,
-                                                        .file = f->file,
-                                                        .number = old_number(f->token),
-                                                        .if_match = f->etag})
+    return r == 0 ? pointer_put(fs, &(const struct pointer_put){.key = copy.from,
+                                                                .file = f->file,
+                                                                .number = old_number(f->token),
+                                                                .if_match = f->etag})
                   : r;
 }
 
@@ -321,11 +239,11 @@ static int move_inode(struct fs *fs, const struct first *f, uint32_t links) REQU
     struct inode_rec *rec = fs_rec(fs, node);
     uint32_t old = rec->name;
     uint32_t old_component = rec->component;
-    char key[KEY_SIZE];
+    char key[POINTER_FILE_KEY];
     uint32_t cell;
     int r;
 
-    key_of(f->file, key);
+    pointer_file_key(f->file, key);
     state_begin(fs->state);
     r = state_text_new(fs->state, key, strlen(key), &cell);
     if (r != 0) {
@@ -416,10 +334,10 @@ static int put_name(const struct op *op, const char *file, uint64_t token, struc
         CLEANUP(buf_done) struct buf now = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
         r = graves_wait(fs, buf_str(key), false, fs_now_ms() + TIMEOUT_MS);
-        r = r == 0 ? pointer_put(fs, &(const struct put){.key = buf_str(key),
-                                                         .file = file,
-                                                         .number = token,
-                                                         .if_match = ""})
+        r = r == 0 ? pointer_put(fs, &(const struct pointer_put){.key = buf_str(key),
+                                                                 .file = file,
+                                                                 .number = token,
+                                                                 .if_match = ""})
                    : r;
         r = r == 0 ? child_key(op, &now) : r;
         if (r != 0 || strcmp(buf_str(&now), buf_str(key)) == 0) {
@@ -584,6 +502,9 @@ int hard_link(struct op *op)
     (void)pending_set_deadline(op->pending, 4 * TIMEOUT_MS);
     r = r == 0 ? check_name(op, f.token, f.again) : r;
     r = r == 0 ? link_it(&f) : r;
+    if (f.bar.file != NULL) {
+        collapse_unbar(op->fs, &f.bar);
+    }
     buf_done(&f.key);
     return r;
 }
@@ -593,12 +514,12 @@ int hard_link(struct op *op)
 /* Nobody can come to it any more; who has it open keeps its bytes. */
 static void remove_file(struct fs *fs, const char *file)
 {
-    char key[KEY_SIZE];
+    char key[POINTER_FILE_KEY];
     const struct node *node;
     uint32_t ino = 0;
     int r = 0;
 
-    key_of(file, key);
+    pointer_file_key(file, key);
     mutex_lock(&fs->lock);
     node = node_of(fs, file);
     ino = node != NULL ? node->ino : 0;
@@ -643,12 +564,13 @@ void hard_forget(struct fs *fs, uint64_t number)
     if (r != 0 || left.file[0] == '\0') { /* done already, or of another database */
         return;
     }
-    free(left.last_key);
     if (left.links == 0) {
         remove_file(fs, left.file);
-    } else {
+    } else if (!left.alone || left.last_key == NULL ||
+               collapse(fs, left.file, left.last_key) != 0) {
         set_links(fs, left.file, left.links);
     }
+    free(left.last_key);
 }
 
 bool hard_unlinks(struct op *op)
@@ -708,27 +630,43 @@ static int unlink_commit(struct fs *fs, struct op *op) REQUIRES(&fs->lock)
     return r;
 }
 
-int hard_unlink(struct op *op)
+static int unlink_at(struct op *op, const char *key)
 {
-    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct fs *fs = op->fs;
     uint64_t number = 0;
     bool there = false;
-    int r = child_key(op, &key);
+    int r = unlink_begin(op, key, &number, &there);
 
-    r = r == 0 ? unlink_begin(op, buf_str(&key), &number, &there) : r;
     if (r == 0) {
         r = links_ready(fs);
         r = r == -ENOTSUP ? 0 : r; /* not managed any more: the file stays, without a name */
     }
     r = r == 0 ? op_keep_parent(op) : r;
-    r = r == 0 && there ? remote_delete(fs, buf_str(&key)) : r;
+    r = r == 0 && there ? remote_delete(fs, key) : r;
     if (r == 0) {
+        (void)pending_set_deadline(op->pending, UNLINK_MS);
         hard_forget(fs, number);
     }
     mutex_lock(&fs->lock);
     r = r == 0 ? unlink_commit(fs, op) : r;
     mutex_unlock(&fs->lock);
+    return r;
+}
+
+int hard_unlink(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct collapse_bar bar = {.key = NULL};
+    int r = child_key(op, &key);
+
+    if (r == 0) {
+        bar.key = buf_str(&key);
+        r = collapse_bar_key(op->fs, &bar);
+    }
+    if (r == 0) {
+        r = unlink_at(op, buf_str(&key));
+        collapse_unbar(op->fs, &bar);
+    }
     return r;
 }
 
@@ -758,9 +696,9 @@ int hard_rename(struct fs *fs, struct hard_move *what)
                           .file = from.file, .names = {{number + 1, what->to}}, .count = 1},
                       &links);
         r = r == -ENOENT ? -EIO : r;
-        r = r == 0 ? pointer_put(fs, &(const struct put){.key = what->to,
-                                                         .file = from.file,
-                                                         .number = number + 1})
+        r = r == 0 ? pointer_put(fs, &(const struct pointer_put){.key = what->to,
+                                                                 .file = from.file,
+                                                                 .number = number + 1})
                    : r;
     }
     return r == 0 && from.exists ? remote_delete(fs, what->from) : r;
@@ -770,7 +708,7 @@ int hard_rename(struct fs *fs, struct hard_move *what)
 
 static void sweep_one(struct fs *fs, const char *file)
 {
-    if (is_file(file)) {
+    if (pointer_is_file(file)) {
         remove_file(fs, file);
     }
 }
@@ -779,5 +717,6 @@ void hard_sweep(struct fs *fs)
 {
     if (fs->managed != NULL && !fs->options.read_only) {
         (void)!links_unlinked(fs, sweep_one);
+        collapse_sweep(fs);
     }
 }

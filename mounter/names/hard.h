@@ -11,6 +11,8 @@
  * which no lookup finds. Its names are not inodes: a lookup of one reads the pointer and answers
  * with the file's inode. FILE begins with the inode's number (st_ino), so all mounts show one.
  *
+ * With one name left a file becomes a plain one again: collapse.h.
+ *
  * The order of all changes: the metaserver learns of a name before its pointer is put, and forgets
  * it when the pointer is gone. A crash in between leaves a count that is too high, never one that
  * is too low: an object may be left behind, no byte that has a name is lost.

@@ -296,6 +296,7 @@ struct moves {
     size_t count;
     uint64_t next_ms; /* of the next look */
     bool looking;
+    bool pending; /* there were some, or one has failed here */
 };
 
 static int look(struct fs *fs, struct moves *ret)
@@ -362,7 +363,8 @@ static void look_run(void *arg)
     }
     mutex_lock(&fs->lock);
     moves->looking = false;
-    moves->next_ms = again || moves->count > 0 ? fs_now_ms() + fs->options.recover_ms : UINT64_MAX;
+    moves->pending = again || moves->count > 0;
+    moves->next_ms = moves->pending ? fs_now_ms() + fs->options.recover_ms : UINT64_MAX;
     mutex_unlock(&fs->lock);
 }
 
@@ -371,8 +373,14 @@ void moves_expect(struct fs *fs)
     mutex_lock(&fs->lock);
     if (fs->moves != NULL) {
         fs->moves->next_ms = fs_now_ms() + fs->options.recover_ms;
+        fs->moves->pending = true;
     }
     mutex_unlock(&fs->lock);
+}
+
+bool moves_pending(const struct fs *fs)
+{
+    return fs->moves != NULL && fs->moves->pending;
 }
 
 void moves_tick(struct fs *fs)
@@ -391,7 +399,8 @@ void moves_tick(struct fs *fs)
         }
     }
     moves = fs->moves;
-    due = moves != NULL && !moves->looking && fs_now_ms() >= moves->next_ms;
+    due = moves != NULL && !moves->looking && fs_now_ms() >= moves->next_ms &&
+          LIST_EMPTY(&fs->collapses);
     if (due) {
         moves->looking = true;
     }

@@ -55,6 +55,8 @@ void move_note_end(struct fs *fs, const struct move_note *note);
 
 /* A move has failed half way: it is to be finished later, as if another had begun it. */
 void moves_expect(struct fs *fs);
+/* One of them is being finished, or is to be. */
+bool moves_pending(const struct fs *fs) REQUIRES(&fs->lock);
 /* Once a second: looks for notes of mounts that are gone. */
 void moves_tick(struct fs *fs);
 

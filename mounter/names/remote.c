@@ -8,6 +8,7 @@
 
 #include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
+#include "mounter/names/collapse.h"
 #include "mounter/names/doubts.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/hard.h"
@@ -86,13 +87,40 @@ static int interpret(struct fs *fs, const char *key, const struct objstore_resul
     return 0;
 }
 
+static bool is_pointer(const char *key, const struct remote *remote)
+{
+    return remote->exists && remote->attr.link != NULL && !remote->is_dir &&
+           strncmp(key, VOLUME_LINKS, strlen(VOLUME_LINKS)) != 0;
+}
+
+/* A name that points to nothing may have become a plain file since it was looked at. */
+static int follow(struct fs *fs, const char *key, struct remote *ret)
+{
+    int r = hard_follow(fs, ret);
+
+    for (int tries = 0; r == 0 && ret->file == NULL && is_pointer(key, ret) && tries < 2; tries++) {
+        CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+        struct objstore_request head = {
+            .op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+
+        if (volume_call(fs->volume, &head, &answer) == 0 &&
+            strcmp(answer.result.info.etag, ret->info.etag) == 0) {
+            break;
+        }
+        remote_done(ret);
+        r = interpret(fs, key, &answer.result, ret);
+        r = r == 0 && is_pointer(key, ret) ? hard_follow(fs, ret) : r;
+    }
+    return r;
+}
+
 int remote_interpret(struct fs *fs, const char *key, const struct objstore_result *head,
                      struct remote *ret)
 {
     int r = interpret(fs, key, head, ret);
 
-    if (r == 0 && ret->exists && ret->attr.link != NULL && !ret->is_dir) {
-        r = hard_follow(fs, ret);
+    if (r == 0 && is_pointer(key, ret)) {
+        r = follow(fs, key, ret);
     }
     if (r == 0 && ret->exists) {
         hard_count(fs, key, ret);
@@ -412,6 +440,9 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
     }
     if (remote->file != NULL) {
         return hard_merge(fs, parent, name, remote, ret);
+    }
+    if (node == NULL && !remote->is_dir && (*ret = collapse_at(fs, parent, name)) != NULL) {
+        return 0; /* becoming a plain file just now: the same one */
     }
     if (remote->listed && doubts_listed(fs, parent, name, remote)) {
         return -EAGAIN;

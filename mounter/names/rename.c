@@ -179,7 +179,7 @@ static int resolve_once(struct fs *fs, uint32_t parent, const char *name, bool b
     return r;
 }
 
-static int resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *ret)
+int rename_resolve(struct fs *fs, uint32_t parent, const char *name, uint32_t *ret)
 {
     int r = -EAGAIN;
 
@@ -641,9 +641,9 @@ static int run_move(struct move *m)
         m->target = m->exchange ? before.inos[1] : 0;
         mutex_unlock(&fs->lock);
     }
-    ret = m->ino != 0 ? 0 : resolve(fs, (uint32_t)op->ino, op->name, &m->ino);
+    ret = m->ino != 0 ? 0 : rename_resolve(fs, (uint32_t)op->ino, op->name, &m->ino);
     if (ret == 0 && m->target == 0) {
-        ret = resolve(fs, (uint32_t)op->ino2, op->name2, &m->target);
+        ret = rename_resolve(fs, (uint32_t)op->ino2, op->name2, &m->target);
     }
     if (ret == 0 && m->ino != 0 && m->ino == m->target && !m->again) {
         return 0;

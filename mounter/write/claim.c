@@ -11,15 +11,15 @@
 #include <errno.h>
 
 #include "mounter/fs.h"
+#include "mounter/names/collapse.h"
 #include "mounter/names/graves.h"
 
 enum { CLAIM_WAIT_MS = 50000, PUBLISH_WAIT_MS = 600000, ADOPTED_MS = 15000, TICK_MS = 1000 };
 
 /* Is the node, or a directory above it, claimed? `also_wanted`: or does somebody wait for that? */
-static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lock)
+static bool held_from(struct fs *fs, uint32_t ino, const struct node *first, bool also_wanted)
+    REQUIRES(&fs->lock)
 {
-    const struct node *first = fs_node(fs, ino);
-
     for (int depth = 0; depth < 1024; depth++) {
         const struct inode_rec *rec = state_inode(fs->state, ino);
         const struct node *at = fs_node(fs, ino);
@@ -36,6 +36,11 @@ static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lo
         ino = rec->parent;
     }
     return false;
+}
+
+static bool held(struct fs *fs, uint32_t ino, bool also_wanted) REQUIRES(&fs->lock)
+{
+    return held_from(fs, ino, fs_node(fs, ino), also_wanted);
 }
 
 static void note_busy(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
@@ -66,6 +71,11 @@ void claim_streaming(struct fs *fs, struct node *node, int change)
 bool claim_held(struct fs *fs, const struct node *node)
 {
     return held(fs, node->ino, false);
+}
+
+bool claim_below(struct fs *fs, const struct node *dir)
+{
+    return held_from(fs, dir->ino, NULL, true);
 }
 
 bool claim_blocked(struct fs *fs, const struct node *node)
@@ -114,7 +124,7 @@ static bool is_free(struct fs *fs, uint32_t ino, uint64_t unique) REQUIRES(&fs->
         return true;
     }
     return node->streaming == 0 && !held(fs, ino, false) &&
-           (node->children == 0 || !busy_below(fs, ino));
+           (node->children == 0 || !busy_below(fs, ino)) && !collapse_below(fs, ino);
 }
 
 static void set(struct fs *fs, uint32_t ino, bool claimed) REQUIRES(&fs->lock)

@@ -3,6 +3,8 @@
  * Copies that the store makes. What a program names never lies under .skyvol/: all go the internal
  * way, so that the bytes of unlinked files and of exchanges can be kept there.
  */
+#include "mounter/write/copy.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,9 @@
 #include "mounter/fs.h"
 #include "objstore/objstore_call.h"
 
-enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, COPY_PARTS = 8 };
+enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, COPY_PARTS = 8, THROUGH_MAX = 8 << 20 };
+/* Bytes that are fetched and sent sooner than copied by three requests. */
+static const uint64_t through_first = 1 << 20;
 /* A copy by parts takes a fraction of the time: 8 at once, 64 MiB each, more of a huge object. */
 static const uint64_t copy_alone = 256 << 20;
 
@@ -75,13 +79,15 @@ static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag
                                         .parts = parts,
                                         .parts_count = count,
                                         .if_none_match = what->only_new ? "*" : NULL,
+                                        .if_match = what->onto,
                                         .timeout_ms = COPY_TIMEOUT_MS};
     int ret = parts == NULL ? -ENOMEM : 0;
 
     if (!fs->caps.part_copy) {
         return -EFBIG;
     }
-    ret = ret == 0 ? volume_call_internal(fs->volume, &head, &head_answer) : ret;
+    ret = ret == 0 && what->meta == NULL ? volume_call_internal(fs->volume, &head, &head_answer)
+                                         : ret;
     create.meta = what->meta != NULL ? what->meta : &head_answer.result.info.meta;
     ret = ret == 0 ? volume_call_internal(fs->volume, &create, &created) : ret;
     if (ret != 0) {
@@ -101,6 +107,56 @@ static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag
     return 0;
 }
 
+/* The bytes take the way through us: a PUT can have a condition where a copy cannot. */
+static int copy_through(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer got = OBJSTORE_ANSWER_INIT;
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request get = {.op = OBJSTORE_GET,
+                                   .key = what->from,
+                                   .if_match = what->if_match,
+                                   .timeout_ms = META_TIMEOUT_MS};
+    struct objstore_request put = {.op = OBJSTORE_PUT,
+                                   .key = what->to,
+                                   .meta = what->meta,
+                                   .if_match = what->onto,
+                                   .timeout_ms = COPY_TIMEOUT_MS};
+    int ret;
+
+    got.body.max = THROUGH_MAX + 1;
+    ret = volume_call_internal(fs->volume, &get, &got);
+    if (ret != 0) {
+        return ret;
+    }
+    if (buf_len(&got.body) != what->size) {
+        return -ESTALE;
+    }
+    put.source = (struct objstore_source){.data = buf_str(&got.body), .size = buf_len(&got.body)};
+    data_image_sum(fs, &(struct data_image){.len = 0}, &put);
+    ret = volume_call_internal(fs->volume, &put, &answer);
+    if (ret == 0) {
+        memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
+        if (what->ret_ns != NULL) {
+            *what->ret_ns = answer.result.info.mtime_ns;
+        }
+    }
+    return ret;
+}
+
+/* Onto one certain object, by the store if it can, and with the fewest requests if it cannot. */
+static int copy_onto(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+{
+    bool parts = fs->caps.part_copy && fs->caps.conditional_complete && what->size > 0;
+
+    if (!fs->caps.if_match_put) {
+        return -ENOTSUP;
+    }
+    if (what->size <= (parts ? through_first : (uint64_t)THROUGH_MAX)) {
+        return copy_through(fs, what, ret_etag);
+    }
+    return parts ? copy_large(fs, what, ret_etag) : -ENOTSUP;
+}
+
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -110,6 +166,7 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
                                     .source_if_match = what->if_match,
                                     .replace_meta = what->meta != NULL,
                                     .meta = what->meta,
+                                    .if_match = what->onto,
                                     .timeout_ms = COPY_TIMEOUT_MS};
     int ret;
 
@@ -118,9 +175,12 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
     }
     if (what->partial || what->size > fs->caps.copy_max ||
         (what->size > copy_alone && fs->caps.part_copy)) {
-        return copy_large(fs, what, ret_etag);
+        return what->onto != NULL ? copy_onto(fs, what, ret_etag) : copy_large(fs, what, ret_etag);
     }
     ret = volume_call_internal(fs->volume, &copy, &answer);
+    if (ret == -ENOTSUP && what->onto != NULL) { /* it has not been sent */
+        return copy_onto(fs, what, ret_etag);
+    }
     if (ret == 0) {
         memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
         if (what->ret_ns != NULL) {

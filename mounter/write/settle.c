@@ -17,13 +17,36 @@
 
 static const char token_name[] = "skyvol-put";
 
-/* The next publication's token, made when it is needed first, into the metadata. */
-int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
-                      struct objstore_meta *meta)
+int publish_add_mark(uint64_t mark, struct arena *arena, struct objstore_meta *meta)
 {
     struct objstore_pair *pairs = arena_array(arena, meta->user_count + 1, sizeof(*pairs));
     char text[24];
 
+    if (pairs == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(pairs, meta->user, meta->user_count * sizeof(*pairs));
+    (void)snprintf(text, sizeof(text), "%016llx", (unsigned long long)mark);
+    pairs[meta->user_count] = (struct objstore_pair){token_name, arena_strdup(arena, text)};
+    meta->user = pairs;
+    meta->user_count++;
+    return pairs[meta->user_count - 1].value == NULL ? -ENOMEM : 0;
+}
+
+uint64_t publish_mark_of(const struct objstore_meta *meta)
+{
+    for (size_t i = 0; i < meta->user_count; i++) {
+        if (strcmp(meta->user[i].name, token_name) == 0) {
+            return strtoull(meta->user[i].value, NULL, 16);
+        }
+    }
+    return 0;
+}
+
+/* The next publication's token, made when it is needed first, into the metadata. */
+int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
+                      struct objstore_meta *meta)
+{
     if (rec->token == 0) {
         uint64_t token;
 
@@ -32,15 +55,7 @@ int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
         STATE_SET(fs->state, rec->token, token | 1);
         state_commit(fs->state);
     }
-    if (pairs == NULL) {
-        return -ENOMEM;
-    }
-    memcpy(pairs, meta->user, meta->user_count * sizeof(*pairs));
-    (void)snprintf(text, sizeof(text), "%016llx", (unsigned long long)rec->token);
-    pairs[meta->user_count] = (struct objstore_pair){token_name, arena_strdup(arena, text)};
-    meta->user = pairs;
-    meta->user_count++;
-    return pairs[meta->user_count - 1].value == NULL ? -ENOMEM : 0;
+    return publish_add_mark(rec->token, arena, meta);
 }
 
 /* What was sent first may still arrive, so of two attempts the shorter one counts. */
@@ -75,16 +90,6 @@ void publish_settled(struct fs *fs, struct inode_rec *rec)
         STATE_SET(fs->state, rec->token, (uint64_t)0);
     }
     STATE_SET(fs->state, rec->attempt, (uint64_t)0);
-}
-
-static uint64_t token_of(const struct objstore_meta *meta)
-{
-    for (size_t i = 0; i < meta->user_count; i++) {
-        if (strcmp(meta->user[i].name, token_name) == 0) {
-            return strtoull(meta->user[i].value, NULL, 16);
-        }
-    }
-    return 0;
 }
 
 void publish_upload_forget(struct fs *fs, struct node *node)
@@ -172,7 +177,7 @@ int publish_settle_now(struct fs *fs, struct node *node, const char *key)
     }
     attr_read(&info->meta, &arena, &attr);
     mutex_lock(&fs->lock);
-    if (fs_rec(fs, node)->attempt != 0 && token_of(&info->meta) == fs_rec(fs, node)->token &&
+    if (fs_rec(fs, node)->attempt != 0 && publish_mark_of(&info->meta) == fs_rec(fs, node)->token &&
         strcmp(info->etag, fs_rec(fs, node)->etag) != 0) { /* else it is still what it was */
         if (is_older(fs, node, &attr)) {
             adopt_newer(fs, node, info, &attr);

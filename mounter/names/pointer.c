@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "mounter/names/pointer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "objstore/objstore_call.h"
+
+enum { TIMEOUT_MS = 50000 };
+
+bool pointer_is_file(const char *file)
+{
+    size_t len = strlen(file);
+
+    return len > 0 && len < LINKS_FILE_SIZE && strspn(file, "0123456789abcdef-") == len;
+}
+
+void pointer_file_key(const char *file, char ret[POINTER_FILE_KEY])
+{
+    (void)snprintf(ret, POINTER_FILE_KEY, VOLUME_LINKS "%s", file);
+}
+
+bool pointer_parse(const char *value, char ret_file[LINKS_FILE_SIZE], uint64_t *ret_number)
+{
+    const char *slash = value != NULL ? strchr(value, '/') : NULL;
+    char *end;
+
+    if (slash == NULL || slash - value >= LINKS_FILE_SIZE || strlen(slash + 1) != 16) {
+        return false;
+    }
+    memcpy(ret_file, value, (size_t)(slash - value));
+    ret_file[slash - value] = '\0';
+    *ret_number = strtoull(slash + 1, &end, 16);
+    return *end == '\0' && *ret_number != 0 && pointer_is_file(ret_file);
+}
+
+int pointer_read(struct fs *fs, const char *key, struct pointer *ret)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = TIMEOUT_MS};
+    struct attr attr;
+    int r = volume_call(fs->volume, &head, &answer);
+
+    *ret = (struct pointer){.exists = r == 0};
+    if (r == 0) {
+        attr_read(&answer.result.info.meta, &arena, &attr);
+        (void)snprintf(ret->etag, sizeof(ret->etag), "%s", answer.result.info.etag);
+        ret->mark = publish_mark_of(&answer.result.info.meta);
+        ret->size = answer.result.info.size;
+        ret->mtime_ns = answer.result.info.mtime_ns;
+        if (!pointer_parse(attr.link, ret->file, &ret->number)) {
+            ret->number = 0;
+        }
+    }
+    return r == -ENOENT ? 0 : r;
+}
+
+int pointer_put(struct fs *fs, const struct pointer_put *what)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    char value[LINKS_FILE_SIZE + 20];
+    char body[POINTER_FILE_KEY + 32];
+    struct objstore_pair pair = {ATTR_LINK, value};
+    const struct objstore_meta meta = {.user = &pair, .user_count = 1};
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT, .key = what->key, .meta = &meta, .timeout_ms = TIMEOUT_MS};
+    struct pointer there;
+    int r;
+
+    (void)snprintf(value, sizeof(value), "%s/%016" PRIx64, what->file, what->number);
+    (void)snprintf(body, sizeof(body), "a name of " VOLUME_LINKS "%s\n", what->file);
+    put.source = (struct objstore_source){.data = body, .size = strlen(body)};
+    if (what->if_match != NULL && what->if_match[0] != '\0' && fs->caps.if_match_put) {
+        put.if_match = what->if_match;
+    } else if (what->if_match != NULL && what->if_match[0] == '\0' && fs->caps.if_none_match_put) {
+        put.if_none_match = "*";
+    }
+    r = volume_call(fs->volume, &put, &answer);
+    if (r == -EEXIST || r == -ESTALE) { /* by a try whose answer was lost? */
+        int read = pointer_read(fs, what->key, &there);
+
+        r = read == 0 && there.number == what->number ? 0 : r;
+    }
+    return r;
+}

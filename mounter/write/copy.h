@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copy.h - objects copied by the store, however large, and deleted.
+ *
+ * Keys may lie below .skyvol/. All of it waits, five minutes a request at most, and is called
+ * without fs->lock. Errors are those of objstore.h.
+ */
+#ifndef MOUNTER_COPY_H
+#define MOUNTER_COPY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mounter/kept/state.h"
+#include "objstore/objstore.h"
+
+struct fs;
+
+/* Copy an object, however large. *ret_etag. Waits. */
+struct copy_what {
+    const char *from, *to;
+    const char *if_match;             /* of the source; or NULL */
+    uint64_t size;                    /* of the source, or how much of it */
+    const struct objstore_meta *meta; /* replaces the source's; or NULL */
+    bool partial;                     /* the source has more */
+    bool only_new;                    /* fail with -EEXIST when `to` exists */
+    const char *onto; /* only onto the object that has this ETag; or NULL. With `meta` */
+    int64_t *ret_ns;  /* set on success: the copy's time, or 0; may be NULL */
+};
+/* -ESTALE: not the source, or not the object to be replaced, that was meant; -ENOTSUP: the store
+ * has no such condition, and nothing was done. */
+int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+    __attribute__((warn_unused_result));
+int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
+
+#endif
