@@ -48,6 +48,7 @@ struct worker {
 
     struct transfer_list incoming GUARDED_BY(client->lock);
     struct transfer_list signals GUARDED_BY(client->lock);
+    bool woken GUARDED_BY(client->lock);  /* and has not looked at the lists since */
     size_t load GUARDED_BY(client->lock); /* transfers not done yet */
 
     struct transfer_list waiting; /* the thread's own from here on */
@@ -115,9 +116,9 @@ static void finish(struct worker *worker, struct transfer *transfer, CURLcode co
     client->stats.connections += (uint64_t)connects;
     mutex_unlock(&client->lock);
     if (transfer->easy != NULL) {
-        /* After a failure libcurl may keep state that a reset does not clear. */
+        /* After a failure libcurl may keep state that the next request would meet. */
         if (result.status == 0 && worker->spare_count < SPARE_MAX) {
-            curl_easy_reset(transfer->easy);
+            transfer_release(transfer->easy);
             worker->spare[worker->spare_count++] = transfer->easy;
         } else {
             curl_easy_cleanup(transfer->easy);
@@ -144,10 +145,13 @@ static void fail_early(struct worker *worker, struct transfer *transfer, int err
 static void start(struct worker *worker, struct transfer *transfer)
 {
     struct transfer_options options = worker->client->options;
-    CURL *easy = worker->spare_count > 0 ? worker->spare[--worker->spare_count] : curl_easy_init();
-    int error = easy != NULL ? 0 : -ENOMEM;
+    CURL *easy;
+    int error;
 
     options.share = worker->share;
+    easy =
+        worker->spare_count > 0 ? worker->spare[--worker->spare_count] : transfer_handle(&options);
+    error = easy != NULL ? 0 : -ENOMEM;
     if (error == 0) {
         error = transfer_prepare(transfer, easy, &options, now_ms());
     }
@@ -213,6 +217,7 @@ static bool take_incoming(struct worker *worker)
     bool go_on;
 
     mutex_lock(&client->lock);
+    worker->woken = false;
     TAILQ_CONCAT(&worker->waiting, &worker->incoming, link);
     go_on = !client->stopping;
     mutex_unlock(&client->lock);
@@ -418,6 +423,7 @@ void http_submit(struct http_client *client, struct http_request *request)
     struct worker *worker = NULL;
     size_t total = 0;
     bool stopping;
+    bool must = false;
 
     request->client_private = NULL;
     if (transfer_new(request, now_ms(), &transfer) < 0) {
@@ -435,6 +441,8 @@ void http_submit(struct http_client *client, struct http_request *request)
         transfer->worker = worker->index;
         request->client_private = transfer;
         TAILQ_INSERT_TAIL(&worker->incoming, transfer, link);
+        must = !worker->woken;
+        worker->woken = true;
     }
     mutex_unlock(&client->lock);
     if (worker == NULL) {
@@ -443,13 +451,16 @@ void http_submit(struct http_client *client, struct http_request *request)
                  stopping ? "the HTTP client is closing" : "too many requests are waiting");
         return;
     }
-    wake(worker);
+    if (must) {
+        wake(worker);
+    }
 }
 
 static void signal_worker(struct http_client *client, struct http_request *request, bool cancel)
 {
     struct worker *worker = NULL;
     struct transfer *transfer;
+    bool must = false;
 
     mutex_lock(&client->lock);
     transfer = request->client_private;
@@ -461,9 +472,11 @@ static void signal_worker(struct http_client *client, struct http_request *reque
             transfer->signalled = true;
             TAILQ_INSERT_TAIL(&worker->signals, transfer, signal_link);
         }
+        must = !worker->woken;
+        worker->woken = true;
     }
     mutex_unlock(&client->lock);
-    if (worker != NULL) {
+    if (must) {
         wake(worker);
     }
 }

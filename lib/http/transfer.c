@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,7 +36,7 @@ int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer 
 void transfer_free(struct transfer *transfer)
 {
     if (transfer != NULL) {
-        curl_slist_free_all(transfer->headers);
+        free(transfer->headers);
         buf_done(&transfer->head);
         buf_done(&transfer->held);
         free(transfer);
@@ -290,42 +291,62 @@ static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockad
 
 /* ---- setting up ---- */
 
-static int add_header_line(struct transfer *transfer, const char *name, const char *value)
+/*
+ * As libcurl takes a header: "name: value"; "name;" goes out without a value, and "name:" keeps
+ * libcurl's own header of that name from going.
+ */
+static size_t write_line(const struct http_header *header, char *out, size_t room)
 {
-    CLEANUP(buf_done) struct buf line = BUF_INIT(TRANSFER_HEAD_MAX);
-    struct curl_slist *list;
+    bool empty = header->value == NULL || header->value[0] == '\0';
+    const char *separator = header->value == NULL ? ":" : empty ? ";" : ": ";
+    int len = snprintf(out, room, "%s%s%s", header->name, separator, empty ? "" : header->value);
 
-    buf_addstr(&line, name);
-    if (value == NULL) {
-        buf_addstr(&line, ":"); /* libcurl's own header of that name is left out */
-    } else if (value[0] == '\0') {
-        buf_addstr(&line, ";"); /* sent without a value */
-    } else {
-        buf_addf(&line, ": %s", value);
-    }
-    if (buf_error(&line) < 0) {
-        return buf_error(&line) == -EFBIG ? -EINVAL : -ENOMEM;
-    }
-    if (strpbrk(buf_str(&line), "\r\n") != NULL) {
-        return -EINVAL; /* nobody adds headers through a value */
-    }
-    list = curl_slist_append(transfer->headers, buf_str(&line));
-    if (list == NULL) {
-        return -ENOMEM;
-    }
-    transfer->headers = list;
-    return 0;
+    return (size_t)len + 1;
 }
 
+static bool breaks_line(const struct http_header *header)
+{
+    return strpbrk(header->name, "\r\n") != NULL ||
+           (header->value != NULL && strpbrk(header->value, "\r\n") != NULL);
+}
+
+static size_t room_of(const struct http_header *header)
+{
+    return strlen(header->name) + 3 + (header->value != NULL ? strlen(header->value) : 0);
+}
+
+/* The list and its lines in one block, as there is one for each request; libcurl only reads it. */
 static int set_headers(struct transfer *transfer)
 {
+    static const struct http_header no_expect = {"Expect", NULL};
     const struct http_request *request = transfer->request;
-    int error = add_header_line(transfer, "Expect", NULL);
+    size_t count = request->header_count + 1;
+    size_t room = room_of(&no_expect);
+    struct curl_slist *nodes;
+    char *line;
 
-    for (size_t i = 0; error == 0 && i < request->header_count; i++) {
-        error = add_header_line(transfer, request->headers[i].name, request->headers[i].value);
+    for (size_t i = 0; i < request->header_count; i++) {
+        size_t more = room_of(&request->headers[i]);
+
+        if (more > TRANSFER_HEAD_MAX || breaks_line(&request->headers[i])) {
+            return -EINVAL; /* nobody adds headers through a value */
+        }
+        room += more;
     }
-    return error;
+    nodes = malloc(count * sizeof(*nodes) + room);
+    if (nodes == NULL) {
+        return -ENOMEM;
+    }
+    transfer->headers = nodes;
+    line = (char *)(nodes + count);
+    for (size_t i = 0; i < count; i++) {
+        size_t len = write_line(i == 0 ? &no_expect : &request->headers[i - 1], line, room);
+
+        nodes[i] = (struct curl_slist){line, i + 1 < count ? &nodes[i + 1] : NULL};
+        line += len;
+        room -= len;
+    }
+    return 0;
 }
 
 /* Called before each sending; the second is of a connection that ended without an answer. */
@@ -385,8 +406,11 @@ static bool set_common(CURL *easy, const struct transfer_options *options)
 static bool set_method(struct transfer *transfer, CURL *easy)
 {
     const struct http_request *request = transfer->request;
+    const char *usual = request->has_body ? "PUT" : "GET";
     bool failed = false;
 
+    SET(CURLOPT_HTTPGET, 1L); /* which undoes what the last request on this handle has set */
+    SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)-1);
     if (request->has_body) {
         SET(CURLOPT_UPLOAD, 1L);
         SET(CURLOPT_READFUNCTION, on_read);
@@ -398,13 +422,31 @@ static bool set_method(struct transfer *transfer, CURL *easy)
         }
     } else if (strcmp(request->method, "HEAD") == 0) {
         SET(CURLOPT_NOBODY, 1L);
-        return failed;
+        usual = "HEAD";
     }
-    if (request->has_body ? strcmp(request->method, "PUT") != 0
-                          : strcmp(request->method, "GET") != 0) {
-        SET(CURLOPT_CUSTOMREQUEST, request->method);
-    }
+    SET(CURLOPT_CUSTOMREQUEST, strcmp(request->method, usual) != 0 ? request->method : NULL);
     return failed;
+}
+
+CURL *transfer_handle(const struct transfer_options *options)
+{
+    CURL *easy = curl_easy_init();
+
+    if (easy != NULL && set_common(easy, options)) {
+        curl_easy_cleanup(easy);
+        easy = NULL;
+    }
+    return easy;
+}
+
+void transfer_release(CURL *easy)
+{
+    bool failed = false;
+
+    SET(CURLOPT_PRIVATE, NULL);
+    SET(CURLOPT_ERRORBUFFER, NULL);
+    SET(CURLOPT_HTTPHEADER, NULL);
+    (void)failed; /* taking away cannot fail */
 }
 
 int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfer_options *options,
@@ -434,7 +476,6 @@ int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfe
         SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
         SET(CURLOPT_OPENSOCKETDATA, transfer);
     }
-    failed |= set_common(easy, options);
     failed |= set_method(transfer, easy);
     transfer->progress_ms = now_ms;
     return failed ? -ENOMEM : 0;

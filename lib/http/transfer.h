@@ -26,7 +26,7 @@ struct transfer {
     size_t worker; /* index */
     uint64_t start_ms, deadline_ms, progress_ms;
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist *headers; /* one block, for free() */
     char error_text[CURL_ERROR_SIZE];
 
     unsigned sends;  /* how often libcurl began to send it */
@@ -58,7 +58,15 @@ int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer 
     __attribute__((warn_unused_result));
 void transfer_free(struct transfer *transfer);
 
-/* Prepare `easy` (fresh or reset; becomes the transfer's) for the request. 0, -EINVAL, -ENOMEM. */
+/*
+ * A handle with all that is the same for each request, which is worth keeping: setting that up
+ * costs more than many a request. NULL: no memory. After a request it is released before the
+ * transfer is freed, and may be given to the next.
+ */
+CURL *transfer_handle(const struct transfer_options *options);
+void transfer_release(CURL *easy);
+
+/* Prepare such a handle, which becomes the transfer's, for the request. 0, -EINVAL, -ENOMEM. */
 int transfer_prepare(struct transfer *transfer, CURL *easy, const struct transfer_options *options,
                      uint64_t now_ms) __attribute__((warn_unused_result));
 

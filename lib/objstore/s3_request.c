@@ -13,7 +13,7 @@
 #include "util/clock.h"
 #include "util/encode.h"
 
-enum { HASH_AT_ONCE_MAX = 256 * 1024, URL_MAX = 32 * 1024 };
+enum { HASH_AT_ONCE_MAX = 256 * 1024, URL_MAX = 32 * 1024, FORMAT_USUAL = 256 };
 
 /* ---- building blocks; the first failure is kept in build_error ---- */
 
@@ -29,22 +29,26 @@ static const char *format(struct s3_call *call, const char *pattern, ...)
 
 static const char *format(struct s3_call *call, const char *pattern, ...)
 {
-    CLEANUP(cleanup_free) char *text = NULL;
-    const char *copy;
+    char text[FORMAT_USUAL];
+    char *copy;
     va_list args;
     int len;
 
     va_start(args, pattern);
-    len = vasprintf(&text, pattern, args);
+    len = vsnprintf(text, sizeof(text), pattern, args);
     va_end(args);
-    if (len < 0) {
-        text = NULL;
-    }
-    copy = text != NULL ? arena_strdup(&call->arena, text) : NULL;
+    copy = len >= 0 ? arena_alloc(&call->arena, (size_t)len + 1) : NULL;
     if (copy == NULL) {
         failed(call, -ENOMEM);
         return "";
     }
+    if ((size_t)len < sizeof(text)) {
+        memcpy(copy, text, (size_t)len + 1);
+        return copy;
+    }
+    va_start(args, pattern);
+    (void)vsnprintf(copy, (size_t)len + 1, pattern, args);
+    va_end(args);
     return copy;
 }
 

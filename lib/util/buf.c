@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUF_CAP_MIN = 64 };
+enum { BUF_CAP_MIN = 64, BUF_CAP_SMALL = 1024 };
 
 void buf_done(struct buf *b)
 {
@@ -27,10 +27,11 @@ void buf_reset(struct buf *b)
     }
 }
 
-/* The next capacity: twice the last, at least `need`, never beyond the limit. */
+/* The next capacity: twice the last (small: four times, as most end there), at least `need`, never
+ * beyond the limit. */
 static size_t next_cap(const struct buf *b, size_t need)
 {
-    size_t cap = b->cap > SIZE_MAX / 2 ? SIZE_MAX : b->cap * 2;
+    size_t cap = b->cap > SIZE_MAX / 2 ? SIZE_MAX : b->cap * (b->cap < BUF_CAP_SMALL ? 4 : 2);
 
     if (cap < BUF_CAP_MIN) {
         cap = BUF_CAP_MIN;

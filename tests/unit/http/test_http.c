@@ -103,7 +103,9 @@ static bool serve_one(int fd, const char *head)
 {
     const char *path = strchr(head, ' ') + 1;
 
-    if (strncmp(path, "/echo", 5) == 0) {
+    if (strncmp(head, "HEAD ", 5) == 0) {
+        answer(fd, "200 OK", "", 0);
+    } else if (strncmp(path, "/echo", 5) == 0) {
         echo(fd, head);
     } else if (strncmp(path, "/head", 5) == 0) {
         answer(fd, "200 OK", head, strlen(head));
@@ -428,6 +430,51 @@ static void path_and_headers_go_out_as_they_are(UNUSED void **state)
     http_client_free(client);
 }
 
+/* All requests use one handle of libcurl, in turn: of each method, after each. */
+static void nothing_of_a_request_is_in_the_next(UNUSED void **state)
+{
+    static const struct {
+        const char *method, *path;
+        size_t body;
+    } kinds[] = {{"PUT", "/echo", 5},    {"GET", "/head", 0},   {"HEAD", "/head", 0},
+                 {"DELETE", "/head", 0}, {"POST", "/echo", 70}, {"PUT", "/head", 0}};
+    enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
+    struct http_client *client = new_client(1, 1);
+
+    for (size_t i = 0; i < (size_t)KINDS * KINDS * 2; i++) {
+        size_t kind = i % 2 == 0 ? i / 2 / KINDS : i / 2 % KINDS;
+        const struct http_header header = {i % 2 == 0 ? "x-even" : "x-odd", "1"};
+        CLEANUP(buf_done) struct buf line = BUF_INIT(64);
+        struct exchange x;
+
+        exchange_init(&x, kinds[kind].method, kinds[kind].path);
+        x.request.headers = &header;
+        x.request.header_count = 1;
+        if (kinds[kind].body > 0) {
+            x.request.has_body = true;
+            x.request.size = x.to_read = kinds[kind].body;
+            x.request.read = on_read;
+        }
+        assert_int_equal(run(client, &x), 0);
+        assert_int_equal(x.result.http_status, 200);
+        assert_int_equal(x.result.sent_bytes, kinds[kind].body);
+        buf_addf(&line, "%s /head HTTP/1.1\r\n", kinds[kind].method);
+        if (kinds[kind].body > 0) {
+            assert_int_equal(buf_len(&x.body), kinds[kind].body);
+        } else if (strcmp(kinds[kind].method, "HEAD") == 0) {
+            assert_int_equal(buf_len(&x.body), 0);
+        } else {
+            assert_memory_equal(buf_str(&x.body), buf_str(&line), buf_len(&line));
+            assert_non_null(strstr(buf_str(&x.body), header.name));
+            assert_null(strstr(buf_str(&x.body), i % 2 == 0 ? "x-odd" : "x-even"));
+            assert_null(strstr(buf_str(&x.body), "Content-Length"));
+            assert_null(strstr(buf_str(&x.body), "Transfer-Encoding"));
+        }
+        exchange_done(&x);
+    }
+    http_client_free(client);
+}
+
 static void a_header_cannot_smuggle_another(UNUSED void **state)
 {
     static const struct http_header header = {"x-one", "1\r\nx-two: 2"};
@@ -738,6 +785,7 @@ int main(void)
         cmocka_unit_test(connections_are_kept_and_reused),
         cmocka_unit_test(what_may_be_sent_only_once_is_not_sent_again),
         cmocka_unit_test(path_and_headers_go_out_as_they_are),
+        cmocka_unit_test(nothing_of_a_request_is_in_the_next),
         cmocka_unit_test(a_header_cannot_smuggle_another),
         cmocka_unit_test(bodies_stream_both_ways_and_may_pause),
         cmocka_unit_test(a_source_of_another_length_ends_the_request),
