@@ -14,19 +14,9 @@ import pytest
 from conftest import program, wait_until
 from rig import KEYS, Rig
 from stack import mounts_below
-from test_links import objects, same
-from test_managed import LEASE, HeldManaged, Managed, attach, started
+from test_links import managed, meta, objects, same  # noqa: F401
+from test_managed import LEASE, HeldManaged, Managed, attach
 from test_meta import Meta
-
-
-@pytest.fixture
-def meta(workdir, processes):
-    return started(workdir, processes, LEASE)
-
-
-@pytest.fixture
-def managed(meta):
-    return Managed(meta, "one", ["attr_timeout=0"])
 
 
 def alone(managed):

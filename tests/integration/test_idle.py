@@ -5,14 +5,9 @@ import time
 
 import pytest
 
-from test_managed import LEASE, HeldManaged, started
+from test_managed import HeldManaged, meta  # noqa: F401
 
 KIB_RESIDENT, KIB_PRIVATE = 32 * 1024, 12 * 1024
-
-
-@pytest.fixture
-def meta(workdir, processes):
-    return started(workdir, processes, LEASE)
 
 
 def rollup(pid):

@@ -10,12 +10,7 @@ import time
 
 import pytest
 from conftest import program, wait_until
-from test_managed import LEASE, HeldManaged, Managed, of, opened, started
-
-
-@pytest.fixture
-def meta(workdir, processes):
-    return started(workdir, processes, LEASE)
+from test_managed import LEASE, HeldManaged, Managed, meta, of, opened  # noqa: F401
 
 
 @pytest.fixture

@@ -93,6 +93,14 @@ def test_a_mount_whose_program_was_killed_makes_way_for_the_next(workdir, proces
     assert mounts_below(workdir) == []
 
 
+def test_a_mount_that_cannot_begin_to_serve_is_taken_away_again(workdir):
+    (workdir / "mnt").mkdir()
+    done = subprocess.run([program("skyvol-mount"), "mem://bucket", workdir / "mnt", "-o", "metrics=nowhere:1x"],
+                          capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1 and "status address" in done.stderr
+    assert mounts_below(workdir) == []
+
+
 def test_a_relative_mount_point_is_unmounted_by_a_signal(workdir):
     (workdir / "mnt").mkdir()
     mark = f"x-test={workdir.name}"  # its working directory is another when it is in the background

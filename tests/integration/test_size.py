@@ -6,14 +6,9 @@ import time
 
 import pytest
 from conftest import wait_until
-from test_managed import LEASE, Managed, of, opened, started
+from test_managed import Managed, meta, of, opened  # noqa: F401
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def meta(workdir, processes):
-    return started(workdir, processes, LEASE)
 
 
 @pytest.fixture
