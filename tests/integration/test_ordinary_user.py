@@ -74,6 +74,49 @@ def test_an_ordinary_user_mounts_through_fusermount3(home, processes):
         (home / "fuse").unlink()
 
 
+# A mount whose program dies, one over it, and two signals to that one while the store takes nothing.
+DEAD = """
+mounts() { grep -c " $PWD/mnt " /proc/self/mountinfo; }
+until_serves() { until [ "$(stat -f -c %T mnt)" = fuseblk ] || [ "$(stat -f -c %T mnt)" = fuse ]; do sleep 0.05; done; }
+"$PROGRAM" mem://bucket mnt -f &
+first=$!
+until_serves
+kill -9 $first
+wait $first
+stat -f mnt || echo dead
+export SKYVOL_TEST_FAULTS=put:2+:hang
+"$PROGRAM" mem://bucket mnt -f -o sync=fsync 2>log &
+second=$!
+until_serves
+mounts
+echo works >mnt/a; cat mnt/a
+kill -TERM $second
+until grep -q LOST log; do sleep 0.05; done
+kill -TERM $second
+wait $second
+echo "status $?"
+mounts
+ls mnt
+"""
+
+
+def test_an_ordinary_users_dead_mount_makes_way_and_two_signals_leave_none(home):
+    if not shutil.which("fusermount3") or not os.path.exists("/dev/fuse"):
+        pytest.skip("no fusermount3 or no /dev/fuse")
+    (home / "mnt").mkdir()
+    os.chown(home / "mnt", UID, GID)
+    device = home / "fuse"
+    os.mknod(device, stat.S_IFCHR | 0o666, os.stat("/dev/fuse").st_rdev)
+    device.chmod(0o666)
+    done = subprocess.run(  # timeout(1) ends all of it
+        ["timeout", "-k", "2", "100", "unshare", "--mount", "--propagation", "private", "sh", "-c",
+         f'mount --bind {device} /dev/fuse && exec "$@"', "sh", *ENTER, "sh", "-c", DEAD], cwd=home,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "PROGRAM": program("skyvol-mount")},
+        capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split() == ["dead", "1", "works", "status", "1", "0"], done
+    assert "a mount whose program had ended was unmounted here" in (home / "log").read_text()
+
+
 def test_servers_and_tools_run_without_root(home, processes):
     def ctl(*words, stdin=""):
         return subprocess.run([program("skyvolctl"), *map(str, words)], input=stdin, text=True,
