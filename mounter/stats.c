@@ -116,13 +116,17 @@ void stats_tick(struct fs *fs)
     struct mount_stats *stats = fs->options.stats;
     struct reader_stats reader;
     struct session_stats session = {0};
+    struct session *serving;
 
     if (stats == NULL) {
         return;
     }
     reader_get_stats(fs, &reader);
-    if (fs->session != NULL) {
-        session_stats(fs->session, &session);
+    mutex_lock(&fs->lock);
+    serving = fs->session;
+    mutex_unlock(&fs->lock);
+    if (serving != NULL) {
+        session_stats(serving, &session);
     }
     mount_stats_set(stats, STATS_CACHE_BYTES, reader.bytes);
     mount_stats_set(stats, STATS_CACHE_LIMIT, reader.limit);
