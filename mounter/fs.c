@@ -15,6 +15,7 @@
 #include "mounter/names/known.h"
 #include "mounter/names/listing.h"
 #include "mounter/names/moves.h"
+#include "mounter/names/pointer.h"
 #include "mounter/names/seen.h"
 #include "mounter/names/shed.h"
 #include "mounter/ops.h"
@@ -652,6 +653,7 @@ void fs_free(struct fs *fs)
     tasks_free(fs->writers);
     tasks_free(fs->streams);
     collapse_free(fs);
+    pointer_free(fs);
     journaled_end(fs);
     manage_free(fs);
     reader_stop(fs);

@@ -113,6 +113,7 @@ struct import_result {
 struct graves;
 struct collapse;
 struct collapse_bar;
+struct pointers;
 struct seen;
 struct heads;
 struct ahead;
@@ -285,6 +286,7 @@ struct fs {
     LIST_HEAD(, collapse) collapses; /* under way */
     LIST_HEAD(, collapse_bar) collapse_bars;
     bool collapse_sweeps;
+    struct pointers *pointers; /* pointer.h: those read or put last; or NULL */
     struct longs *longs;
     bool ending, given_up; /* given_up: the store is not waited for any more, the mount ends */
     pthread_t flusher;

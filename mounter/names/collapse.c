@@ -405,6 +405,7 @@ static int copy_there(struct fs *fs, struct collapse *c, const struct pointer *s
                                        .onto = there.etag,
                                        .size = copy->size,
                                        .meta = &copy->meta,
+                                       .ino = c->ino,
                                        .ret_ns = &copy->ns};
 
         if (seen != NULL) {
@@ -553,7 +554,9 @@ int collapse(struct fs *fs, const char *file, const char *key)
     struct collapse *c;
     int r = fs->caps.if_match_put && !fs->options.read_only ? 0 : -ENOTSUP;
 
-    r = r == 0 ? pointer_read(fs, key, &there) : r;
+    if (r == 0 && (!pointer_known(fs, key, &there) || strcmp(there.file, file) != 0)) {
+        r = pointer_read(fs, key, &there);
+    }
     if (r == 0 && (there.number == 0 || strcmp(there.file, file) != 0)) {
         r = -ESTALE; /* it was renamed, or its directory was */
     }

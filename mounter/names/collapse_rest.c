@@ -85,6 +85,9 @@ void collapse_finish(struct fs *fs, struct collapse_rest *rest, uint64_t number)
 
     if (r == 0) {
         free(left.last_key);
+        if (strcmp(left.file, rest->file) != 0) { /* the name was not known: it may have others */
+            return;
+        }
         if (left.links > 0) { /* given by a node whose session has begun meanwhile */
             log_warn("hard links: a file has become plain while it got another name", "key",
                      rest->key, "file", rest->file, NULL);

@@ -573,6 +573,15 @@ void hard_forget(struct fs *fs, uint64_t number)
     free(left.last_key);
 }
 
+bool hard_is_known(struct op *op)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    struct pointer there;
+
+    return op->fs->managed != NULL && child_key(op, &key) == 0 &&
+           pointer_known(op->fs, buf_str(&key), &there);
+}
+
 bool hard_unlinks(struct op *op)
 {
     struct state_intent intent = {0};

@@ -36,6 +36,9 @@ int hard_merge(struct fs *fs, uint32_t parent, const char *name, const struct re
 int hard_link(struct op *op) __attribute__((warn_unused_result));
 /* unlink(2) of a pointer. */
 int hard_unlink(struct op *op) __attribute__((warn_unused_result));
+/* The name was a pointer when we last looked: hard_unlink() will do, unless it says -ESTALE or
+ * -ENOENT. */
+bool hard_is_known(struct op *op);
 /* The request has begun to take away a pointer before we were killed. */
 bool hard_unlinks(struct op *op);
 

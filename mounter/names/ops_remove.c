@@ -263,8 +263,17 @@ static void unlink_run(struct op *op)
     bool beside = false;
     bool stored = true;
     uint32_t ino = 0;
-    int ret = hard_unlinks(op) ? -EMLINK : unlink_prepare(op, &key, &ino, &stored);
+    bool again = hard_unlinks(op);
+    int ret = -ESTALE;
 
+    if (!again && hard_is_known(op)) {
+        ret = hard_unlink(op);
+        if (ret != -ESTALE && ret != -ENOENT) {
+            (void)fs_op_fail(op, ret);
+            return;
+        }
+    }
+    ret = again ? -EMLINK : unlink_prepare(op, &key, &ino, &stored);
     if (ret == -EMLINK) {
         (void)fs_op_fail(op, hard_unlink(op));
         return;

@@ -32,6 +32,13 @@ struct pointer {
 int pointer_read(struct fs *fs, const char *key, struct pointer *ret)
     __attribute__((warn_unused_result));
 
+/*
+ * What was last read or put here at the key, if that is remembered: it may have changed since, as a
+ * request with its ETag as condition finds. False: not known, or it was no pointer.
+ */
+bool pointer_known(struct fs *fs, const char *key, struct pointer *ret);
+void pointer_free(struct fs *fs); /* what is remembered */
+
 /* What is to be put where. */
 struct pointer_put {
     const char *key, *file;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "mounter/fs.h"
+#include "mounter/read/reader.h"
 #include "objstore/objstore_call.h"
 
 enum { COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000, COPY_PARTS = 8, THROUGH_MAX = 8 << 20 };
@@ -107,31 +108,46 @@ static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag
     return 0;
 }
 
-/* The bytes take the way through us: a PUT can have a condition where a copy cannot. */
-static int copy_through(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+/* All of the source. Where it is an inode's, what has been read of it lately is here. */
+static int fetch(struct fs *fs, const struct copy_what *what, char *buffer)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer got = OBJSTORE_ANSWER_INIT;
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request get = {.op = OBJSTORE_GET,
                                    .key = what->from,
                                    .if_match = what->if_match,
                                    .timeout_ms = META_TIMEOUT_MS};
+    int ret;
+
+    if (what->ino != 0) {
+        return what->size > 0 ? reader_read(fs, what->ino, 0, buffer, (size_t)what->size) : 0;
+    }
+    got.body.max = THROUGH_MAX + 1;
+    ret = volume_call_internal(fs->volume, &get, &got);
+    if (ret == 0 && buf_len(&got.body) != what->size) {
+        return -ESTALE;
+    }
+    if (ret == 0) {
+        memcpy(buffer, buf_str(&got.body), (size_t)what->size);
+    }
+    return ret;
+}
+
+/* The bytes take the way through us: a PUT can have a condition where a copy cannot. */
+static int copy_through(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    AUTOFREE char *buffer = malloc((size_t)what->size + 1);
     struct objstore_request put = {.op = OBJSTORE_PUT,
                                    .key = what->to,
                                    .meta = what->meta,
                                    .if_match = what->onto,
                                    .timeout_ms = COPY_TIMEOUT_MS};
-    int ret;
+    int ret = buffer != NULL ? fetch(fs, what, buffer) : -ENOMEM;
 
-    got.body.max = THROUGH_MAX + 1;
-    ret = volume_call_internal(fs->volume, &get, &got);
     if (ret != 0) {
         return ret;
     }
-    if (buf_len(&got.body) != what->size) {
-        return -ESTALE;
-    }
-    put.source = (struct objstore_source){.data = buf_str(&got.body), .size = buf_len(&got.body)};
+    put.source = (struct objstore_source){.data = buffer, .size = what->size};
     data_image_sum(fs, &(struct data_image){.len = 0}, &put);
     ret = volume_call_internal(fs->volume, &put, &answer);
     if (ret == 0) {

@@ -22,6 +22,7 @@ struct copy_what {
     const char *if_match;             /* of the source; or NULL */
     uint64_t size;                    /* of the source, or how much of it */
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
+    uint32_t ino;                     /* of the source, whose bytes may be here; 0: of none */
     bool partial;                     /* the source has more */
     bool only_new;                    /* fail with -EEXIST when `to` exists */
     const char *onto; /* only onto the object that has this ETag; or NULL. With `meta` */

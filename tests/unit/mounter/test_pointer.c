@@ -152,6 +152,29 @@ static void a_larger_one_is_copied_by_parts(void **state)
     rig_free(rig);
 }
 
+static void what_was_put_or_read_is_remembered_until_it_is_another(void **state)
+{
+    struct rig *rig = rig_new_here();
+    const struct pointer_put put = {.key = "name", .file = "0a-1b", .number = 7, .if_match = ""};
+    struct pointer there;
+    struct pointer known;
+
+    (void)state;
+    assert_false(pointer_known(rig->fs, "name", &known));
+    assert_int_equal(pointer_put(rig->fs, &put), 0);
+    assert_true(pointer_known(rig->fs, "name", &known));
+    assert_int_equal(pointer_read(rig->fs, "name", &there), 0);
+    assert_int_equal(known.number, 7);
+    assert_string_equal(known.file, there.file);
+    assert_string_equal(known.etag, there.etag);
+    assert_false(pointer_known(rig->fs, "to", &known));
+    rig_put(rig, "name", "not a pointer");
+    assert_int_equal(pointer_read(rig->fs, "name", &there), 0);
+    assert_int_equal(there.number, 0);
+    assert_false(pointer_known(rig->fs, "name", &known));
+    rig_free(rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +182,7 @@ int main(void)
         cmocka_unit_test(a_copy_replaces_the_version_that_was_meant_and_no_other),
         cmocka_unit_test(without_conditions_nothing_is_copied),
         cmocka_unit_test(a_larger_one_is_copied_by_parts),
+        cmocka_unit_test(what_was_put_or_read_is_remembered_until_it_is_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
