@@ -7,13 +7,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include "util/address.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
 
-enum { RECEIVE_BUFFER = 128 * 1024, SEND_BUFFER = 128 * 1024, CA_CACHE_S = 300 };
+enum {
+    RECEIVE_BUFFER = 128 * 1024,
+    SEND_BUFFER = 128 * 1024,
+    POSTED_MAX = 64 * 1024, /* libcurl's own: from there on it sends them apart */
+    CA_CACHE_S = 300,
+};
 
 int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer **ret)
 {
@@ -315,13 +321,36 @@ static size_t room_of(const struct http_header *header)
     return strlen(header->name) + 3 + (header->value != NULL ? strlen(header->value) : 0);
 }
 
+/*
+ * A small body that lies in memory goes to libcurl as that of a POST, whatever the method is
+ * called: these it sends with the head in one write, where what it reads for an upload follows in
+ * another.
+ */
+static bool is_posted(const struct http_request *request)
+{
+    return request->has_body && request->data != NULL && request->size > 0 &&
+           request->size < POSTED_MAX;
+}
+
+static bool has_header(const struct http_request *request, const char *name)
+{
+    for (size_t i = 0; i < request->header_count; i++) {
+        if (strcasecmp(request->headers[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The list and its lines in one block, as there is one for each request; libcurl only reads it. */
 static int set_headers(struct transfer *transfer)
 {
-    static const struct http_header no_expect = {"Expect", NULL};
+    static const struct http_header unwanted[] = {{"Expect", NULL}, {"Content-Type", NULL}};
     const struct http_request *request = transfer->request;
-    size_t count = request->header_count + 1;
-    size_t room = room_of(&no_expect);
+    /* libcurl says that a POST is a form, unless told */
+    size_t first = is_posted(request) && !has_header(request, "content-type") ? 2 : 1;
+    size_t count = request->header_count + first;
+    size_t room = room_of(&unwanted[0]) + room_of(&unwanted[1]);
     struct curl_slist *nodes;
     char *line;
 
@@ -340,7 +369,8 @@ static int set_headers(struct transfer *transfer)
     transfer->headers = nodes;
     line = (char *)(nodes + count);
     for (size_t i = 0; i < count; i++) {
-        size_t len = write_line(i == 0 ? &no_expect : &request->headers[i - 1], line, room);
+        size_t len =
+            write_line(i < first ? &unwanted[i] : &request->headers[i - first], line, room);
 
         nodes[i] = (struct curl_slist){line, i + 1 < count ? &nodes[i + 1] : NULL};
         line += len;
@@ -411,7 +441,11 @@ static bool set_method(struct transfer *transfer, CURL *easy)
 
     SET(CURLOPT_HTTPGET, 1L); /* which undoes what the last request on this handle has set */
     SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t)-1);
-    if (request->has_body) {
+    if (is_posted(request)) {
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->size);
+        SET(CURLOPT_POSTFIELDS, request->data);
+        usual = "POST";
+    } else if (request->has_body) {
         SET(CURLOPT_UPLOAD, 1L);
         SET(CURLOPT_READFUNCTION, on_read);
         SET(CURLOPT_READDATA, transfer);
@@ -446,6 +480,7 @@ void transfer_release(CURL *easy)
     SET(CURLOPT_PRIVATE, NULL);
     SET(CURLOPT_ERRORBUFFER, NULL);
     SET(CURLOPT_HTTPHEADER, NULL);
+    SET(CURLOPT_POSTFIELDS, NULL);
     (void)failed; /* taking away cannot fail */
 }
 
@@ -543,10 +578,15 @@ void transfer_result(struct transfer *transfer, CURLcode code, uint64_t now_ms,
 {
     struct slice host = host_of(transfer->request->url);
     curl_off_t first_byte_us = 0;
+    curl_off_t posted = 0;
     long os_error = 0;
     long connects = 0;
 
     ret->http_status = transfer->http_status;
+    if (transfer->easy != NULL && is_posted(transfer->request)) {
+        (void)curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &posted);
+        transfer->sent = (uint64_t)posted;
+    }
     ret->sent_bytes = transfer->sent;
     ret->received_bytes = transfer->received;
     ret->total_ms = (uint32_t)(now_ms - transfer->start_ms);
