@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/attr/theirs.h"
 #include "mounter/managed/links.h"
 #include "mounter/names/collapse.h"
 #include "mounter/names/graves.h"
@@ -124,6 +125,8 @@ struct first {
     uint64_t size;
     char etag[STATE_ETAG_SIZE];
     char copied[STATE_ETAG_SIZE];
+    bool timed; /* the copy has the time of this change, */
+    bool plain; /* and no metadata but ours */
     char file[LINKS_FILE_SIZE];
     char name[NAMES_MAX + 1];
 };
@@ -205,15 +208,60 @@ static int note_special(struct fs *fs)
     return seen_note(fs, &(const struct attr){.mode = S_IFLNK | 0777});
 }
 
+/* What the copy is to say of itself: it is there anew, so the time of the change goes with it. */
+struct words {
+    struct attr attr;
+    struct objstore_meta meta;
+    struct theirs theirs;
+    struct arena arena;
+};
+
+static void words_done(struct words *words)
+{
+    theirs_done(&words->theirs);
+    arena_done(&words->arena);
+}
+
+static int describe(struct first *f, struct words *words)
+{
+    struct fs *fs = f->op->fs;
+    const struct node *node;
+    struct inode_rec *rec;
+    int r;
+
+    *words = (struct words){.arena = ARENA_INIT(1 << 20)};
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, f->ino);
+    rec = fs_rec(fs, node);
+    f->timed = rec->journal == 0; /* else it keeps the token that is in the journal, too */
+    if (f->timed) {
+        state_begin(fs->state);
+        STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+        state_commit(fs->state);
+    }
+    f->plain = theirs_none(fs, node);
+    fs_attr(fs, node, &words->attr, &words->arena);
+    mutex_unlock(&fs->lock);
+    r = attr_write(&words->attr, &words->arena, &words->meta);
+    if (r == 0 && f->timed && !f->plain) {
+        words->theirs.key = buf_str(&f->key);
+        words->theirs.etag = f->etag;
+        r = theirs_keep(fs, &words->theirs, &words->arena, &words->meta);
+        f->plain = words->theirs.none;
+    }
+    return r;
+}
+
 /* The object goes to its own place, and its old one becomes a pointer. */
 static int move_object(struct first *f)
 {
     struct fs *fs = f->op->fs;
     char key[POINTER_FILE_KEY];
-    const struct copy_what copy = {.from = buf_str(&f->key),
-                                   .to = key,
-                                   .if_match = f->etag[0] != '\0' ? f->etag : NULL,
-                                   .size = f->size};
+    CLEANUP(words_done) struct words words = {.meta = {0}};
+    struct copy_what copy = {.from = buf_str(&f->key),
+                             .to = key,
+                             .if_match = f->etag[0] != '\0' ? f->etag : NULL,
+                             .size = f->size};
     struct pointer there = {.exists = false};
     int r = note_special(fs);
 
@@ -224,6 +272,8 @@ static int move_object(struct first *f)
         memcpy(f->copied, there.etag, sizeof(f->copied));
         return r == 0 && !there.exists ? -EIO : r;
     }
+    r = r == 0 ? describe(f, &words) : r;
+    copy.meta = f->timed ? &words.meta : NULL;
     r = r == 0 ? remote_copy(fs, &copy, f->copied) : r;
     return r == 0 ? pointer_put(fs, &(const struct pointer_put){.key = copy.from,
                                                                 .file = f->file,
@@ -261,6 +311,10 @@ static int move_inode(struct fs *fs, const struct first *f, uint32_t links) REQU
     state_commit(fs->state);
     r = fs_node_rename(fs, node, STATE_ROOT, key);
     fs_opened(node, f->copied);
+    if (f->timed) {
+        theirs_note(node, f->copied, f->plain);
+        node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    }
     hard_changed(fs, f->parent);
     return r;
 }
@@ -470,7 +524,7 @@ static int link_it(struct first *f)
     if (r != 0 && r != -ETIMEDOUT) {
         take_back(fs, f->token);
     }
-    if (r == 0) {
+    if (r == 0 && !(added && f->timed)) {
         set_links(fs, file, links);
     }
     mutex_lock(&fs->lock);

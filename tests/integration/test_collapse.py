@@ -245,16 +245,19 @@ def s3(workdir, processes):
             subprocess.run(["umount", "-l", point], check=False, capture_output=True)
 
 
-def test_on_s3_the_unlink_costs_as_much_as_a_publication(s3):
+def test_on_s3_neither_link_nor_unlink_costs_a_publication_of_its_own(s3):
     for size, name in ((1000, "small"), (9 << 20, "large")):
         data = os.urandom(size)
         (s3.point / "tmp").write_bytes(data)
+        s3.rig.proxy.reset_counts()
         os.link(s3.point / "tmp", s3.point / name)
+        asked = [entry[1] for entry in s3.rig.proxy.log]
+        assert asked[asked.index("COPY"):] == ["COPY", "PUT", "PUT"]  # the bytes, two names
         s3.rig.proxy.reset_counts()
         os.unlink(s3.point / "tmp")
         asked = [entry[1] for entry in s3.rig.proxy.log]
-        # One look at the name that goes; then the bytes, which are at hand if there are few.
-        assert asked == ["HEAD", "DELETE", *(["PUT"] if name == "small" else [
+        # One look at the name that goes; then the bytes.
+        assert asked == ["HEAD", "DELETE", *(["GET", "PUT"] if name == "small" else [
             "CREATE_UPLOAD", "UPLOAD_PART_COPY", "COMPLETE"]), "DELETE"]
         assert s3.get(name) == data
     assert s3.keys() == {"small", "large"} and known(s3.meta) == 0
