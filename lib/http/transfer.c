@@ -157,7 +157,7 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     struct transfer *transfer = arg;
     struct http_request *request = transfer->request;
 
-    if (offset != 0 || origin != SEEK_SET) {
+    if (offset != 0 || origin != SEEK_SET || request->once) {
         return CURL_SEEKFUNC_FAIL;
     }
     if (request->data == NULL && transfer->sent > 0 &&

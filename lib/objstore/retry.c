@@ -393,6 +393,13 @@ static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t
     return a->outer->source.read(a->outer, buffer, cap);
 }
 
+static int attempt_rewind(struct objstore_request *inner)
+{
+    struct attempt *a = inner->arg;
+
+    return a->outer->source.rewind(a->outer);
+}
+
 /* The copy is made afresh; a GET's range goes on where it stopped. */
 static void prepare(struct attempt *a)
 {
@@ -404,6 +411,7 @@ static void prepare(struct attempt *a)
     a->inner.done = attempt_done;
     a->inner.timeout_ms = now < a->deadline_ms ? (uint32_t)(a->deadline_ms - now) : 1;
     a->inner.source.read = a->outer->source.read != NULL ? attempt_read : NULL;
+    a->inner.source.rewind = a->outer->source.rewind != NULL ? attempt_rewind : NULL;
     if (a->inner.op == OBJSTORE_GET && a->outer->sink.write != NULL) {
         a->inner.sink.info = attempt_info;
         a->inner.sink.write = attempt_write;

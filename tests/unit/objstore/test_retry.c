@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A request that is cancelled while the wrapper looks for what became of an earlier try. */
+/* What the wrapper does with requests that others have in hand at the same time. */
 #include "test.h"
 
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "objstore/objstore_backend.h"
@@ -102,9 +103,83 @@ static void who_looks_for_an_earlier_try_is_cancelled_once_the_store_has_it(UNUS
     objstore_free(retry);
 }
 
+/* ---- a source that has to begin anew ---- */
+
+/* What a layer below may do with a source: read it, begin anew, read it again. */
+static void rereading_submit(UNUSED struct objstore *base, struct objstore_request *request)
+{
+    const struct objstore_result done = {.status = 0};
+    char bytes[8];
+
+    assert_int_equal(request->source.read(request, bytes, 2), 2);
+    assert_int_equal(request->source.rewind(request), 0);
+    assert_int_equal(request->source.read(request, bytes, sizeof(bytes)), 4);
+    assert_memory_equal(bytes, "data", 4);
+    request->done(request, &done);
+}
+
+static void nothing(UNUSED struct objstore *base, UNUSED struct objstore_request *request)
+{
+}
+
+static const struct objstore_ops rereading_ops = {rereading_submit, nothing, nothing, stub_free};
+
+struct outer {
+    struct objstore_request request;
+    size_t at;
+    int status;
+};
+
+static ssize_t outer_read(struct objstore_request *request, void *buffer, size_t cap)
+{
+    struct outer *outer = request->arg;
+    size_t len = 4 - outer->at < cap ? 4 - outer->at : cap;
+
+    memcpy(buffer, "data" + outer->at, len);
+    outer->at += len;
+    return (ssize_t)len;
+}
+
+static int outer_rewind(struct objstore_request *request)
+{
+    struct outer *outer = request->arg;
+
+    assert_ptr_equal(request, &outer->request); /* not somebody's copy of it */
+    outer->at = 0;
+    return 0;
+}
+
+static void outer_done(struct objstore_request *request, const struct objstore_result *result)
+{
+    ((struct outer *)request->arg)->status = result->status;
+}
+
+static void a_source_begins_anew_under_the_wrapper(UNUSED void **state)
+{
+    const struct objstore_retry_config config = {.base_ms = 1, .cap_ms = 2};
+    struct stub *stub = calloc(1, sizeof(*stub));
+    struct objstore *retry = NULL;
+    struct outer outer = {
+        .request = {.op = OBJSTORE_PUT,
+                    .bucket = "bucket",
+                    .key = "k",
+                    .source = {.read = outer_read, .rewind = outer_rewind, .size = 4},
+                    .done = outer_done},
+        .status = 1};
+
+    assert_non_null(stub);
+    outer.request.arg = &outer;
+    assert_int_equal(objstore_base_init(&stub->base, &rereading_ops, "stub"), 0);
+    assert_int_equal(objstore_retry_new(&stub->base, &config, &retry), 0);
+    objstore_submit(retry, &outer.request);
+    assert_int_equal(outer.status, 0);
+    objstore_free(retry);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_source_begins_anew_under_the_wrapper),
         cmocka_unit_test(who_looks_for_an_earlier_try_is_cancelled_once_the_store_has_it),
     };
 

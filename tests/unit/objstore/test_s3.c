@@ -463,6 +463,28 @@ static void only_a_source_that_rewinds_is_sent_again(UNUSED void **state)
     assert_asked(&f, 2, "\r\n3e8;chunk-signature=");
 }
 
+/* The store reads the body and ends a connection that was kept: nobody may send it again but who
+ * looks first what has become of it. */
+static void a_body_is_not_sent_again_behind_our_back(UNUSED void **state)
+{
+    static const char *const answers[] = {OK_EMPTY, SCRIPT_CLOSE, OK_EMPTY};
+    struct objstore_request put = {
+        .op = OBJSTORE_PUT,
+        .bucket = "bucket",
+        .key = "key",
+        .checksum = {.kind = OBJSTORE_CHECKSUM_CRC32C, .value = "AAAAAA=="}, /* byte for byte */
+        .checksum_is_checked = true,
+        .source = {.read = read_source, .rewind = rewind_source, .size = 200000}};
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+    OPEN(f, answers);
+
+    assert_int_equal(head(&f, &answer), 0);
+    source_left = 200000;
+    assert_int_equal(objstore_call(f.store, &put, &answer), -ECONNRESET);
+    assert_int_equal(scripted_server_count(f.server), 2);
+    assert_int_equal(source_left, 0); /* and was not begun anew */
+}
+
 static int put_summed(struct fixture *f, bool checked, const char *value)
 {
     ANSWER answer = OBJSTORE_ANSWER_INIT;
@@ -630,6 +652,7 @@ int main(void)
         cmocka_unit_test(without_batch_delete_each_key_is_deleted_singly),
         cmocka_unit_test(keys_that_xml_cannot_carry_are_deleted_singly),
         cmocka_unit_test(only_a_source_that_rewinds_is_sent_again),
+        cmocka_unit_test(a_body_is_not_sent_again_behind_our_back),
         cmocka_unit_test(a_checksum_does_for_a_signature_where_nobody_is_between),
         cmocka_unit_test(over_a_network_a_checksum_does_only_if_somebody_said_so),
         cmocka_unit_test(odd_keys_and_conditions_go_out_encoded),
