@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -165,6 +166,21 @@ static uint64_t number(const cJSON *json, const char *name)
     return n > 0 ? (uint64_t)n : 0;
 }
 
+/* It has ended without its line: what lies in the journal is left. */
+static void look_again(const struct options *o, const struct journal_summary *s,
+                       struct outcome *ret)
+{
+    struct journal_summary now;
+
+    *ret = (struct outcome){.damaged = s->damaged, .left = s->files};
+    if (journal_survey_one(o->journal, s->name, &now) == 0) {
+        ret->uploaded = s->files - (now.files < s->files ? now.files : s->files);
+        ret->damaged = now.damaged;
+        ret->left = now.files;
+    }
+    mount_config_done(&now.volume);
+}
+
 /* Its only line comes at the end; until then the journal tells how far it is. */
 static void follow(const struct options *o, const struct journal_summary *s, int out,
                    struct outcome *ret)
@@ -188,14 +204,18 @@ static void follow(const struct options *o, const struct journal_summary *s, int
             progress_show(s->name, s->files - (left < s->files ? left : s->files), s->files);
         }
     }
+    json = cJSON_Parse(text);
+    if (cJSON_IsNumber(cJSON_GetObjectItemCaseSensitive(json, "left"))) {
+        *ret = (struct outcome){number(json, "uploaded"), number(json, "conflicts"),
+                                number(json, "damaged"), number(json, "left"), 0};
+    } else {
+        look_again(o, s, ret);
+    }
+    cJSON_Delete(json);
     if (!o->json) {
-        progress_show(s->name, s->files, s->files);
+        progress_show(s->name, s->files - (ret->left < s->files ? ret->left : s->files), s->files);
         progress_end();
     }
-    json = cJSON_Parse(text);
-    *ret = (struct outcome){number(json, "uploaded"), number(json, "conflicts"),
-                            number(json, "damaged"), number(json, "left"), 0};
-    cJSON_Delete(json);
 }
 
 static int upload(const struct options *o, const struct journal_summary *s,
@@ -307,6 +327,29 @@ static int list_all(const struct options *o, const struct journal_list *list)
     return output_json(array) == 0 ? 0 : -EIO;
 }
 
+/* A wrong directory must not look like one in which nothing is left. */
+static int check_directory(const char *path, struct error *err)
+{
+    AUTOFREE char *file = NULL;
+    struct stat st;
+    int error = stat(path, &st) < 0 ? errno : 0;
+
+    if (error != 0 && error != ENOENT && error != ENOTDIR) {
+        return error_set(err, -error, "%s: %s", path, strerrordesc_np(error));
+    }
+    if (error != 0 || !S_ISDIR(st.st_mode)) {
+        return error_set(err, -ENOENT, "there is no journal directory %s", path);
+    }
+    if (asprintf(&file, "%s/volume.json", path) < 0) {
+        file = NULL;
+        return -ENOMEM;
+    }
+    return access(file, F_OK) < 0
+               ? 0
+               : error_set(err, -EINVAL, "%s is one volume's: --journal is the directory above it",
+                           path);
+}
+
 static int recover(const void *options, struct error *err)
 {
     const struct options *o = options;
@@ -317,6 +360,10 @@ static int recover(const void *options, struct error *err)
     if (o->all && o->volume != NULL) {
         (void)fputs("skyvolctl: --all or --volume, not both\n", stderr);
         return EXIT_USAGE;
+    }
+    r = check_directory(o->journal, err);
+    if (r < 0) {
+        return r;
     }
     r = journal_survey(o->journal, &list);
     if (r < 0) {

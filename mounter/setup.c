@@ -218,6 +218,7 @@ static void fill_cache(const struct mount_config *config, struct buf *name, stru
 struct opening {
     struct keep *keep;
     struct mount_stats *stats;
+    bool recovers;
 };
 
 static void note_store(void *context, const struct objstore_watched *watched)
@@ -241,6 +242,16 @@ static int probe(const struct mount_config *config, struct volume *volume, struc
     r = probed(volume, keep, err);
     trying_end(&trying);
     return r;
+}
+
+/* The store's words, and what helps: "ro" does not help who has something to upload. */
+static int explain_denied(const struct opening *with, int error, struct error *err)
+{
+    return error_set(err, error,
+                     "%s; the bucket is tried out by writing below .skyvol/probe/: %s, and "
+                     "skyvol-s3 asks for a key with \"internal\": true in its key file",
+                     error_text(err, error),
+                     with->recovers ? "the keys must allow it" : "the option ro does without");
 }
 
 static int open_volume(const struct mount_config *config,
@@ -288,10 +299,7 @@ static int open_volume(const struct mount_config *config,
     }
     r = probe(config, *ret, with->keep, err);
     if (r == -EACCES && !open.read_only && strstr(error_text(err, r), "AccessDenied") != NULL) {
-        (void)error_set(err, r,
-                        "%s; the bucket is tried out by writing below .skyvol/probe/: the option "
-                        "ro does without",
-                        error_text(err, r));
+        (void)explain_denied(with, r, err);
     }
     if (r != 0) {
         volume_free(*ret);
@@ -339,7 +347,7 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
     const struct budget budget = divide_memory(config);
-    struct opening opening = {.keep = keep};
+    struct opening opening = {.keep = keep, .recovers = extra->recovers};
     CLEANUP(buf_done) struct buf cache_name = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 4096);
     int r = 0;
 

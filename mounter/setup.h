@@ -18,6 +18,7 @@ struct setup_extra {
     const char *dir;    /* "": nowhere */
     uint64_t max_bytes; /* of all volumes there; 0: the default */
     const struct mount_ticket *ticket;
+    bool recovers; /* a journal, without a mount: what errors advise */
 };
 
 /* The journal of this mount; *ret NULL: it has none. With sync=async that is an error. */

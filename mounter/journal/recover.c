@@ -10,6 +10,8 @@
 #include "mount/journal_survey.h"
 #include "mounter/journal/journaled.h"
 #include "mounter/setup.h"
+#include "util/container.h"
+#include "util/delay.h"
 #include "util/log.h"
 
 /* "DIR/VOLUME" into its two, absolute, and what VOLUME is. */
@@ -50,7 +52,7 @@ static int check_name(const struct journal_summary *summary, struct error *err)
 static int open_all(const struct journal_summary *summary, struct keep *keep, struct fs **ret,
                     struct error *err)
 {
-    const struct setup_extra extra = {.dir = ""};
+    const struct setup_extra extra = {.dir = "", .recovers = true};
     struct mount_credentials credentials;
     int r = check_name(summary, err);
 
@@ -80,24 +82,84 @@ static void tell(const struct fs *fs, uint64_t left)
     (void)fflush(stdout);
 }
 
-static int work(const struct recover_arguments *arguments, struct keep *keep, struct error *err)
+/* Nothing has been sent yet: all of it is left. */
+static void tell_untouched(const struct journal_summary *summary)
+{
+    (void)printf("{\"files\":%llu,\"uploaded\":0,\"conflicts\":0,\"damaged\":%llu,"
+                 "\"left\":%llu}\n",
+                 (unsigned long long)(summary->files + summary->damaged),
+                 (unsigned long long)summary->damaged, (unsigned long long)summary->files);
+    (void)fflush(stdout);
+}
+
+/* The time for all of it is over while the store is still being tried. */
+struct limit {
+    struct delay_entry entry;
+    const struct journal_summary *summary;
+    uint64_t timeout_ms;
+};
+
+static void on_limit(struct delay_entry *entry, bool early)
+{
+    const struct limit *limit = container_of(entry, struct limit, entry);
+
+    if (!early) {
+        tell_untouched(limit->summary);
+        (void)fprintf(stderr,
+                      "skyvol-mount: the store was not ready within the %llu s of --timeout: "
+                      "nothing was uploaded\n",
+                      (unsigned long long)(limit->timeout_ms / 1000));
+        _exit(1); /* as a crash would: the journal has it all */
+    }
+}
+
+static int open_in_time(const struct journal_summary *summary, uint64_t timeout_ms,
+                        struct keep *keep, struct fs **ret, struct error *err)
+{
+    struct limit limit = {.summary = summary, .timeout_ms = timeout_ms};
+    struct delay *delay = NULL;
+    int r = delay_new(on_limit, &delay);
+
+    if (r == 0 && !delay_add(delay, &limit.entry, fs_now_ms() + timeout_ms)) {
+        r = -ENOMEM;
+    }
+    r = r == 0 ? open_all(summary, keep, ret, err) : r;
+    delay_free(delay);
+    if (r != 0) {
+        tell_untouched(summary);
+    }
+    return r;
+}
+
+static int open_journal(const struct recover_arguments *arguments, struct keep *keep,
+                        struct fs **ret, struct error *err)
 {
     struct journal_summary summary = {.volume = MOUNT_CONFIG_INIT};
     char dir[PATH_MAX];
-    struct fs *fs = NULL;
-    uint32_t kept = 0;
-    uint32_t left;
     int r = look(arguments->path, dir, &summary, err);
 
     r = r == 0 && summary.in_use
             ? error_set(err, -EBUSY, "%s is in use: a mount here uploads it", arguments->path)
             : r;
-    r = r == 0 ? open_all(&summary, keep, &fs, err) : r;
+    r = r == 0 ? open_in_time(&summary, arguments->timeout_ms, keep, ret, err) : r;
     mount_config_done(&summary.volume);
+    return r;
+}
+
+static int work(const struct recover_arguments *arguments, struct keep *keep, struct error *err)
+{
+    uint64_t until_ms = fs_now_ms() + arguments->timeout_ms;
+    uint64_t now_ms;
+    struct fs *fs = NULL;
+    uint32_t kept = 0;
+    uint32_t left;
+    int r = open_journal(arguments, keep, &fs, err);
+
     if (r != 0) {
         return r;
     }
-    r = journaled_drain(fs, arguments->timeout_ms, false, &kept, err);
+    now_ms = fs_now_ms();
+    r = journaled_drain(fs, until_ms > now_ms ? until_ms - now_ms : 0, false, &kept, err);
     left = journal_files(fs->journal);
     tell(fs, left);
     if (r == 0 && left > 0) {

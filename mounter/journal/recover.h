@@ -6,6 +6,8 @@
  * conflict copies and unfinished uploads are those of publish.c. A line of JSON on stdout tells:
  *
  *     {"files":12,"uploaded":11,"conflicts":1,"damaged":0,"left":1}
+ *
+ * also when nothing could be uploaded, but for a path that is no usable journal.
  */
 #ifndef MOUNTER_RECOVER_H
 #define MOUNTER_RECOVER_H
@@ -14,7 +16,7 @@
 
 struct recover_arguments {
     const char *path;    /* DIR/VOLUME */
-    uint64_t timeout_ms; /* what is not uploaded by then stays in the journal */
+    uint64_t timeout_ms; /* from the start; what is not uploaded by then stays in the journal */
 };
 
 /* Exit status: 0: nothing is left; 1: something is, and stderr says why. Signals must be blocked,

@@ -566,6 +566,41 @@ def test_recover_lists_and_uploads_without_a_mount(rig):
     assert rig.in_store() == WANTED
 
 
+def test_recover_that_never_began_says_that_all_is_left(rig):
+    """Who reads "0 left" deletes the journal."""
+    process = rig.with_journal("sync=fsync", NO_WRITES)
+    (rig.point / "f").write_bytes(b"1")
+    assert rig.stop(process) == 0
+    assert len(rig.files()) == 1
+    for fault, timeout, why in (("bucket_probe:*:hang", "1s", "was not ready within the 1 s"),
+                                ("bucket_probe:*:EACCES", "10s", "bucket bucket: ")):
+        env = dict(os.environ, SKYVOL_TEST_FAULTS=fault)
+        done = recover(rig, "--all", "--timeout", timeout, env=env)
+        assert (done.returncode, why in done.stderr) == (1, True), done
+        assert ": 0 uploaded, 0 conflict copies, 0 damaged, 1 left" in done.stdout, done
+        done = recover(rig, "--all", "--json", "--timeout", timeout, env=env)
+        told = json.loads(done.stdout)[0]
+        assert (done.returncode, told["files"], told["uploaded"], told["left"]) == (1, 1, 0, 1)
+    for broken in (["--program", "/bin/false"], ["--program", "/nonexistent"]):
+        done = recover(rig, "--all", *broken)
+        assert done.returncode == 1 and "0 damaged, 1 left" in done.stdout, done
+    assert len(rig.files()) == 1
+    assert "1 uploaded" in recover(rig, "--all").stdout and not rig.files()
+
+
+def test_recover_says_that_a_directory_is_none_of_journals(rig):
+    for words in ([], ["--all"], ["--json"]):
+        done = recover(rig, *words)
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert f"there is no journal directory {rig.journal}" in done.stderr
+    one = rig.journal / "one"
+    one.mkdir(parents=True)
+    (one / "volume.json").write_text("{}")
+    rig.journal = one
+    done = recover(rig, "--all")
+    assert done.returncode == 1 and "the directory above it" in done.stderr, done
+
+
 def test_recover_keeps_both_where_somebody_changed_an_object_and_tells(rig):
     prepare(rig)
     process = rig.with_journal("sync=fsync", NO_WRITES)
@@ -604,7 +639,9 @@ def test_recover_needs_the_keys_of_the_store(rig, minio):
         server.send_signal(signal.SIGCONT)
     without = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     assert len(rig.files()) == 1
-    assert recover(rig, "--all", env=dict(without, HOME="/nonexistent")).returncode == 1
+    done = recover(rig, "--all", env=dict(without, HOME="/nonexistent"))
+    assert done.returncode == 1 and "0 damaged, 1 left" in done.stdout, done
+    assert "the keys must allow it" in done.stderr and "option ro" not in done.stderr
     assert len(rig.files()) == 1
     assert minio.secret_key not in next(rig.journal.glob("*/volume.json")).read_text()
     keys = rig.workdir / "keys.json"
