@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mounter/personal.h"
 #include "mounter/run.h"
 #include "util/cleanup.h"
 #include "util/file.h"
@@ -108,7 +109,7 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
     } else if ((value = value_of(argc, argv, i, "--meta-fd")) != NULL) {
         return read_channel((int)strtol(value, NULL, 10), ret, err);
     } else if ((value = value_of(argc, argv, i, "-o")) != NULL) {
-        return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_OPERATOR, err);
+        return mount_options_parse(&ret->config.options, value, MOUNT_OPTIONS_BY_HAND, err);
     } else if ((value = value_of(argc, argv, i, "--size")) != NULL) {
         if (options_parse_size(value, &ret->config.size_bytes) < 0) {
             return error_set(err, -EINVAL, "--size '%s': bytes or a size such as 10GiB", value);
@@ -169,6 +170,9 @@ int main(int argc, char **argv)
         signals_block(); /* to recover, there is nothing that an end could harm */
     }
     ret = parse(argc, argv, &arguments, &err);
+    if (ret == 0 && arguments.holder_fd < 0 && arguments.recover.path == NULL) {
+        ret = personal_options(&arguments.config, &err);
+    }
     if (arguments.config.options.note[0] != '\0') {
         (void)fprintf(stderr, "skyvol-mount: %s\n", arguments.config.options.note);
     }

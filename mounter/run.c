@@ -402,7 +402,7 @@ static void tell_parent(int pipe_fd, char status)
 static int session_alone(const struct run_arguments *arguments, struct keep *keep, struct fs *fs,
                          const char *target, struct error *err)
 {
-    CLEANUP(buf_done) struct buf options = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf options = BUF_INIT(16384);
     struct session *made;
     struct session_config session = {.ops = fs_ops(),
                                      .userdata = fs,
@@ -414,10 +414,12 @@ static int session_alone(const struct run_arguments *arguments, struct keep *kee
                                      .deadline_ms = setup_deadline_ms(&arguments->config)};
     int r;
 
-    buf_addf(&options, "fsname=skyvol,subtype=skyvol,default_permissions%s%s",
+    mount_options_hand(&arguments->config.options, arguments->config.location, &options);
+    buf_addf(&options, ",subtype=skyvol,default_permissions%s%s",
              geteuid() == 0 ? ",allow_other" : "", fs->options.read_only ? ",ro" : "");
     session.options = buf_str(&options);
-    r = session_new(&session, &made, err);
+    r = buf_error(&options);
+    r = r < 0 ? r : session_new(&session, &made, err);
     if (r == 0) {
         fs_set_session(fs, made);
         r = session_start(made, err);

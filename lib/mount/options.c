@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "mount/json_text.h"
+#include "mount/options_hand.h"
 #include "mount/options_range.h"
 #include "mount/options_table.h"
 #include "util/address.h"
@@ -33,6 +34,8 @@ void mount_options_done(struct mount_options *o)
         free(o->items[i].value);
     }
     o->count = 0;
+    free(o->fsname);
+    o->fsname = NULL;
     o->note[0] = '\0';
 }
 
@@ -387,7 +390,8 @@ static size_t distance(const char *a, const char *b)
 static int refuse_unknown(const struct setting *s)
 {
     const char *nearest = NULL;
-    size_t least = 4;
+    size_t half = (strlen(s->name) + 1) / 2; /* half a word is no slip of the fingers */
+    size_t least = half < 4 ? half : 4;
 
     for (size_t i = 0; i < mount_option_table_count; i++) {
         size_t d = distance(s->name, mount_option_table[i].spelling);
@@ -442,8 +446,7 @@ static bool parse_value(const struct mount_option_row *row, const char *text, ch
     case MOUNT_OPTION_FIXED:
         (void)snprintf(ret, CANONICAL_MAX, "%s", row->choices);
         return true;
-    case MOUNT_OPTION_IGNORED:
-    case MOUNT_OPTION_SKIPPED:
+    default:
         break;
     }
     return false;
@@ -474,9 +477,7 @@ static const char *wanted(const struct mount_option_row *row)
         return "http://HOST[:PORT] or https://HOST[:PORT]";
     case MOUNT_OPTION_PATH:
         return "a path that begins with /";
-    case MOUNT_OPTION_FIXED:
-    case MOUNT_OPTION_IGNORED:
-    case MOUNT_OPTION_SKIPPED:
+    default:
         break;
     }
     return "nothing";
@@ -548,13 +549,21 @@ static int apply(struct mount_options *o, const struct setting *s)
     int r = 0;
 
     if (row == NULL) {
-        return strncmp(s->name, "x_", 2) == 0 ? 0 : refuse_unknown(s); /* x-systemd.* and so on */
+        return strncasecmp(s->name, "x_", 2) == 0 ? 0
+                                                  : refuse_unknown(s); /* x-systemd.* and so on */
     }
     if (s->value.len >= MOUNT_OPTION_VALUE_MAX) {
         return error_set(s->err, -EINVAL, "mount option '%s': too long", s->name);
     }
     if (row->kind == MOUNT_OPTION_IGNORED || row->kind == MOUNT_OPTION_SKIPPED) {
         return 0;
+    }
+    if (row->kind == MOUNT_OPTION_KERNEL || row->kind == MOUNT_OPTION_SOURCE ||
+        row->kind == MOUNT_OPTION_REFUSED) {
+        return mount_option_hand(o, row, s->value, s->source, s->err);
+    }
+    if (s->value.data == NULL && row->bare != NULL) {
+        return store(o, row->ours, row->bare);
     }
     text = strndup(s->value.data != NULL ? s->value.data : "", s->value.len);
     value = calloc(1, CANONICAL_MAX);
@@ -663,7 +672,8 @@ static bool takes_value(const char *name)
     const struct mount_option_row *row = find_row(name);
 
     return row != NULL && row->kind != MOUNT_OPTION_BOOL && row->kind != MOUNT_OPTION_FIXED &&
-           row->kind != MOUNT_OPTION_IGNORED;
+           row->kind != MOUNT_OPTION_IGNORED && row->kind != MOUNT_OPTION_KERNEL &&
+           row->kind != MOUNT_OPTION_REFUSED;
 }
 
 /* "--name value" or "--name=value"; `*at` is behind the word. */

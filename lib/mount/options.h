@@ -28,9 +28,15 @@
 #include "util/buf.h"
 #include "util/error.h"
 
-enum { MOUNT_OPTIONS_MAX = 64, MOUNT_OPTION_VALUE_MAX = 4096, MOUNT_OPTIONS_NOTE_MAX = 512 };
+enum {
+    MOUNT_OPTIONS_MAX = 64,
+    MOUNT_OPTION_VALUE_MAX = 4096,
+    MOUNT_OPTIONS_NOTE_MAX = 512,
+    MOUNT_OPTIONS_KERNEL = 3,
+};
 
-enum mount_options_source { MOUNT_OPTIONS_OPERATOR, MOUNT_OPTIONS_USER };
+/* By hand is an operator's mount of which this program makes the system call itself. */
+enum mount_options_source { MOUNT_OPTIONS_OPERATOR, MOUNT_OPTIONS_USER, MOUNT_OPTIONS_BY_HAND };
 
 struct mount_option {
     const char *name; /* ours; points into the table */
@@ -40,6 +46,9 @@ struct mount_option {
 struct mount_options {
     struct mount_option items[MOUNT_OPTIONS_MAX];
     size_t count;
+    /* By hand only, and not in the JSON: what the kernel is told, and the source it shows. */
+    const char *kernel[MOUNT_OPTIONS_KERNEL]; /* as "noexec"; NULL: not said */
+    char *fsname;                             /* NULL: not said */
     char
         note[MOUNT_OPTIONS_NOTE_MAX]; /* what was understood otherwise than it was written, or "" */
 };
@@ -66,6 +75,9 @@ bool mount_options_true(const struct mount_options *o, const char *name);
 
 /* All as a JSON object of strings, sorted by name: part of the key and of a mounter's config. */
 void mount_options_json(const struct mount_options *o, struct buf *out);
+
+/* "fsname=LOCATION,noexec" for libfuse; what fsname= says, goes before. Escaped as it wants. */
+void mount_options_hand(const struct mount_options *o, const char *location, struct buf *out);
 
 /* Our options with their help, one a line, for --help and the manual. */
 void mount_options_help(struct buf *out);

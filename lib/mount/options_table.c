@@ -34,6 +34,14 @@
         .spelling = (name), .kind = MOUNT_OPTION_SKIPPED                                           \
     }
 
+#define KERNEL(name, group_, owner_, word_)                                                        \
+    {                                                                                              \
+        .spelling = (name), .kind = MOUNT_OPTION_KERNEL, .owner = (owner_), .choices = (word_),    \
+        .unit = (group_)                                                                           \
+    }
+
+enum { GROUP_EXEC, GROUP_SUID, GROUP_DEV };
+
 #define MIB (1ULL << 20)
 #define GIB (1ULL << 30)
 #define TIB (1ULL << 40)
@@ -41,9 +49,14 @@
 
 const struct mount_option_row mount_option_table[] = {
     /* Ours: what the file system does. */
-    OURS("sync", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "close fsync async",
-         "close() waits for the store (close), only fsync() does (fsync), or neither: both return "
-         "when the data is in the journal on disk (async; needs cache= or journal=)"),
+    {.spelling = "sync",
+     .ours = "sync",
+     .kind = MOUNT_OPTION_CHOICE,
+     .owner = MOUNT_OPTION_OF_USER,
+     .choices = "close fsync async",
+     .bare = "close", /* of fstab(5): write at once */
+     .help = "close() waits for the store (close), only fsync() does (fsync), or neither: both "
+             "return when the data is in the journal on disk (async; needs cache= or journal=)"},
     OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto list full",
          "mode, owner, times, links and xattrs: auto: asked where they may differ; list: what "
          "listings tell, no others are kept; full: always asked (auto)"),
@@ -254,17 +267,49 @@ const struct mount_option_row mount_option_table[] = {
     SKIPPED("maximum_throughput_gbps"),
 
     /* mount(8) and libfuse: on, or without meaning for us */
+    KERNEL("exec", GROUP_EXEC, MOUNT_OPTION_OF_USER, "exec"),
+    KERNEL("noexec", GROUP_EXEC, MOUNT_OPTION_OF_OPERATOR, "noexec"),
+    KERNEL("suid", GROUP_SUID, MOUNT_OPTION_OF_OPERATOR, "suid"),
+    KERNEL("nosuid", GROUP_SUID, MOUNT_OPTION_OF_USER, "nosuid"),
+    KERNEL("dev", GROUP_DEV, MOUNT_OPTION_OF_OPERATOR, "dev"),
+    KERNEL("nodev", GROUP_DEV, MOUNT_OPTION_OF_USER, "nodev"),
+    {.spelling = "allow_root",
+     .kind = MOUNT_OPTION_REFUSED,
+     .choices = "a mount of root's has allow_other, always; an ordinary user's is this user's"},
     IGNORED("allow_other"),
     IGNORED("default_permissions"),
     IGNORED("defaults"),
-    IGNORED("nosuid"),
-    IGNORED("nodev"),
+    IGNORED("async"), /* mount(8)'s opposite of sync, and its default: not our sync=async */
+    IGNORED("dirsync"),
+    IGNORED("atime"),
     IGNORED("noatime"),
     IGNORED("relatime"),
+    IGNORED("norelatime"),
+    IGNORED("strictatime"),
+    IGNORED("nostrictatime"),
+    IGNORED("diratime"),
     IGNORED("nodiratime"),
+    IGNORED("lazytime"),
+    IGNORED("nolazytime"),
+    IGNORED("iversion"),
+    IGNORED("noiversion"),
+    IGNORED("silent"),
+    IGNORED("loud"),
+    IGNORED("mand"),
+    IGNORED("nomand"),
     IGNORED("_netdev"),
+    IGNORED("auto"),
     IGNORED("noauto"),
     IGNORED("nofail"),
+    IGNORED("user"), /* also user=NAME, as mount(8) says who it was */
+    IGNORED("nouser"),
+    IGNORED("users"),
+    IGNORED("nousers"),
+    IGNORED("group"),
+    IGNORED("nogroup"),
+    IGNORED("owner"),
+    IGNORED("noowner"),
+    SKIPPED("comment"),
     IGNORED("nonempty"),
     IGNORED("big_writes"),
     IGNORED("async_read"),
@@ -275,7 +320,7 @@ const struct mount_option_row mount_option_table[] = {
     SKIPPED("max_background"),
     SKIPPED("entry_timeout"),
     SKIPPED("negative_timeout"),
-    SKIPPED("fsname"),
+    {.spelling = "fsname", .kind = MOUNT_OPTION_SOURCE},
     SKIPPED("subtype"),
 };
 

@@ -26,16 +26,20 @@ enum mount_option_kind {
     MOUNT_OPTION_FIXED,    /* no value; sets `fixed` */
     MOUNT_OPTION_IGNORED,  /* means nothing here; a value may follow after '=' */
     MOUNT_OPTION_SKIPPED,  /* as ignored, and always takes a value */
+    MOUNT_OPTION_KERNEL,  /* by hand: the kernel is told `choices`; of group `unit` the last wins */
+    MOUNT_OPTION_SOURCE,  /* by hand: what df shows; else as skipped */
+    MOUNT_OPTION_REFUSED, /* known, and `choices` says why it is not possible */
 };
 
 enum mount_option_owner { MOUNT_OPTION_OF_USER, MOUNT_OPTION_OF_OPERATOR };
 
 struct mount_option_row {
     const char *spelling;
-    const char *ours; /* NULL with MOUNT_OPTION_IGNORED and MOUNT_OPTION_SKIPPED */
+    const char *ours; /* NULL with MOUNT_OPTION_IGNORED and those after it */
     enum mount_option_kind kind;
     enum mount_option_owner owner;
     const char *choices; /* MOUNT_OPTION_CHOICE; with MOUNT_OPTION_FIXED: the value */
+    const char *bare;    /* MOUNT_OPTION_CHOICE in a list without '=': the value; NULL: none */
     uint64_t unit;       /* MOUNT_OPTION_SIZE; 0 is 1 */
     const char *help;
     /* Of ours that are SIZE (bytes), COUNT or SECONDS; most 0: what the kind allows. */

@@ -131,3 +131,75 @@ def test_mount_8_finds_it_as_it_is_installed(workdir):
                            "sh", workdir, program("skyvol-mount"), target],
                           capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0 and " fuse.skyvol ro," in done.stdout, done.stderr
+
+
+def test_a_line_of_fstab_is_mounted_once_and_shown_by_its_location(workdir):
+    target = workdir / "mnt"
+    target.mkdir()
+    fstab = workdir / "fstab"
+    location = "mem://bucket/a,b\\c"
+    # fstab(5) writes a backslash as \\134, as mountinfo does.
+    fstab.write_text(f"mem://bucket/a,b\\134c {target} fuse.skyvol "
+                     "_netdev,user,nofail,exec,auto,lazytime,sync,x-systemd.automount 0 0\n")
+    script = ('set -e; mkdir "$1/up"; mount -t tmpfs helper "$1/up"; mkdir "$1/up/sbin"; '
+              'cp -a /sbin/. "$1/up/sbin/"; ln -sf "$2" "$1/up/sbin/mount.fuse.skyvol"; '
+              'mount --bind "$1/up/sbin" "$(readlink -f /sbin)"; '
+              'mount -a -T "$1/fstab"; mount -a -T "$1/fstab"; '
+              'findmnt -n -o SOURCE,FSTYPE,VFS-OPTIONS "$3"; df --output=source "$3" | tail -1; umount "$3"')
+    done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+                           "sh", workdir, program("skyvol-mount"), target],
+                          capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    shown, source = done.stdout.splitlines()
+    assert shown.split()[:2] == [location, "fuse.skyvol"] and source == location
+    assert {"nosuid", "nodev"} <= set(shown.split()[2].split(",")) and "noexec" not in shown
+
+
+def test_the_kernel_is_told_noexec_and_df_the_name_that_was_given(workdir):
+    target = workdir / "mnt"
+    target.mkdir()
+    subprocess.run([program("skyvol-mount"), "mem://bucket", target, "-o", "noexec,suid,fsname=a\\b"],
+                   check=True, timeout=60)
+    ((source, _, kind, options, *_),) = mounted(target)
+    assert (source, kind) == ("a\\134b", "fuse.skyvol")
+    assert {"noexec", "nodev"} <= set(options.split(",")) and "nosuid" not in options
+    end(target)
+
+
+@pytest.mark.parametrize("names", [["AWS_ENDPOINT_URL_S3", "AWS_REGION"],
+                                   ["AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"]])
+def test_the_environment_of_aws_tools_says_endpoint_and_region(workdir, processes, names):
+    target = workdir / "mnt"
+    target.mkdir()
+    heads = []
+
+    def tell(server):
+        client, _ = server.accept()
+        with client:
+            heads.append(client.recv(65536).decode())
+            client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as store:
+        url = f"http://127.0.0.1:{store.getsockname()[1]}"
+        wrong = f"http://127.0.0.1:{free_port()}"
+        env = {**os.environ, "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret",
+               "AWS_ENDPOINT_URL": wrong, "AWS_DEFAULT_REGION": "elsewhere",
+               names[0]: url, names[1]: "lab-7"}
+        mount = processes.start([program("skyvol-mount"), "s3://bucket", target, "-f", "-o",
+                                 "deadline=5,ro,passwd_file=/etc/passwd-s3fs"], "mount", env=env)
+        tell(store)
+        assert "/lab-7/s3/aws4_request" in heads[0]
+        processes.stop(mount)
+        said = mount.log.read_text()
+        assert "'passwd_file' is not read" in said and "AWS_ACCESS_KEY_ID" in said
+        # An option wins.
+        mount = processes.start([program("skyvol-mount"), "s3://bucket", target, "-f", "-o",
+                                 f"deadline=5,ro,region=own,endpoint={url}"], "mount",
+                                env={**env, names[0]: wrong, names[1]: "elsewhere"})
+        tell(store)
+        assert "/own/s3/aws4_request" in heads[1]
+        processes.stop(mount)
+    done = subprocess.run([program("skyvol-mount"), "s3://bucket", target], check=False, timeout=60,
+                          capture_output=True, text=True, env={**env, names[0]: "nonsense"})
+    assert done.returncode == 2 and names[0] in done.stderr
+    assert mounts_below(workdir) == []

@@ -95,7 +95,6 @@ static void an_unknown_option_fails_by_name_and_suggests(UNUSED void **state)
 {
     refuse("regin=x", MOUNT_OPTIONS_OPERATOR, "'regin' is unknown; did you mean 'region'");
     refuse("frobnicate", MOUNT_OPTIONS_OPERATOR, "'frobnicate' is unknown");
-    refuse("suid", MOUNT_OPTIONS_OPERATOR, "unknown");
     refuse("--", MOUNT_OPTIONS_OPERATOR, "unknown");
     refuse("=x", MOUNT_OPTIONS_OPERATOR, "unknown");
     expect("x-systemd.automount", MOUNT_OPTIONS_USER, "{}");
@@ -261,6 +260,49 @@ static void a_password_in_a_value_is_never_repeated(UNUSED void **state)
     refuse("uid=seven", MOUNT_OPTIONS_USER, "'seven'"); /* the rest is still told */
 }
 
+static void by_hand(const char *text, const char *json, const char *fuse)
+{
+    CLEANUP(mount_options_done) struct mount_options o = MOUNT_OPTIONS_INIT;
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf told = BUF_INIT(4096);
+    struct error err = ERROR_INIT;
+
+    if (mount_options_parse(&o, text, MOUNT_OPTIONS_BY_HAND, &err) < 0) {
+        fail_msg("%s: %s", text, err.text);
+    }
+    mount_options_json(&o, &out);
+    assert_string_equal(buf_str(&out), json);
+    mount_options_hand(&o, "s3://b/a,b\\c", &told);
+    assert_string_equal(buf_str(&told), fuse);
+}
+
+static void what_mount_8_passes_is_taken(UNUSED void **state)
+{
+    static const char named[] = "fsname=s3://b/a\\,b\\\\c";
+
+    by_hand("defaults,_netdev,auto,user=me,users,group,owner,nofail,async,lazytime,nolazytime,"
+            "relatime,comment=x,X-mount.mkdir,x-systemd.automount",
+            "{}", named);
+    by_hand("rw,sync", "{\"ro\":\"false\",\"sync\":\"close\"}", named);
+    by_hand("sync=fsync,async", "{\"sync\":\"fsync\"}", named);
+    by_hand("exec,suid,dev", "{}", "fsname=s3://b/a\\,b\\\\c,exec,suid,dev");
+    by_hand("suid,noexec,nosuid,nodev,fsname=a,fsname=data", "{}",
+            "fsname=data,noexec,nosuid,nodev");
+    refuse("sync=", MOUNT_OPTIONS_BY_HAND, "close fsync async");
+    refuse("allow_root", MOUNT_OPTIONS_BY_HAND, "allow_other");
+    refuse("fsname", MOUNT_OPTIONS_BY_HAND, "needs a text");
+    refuse("fsname=a\x01", MOUNT_OPTIONS_BY_HAND, "control character");
+}
+
+static void what_the_kernel_is_told_is_of_mounts_by_hand(UNUSED void **state)
+{
+    expect("nosuid,nodev,exec,fsname=x", MOUNT_OPTIONS_USER, "{}");
+    expect("nosuid,nodev,exec,fsname=x", MOUNT_OPTIONS_OPERATOR, "{}");
+    refuse("noexec", MOUNT_OPTIONS_OPERATOR, "by hand");
+    refuse("suid", MOUNT_OPTIONS_USER, "by hand");
+    refuse("dev", MOUNT_OPTIONS_OPERATOR, "by hand");
+}
+
 static void spellings_are_unique_and_canonical(UNUSED void **state)
 {
     for (size_t i = 0; i < mount_option_table_count; i++) {
@@ -304,6 +346,8 @@ int main(void)
         cmocka_unit_test(a_user_sets_nothing_of_the_operators),
         cmocka_unit_test(a_user_reaches_neither_the_node_nor_its_metadata_service),
         cmocka_unit_test(a_password_in_a_value_is_never_repeated),
+        cmocka_unit_test(what_mount_8_passes_is_taken),
+        cmocka_unit_test(what_the_kernel_is_told_is_of_mounts_by_hand),
         cmocka_unit_test(spellings_are_unique_and_canonical),
         cmocka_unit_test(help_names_each_of_ours),
     };
