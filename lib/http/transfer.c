@@ -43,6 +43,7 @@ void transfer_free(struct transfer *transfer)
 {
     if (transfer != NULL) {
         free(transfer->headers);
+        free(transfer->fields);
         buf_done(&transfer->head);
         buf_done(&transfer->held);
         free(transfer);
@@ -185,22 +186,35 @@ static struct slice trim(struct slice s)
     return s;
 }
 
+static size_t count_lines(const struct buf *text)
+{
+    size_t count = 1;
+
+    for (size_t i = 0; i < buf_len(text); i++) {
+        count += text->data[i] == '\n';
+    }
+    return count;
+}
+
 /* Split the collected lines; names are made lower case where they stand. */
 static int split_head(struct transfer *transfer)
 {
     char *line = transfer->head.data;
     char *end = line != NULL ? line + transfer->head.len : NULL;
+    size_t most = count_lines(&transfer->head);
 
+    free(transfer->fields);
     transfer->field_count = 0;
+    transfer->fields = malloc(most * sizeof(*transfer->fields));
+    if (transfer->fields == NULL) {
+        return -ENOMEM;
+    }
     while (line != NULL && line < end) {
         char *lf = memchr(line, '\n', (size_t)(end - line));
         char *next = lf != NULL ? lf + 1 : end;
         char *colon = memchr(line, ':', (size_t)(next - line));
 
         if (colon != NULL && memcmp(line, "HTTP/", 5) != 0) {
-            if (transfer->field_count == TRANSFER_FIELDS_MAX) {
-                return -EIO;
-            }
             for (char *c = line; c < colon; c++) {
                 *c = (char)tolower((unsigned char)*c);
             }

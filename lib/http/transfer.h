@@ -15,7 +15,7 @@
 #include "http/http.h"
 #include "util/buf.h"
 
-enum { TRANSFER_FIELDS_MAX = 128, TRANSFER_HEAD_MAX = 64 * 1024 };
+enum { TRANSFER_HEAD_MAX = 64 * 1024 };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;         /* the client's: incoming, waiting or active */
@@ -42,7 +42,7 @@ struct transfer {
     int http_status;
     bool head_done;
     struct buf head;
-    struct http_field fields[TRANSFER_FIELDS_MAX];
+    struct http_field *fields;
     size_t field_count;
 };
 

@@ -269,10 +269,25 @@ static int learn_time(struct fs *fs, struct move_note *note)
     return ret;
 }
 
+/*
+ * A note that the mounter before us had sent may be stored after we read it: it is still ours, as
+ * far as that one says. Others go on with it only when nobody has renewed it for long.
+ */
+static int begin_note(struct fs *fs, struct move_note *note)
+{
+    int ret = put_note(fs, note);
+
+    if (ret == -ESTALE && !note->resumed) {
+        ret = move_note_read(fs, note);
+        ret = ret == 0 ? put_note(fs, note) : ret;
+    }
+    return ret;
+}
+
 int move_note_run(struct fs *fs, struct move_note *note)
 {
     struct running run = {fs, note};
-    int ret = put_note(fs, note);
+    int ret = begin_note(fs, note);
 
     if (!note->exchange) {
         ret = ret == 0 && note->begun_ns == 0 ? learn_time(fs, note) : ret;

@@ -396,3 +396,30 @@ def test_renames_over_open_files_and_themselves(rig):
     os.close(held)
     assert one.end() == 0
     assert stored(rig)["a"] == b"19"
+
+
+def test_a_note_that_a_killed_mounter_had_sent_may_come_late(rig):
+    held = rig.held(sync="close")
+    a, b = held.point / "a", held.point / "b"
+    a.write_bytes(b"one")
+    b.write_bytes(b"two!")
+    ended = []
+    note = r"\.skyvol/move/"
+    rig.proxy.add("stall", op="PUT", key=note, first=2, count=1, seconds=1)  # of the second step
+    rig.proxy.add("stall", op="PUT", key=note, first=2, count=1, seconds=3)  # of who takes over
+
+    def exchange():
+        libc = ctypes.CDLL(None, use_errno=True)
+        ended.append((libc.renameat2(-100, bytes(a), -100, bytes(b), 2), ctypes.get_errno()))
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    wait_for(lambda: any(e[1] == "PUT" and e[3] == "stall" for e in list(rig.proxy.log)), "the note")
+    held.kill_mounter()
+    thread.join(60)
+    assert ended == [(0, 0)]
+    assert (a.read_bytes(), b.read_bytes()) == (b"two!", b"one")
+    assert held.end() == 0
+    assert stored(rig) == {"a": b"two!", "b": b"one"}
+    left = rig.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{rig.prefix}/.skyvol/")
+    assert not [o for o in left.get("Contents", []) if "/move/" in o["Key"] or "/exchange/" in o["Key"]]

@@ -135,7 +135,7 @@ static ssize_t outer_read(struct objstore_request *request, void *buffer, size_t
     struct outer *outer = request->arg;
     size_t len = 4 - outer->at < cap ? 4 - outer->at : cap;
 
-    memcpy(buffer, "data" + outer->at, len);
+    memcpy(buffer, &"data"[outer->at], len);
     outer->at += len;
     return (ssize_t)len;
 }

@@ -463,6 +463,24 @@ static void only_a_source_that_rewinds_is_sent_again(UNUSED void **state)
     assert_asked(&f, 2, "\r\n3e8;chunk-signature=");
 }
 
+static void an_answer_may_have_hundreds_of_headers(UNUSED void **state)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+    const char *answers[1];
+    ANSWER answer = OBJSTORE_ANSWER_INIT;
+
+    buf_addstr(&text, "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 7\r\n");
+    for (int i = 0; i < 300; i++) { /* 2 KiB of metadata, each with a name of its own */
+        buf_addf(&text, "x-amz-meta-%d: v\r\n", i);
+    }
+    buf_addstr(&text, "\r\n");
+    answers[0] = buf_str(&text);
+    OPEN(f, answers);
+    assert_int_equal(head(&f, &answer), 0);
+    assert_int_equal(answer.result.info.size, 7);
+    assert_int_equal(answer.result.info.meta.user_count, OBJSTORE_META_MAX);
+}
+
 /* The store reads the body and ends a connection that was kept: nobody may send it again but who
  * looks first what has become of it. */
 static void a_body_is_not_sent_again_behind_our_back(UNUSED void **state)
@@ -653,6 +671,7 @@ int main(void)
         cmocka_unit_test(keys_that_xml_cannot_carry_are_deleted_singly),
         cmocka_unit_test(only_a_source_that_rewinds_is_sent_again),
         cmocka_unit_test(a_body_is_not_sent_again_behind_our_back),
+        cmocka_unit_test(an_answer_may_have_hundreds_of_headers),
         cmocka_unit_test(a_checksum_does_for_a_signature_where_nobody_is_between),
         cmocka_unit_test(over_a_network_a_checksum_does_only_if_somebody_said_so),
         cmocka_unit_test(odd_keys_and_conditions_go_out_encoded),
