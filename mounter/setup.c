@@ -224,9 +224,7 @@ struct opening {
 static void note_store(void *context, const struct objstore_watched *watched)
 {
     stats_store(context, watched);
-    if (watched->status < 0) {
-        trying_failed(watched->status);
-    }
+    trying_tried(watched->status, watched->text, watched->try_ms);
 }
 
 /* Who mounts by hand would wait in silence for as long as a store is tried. */
@@ -236,12 +234,9 @@ static int probe(const struct mount_config *config, struct volume *volume, struc
     const char *endpoint = mount_options_get(&config->options, "endpoint");
     struct trying trying = {.store = endpoint != NULL ? endpoint : config->location,
                             .deadline_ms = setup_deadline_ms(config)};
-    int r;
 
     trying_begin(&trying);
-    r = probed(volume, keep, err);
-    trying_end(&trying);
-    return r;
+    return trying_end(&trying, probed(volume, keep, err), err);
 }
 
 /* The store's words, and what helps: "ro" does not help who has something to upload. */
@@ -463,6 +458,11 @@ static int from_file(struct mount_credentials *ret, struct error *err)
     if (r == 0 && profile != NULL && !found) {
         r = error_set(err, -ENOENT, "there is no profile '%s' (AWS_PROFILE) in %s", profile, path);
     }
+    if (r == 0 && (ret->access_key == NULL) != (ret->secret_key == NULL)) {
+        r = error_set(err, -EINVAL, "profile '%s' in %s has no %s",
+                      profile != NULL ? profile : "default", path,
+                      ret->access_key == NULL ? "aws_access_key_id" : "aws_secret_access_key");
+    }
     if (text.data != NULL) {
         explicit_bzero(text.data, text.cap);
     }
@@ -476,7 +476,12 @@ int setup_personal_credentials(struct mount_credentials *ret, struct error *err)
     const char *token = getenv("AWS_SESSION_TOKEN");
 
     memset(ret, 0, sizeof(*ret));
-    if (key == NULL || secret == NULL) {
+    if ((key == NULL) != (secret == NULL)) {
+        return error_set(err, -EINVAL, "%s is set, but %s is not: both are needed, or neither",
+                         key != NULL ? "AWS_ACCESS_KEY_ID" : "AWS_SECRET_ACCESS_KEY",
+                         key != NULL ? "AWS_SECRET_ACCESS_KEY" : "AWS_ACCESS_KEY_ID");
+    }
+    if (key == NULL) {
         return from_file(ret, err);
     }
     ret->access_key = strdup(key);

@@ -5,12 +5,12 @@
  *     struct trying trying = {.store = "https://s3.example", .deadline_ms = 60000};
  *
  *     trying_begin(&trying);
- *     r = ... requests, whose failures come to trying_failed() ...
- *     trying_end(&trying);
+ *     r = ... requests, each try of which comes to trying_tried() ...
+ *     r = trying_end(&trying, r, &err);
  *
  * A store that refuses at once is told of at once, one that says nothing after three seconds, and
  * both again every fifteen: which store, why, and for how long it is still tried. One mount of a
- * process at a time. trying_failed() may be called by any thread at any time, also before and
+ * process at a time. trying_tried() may be called by any thread at any time, also before and
  * after.
  */
 #ifndef MOUNTER_TRYING_H
@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "util/error.h"
 #include "util/mutex.h"
 
 struct trying {
@@ -36,9 +37,14 @@ struct trying {
 
 /* Without a thread for it nothing is told. */
 void trying_begin(struct trying *t);
-void trying_end(struct trying *t);
 
-/* A try has failed, with a negative errno value. */
-void trying_failed(int error);
+/*
+ * Returns r; but where only the time was over at last, what the store had failed with until then:
+ * who is told "no answer in time" would look for a firewall, and not at the port.
+ */
+int trying_end(struct trying *t, int r, struct error *err);
+
+/* A try has ended after ms, with 0 or a negative errno value and its text. */
+void trying_tried(int status, const char *text, uint64_t ms);
 
 #endif

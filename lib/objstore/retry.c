@@ -51,6 +51,7 @@ struct attempt {
     uint64_t received; /* bytes that the sink has taken */
     uint64_t watched;  /* of these, by earlier tries */
     uint64_t begun_ms, deadline_ms;
+    uint64_t tried_ms; /* when the last try began */
     char etag[OBJSTORE_ETAG_MAX];
     int failed_status; /* while WAITING or looking: what to say if nothing better comes */
     int failed_code;
@@ -307,15 +308,20 @@ static void look_at_object(struct attempt *a)
     send_inner(a, &a->look);
 }
 
-static void tell(struct attempt *a, const struct objstore_request *inner, int status)
+static void tell(struct attempt *a, const struct objstore_request *inner,
+                 const struct objstore_result *result)
 {
     const struct objstore_retry_config *config = &a->store->config;
     bool writes = inner->op == OBJSTORE_PUT || inner->op == OBJSTORE_UPLOAD_PART;
+    uint64_t now = clock_monotonic_ms(clock_real());
+    int status = result->status;
     const struct objstore_watched watched = {
         .op = inner->op,
         .status = status,
+        .text = error_text(&result->error, status),
         .again = a->tries > 1,
-        .ms = clock_monotonic_ms(clock_real()) - a->begun_ms,
+        .ms = now - a->begun_ms,
+        .try_ms = now - a->tried_ms,
         .bytes = writes ? (status == 0 ? inner->source.size : 0) : a->received - a->watched};
 
     a->watched = a->received;
@@ -330,7 +336,7 @@ static void attempt_done(struct objstore_request *inner, const struct objstore_r
     struct retry_store *store = a->store;
     int status = result->status;
 
-    tell(a, inner, status);
+    tell(a, inner, result);
     note_over(a);
     if (status == 0) { /* a retry that succeeds has cost nothing */
         mutex_lock(&store->lock);
@@ -405,6 +411,7 @@ static void prepare(struct attempt *a)
 {
     uint64_t now = clock_monotonic_ms(clock_real());
 
+    a->tried_ms = now;
     a->inner = *a->outer;
     memset(a->inner.store_private, 0, sizeof(a->inner.store_private));
     a->inner.arg = a;

@@ -28,10 +28,12 @@
 /* One try, as it ended. */
 struct objstore_watched {
     enum objstore_op op;
-    int status;     /* 0 or a negative errno value */
-    bool again;     /* it was not the first try */
-    uint64_t ms;    /* since the first one began */
-    uint64_t bytes; /* of the object that it moved, if it succeeded; of a GET in any case */
+    int status;       /* 0 or a negative errno value */
+    const char *text; /* why it failed, for people; valid during the call */
+    bool again;       /* it was not the first try */
+    uint64_t ms;      /* since the first one began */
+    uint64_t try_ms;  /* since this one did */
+    uint64_t bytes;   /* of the object that it moved, if it succeeded; of a GET in any case */
 };
 
 struct objstore_retry_config {

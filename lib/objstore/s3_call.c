@@ -192,8 +192,10 @@ static void on_done(struct http_request *http, const struct http_result *result)
         s3_batch_next(call);
         return;
     }
-    s3_call_fail(call, result->status, "%s '%s': %s", objstore_op_name(call->request->op),
+    s3_call_fail(call, result->status, "%s '%s%s%.120s': %s", objstore_op_name(call->request->op),
                  call->request->bucket != NULL ? call->request->bucket : "",
+                 call->request->key != NULL ? "/" : "",
+                 call->request->key != NULL ? call->request->key : "",
                  error_text(&result->error, result->status));
 }
 

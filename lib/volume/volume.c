@@ -394,7 +394,8 @@ int volume_probe(struct volume *volume, struct error *err)
     int ret = volume_call_internal(volume, &request, &answer);
 
     if (ret != 0) {
-        return error_set(err, ret, "bucket %s: %s", volume->bucket,
+        return error_set(err, ret, "%s bucket %s: %s",
+                         volume->read_only ? "looking at" : "trying out", volume->bucket,
                          error_text(&answer.result.error, ret));
     }
     if (answer.result.caps != NULL) {

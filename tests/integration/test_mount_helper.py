@@ -37,6 +37,37 @@ def test_who_loses_patience_with_a_store_that_is_not_there_ends_the_mount(workdi
     assert mounts_below(workdir) == []
 
 
+def try_in_vain(target, options, **variables):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    done = subprocess.run([program("skyvol-mount"), "s3://bucket", target, "-f", "-o", options],
+                          env=dict(environment, HOME="/nonexistent", **variables), check=False,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1, done
+    return done.stderr
+
+
+def test_the_last_word_of_a_store_that_is_not_there_is_the_same_as_the_first(workdir):
+    said = try_in_vain(workdir, f"endpoint=http://127.0.0.1:{free_port()},deadline=1")
+    first, *_, last, advice = said.splitlines()
+    assert "refused" in first and "trying out http://127.0.0.1:" in last, said
+    assert "put 'bucket/.skyvol/probe/" in last and "Failed to connect" in last, said
+    assert "Nobody listens there" in advice and "firewall" not in said, said
+    said = try_in_vain(workdir, "endpoint=http://nowhere.invalid,deadline=3")
+    for line in said.splitlines()[:-1]:
+        assert "resolve" in line and "route" not in line, said
+
+
+@pytest.mark.parametrize("given, missing", [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+                                            ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")])
+def test_of_half_a_pair_of_keys_the_other_half_is_named(workdir, given, missing):
+    said = try_in_vain(workdir, "deadline=1", **{given: "half-a-pair"})
+    assert f"{given} is set, but {missing} is not" in said and "half-a-pair" not in said
+    file = workdir / "credentials"
+    file.write_text(f"[default]\n{given.lower()} = half-a-pair\n")
+    said = try_in_vain(workdir, "deadline=1", AWS_SHARED_CREDENTIALS_FILE=str(file))
+    assert f"profile 'default' in {file} has no {missing.lower()}" in said
+
+
 def test_a_store_that_accepts_and_says_nothing_is_told_of_while_it_is_tried(workdir, processes):
     target = workdir / "mnt"
     target.mkdir()
