@@ -2,10 +2,14 @@
 #include "mounter/personal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+
+#include "util/log.h"
 
 /* The first of the two that says anything. */
 static const char *variable(const char *first, const char *second, const char **ret_name)
@@ -58,4 +62,42 @@ int personal_options(struct mount_config *config, struct error *err)
         r = take(config, "endpoint", "url", endpoints, err);
     }
     return r < 0 ? r : take(config, "region", "region", regions, err);
+}
+
+int personal_log_open(const struct mount_config *config, int *ret_fd, struct error *err)
+{
+    const char *path = mount_options_get(&config->options, "log_file");
+
+    *ret_fd = -1;
+    if (path == NULL) {
+        return 0;
+    }
+    /* A pipe that nobody reads must not be waited for. */
+    *ret_fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+    return *ret_fd >= 0
+               ? 0
+               : error_set(err, -errno, "cannot write to log_file=%s: %s", path, strerror(errno));
+}
+
+void personal_log_begin(int fd, bool background)
+{
+    if (fd >= 0) {
+        (void)dup2(fd, STDERR_FILENO);
+        (void)close(fd);
+    } else if (background) {
+        (void)!log_to_syslog("/dev/log", "skyvol-mount");
+    }
+}
+
+void personal_log_reopen(const struct mount_config *config)
+{
+    struct error err = ERROR_INIT;
+    int fd;
+    int r = personal_log_open(config, &fd, &err);
+
+    if (r < 0) {
+        log_warn("the log goes on in the old file", "error", error_text(&err, r), NULL);
+    } else if (fd >= 0) {
+        personal_log_begin(fd, false);
+    }
 }

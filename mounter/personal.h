@@ -5,6 +5,8 @@
 #ifndef MOUNTER_PERSONAL_H
 #define MOUNTER_PERSONAL_H
 
+#include <stdbool.h>
+
 #include "mount/config.h"
 #include "util/error.h"
 
@@ -15,5 +17,15 @@
  */
 int personal_options(struct mount_config *config, struct error *err)
     __attribute__((warn_unused_result));
+
+/*
+ * The log of a mount that leaves the terminal, or that has -o log_file=PATH: that file (made with
+ * mode 0600, appended to), else syslogd. open: early, as it may not be possible; *ret_fd -1: it has
+ * none. begin: stderr is the file from here on (`fd` is closed). reopen: on SIGHUP, by any thread.
+ */
+int personal_log_open(const struct mount_config *config, int *ret_fd, struct error *err)
+    __attribute__((warn_unused_result));
+void personal_log_begin(int fd, bool background);
+void personal_log_reopen(const struct mount_config *config);
 
 #endif

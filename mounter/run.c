@@ -15,6 +15,7 @@
 #include "mounter/journal/export.h"
 #include "mounter/journal/journaled.h"
 #include "mounter/names/shed.h"
+#include "mounter/personal.h"
 #include "mounter/place.h"
 #include "mounter/rotate.h"
 #include "mounter/session/held.h"
@@ -286,6 +287,7 @@ struct making {
     bool stopped;
     struct session *session;
     struct fs *fs;
+    const struct mount_config *logs; /* its log, once it has one to reopen */
     char *target; /* the mount point without links, as it may be relative and we go elsewhere */
 };
 
@@ -318,6 +320,19 @@ static void on_stop_again(void *context)
     mutex_unlock(&making->lock);
     if (fs != NULL) {
         journaled_give_up(fs);
+    }
+}
+
+static void on_reload(void *context)
+{
+    struct making *making = context;
+    const struct mount_config *logs;
+
+    mutex_lock(&making->lock);
+    logs = making->logs;
+    mutex_unlock(&making->lock);
+    if (logs != NULL) {
+        personal_log_reopen(logs);
     }
 }
 
@@ -381,7 +396,7 @@ static int go_background(int *ret_pipe)
     _exit(status); /* what the child had to say, it has said on stderr */
 }
 
-static void tell_parent(int pipe_fd, char status)
+static void tell_parent(int pipe_fd, char status, bool own_stderr)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -394,7 +409,9 @@ static void tell_parent(int pipe_fd, char status)
     if (status == 0 && null >= 0) {
         (void)dup2(null, 0);
         (void)dup2(null, 1);
-        (void)dup2(null, 2);
+        if (!own_stderr) {
+            (void)dup2(null, 2);
+        }
         (void)!chdir("/");
     }
 }
@@ -549,6 +566,20 @@ static void not_begun(struct making *making, int error, const struct error *err)
     }
 }
 
+/* What is logged once the shell goes on has nobody there to read it. */
+static void leave_terminal(const struct run_arguments *arguments, int pipe_fd, int log_fd,
+                           struct making *making)
+{
+    personal_log_begin(log_fd, pipe_fd >= 0);
+    mutex_lock(&making->lock);
+    making->logs = &arguments->config;
+    mutex_unlock(&making->lock);
+    if (pipe_fd >= 0) {
+        log_info("mounted", "location", arguments->config.location, "at", making->target, NULL);
+    }
+    tell_parent(pipe_fd, 0, log_fd >= 0);
+}
+
 int run_alone(const struct run_arguments *arguments)
 {
     struct keep *keep = NULL;
@@ -558,13 +589,15 @@ int run_alone(const struct run_arguments *arguments)
     struct session *session;
     struct making making = {0};
     const struct signals_config stop = {
-        .stop = on_stop, .again = on_stop_again, .context = &making};
+        .stop = on_stop, .again = on_stop_again, .reload = on_reload, .context = &making};
     struct signals *signals = NULL;
     struct error err = ERROR_INIT;
     uint32_t kept = 0;
     int pipe_fd = -1;
-    int ret = arguments->foreground ? 0 : go_background(&pipe_fd);
+    int log_fd;
+    int ret = personal_log_open(&arguments->config, &log_fd, &err);
 
+    ret = ret == 0 && !arguments->foreground ? go_background(&pipe_fd) : ret;
     mutex_init(&making.lock);
     ret = ret == 0 ? signals_new(&stop, &signals) : ret;
     ret = ret == 0 ? keep_new(&keep) : ret;
@@ -573,11 +606,11 @@ int run_alone(const struct run_arguments *arguments)
     ret = ret == 0 ? serve_metrics(arguments, fs, &status, &err) : ret;
     if (ret != 0) {
         not_begun(&making, ret, &err);
-        tell_parent(pipe_fd, 1);
+        tell_parent(pipe_fd, 1, true);
         signals_free(signals);
         return 1;
     }
-    tell_parent(pipe_fd, 0);
+    leave_terminal(arguments, pipe_fd, log_fd, &making);
     ret = serve_alone(fs, setup_drain_ms(&arguments->config), &kept);
     session = fs->session;
     if (journaled_given_up(fs) && (ret != 0 || kept > 0)) {

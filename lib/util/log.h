@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log.h - one line of key=value pairs on stderr.
+ * log.h - one line of key=value pairs on stderr, or to syslogd.
  *
  *     log_info("volume created", "volume", id, "bucket", bucket, NULL);
  *     time=2026-11-21T10:00:00.123Z level=info msg="volume created" volume=v1 bucket=b1
@@ -24,6 +24,13 @@ enum log_level log_get_level(void);
 
 /* "error", "warn", "info" or "debug"; returns 0 or -EINVAL. */
 int log_parse_level(const char *name, enum log_level *ret) __attribute__((warn_unused_result));
+
+/*
+ * From here on lines go to the datagram socket of syslogd ("/dev/log") instead of stderr, as `name`
+ * and facility daemon, without their time. Nothing is waited for: what cannot be taken at once, or
+ * by nobody, is dropped. Once in a process. -ENAMETOOLONG, -EALREADY, or what socket(2) says.
+ */
+int log_to_syslog(const char *path, const char *name) __attribute__((warn_unused_result));
 
 void log_line(enum log_level level, const char *message, ...) __attribute__((sentinel));
 

@@ -234,3 +234,48 @@ def test_the_environment_of_aws_tools_says_endpoint_and_region(workdir, processe
                           capture_output=True, text=True, env={**env, names[0]: "nonsense"})
     assert done.returncode == 2 and names[0] in done.stderr
     assert mounts_below(workdir) == []
+
+
+def test_the_log_of_a_mount_in_the_background_is_a_file_that_may_be_rotated(workdir):
+    target, log, old = workdir / "mnt", workdir / "log", workdir / "log.1"
+    target.mkdir()
+    argv = [program("skyvol-mount"), "mem://bucket", target, "-o"]
+    subprocess.run([*argv, f"log_file={log},log_level=debug"], check=True, timeout=60,
+                   env={**os.environ, "AWS_SECRET_ACCESS_KEY": "never-told", "AWS_ACCESS_KEY_ID": "id"})
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert f"msg=mounted location=mem://bucket at={target}\n" in log.read_text()
+    pid = int(subprocess.run(["pgrep", "-f", f"log_file={log}"], check=True,
+                             capture_output=True, text=True).stdout)
+    log.rename(old)
+    os.kill(pid, signal.SIGHUP)
+    wait_until(log.exists, 10, "a new file")
+    end_of_old = old.read_text()
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), 20, "end of the mount")
+    assert "msg=stopping" in log.read_text() and old.read_text() == end_of_old
+    assert "never-told" not in end_of_old + log.read_text()
+    done = subprocess.run([*argv, "log_file=/nowhere/log"], check=False, timeout=60,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "log_file=/nowhere/log: No such file" in done.stderr
+    assert mounts_below(workdir) == []
+
+
+def test_the_log_of_a_mount_in_the_background_is_syslogs_otherwise(workdir):
+    target = workdir / "mnt"
+    target.mkdir()
+    (workdir / "dev").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as syslogd:
+        syslogd.bind(str(workdir / "dev" / "log"))
+        syslogd.settimeout(20)
+        # /dev/log is ours in a mount namespace of this command's own.
+        script = ('set -e; mount -t tmpfs dev "$1/dev2"; cp -a /dev/null /dev/fuse "$1/dev2/"; '
+                  'ln -s "$1/dev/log" "$1/dev2/log"; ln -s /proc/self/fd "$1/dev2/fd"; '
+                  'mount --bind "$1/dev2" /dev; "$2" mem://bucket "$3"; umount "$3"')
+        (workdir / "dev2").mkdir()
+        done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", script,
+                               "sh", workdir, program("skyvol-mount"), target],
+                              capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        line = syslogd.recv(65536).decode()
+    assert re.fullmatch(r"<30>\w{3} [ \d]\d [\d:]{8} skyvol-mount\[\d+\]: level=info msg=mounted "
+                        rf"location=mem://bucket at={target}\n", line)
