@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stats.c - skyvolctl stats: what the mounts of this node have done, from what the holder keeps. */
+#include <errno.h>
 #include <stdio.h>
 
 #include "cli/command.h"
@@ -27,6 +28,11 @@ static int print(const void *options, struct error *err)
 
     if (r == 0) {
         (void)fputs(buf_str(&text), stdout);
+    } else if (r == -ENOENT || r == -ECONNREFUSED) {
+        r = error_set(err, r,
+                      "%s; a mount by hand has no holder: it tells its numbers where -o metrics= "
+                      "says",
+                      error_text(err, r));
     }
     return r;
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mount/options_table.h"
 #include "mounter/personal.h"
 #include "mounter/run.h"
 #include "util/cleanup.h"
@@ -94,6 +95,24 @@ static int read_channel(int fd, struct run_arguments *ret, struct error *err)
     return r != 0 ? error_set(err, r, "--meta-fd: only skyvolctl mount gives it") : 0;
 }
 
+/* Who writes an option as an argument is told how it is written. */
+static int refuse_argument(const char *text, struct error *err)
+{
+    const char *name = text + strspn(text, "-");
+    size_t len = strcspn(name, "=");
+
+    for (size_t i = 0; i < mount_option_table_count; i++) {
+        const char *spelling = mount_option_table[i].spelling;
+
+        if (strlen(spelling) == len && strncmp(spelling, name, len) == 0) {
+            return error_set(err, -EINVAL,
+                             "unknown argument %s: mount options follow -o (-o %s, see --help)",
+                             url_shown(text), url_shown(name));
+        }
+    }
+    return error_set(err, -EINVAL, "unknown argument %s (see --help)", url_shown(text));
+}
+
 static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, struct error *err)
 {
     const char *value;
@@ -123,7 +142,7 @@ static int parse_one(int argc, char **argv, int *i, struct run_arguments *ret, s
     } else if (is_helper_flag(argv[*i])) {
         return 0;
     } else if (argv[*i][0] == '-') {
-        return error_set(err, -EINVAL, "unknown argument %s (see --help)", url_shown(argv[*i]));
+        return refuse_argument(argv[*i], err);
     } else if (ret->config.location == NULL) {
         ret->config.location = strdup(argv[*i]);
     } else if (ret->mountpoint == NULL) {

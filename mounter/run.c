@@ -580,7 +580,7 @@ static void leave_terminal(const struct run_arguments *arguments, int pipe_fd, i
     tell_parent(pipe_fd, 0, log_fd >= 0);
 }
 
-int run_alone(const struct run_arguments *arguments)
+static int mount_alone(const struct run_arguments *arguments)
 {
     struct keep *keep = NULL;
     struct fs *fs = NULL;
@@ -634,4 +634,17 @@ int run_alone(const struct run_arguments *arguments)
     fs_free(fs);
     keep_free(keep);
     return ret == 0 ? 0 : 1;
+}
+
+int run_alone(const struct run_arguments *arguments)
+{
+    const struct setup_extra extra = {.dir = ""};
+    struct error err = ERROR_INIT;
+    int r = setup_check(&arguments->config, &extra, &err);
+
+    if (r != 0) {
+        (void)fprintf(stderr, "skyvol-mount: %s\n", error_text(&err, r));
+        return 2;
+    }
+    return mount_alone(arguments);
 }

@@ -168,6 +168,19 @@ static int journal_dir(const struct mount_config *config, const struct setup_ext
     return buf_error(out);
 }
 
+int setup_check(const struct mount_config *config, const struct setup_extra *journal,
+                struct error *err)
+{
+    CLEANUP(buf_done) struct buf dir = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 16);
+    int r = is_async(config) ? journal_dir(config, journal, &dir) : 0;
+
+    return r == 0 && is_async(config) && buf_len(&dir) == 0
+               ? error_set(err, -EINVAL,
+                           "sync=async needs a directory on disk for what is not in the store yet: "
+                           "-o cache=DIR or journal=DIR, or --journal-dir of skyvol-holder")
+               : r;
+}
+
 /* Without a journal a mount is as good as one that has none; but sync=async stands on it. */
 int setup_journal_open(const struct mount_config *config, const struct setup_extra *journal,
                        struct journal **ret, struct error *err)
@@ -178,14 +191,10 @@ int setup_journal_open(const struct mount_config *config, const struct setup_ext
                                       number(config, "journal_size", journal->max_bytes, 10),
                                   .wait_ms = JOURNAL_WAIT_MS};
     struct error why = ERROR_INIT;
-    int r = journal_dir(config, journal, &dir);
+    int r = setup_check(config, journal, err);
 
     *ret = NULL;
-    if (r == 0 && is_async(config) && buf_len(&dir) == 0) {
-        return error_set(err, -EINVAL,
-                         "sync=async needs a directory on disk for what is not in the store yet: "
-                         "-o cache=DIR or journal=DIR, or --journal-dir of skyvol-holder");
-    }
+    r = r == 0 ? journal_dir(config, journal, &dir) : r;
     if (r < 0 || buf_len(&dir) == 0 || mount_options_true(&config->options, "ro")) {
         return r;
     }

@@ -23,6 +23,9 @@ struct setup_extra {
 
 /* The journal of this mount; *ret NULL: it has none. With sync=async that is an error. */
 struct journal;
+/* What of the options does not go together, before anybody is asked. -EINVAL. */
+int setup_check(const struct mount_config *config, const struct setup_extra *journal,
+                struct error *err) __attribute__((warn_unused_result));
 int setup_journal_open(const struct mount_config *config, const struct setup_extra *journal,
                        struct journal **ret, struct error *err) __attribute__((warn_unused_result));
 

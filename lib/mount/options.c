@@ -405,7 +405,8 @@ static int refuse_unknown(const struct setting *s)
         return error_set(s->err, -EINVAL, "mount option '%s' is unknown; did you mean '%s'?",
                          url_shown(s->name), nearest);
     }
-    return error_set(s->err, -EINVAL, "mount option '%s' is unknown", url_shown(s->name));
+    return error_set(s->err, -EINVAL, "mount option '%s' is unknown%s", url_shown(s->name),
+                     strcmp(s->name, "size") == 0 ? ": it is the argument --size" : "");
 }
 
 static const struct mount_option_row *find_row(const char *name)

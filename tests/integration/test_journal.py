@@ -230,7 +230,7 @@ def test_a_damaged_file_is_set_aside_and_nothing_of_it_uploaded(rig):
 def test_async_needs_a_directory(rig):
     done = subprocess.run([program("skyvol-mount"), f"{rig.store}/bucket", rig.point, "-f", "-o",
                            "sync=async"], capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode == 1 and "cache=DIR or journal=DIR" in done.stderr
+    assert done.returncode == 2 and "cache=DIR or journal=DIR" in done.stderr
     rig.journal.mkdir()
     os.chmod(rig.journal, 0o777)
     done = subprocess.run([program("skyvol-mount"), f"{rig.store}/bucket", rig.point, "-f", "-o",

@@ -103,6 +103,14 @@ def test_the_helpers_flags_are_taken_alone_and_together(workdir):
     assert mounts_below(workdir) == []
 
 
+def test_who_takes_an_option_for_an_argument_or_the_reverse_is_told(workdir):
+    for words, advice in ((["--endpoint=http://h"], "-o endpoint=http://h"),
+                          (["--region", "x"], "-o region"), (["-o", "size=1G"], "argument --size")):
+        done = subprocess.run([program("skyvol-mount"), "s3://bucket", workdir, *words],
+                              capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, advice in done.stderr) == (2, True), done
+
+
 def test_a_mount_whose_program_was_killed_makes_way_for_the_next(workdir, processes):
     target = workdir / "mnt"
     target.mkdir()

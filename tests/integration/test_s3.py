@@ -351,6 +351,17 @@ def test_an_upload_is_completed_once_whoever_tries(plain, s3):
             assert set(told) <= {"done", "NoSuchUpload", "OperationAborted"}, told
 
 
+def test_skyvol_mount_with_an_ordinary_key_is_told_which_one_it_needs(plain, s3):
+    target = plain.directory / "mnt"
+    target.mkdir()
+    done = subprocess.run(
+        [program("skyvol-mount"), "s3://bucket", target, "-f", "-o", f"endpoint={plain.url}"],
+        env=dict(os.environ, AWS_ACCESS_KEY_ID=ACCESS, AWS_SECRET_ACCESS_KEY=SECRET), check=False,
+        capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and '"internal": true in its key file' in done.stderr, done
+    assert "the option ro does without" in done.stderr
+
+
 def test_a_changed_credentials_file_is_read_again(plain, s3):
     plain.write_keys([{"access_key": ACCESS, "secret_key": "rotated"}])
 

@@ -35,6 +35,13 @@ def over_unix(path):
     return connection.getresponse().read().decode()
 
 
+def test_without_a_holder_it_is_said_who_has_the_numbers_of_a_mount_by_hand(workdir):
+    done = subprocess.run([BIN / "skyvolctl", "stats", "--holder", workdir / "none.sock"],
+                          capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1 and "none.sock: No such file" in done.stderr, done
+    assert "-o metrics=" in done.stderr
+
+
 def test_numbers_go_on_after_a_kill_and_are_read_without_the_mounter():
     with Rig(proxy=False) as rig:
         held = rig.held(sync="close")

@@ -94,6 +94,7 @@ static void the_last_setting_wins(UNUSED void **state)
 static void an_unknown_option_fails_by_name_and_suggests(UNUSED void **state)
 {
     refuse("regin=x", MOUNT_OPTIONS_OPERATOR, "'regin' is unknown; did you mean 'region'");
+    refuse("size=1G", MOUNT_OPTIONS_OPERATOR, "the argument --size");
     refuse("frobnicate", MOUNT_OPTIONS_OPERATOR, "'frobnicate' is unknown");
     refuse("--", MOUNT_OPTIONS_OPERATOR, "unknown");
     refuse("=x", MOUNT_OPTIONS_OPERATOR, "unknown");
