@@ -319,12 +319,12 @@ static int open_volume(const struct mount_config *config,
  */
 static void tune_malloc(const struct budget *budget)
 {
-    enum { MAPPED = 256 * 1024, TRIMMED = 1 << 20, MAPPED_MORE = 1 << 20, TRIMMED_MORE = 4 << 20 };
+    enum { MAPPED = 256 * 1024, MAPPED_MORE = 1 << 20, TRIMMED = 1 << 20 };
     bool is_short = budget->arenas == 1;
 
     (void)mallopt(M_ARENA_MAX, budget->arenas);
     (void)mallopt(M_MMAP_THRESHOLD, is_short ? MAPPED : MAPPED_MORE);
-    (void)mallopt(M_TRIM_THRESHOLD, is_short ? TRIMMED : TRIMMED_MORE);
+    (void)mallopt(M_TRIM_THRESHOLD, TRIMMED);
 }
 
 /* Where several nodes may have the volume, unless the option says otherwise. */

@@ -85,10 +85,12 @@ static void tell(const struct fs *fs, uint64_t left)
 /* Nothing has been sent yet: all of it is left. */
 static void tell_untouched(const struct journal_summary *summary)
 {
+    unsigned long long files = summary->files;
+    unsigned long long damaged = summary->damaged;
+
     (void)printf("{\"files\":%llu,\"uploaded\":0,\"conflicts\":0,\"damaged\":%llu,"
                  "\"left\":%llu}\n",
-                 (unsigned long long)(summary->files + summary->damaged),
-                 (unsigned long long)summary->damaged, (unsigned long long)summary->files);
+                 files + damaged, damaged, files);
     (void)fflush(stdout);
 }
 
