@@ -38,6 +38,12 @@ static uint64_t limit_in(const char *root, const char *path)
     return limit < unlimited ? limit : 0;
 }
 
+/* The lower of two limits, where 0 is none. */
+static uint64_t lower(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
 /* Of a group and of all above it; `group` is cut. */
 static uint64_t least_limit(const char *root, const char *top, char *group, const char *file)
 {
@@ -46,13 +52,11 @@ static uint64_t least_limit(const char *root, const char *top, char *group, cons
     for (;;) {
         char path[PATH_MAX];
         char *slash = strrchr(group, '/');
-        uint64_t limit = 0;
 
         if (snprintf(path, sizeof(path), "%s%s/%s", top, strcmp(group, "/") == 0 ? "" : group,
                      file) < (int)sizeof(path)) {
-            limit = limit_in(root, path);
+            least = lower(least, limit_in(root, path));
         }
-        least = limit != 0 && (least == 0 || limit < least) ? limit : least;
         if (slash == NULL || group[0] == '\0') {
             return least;
         }
@@ -98,9 +102,7 @@ void memory_given(const char *root, struct memory_given *ret)
     }
     for (char *line = strtok_r(text.data, "\n", &rest); line != NULL;
          line = strtok_r(NULL, "\n", &rest)) {
-        uint64_t limit = limit_of_line(root, line);
-
-        ret->limit = limit != 0 && (ret->limit == 0 || limit < ret->limit) ? limit : ret->limit;
+        ret->limit = lower(ret->limit, limit_of_line(root, line));
     }
 }
 

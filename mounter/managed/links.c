@@ -176,17 +176,27 @@ int links_drop(struct fs *fs, const char *file)
     return r;
 }
 
-int links_unlinked(struct fs *fs, void (*visit)(struct fs *fs, const char *file))
+/* The files that the question is about. *ret_reply is what the result lies in. */
+static int find(struct fs *fs, bool single, ProtobufCMessage **ret_reply,
+                const Skyvol__Meta__V1__GetLinksResponse **ret)
 {
     Skyvol__Meta__V1__GetLinksRequest in = SKYVOL__META__V1__GET_LINKS_REQUEST__INIT;
     const struct call call = {"GetLinks", &in.base, &in.session_id, &in.epoch, 0};
-    const Skyvol__Meta__V1__GetLinksResponse *out;
-    ProtobufCMessage *reply = NULL;
     int r;
 
-    in.unlinked = true;
-    r = run(fs, &call, &reply);
-    out = (const void *)reply;
+    in.single = single;
+    in.unlinked = !single;
+    r = run(fs, &call, ret_reply);
+    *ret = (const void *)*ret_reply;
+    return r;
+}
+
+int links_unlinked(struct fs *fs, void (*visit)(struct fs *fs, const char *file))
+{
+    const Skyvol__Meta__V1__GetLinksResponse *out = NULL;
+    ProtobufCMessage *reply = NULL;
+    int r = find(fs, false, &reply, &out);
+
     for (size_t i = 0; r == 0 && i < out->n_found; i++) {
         visit(fs, out->found[i]->file);
     }
@@ -197,15 +207,10 @@ int links_unlinked(struct fs *fs, void (*visit)(struct fs *fs, const char *file)
 int links_single(struct fs *fs,
                  void (*visit)(struct fs *fs, const char *file, const struct links_name *last))
 {
-    Skyvol__Meta__V1__GetLinksRequest in = SKYVOL__META__V1__GET_LINKS_REQUEST__INIT;
-    const struct call call = {"GetLinks", &in.base, &in.session_id, &in.epoch, 0};
-    const Skyvol__Meta__V1__GetLinksResponse *out;
+    const Skyvol__Meta__V1__GetLinksResponse *out = NULL;
     ProtobufCMessage *reply = NULL;
-    int r;
+    int r = find(fs, true, &reply, &out);
 
-    in.single = true;
-    r = run(fs, &call, &reply);
-    out = (const void *)reply;
     for (size_t i = 0; r == 0 && i < out->n_found; i++) {
         const Skyvol__Meta__V1__Links *found = out->found[i];
 

@@ -203,6 +203,17 @@ static int enter(struct fs *fs, struct collapse *c) REQUIRES(&fs->lock)
     return r;
 }
 
+static void leave_place(struct fs *fs, struct collapse *c) REQUIRES(&fs->lock)
+{
+    struct node *dir = c->dir != 0 ? fs_node(fs, c->dir) : NULL;
+
+    if (dir != NULL) {
+        dir->users--;
+        fs_node_put(fs, dir);
+    }
+    c->dir = 0;
+}
+
 /* The directory is used from now on. */
 static int find_place(struct fs *fs, struct collapse *c)
 {
@@ -222,24 +233,11 @@ static int find_place(struct fs *fs, struct collapse *c)
         r = enter(fs, c);
         at += len + 1;
     }
-    if (r != 0 && c->dir != 0) {
-        fs_node(fs, c->dir)->users--;
-        fs_node_put(fs, fs_node(fs, c->dir));
-        c->dir = 0;
+    if (r != 0) {
+        leave_place(fs, c);
     }
     mutex_unlock(&fs->lock);
     return r;
-}
-
-static void leave_place(struct fs *fs, struct collapse *c) REQUIRES(&fs->lock)
-{
-    struct node *dir = c->dir != 0 ? fs_node(fs, c->dir) : NULL;
-
-    if (dir != NULL) {
-        dir->users--;
-        fs_node_put(fs, dir);
-    }
-    c->dir = 0;
 }
 
 /* ---- the first step ---- */
