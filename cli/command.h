@@ -27,6 +27,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 extern const struct command command_certs;
 extern const struct command command_csi;
 extern const struct command command_store;
+extern const struct command command_keys;
 extern const struct command command_volume;
 extern const struct command command_mount;
 extern const struct command command_recover;

@@ -14,14 +14,6 @@
 
 enum { SEALED_MAX = 32768, PLAIN_MAX = 16384, CHECK_MS = 15000 };
 
-void meta_wipe(struct buf *b)
-{
-    if (b->data != NULL) {
-        explicit_bzero(b->data, b->cap);
-    }
-    buf_done(b);
-}
-
 /* Why seal_get() failed, for a person. */
 static const char *refusal(int r)
 {
@@ -33,7 +25,7 @@ static const char *refusal(int r)
 int meta_unseal(struct meta *meta, const struct db_store *store, struct mount_credentials *ret,
                 struct error *err)
 {
-    CLEANUP(meta_wipe) struct buf text = BUF_INIT(PLAIN_MAX);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(PLAIN_MAX);
     int r;
 
     memset(ret, 0, sizeof(*ret));
@@ -78,7 +70,7 @@ int meta_seal(struct meta *meta, const char *store, const Skyvol__Meta__V1__Cred
 {
     const struct mount_credentials plain = {c->access_key, c->secret_key,
                                             c->session_token[0] != '\0' ? c->session_token : NULL};
-    CLEANUP(meta_wipe) struct buf text = BUF_INIT(PLAIN_MAX);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(PLAIN_MAX);
 
     mount_credentials_format(&plain, &text);
     return buf_error(&text) != 0 ? buf_error(&text)
@@ -127,7 +119,7 @@ static int check_accepted(struct meta *meta, const struct db_store *row,
 int meta_renew(struct meta *meta, const struct db_store *row,
                const Skyvol__Meta__V1__Credentials *credentials, struct error *err)
 {
-    CLEANUP(meta_wipe) struct buf sealed = BUF_INIT(SEALED_MAX);
+    CLEANUP(buf_wipe) struct buf sealed = BUF_INIT(SEALED_MAX);
     struct mount_credentials old = {0};
     /* Old ones that cannot be opened (their key is lost) are no reason to refuse new ones. */
     bool same = meta_unseal(meta, row, &old, NULL) == 0 && same_credentials(&old, credentials);
@@ -152,8 +144,8 @@ int meta_renew(struct meta *meta, const struct db_store *row,
 
 static int reseal_one(struct meta *meta, const struct db_store *row)
 {
-    CLEANUP(meta_wipe) struct buf plain = BUF_INIT(PLAIN_MAX);
-    CLEANUP(meta_wipe) struct buf sealed = BUF_INIT(SEALED_MAX);
+    CLEANUP(buf_wipe) struct buf plain = BUF_INIT(PLAIN_MAX);
+    CLEANUP(buf_wipe) struct buf sealed = BUF_INIT(SEALED_MAX);
     int r = seal_get(meta->seal, row->name, row->sealed, row->sealed_len, &plain);
 
     r = r == 0 ? seal_put(meta->seal, row->name, buf_str(&plain), &sealed) : r;
@@ -162,7 +154,7 @@ static int reseal_one(struct meta *meta, const struct db_store *row)
 
 static bool opens(struct meta *meta, const struct db_store *row)
 {
-    CLEANUP(meta_wipe) struct buf plain = BUF_INIT(PLAIN_MAX);
+    CLEANUP(buf_wipe) struct buf plain = BUF_INIT(PLAIN_MAX);
 
     return seal_get(meta->seal, row->name, row->sealed, row->sealed_len, &plain) == 0;
 }

@@ -52,6 +52,9 @@ static const char *const migrations[DB_VERSION] = {
     "CREATE TABLE link_name(volume TEXT NOT NULL, number INTEGER NOT NULL, file TEXT NOT NULL,"
     " key TEXT NOT NULL, PRIMARY KEY(volume, number)) WITHOUT ROWID;"
     "CREATE INDEX link_name_file ON link_name(volume, file);",
+    "CREATE TABLE access_key(id TEXT PRIMARY KEY, sealed BLOB NOT NULL, buckets TEXT NOT NULL,"
+    " read_only INTEGER NOT NULL, disabled INTEGER NOT NULL, expires_ns INTEGER NOT NULL,"
+    " comment TEXT NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;",
 };
 
 static const struct sql_schema schema = {.what = "database",

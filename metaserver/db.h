@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 5, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 6, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -141,6 +141,36 @@ int db_link_singles(struct db *db, const struct db_link_unlinked *what, struct a
     __attribute__((warn_unused_result));
 /* Forget the file if it has no name. */
 int db_link_drop(struct db *db, const char *volume, const char *file)
+    __attribute__((warn_unused_result));
+
+/* Access keys of S3 clients. Every change gives the whole set another revision. */
+enum { DB_KEYS_MAX = 10000 };
+struct db_key {
+    const char *id;
+    const void *sealed; /* the secret, see seal.h */
+    size_t sealed_len;
+    const char *buckets; /* names, each followed by '\n'; "": every one */
+    bool read_only, disabled;
+    int64_t expires_ns; /* 0: never */
+    const char *comment;
+    int64_t created_ns;
+};
+/* -EEXIST; -ENOSPC: there are DB_KEYS_MAX. */
+int db_key_add(struct db *db, const struct db_key *key) __attribute__((warn_unused_result));
+int db_key_get(struct db *db, const char *id, struct arena *arena, struct db_key *ret)
+    __attribute__((warn_unused_result));
+/* At most `max` of them, sorted, from the first behind `after` ("": all). */
+int db_key_list(struct db *db, const char *after, uint32_t max, struct arena *arena,
+                struct db_key **ret, size_t *ret_count) __attribute__((warn_unused_result));
+/* -ENOENT. */
+int db_key_disable(struct db *db, const char *id, bool disabled)
+    __attribute__((warn_unused_result));
+int db_key_delete(struct db *db, const char *id) __attribute__((warn_unused_result));
+/* Another seal around the same secret: no new revision. */
+int db_key_seal(struct db *db, const char *id, const void *sealed, size_t len)
+    __attribute__((warn_unused_result));
+/* Of the set as it is now. */
+int db_key_revision(struct db *db, struct arena *arena, const char **ret)
     __attribute__((warn_unused_result));
 
 struct db_page {

@@ -82,6 +82,7 @@ static void reload(void *context)
     } else {
         log_info("keys reloaded", NULL);
         meta_reseal(meta);
+        meta_keys_reseal(meta);
     }
 }
 
@@ -219,6 +220,7 @@ int main(int argc, char **argv)
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
     if (ret == 0) {
         meta_reseal(&meta);
+        meta_keys_reseal(&meta);
         ret = serve(&config, &meta, &err);
         meta_stop(&meta);
     }

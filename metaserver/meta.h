@@ -5,6 +5,7 @@
  *   db.c, seal.c   what is known, and credentials at rest
  *   stores.c       stores: the service, and the open handles
  *   credentials.c  their credentials: sealed, opened, renewed
+ *   keys.c         access keys of S3 clients
  *   marker.c       the object that says whose a bucket or prefix is
  *   volumes.c      volumes: the service
  *   reaper.c       the worker that empties deleted volumes
@@ -93,7 +94,6 @@ int meta_unseal(struct meta *meta, const struct db_store *store, struct mount_cr
                 struct error *err) __attribute__((warn_unused_result));
 int meta_seal(struct meta *meta, const char *store, const Skyvol__Meta__V1__Credentials *c,
               struct buf *out) __attribute__((warn_unused_result));
-void meta_wipe(struct buf *b); /* buf_done() of what is secret */
 /* Other credentials for a store: kept once the store has accepted them; else -EACCES, or why it
  * could not be asked. The same again change nothing. */
 int meta_renew(struct meta *meta, const struct db_store *row,
@@ -101,6 +101,10 @@ int meta_renew(struct meta *meta, const struct db_store *row,
     __attribute__((warn_unused_result));
 /* Seal all that is under an older key under the newest one; what fails is logged and stays. */
 void meta_reseal(struct meta *meta);
+
+/* ---- keys.c ---- */
+extern const struct rpc_method meta_key_methods[5];
+void meta_keys_reseal(struct meta *meta); /* as meta_reseal() */
 
 /* ---- one operation per name at a time ---- */
 /* -EAGAIN: somebody works on it. */

@@ -3,126 +3,47 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "util/encode.h"
-#include "util/file.h"
-#include "util/log.h"
+#include "util/key_file.h"
 #include "util/mutex.h"
 #include "util/random.h"
 
-enum { KEYS_MAX = 16, KEY_SIZE = 32, NONCE_SIZE = 12, TAG_SIZE = 16, ID_MAX = 32, FILE_MAX = 4096 };
+enum { NONCE_SIZE = 12, TAG_SIZE = 16 };
 #define MAGIC "SK1"
-
-struct key {
-    char id[ID_MAX + 1];
-    unsigned char bytes[KEY_SIZE];
-};
 
 struct seal {
     struct mutex lock;
     char *file;
-    struct key keys[KEYS_MAX];
-    size_t count;
+    struct key_file keys;
 };
-
-static int make_file(const char *file)
-{
-    CLEANUP(buf_done) struct buf text = BUF_INIT(FILE_MAX);
-    unsigned char key[KEY_SIZE];
-    int ret;
-
-    if (access(file, F_OK) == 0) {
-        return 0; /* perhaps on a read-only mount, where file_create could not even try */
-    }
-    random_bytes(key, sizeof(key));
-    buf_addstr(&text, "k1 ");
-    encode_hex(&text, key, sizeof(key));
-    buf_addstr(&text, "\n");
-    ret = buf_error(&text) != 0 ? buf_error(&text) : file_make_parent(file, 0700);
-    ret = ret != 0 ? ret : file_create(file, buf_str(&text), buf_len(&text), 0600);
-    explicit_bzero(key, sizeof(key));
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.cap);
-    }
-    return ret == -EEXIST ? 0 : ret;
-}
-
-static int parse_line(const char *line, size_t len, struct key *ret)
-{
-    const char *space = memchr(line, ' ', len);
-    size_t id = space != NULL ? (size_t)(space - line) : 0;
-    size_t got = 0;
-
-    if (id == 0 || id > ID_MAX) {
-        return -EINVAL;
-    }
-    memcpy(ret->id, line, id);
-    ret->id[id] = '\0';
-    return decode_hex((struct slice){space + 1, len - id - 1}, ret->bytes, KEY_SIZE, &got) != 0 ||
-                   got != KEY_SIZE
-               ? -EINVAL
-               : 0;
-}
 
 int seal_reload(struct seal *seal, struct error *err)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(FILE_MAX);
-    struct key keys[KEYS_MAX] = {0};
-    size_t count = 0;
-    int ret = file_read(seal->file, &text);
-    const char *line = buf_str(&text);
+    struct key_file keys;
+    int ret = key_file_read(seal->file, &keys, err);
 
-    if (ret != 0) {
-        return error_set(err, ret, "cannot read the key file %s: %s", seal->file, strerror(-ret));
-    }
-    while (*line != '\0' && ret == 0 && count < KEYS_MAX) {
-        size_t len = strcspn(line, "\n");
-
-        if (len > 0 && line[0] != '#') {
-            ret = parse_line(line, len, &keys[count++]);
-        }
-        line += len + (line[len] == '\n');
-    }
-    if (ret == 0 && count > 0) {
+    if (ret == 0) {
         mutex_lock(&seal->lock);
-        memcpy(seal->keys, keys, sizeof(keys));
-        seal->count = count;
+        seal->keys = keys;
         mutex_unlock(&seal->lock);
+        key_file_wipe(&keys);
     }
-    explicit_bzero(keys, sizeof(keys));
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.cap);
-    }
-    if (ret != 0 || count == 0) {
-        return error_set(err, -EINVAL, "key file %s: each line is \"ID HEX\", with 64 hex digits",
-                         seal->file);
-    }
-    return 0;
+    return ret;
 }
 
 int seal_open(const char *key_file, struct seal **ret, struct error *err)
 {
     CLEANUP(seal_close_p) struct seal *seal = calloc(1, sizeof(*seal));
-    struct stat st;
     int r;
 
     if (seal == NULL || (seal->file = strdup(key_file)) == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }
     mutex_init(&seal->lock);
-    r = make_file(key_file);
-    if (r != 0) {
-        return error_set(err, r, "cannot make the key file %s: %s", key_file, strerror(-r));
-    }
-    if (stat(key_file, &st) == 0 && (st.st_mode & S_IRWXO) != 0) {
-        log_warn("others may read the key file: chmod o= it", "file", key_file, NULL);
-    }
-    r = seal_reload(seal, err);
+    r = key_file_make(key_file, err);
+    r = r == 0 ? seal_reload(seal, err) : r;
     if (r == 0) {
         *ret = TAKE(seal);
     }
@@ -132,28 +53,27 @@ int seal_open(const char *key_file, struct seal **ret, struct error *err)
 void seal_close(struct seal *seal)
 {
     if (seal != NULL) {
-        explicit_bzero(seal->keys, sizeof(seal->keys));
+        key_file_wipe(&seal->keys);
         free(seal->file);
         free(seal);
     }
 }
 
-static bool find_key(struct seal *seal, const char *id, struct key *ret)
+/* NULL: the one that seals. */
+static bool find_key(struct seal *seal, const char *id, struct key_file_key *ret)
 {
-    bool found = false;
+    const struct key_file_key *key;
 
     mutex_lock(&seal->lock);
-    for (size_t i = 0; i < seal->count && !found; i++) {
-        found = id == NULL || strcmp(seal->keys[i].id, id) == 0;
-        if (found) {
-            *ret = seal->keys[i];
-        }
+    key = id == NULL ? &seal->keys.keys[0] : key_file_find(&seal->keys, id);
+    if (key != NULL) {
+        *ret = *key;
     }
     mutex_unlock(&seal->lock);
-    return found;
+    return key != NULL;
 }
 
-static bool encrypt(const struct key *key, const unsigned char *nonce, const char *context,
+static bool encrypt(const struct key_file_key *key, const unsigned char *nonce, const char *context,
                     const char *secret, unsigned char *out, unsigned char *tag)
 {
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -173,7 +93,7 @@ static bool encrypt(const struct key *key, const unsigned char *nonce, const cha
 
 int seal_put(struct seal *seal, const char *context, const char *secret, struct buf *out)
 {
-    struct key key;
+    struct key_file_key key;
     unsigned char nonce[NONCE_SIZE];
     unsigned char tag[TAG_SIZE];
     size_t len = strlen(secret);
@@ -197,7 +117,7 @@ int seal_put(struct seal *seal, const char *context, const char *secret, struct 
     return ok ? buf_error(out) : -EIO;
 }
 
-static bool decrypt(const struct key *key, const unsigned char *nonce, const char *context,
+static bool decrypt(const struct key_file_key *key, const unsigned char *nonce, const char *context,
                     const unsigned char *cipher, int cipher_len, unsigned char *out)
 {
     EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
@@ -221,8 +141,8 @@ int seal_get(struct seal *seal, const char *context, const void *sealed, size_t 
 {
     const unsigned char *bytes = sealed;
     size_t head = strlen(MAGIC) + 1;
-    char id[ID_MAX + 1] = "";
-    struct key key;
+    char id[KEY_FILE_ID_MAX + 1] = "";
+    struct key_file_key key;
     size_t id_len;
     size_t cipher_len;
     AUTOFREE unsigned char *plain = NULL;
@@ -232,7 +152,7 @@ int seal_get(struct seal *seal, const char *context, const void *sealed, size_t 
         return -EBADMSG;
     }
     id_len = bytes[head - 1];
-    if (id_len > ID_MAX || len < head + id_len + NONCE_SIZE + TAG_SIZE) {
+    if (id_len > KEY_FILE_ID_MAX || len < head + id_len + NONCE_SIZE + TAG_SIZE) {
         return -EBADMSG;
     }
     memcpy(id, bytes + head, id_len);
@@ -256,7 +176,7 @@ bool seal_is_newest(struct seal *seal, const void *sealed, size_t len)
 {
     size_t head = strlen(MAGIC) + 1;
     const unsigned char *bytes = sealed;
-    struct key key;
+    struct key_file_key key;
     bool newest = find_key(seal, NULL, &key) && len > head &&
                   memcmp(bytes, MAGIC, strlen(MAGIC)) == 0 && bytes[head - 1] == strlen(key.id) &&
                   len - head > strlen(key.id) && memcmp(bytes + head, key.id, strlen(key.id)) == 0;

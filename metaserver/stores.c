@@ -207,7 +207,7 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     struct meta *meta = rpc_call_context(call);
     const Skyvol__Meta__V1__AddStoreRequest *in = (const void *)request;
     Skyvol__Meta__V1__AddStoreResponse *out = (void *)reply;
-    CLEANUP(meta_wipe) struct buf sealed = BUF_INIT(32768);
+    CLEANUP(buf_wipe) struct buf sealed = BUF_INIT(32768);
     struct db_store row = {.created_ns = clock_realtime_ns(clock_real())};
     struct db_store old;
     int r = 0;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "s3/form.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -50,6 +51,8 @@ void call_free(struct call *call)
     s3_chunked_free(call->chunked);
     s3_checksum_done(&call->sha);
     s3_xml_doc_free(call->doc);
+    call_form_done(call);
+    call_cors_done(call);
     buf_done(&call->body);
     buf_done(&call->reply.headers);
     buf_done(&call->reply.body);
@@ -87,38 +90,99 @@ static int message_copy(struct call *call)
     return headers != NULL ? 0 : -ENOMEM;
 }
 
+/* The buckets it may know of: the keys may be others before the reply is made. */
+static int copy_buckets(struct call *call, const struct credential *key)
+{
+    const char **names;
+    size_t count = 0;
+
+    while (key->buckets != NULL && key->buckets[count] != NULL) {
+        count++;
+    }
+    if (count == 0) {
+        return 0;
+    }
+    names = arena_array(&call->arena, count + 1, sizeof(*names));
+    for (size_t i = 0; names != NULL && i < count; i++) {
+        names[i] = arena_strndup(&call->arena, key->buckets[i], strlen(key->buckets[i]));
+        if (names[i] == NULL) {
+            return -ENOMEM;
+        }
+    }
+    call->buckets = names;
+    return names != NULL ? 0 : -ENOMEM;
+}
+
+bool call_sees(const struct call *call, const char *bucket)
+{
+    for (size_t i = 0; call->buckets != NULL && call->buckets[i] != NULL; i++) {
+        if (strcmp(call->buckets[i], bucket) == 0) {
+            return true;
+        }
+    }
+    return call->buckets == NULL;
+}
+
+int call_identify(struct call *call, const struct claim *claim, struct identity *ret,
+                  struct s3_fault *fault)
+{
+    int error = credentials_identify(call->server->credentials, claim, ret, fault);
+
+    if (error != 0) {
+        return error;
+    }
+    call->read_only = ret->key->read_only;
+    call->internal = ret->internal;
+    error = copy_buckets(call, ret->key);
+    error = error == 0 ? s3_key_cache_get(call->server->keys, claim->access_key, ret->secret,
+                                          call->auth, &call->key)
+                       : error;
+    return error == 0         ? 0
+           : error == -ENOMEM ? s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory")
+                              : s3_fault_set(fault, S3_INTERNAL_ERROR, "cannot check it");
+}
+
+/* Who it would be, and whether the signature proves it. */
+static int identify(struct call *call, struct s3_fault *fault)
+{
+    const struct claim claim = {
+        .access_key = call->auth->access_key,
+        .token = call->auth->session_token,
+        .now_s = clock_realtime_ns(clock_real()) / 1000000000,
+    };
+    struct identity who;
+    int ret = call_identify(call, &claim, &who, fault);
+
+    ret = ret == 0 ? s3_auth_verify(&call->message, call->auth, &call->key, fault) : ret;
+    explicit_bzero(&who, sizeof(who));
+    return ret;
+}
+
 static int authenticate(struct call *call, struct s3_fault *fault)
 {
     struct s3_auth_rules rules = {
         .now_s = clock_realtime_ns(clock_real()) / 1000000000,
         .region = call->server->region,
     };
-    const struct credential *credential;
     int ret;
 
     call->auth = arena_alloc(&call->arena, sizeof(*call->auth));
     if (call->auth == NULL) {
         return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
     }
+    if (slice_eq_str(call->message.method, "OPTIONS")) {
+        call->anonymous = true; /* a browser asks before it signs */
+        return 0;
+    }
     ret = s3_auth_parse(&call->message, &rules, call->auth, fault);
     if (ret != 0) {
         return ret;
     }
     if (call->auth->kind == S3_AUTH_NONE) {
-        return s3_fault_set(fault, S3_ACCESS_DENIED, "anonymous requests are not allowed");
+        call->anonymous = true;
+        return 0;
     }
-    credential = credentials_find(call->server->credentials, call->auth->access_key);
-    if (credential == NULL) {
-        return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "%s", "");
-    }
-    call->read_only = credential->read_only;
-    call->internal = credential->internal;
-    ret = s3_key_cache_get(call->server->keys, credential->access_key, credential->secret_key,
-                           call->auth, &call->key);
-    if (ret != 0) {
-        return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
-    }
-    return s3_auth_verify(&call->message, call->auth, &call->key, fault);
+    return identify(call, fault);
 }
 
 static int body_chunked(struct call *call, struct s3_fault *fault)
@@ -167,7 +231,8 @@ static int body_prepare(struct call *call, struct s3_fault *fault)
     }
     if (call->body_kind == CALL_BODY_PIPE) {
         call->op.source.size = call->body_size;
-        if (call->body_size == UINT64_MAX) {
+        if (call->body_size == UINT64_MAX &&
+            !stores_embedded(&call->server->stores, call->op.bucket)) {
             call->body.max = LENGTHLESS_MAX;
             call->body_kind = CALL_BODY_MEMORY;
         } else if (call->body_size <= PIPE_SIZE && !call->expects) {
@@ -189,6 +254,11 @@ void call_fault(struct call *call, enum s3_code code, const char *text)
 /* What the store says of our own keys is nothing that the client could help. */
 static enum s3_code code_of(const struct objstore_request *op, const struct objstore_result *result)
 {
+    const char *text;
+
+    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET) {
+        return call_doc_absent(op->doc, &text);
+    }
     switch (result->s3_code) {
     case S3_OK:
         return s3_code_from_errno(result->status, op->key == NULL);
@@ -209,9 +279,22 @@ static enum s3_code code_of(const struct objstore_request *op, const struct objs
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
+    struct objstore_result none = {0};
 
+    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET &&
+        call_doc_absent(op->doc, &none.document) == S3_OK) {
+        result = &none;
+    }
     if (result->status < 0 && !call->head_ready) {
-        call_fault(call, code_of(op, result), "");
+        enum s3_code code = code_of(op, result);
+        bool say = code == S3_INVALID_REQUEST &&
+                   stores_embedded(&call->server->stores, call->target.bucket);
+
+        if (result->status == -ENODATA && call->preflight) {
+            call_fault(call, S3_ACCESS_FORBIDDEN,
+                       "CORSResponse: CORS is not enabled for this bucket.");
+        }
+        call_fault(call, code, say ? result->error.text : "");
         reply_fault(call);
     } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
@@ -343,6 +426,19 @@ static int find_volume(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+/* What needs no signature, or brings it in its body. */
+static int route_anonymous(struct call *call, struct s3_fault *fault)
+{
+    if (slice_eq_str(call->message.method, "OPTIONS")) {
+        return call_route_preflight(call, fault);
+    }
+    if (slice_eq_str(call->message.method, "POST") && call->target.bucket[0] != '\0' &&
+        call->target.key[0] == '\0' && !call_has(call, "delete")) {
+        return call_route_form(call, fault);
+    }
+    return s3_fault_set(fault, S3_ACCESS_DENIED, "anonymous requests are not allowed");
+}
+
 void call_begin(struct call *call)
 {
     struct s3_fault *fault = &call->fault;
@@ -353,19 +449,27 @@ void call_begin(struct call *call)
     host = s3_host_bucket(s3_message_header(&call->message, "host"), call->server->suffixes);
     ret = ret == 0 ? authenticate(call, fault) : ret;
     ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
-    ret = ret == 0 ? call_route(call, fault) : ret;
+    if (ret == 0) {
+        ret = call->anonymous ? route_anonymous(call, fault) : call_route(call, fault);
+    }
     call->operation = ret == 0 ? (int)call->op.op : -1;
+    if (ret == 0 &&
+        ((call->op.bucket != NULL && !call_sees(call, call->op.bucket)) ||
+         (call->op.source_bucket != NULL && !call_sees(call, call->op.source_bucket)))) {
+        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");
+    }
     ret = ret == 0 ? find_volume(call, fault) : ret;
-    if (ret == 0 && call->read_only && !objstore_op_reads(call->op.op)) {
+    if (ret == 0 && call->read_only && (call->writes || !objstore_op_reads(call->op.op))) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
     }
     if (ret == 0 && call->target.key[0] != '\0' &&
-        (objstore_op_reads(call->op.op) ? call_hidden(call, call->target.key)
-                                        : call_reserved(call, call->target.key))) {
+        (!call->writes && objstore_op_reads(call->op.op) ? call_hidden(call, call->target.key)
+                                                         : call_reserved(call, call->target.key))) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;
     call->failed = ret != 0;
+    call_cors_begin(call);
     if (ret != 0) {
         reply_fault(call);
     } else if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {
@@ -390,23 +494,23 @@ bool call_wants_body(struct call *call)
 
 void call_fail(struct call *call, enum s3_code code, const char *text)
 {
-    bool running;
+    bool running, made;
 
     mutex_lock(&call->lock);
     running = call->running;
+    made = call->head_ready;
     mutex_unlock(&call->lock);
     call->failed = true;
     call_fault(call, code, text);
     if (running) {
         pipe_end(&call->pipe, -EBADMSG);
         resume(call);
-    } else if (!call_head_ready(call)) {
+    } else if (!made) {
         reply_fault(call);
     }
 }
 
-/* Put decoded bytes where they belong: bytes taken, or negative after a failure. */
-static ssize_t keep(struct call *call, const void *bytes, size_t len)
+ssize_t call_keep(struct call *call, const void *bytes, size_t len)
 {
     ssize_t n = (ssize_t)len;
 
@@ -436,13 +540,15 @@ static ssize_t keep(struct call *call, const void *bytes, size_t len)
 
 static size_t pipe_room(struct call *call)
 {
+    size_t held = call->form != NULL ? S3_FORM_HELD_MAX : 0; /* may come out with what is fed */
     size_t room;
 
     if (call->body_kind != CALL_BODY_PIPE) {
-        return SIZE_MAX;
+        return PIPE_SIZE / 2; /* a form may begin to use its pipe with these bytes */
     }
     mutex_lock(&call->pipe.lock);
     room = PIPE_SIZE - call->pipe.len;
+    room = room > held ? room - held : 0;
     call->pipe.writer_waits = room == 0;
     mutex_unlock(&call->pipe.lock);
     return room;
@@ -460,12 +566,16 @@ size_t call_feed(struct call *call, const void *bytes, size_t len)
     len = len < room ? len : room; /* what is decoded is never longer */
     used = len;
     call->body_seen += len;
+    if (call->form != NULL) {
+        call_form_feed(call, data, len);
+        return used;
+    }
     if (call->chunked == NULL) {
         if (call->auth->payload == S3_PAYLOAD_SHA256) {
             s3_checksum_add(&call->sha, data, len);
         }
         if (len > 0) {
-            (void)keep(call, data, len);
+            (void)call_keep(call, data, len);
         }
         return used;
     }
@@ -478,7 +588,7 @@ size_t call_feed(struct call *call, const void *bytes, size_t len)
             break;
         }
         if (decoded.len > 0) {
-            (void)keep(call, decoded.data, decoded.len);
+            (void)call_keep(call, decoded.data, decoded.len);
         }
         data += eaten;
         len -= eaten;
@@ -514,6 +624,7 @@ void call_feed_end(struct call *call)
         return;
     }
     ret = body_check(call, &fault);
+    ret = ret == 0 && call->form != NULL ? call_form_finish(call, &fault) : ret;
     if (ret == 0 && !call->streaming && call->parse != NULL) {
         ret = call->parse(call, &fault);
     }
@@ -538,7 +649,7 @@ bool call_head_ready(struct call *call)
     bool ready;
 
     mutex_lock(&call->lock);
-    ready = call->head_ready;
+    ready = call->head_ready && !call->looking;
     mutex_unlock(&call->lock);
     return ready;
 }
@@ -548,7 +659,7 @@ bool call_idle(struct call *call)
     bool idle;
 
     mutex_lock(&call->lock);
-    idle = !call->running;
+    idle = !call->running && !call->looking;
     mutex_unlock(&call->lock);
     return idle;
 }

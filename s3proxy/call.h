@@ -19,6 +19,7 @@
 #ifndef S3PROXY_CALL_H
 #define S3PROXY_CALL_H
 
+#include "s3/acl.h"
 #include "s3/chunked.h"
 #include "s3/conditions.h"
 #include "s3/key_cache.h"
@@ -64,10 +65,14 @@ struct call {
     struct s3_auth *auth;
     struct s3_signing_key key;
     bool read_only, internal;
-    bool tls, expects; /* set with `message`; expects: the client sends no body unasked */
+    bool anonymous;             /* nobody signed it */
+    const char *const *buckets; /* all that the caller knows of; NULL: every one */
+    bool tls, expects;          /* set with `message`; expects: the client sends no body unasked */
     struct s3_target target;
     struct slice query;
     bool head;             /* a HEAD request */
+    bool writes;           /* changes something although its operation only reads */
+    enum s3_acl acl;       /* asked for */
     struct volume *volume; /* whose the bucket is; NULL: the store's */
 
     enum call_body body_kind;
@@ -78,7 +83,10 @@ struct call {
     struct pipe pipe; /* PUT: the body; GET: the object */
     struct s3_chunked *chunked;
     struct s3_checksum sha;
-    bool streaming; /* the operation runs while the body comes */
+    bool streaming;         /* the operation runs while the body comes */
+    struct call_cors *cors; /* the bucket's rules for pages of other origins; NULL: not asked */
+    bool preflight;         /* OPTIONS: what such a page may do */
+    struct call_form *form; /* the body is a browser's; NULL: it is not */
 
     struct objstore_request op;
     struct objstore_meta meta;
@@ -86,6 +94,7 @@ struct call {
     struct s3_range range;
     struct s3_xml_doc *doc;
     struct s3_xml_list list;
+    unsigned attributes;                     /* GetObjectAttributes: which of them */
     bool encode_url, checksum_wanted, sized; /* sized: a HEAD went before, for a suffix range */
     const char *marker;
     /* What follows the checks of the head: starts the operation once the body is there. */
@@ -100,6 +109,7 @@ struct call {
     struct s3_fault fault; /* the first one counts */
     bool running;          /* submitted and not done */
     bool head_ready;       /* reply's head may be sent */
+    bool looking;          /* for `cors`; the head waits */
     bool again;            /* submit `op` once more */
     bool wanted;           /* the store has asked for the body */
     bool streams;          /* the reply's bytes come by the pipe */
@@ -121,6 +131,8 @@ void call_feed_end(struct call *call);
 void call_fail(struct call *call, enum s3_code code, const char *text);
 
 bool call_head_ready(struct call *call);
+/* Headers beside those of the reply, "name NUL value NUL"; once the head is ready. */
+struct slice call_cors_headers(const struct call *call);
 bool call_idle(struct call *call);
 void call_cancel(struct call *call);
 /* After a wake: submits what must be submitted once more. */
@@ -139,6 +151,31 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
 int call_route_upload(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 
+int call_route_acl(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+
+/* Pages of other origins: the preflight, and the rules that are looked up beside an operation. */
+int call_route_preflight(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+int call_parse_cors(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+void call_cors_begin(struct call *call);
+void call_cors_done(struct call *call);
+/* Who the claim is, if a signature by call->key or who->secret proves it. Wipe *ret after use. */
+int call_identify(struct call *call, const struct claim *claim, struct identity *ret,
+                  struct s3_fault *fault) __attribute__((warn_unused_result));
+/* A browser's upload: its fields stand for the headers of a PUT. */
+int call_route_form(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+void call_form_feed(struct call *call, const char *bytes, size_t len);
+int call_form_finish(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+void call_form_done(struct call *call);
+/* Put bytes of the body where they belong: bytes taken, or negative after a failure. */
+ssize_t call_keep(struct call *call, const void *bytes, size_t len);
+
+/* Refuse headers that promise what nobody does here. */
+int call_refuse_headers(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* Refuse what the headers say of access, where it is not what holds anyway. */
+int call_acl_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+
 /* A decoded query parameter: NULL when absent. */
 const char *call_query(struct call *call, const char *name);
 bool call_has(struct call *call, const char *name);
@@ -147,6 +184,8 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
                 struct s3_fault *fault) __attribute__((warn_unused_result));
 /* A header, copied; NULL when absent. */
 const char *call_header(struct call *call, const char *name);
+/* True if the caller's key may know of the bucket. */
+bool call_sees(const struct call *call, const char *bucket);
 bool call_hidden(const struct call *call, const char *key);
 /* As hidden, and also what nobody but Skyvol may write: a volume may lie at any prefix of a bucket.
  */
@@ -156,13 +195,34 @@ bool call_reserved(const struct call *call, const char *key);
 int call_put_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 int call_copy_headers(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
+/* What the client says of its body, which is in memory, must be so. */
+int call_digests(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+/* x-amz-tagging of a PUT, UPLOAD_CREATE or COPY, into op. */
+int call_tag_headers(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+/* The field of a form: the tags as XML; NULL: none. */
+int call_tag_field(struct call *call, const char *xml, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+int call_route_tags(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+/* The document that the query names; OBJSTORE_DOC_COUNT: none. */
+enum objstore_doc call_doc_asked(struct call *call);
+/* Documents of the bucket: 1 when the request is about none, else as the other routes. */
+int call_route_doc(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+/* What AWS answers where a bucket has no such document: a code, or (S3_OK) a text in its place. */
+enum s3_code call_doc_absent(enum objstore_doc doc, const char **ret_text);
 /* The body as XML of this kind. */
 int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 
+int call_route_attributes(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* The checksum of an object as S3 writes it. */
+const char *call_checksum(struct call *call, const struct objstore_info *info);
+
 void reply_header(struct reply *reply, const char *name, const char *value);
 void reply_etag(struct reply *reply, const char *etag);
 void reply_xml(struct reply *reply);
+/* 200 with what a PUT has stored. */
+void reply_put(struct call *call, const struct objstore_result *result);
 /* The first fault counts. Any thread. */
 void call_fault(struct call *call, enum s3_code code, const char *text);
 /* The reply that call->fault asks for; from whoever owns the reply now. */

@@ -20,11 +20,11 @@ static void format_buckets(struct call *call, const struct objstore_result *resu
                         ? -1
                         : strcmp(result->buckets[i].name, stores->volumes[k].name);
 
-        if (order < 0) {
-            s3_xml_buckets_entry(&call->reply.body, result->buckets[i].name,
-                                 result->buckets[i].created_ns);
-        } else {
-            s3_xml_buckets_entry(&call->reply.body, stores->volumes[k].name, 0);
+        const char *name = order < 0 ? result->buckets[i].name : stores->volumes[k].name;
+
+        if (call_sees(call, name)) {
+            s3_xml_buckets_entry(&call->reply.body, name,
+                                 order < 0 ? result->buckets[i].created_ns : 0);
         }
         i += order <= 0 ? 1 : 0;
         k += order >= 0 ? 1 : 0;
@@ -49,15 +49,6 @@ static void format_location(struct call *call, const struct objstore_result *res
 {
     (void)result;
     s3_xml_location(&call->reply.body, call->server->region);
-    reply_xml(&call->reply);
-}
-
-static void format_versioning(struct call *call, const struct objstore_result *result)
-{
-    (void)result;
-    buf_addstr(&call->reply.body,
-               "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<VersioningConfiguration "
-               "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>");
     reply_xml(&call->reply);
 }
 
@@ -180,25 +171,40 @@ static int route_list(struct call *call, struct s3_fault *fault)
 
 static void format_uploads(struct call *call, const struct objstore_result *result)
 {
+    bool more = result->truncated && call->list.max_keys > 0;
     struct s3_xml_uploads list = {
         .bucket = call->target.bucket,
         .prefix = call->op.key,
         .key_marker = call->op.marker != NULL ? call->op.marker : "",
         .upload_id_marker = call->op.marker2 != NULL ? call->op.marker2 : "",
-        .next_key_marker = result->truncated ? result->next_marker : NULL,
-        .next_upload_id_marker = result->truncated ? result->next_marker2 : NULL,
-        .max_entries = call->op.max_entries,
-        .truncated = result->truncated,
+        .next_key_marker = more ? result->next_marker : NULL,
+        .next_upload_id_marker = more ? result->next_marker2 : NULL,
+        .delimiter = call->op.delimiter,
+        .max_entries = call->list.max_keys,
+        .truncated = more,
         .encode_url = call->encode_url,
         .owner_id = CALL_OWNER,
         .owner_name = CALL_OWNER,
     };
 
     s3_xml_uploads_begin(&call->reply.body, &list);
-    for (size_t i = 0; i < result->count; i++) {
-        if (!call_hidden(call, result->uploads[i].key)) {
-            s3_xml_uploads_entry(&call->reply.body, &list, result->uploads[i].key,
-                                 result->uploads[i].upload_id, result->uploads[i].started_ns);
+    for (size_t i = 0; i < result->count && call->list.max_keys > 0; i++) {
+        const struct objstore_upload_entry *e = &result->uploads[i];
+        const struct s3_xml_upload upload = {
+            .key = e->key,
+            .upload_id = e->upload_id,
+            .started_ns = e->started_ns,
+            .checksum_kind = (enum s3_checksum_kind)e->checksum.kind,
+            .composite = e->checksum.composite,
+        };
+
+        if (call_hidden(call, e->key)) {
+            continue;
+        }
+        if (e->prefix) {
+            s3_xml_uploads_prefix(&call->reply.body, &list, e->key);
+        } else {
+            s3_xml_uploads_entry(&call->reply.body, &list, &upload);
         }
     }
     s3_xml_uploads_end(&call->reply.body, &list);
@@ -210,17 +216,20 @@ static int route_uploads(struct call *call, struct s3_fault *fault)
     int ret = encoding(call, &call->encode_url, fault);
     const char *prefix = call_query(call, "prefix");
 
-    if (call_query(call, "delimiter") != NULL) {
-        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "uploads are not listed by delimiter");
-    }
+    call->op.delimiter = call_query(call, "delimiter");
     call->op.op = OBJSTORE_UPLOAD_LIST;
     call->op.key = prefix != NULL ? prefix : "";
     call->op.marker = call_query(call, "key-marker");
     call->op.marker2 = call_query(call, "upload-id-marker");
     call->format = format_uploads;
-    return ret == 0 ? call_number(call, "max-uploads", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
-                                  &call->op.max_entries, fault)
-                    : ret;
+    /* A marker of uploads says nothing without its key. */
+    call->op.marker2 =
+        call->op.marker != NULL && call->op.marker[0] != '\0' ? call->op.marker2 : NULL;
+    ret = ret == 0 ? call_number(call, "max-uploads", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
+                                 &call->list.max_keys, fault)
+                   : ret;
+    call->op.max_entries = call->list.max_keys > 0 ? call->list.max_keys : 1;
+    return ret;
 }
 
 /* ---- batch delete ---- */
@@ -237,6 +246,9 @@ static void format_batch(struct call *call, const struct objstore_result *result
         if (v->error == -ENOENT && v->version_id != NULL) { /* the object is there still */
             s3_xml_delete_error(out, v->key, v->version_id, S3_NO_SUCH_VERSION,
                                 s3_code_message(S3_NO_SUCH_VERSION));
+        } else if (v->error == -ENOENT && v->match.etag != NULL) {
+            s3_xml_delete_error(out, v->key, v->version_id, S3_NO_SUCH_KEY,
+                                s3_code_message(S3_NO_SUCH_KEY));
         } else if (v->error != 0 && v->error != -ENOENT) {
             enum s3_code code = s3_code_from_errno(v->error, false);
 
@@ -250,7 +262,7 @@ static void format_batch(struct call *call, const struct objstore_result *result
 }
 
 /* What the client says of its XML. The checksum headers of a completion are the object's. */
-static int check_digests(struct call *call, struct s3_fault *fault)
+int call_digests(struct call *call, struct s3_fault *fault)
 {
     char text[S3_CHECKSUM_TEXT_SIZE];
 
@@ -277,7 +289,7 @@ static int check_digests(struct call *call, struct s3_fault *fault)
 
 int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
 {
-    int ret = check_digests(call, fault);
+    int ret = call_digests(call, fault);
 
     if (ret != 0) {
         return ret;
@@ -313,6 +325,12 @@ static int parse_batch(struct call *call, struct s3_fault *fault)
         }
         victims[i].key = item->key;
         victims[i].version_id = item->version_id[0] != '\0' ? item->version_id : NULL;
+        victims[i].match =
+            (struct objstore_match){.etag = item->etag[0] != '\0' ? item->etag : NULL,
+                                    .by_size = item->has_size,
+                                    .by_mtime = item->has_time,
+                                    .size = item->size,
+                                    .mtime_s = item->time_ns / 1000000000};
     }
     call->op.victims = victims;
     call->op.victims_count = call->doc->count;
@@ -344,10 +362,6 @@ static int route_bucket_get(struct call *call, struct s3_fault *fault)
         call->format = format_location;
         return 0;
     }
-    if (call_has(call, "versioning")) {
-        call->format = format_versioning;
-        return 0;
-    }
     return call_has(call, "uploads") ? route_uploads(call, fault) : route_list(call, fault);
 }
 
@@ -355,11 +369,19 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
 {
     struct slice method = call->message.method;
     bool get = call->head || slice_eq_str(method, "GET");
+    int ret;
 
+    if (call->op.bucket == NULL && call_doc_asked(call) != OBJSTORE_DOC_COUNT) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "that is for buckets");
+    }
     if (call->op.bucket == NULL) {
         call->op.op = OBJSTORE_BUCKET_LIST;
         call->format = format_buckets;
         return get ? 0 : s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+    }
+    ret = call_route_doc(call, fault);
+    if (ret != 1) {
+        return ret;
     }
     if (get) {
         return route_bucket_get(call, fault);
@@ -371,7 +393,7 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
         call->format = format_batch;
         return 0;
     }
-    if (call_has(call, "versioning") || slice_eq_str(method, "POST")) {
+    if (slice_eq_str(method, "POST")) {
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s", "");
     }
     if (slice_eq_str(method, "PUT")) {

@@ -9,54 +9,24 @@
 
 #include "s3/xml.h"
 #include "s3proxy/call.h"
+#include "util/cleanup.h"
 #include "util/encode.h"
 
 enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3 };
 
 /* What nobody can do with this store; asking for it must not look like success. */
 static const char *const unsupported[] = {
-    "accelerate",
-    "acl",
-    "analytics",
-    "attributes",
-    "cors",
-    "encryption",
-    "intelligent-tiering",
-    "inventory",
-    "legal-hold",
-    "lifecycle",
-    "logging",
-    "metrics",
-    "notification",
-    "object-lock",
-    "ownershipControls",
-    "policy",
-    "policyStatus",
-    "publicAccessBlock",
-    "replication",
-    "requestPayment",
-    "restore",
-    "retention",
-    "select",
-    "tagging",
-    "torrent",
-    "versions",
-    "website",
+    "analytics", "intelligent-tiering", "inventory", "legal-hold", "metrics",  "policyStatus",
+    "restore",   "retention",           "select",    "torrent",    "versions",
 };
 
 /* Beginnings of headers that promise what this store does not do. */
 static const char *const promises[] = {
-    "x-amz-acl",
     "x-amz-bucket-object-lock-enabled",
-    "x-amz-copy-source-if-modified-since",
-    "x-amz-copy-source-if-unmodified-since",
     "x-amz-copy-source-server-side-encryption",
-    "x-amz-grant-",
     "x-amz-if-match-",
     "x-amz-object-lock-",
-    "x-amz-object-ownership",
     "x-amz-server-side-encryption",
-    "x-amz-tagging",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
 };
@@ -224,6 +194,16 @@ static int announced_checksum(struct call *call, enum s3_checksum_kind kind, str
                         "x-amz-sdk-checksum-algorithm names another checksum than is sent");
 }
 
+/* The checksum of a completion may end in how many parts it is of. */
+static struct slice without_count(const struct call *call, struct slice value)
+{
+    const char *dash = call->op.op == OBJSTORE_UPLOAD_COMPLETE && value.len > 0
+                           ? memchr(value.data, '-', value.len)
+                           : NULL;
+
+    return dash != NULL ? (struct slice){value.data, (size_t)(dash - value.data)} : value;
+}
+
 static int put_checksum(struct call *call, struct s3_fault *fault)
 {
     struct objstore_checksum *sum = &call->op.checksum;
@@ -241,7 +221,8 @@ static int put_checksum(struct call *call, struct s3_fault *fault)
         if (value.data == NULL) {
             continue;
         }
-        if (kind != S3_CHECKSUM_NONE || trailer.data != NULL || !s3_checksum_valid(k, value)) {
+        if (kind != S3_CHECKSUM_NONE || trailer.data != NULL ||
+            !s3_checksum_valid(k, without_count(call, value))) {
             return s3_fault_set(fault, S3_INVALID_REQUEST, "bad %s", s3_checksum_header(k));
         }
         kind = k;
@@ -284,13 +265,12 @@ static int write_conditions(struct call *call, struct s3_fault *fault)
 /* Some SDKs say of each promise that they do not want it, or want what is so anyway. */
 static bool switched_off(struct slice value)
 {
-    static const char *const words[] = {
-        "false", "off", "private", "bucket-owner-full-control", "BucketOwnerEnforced", NULL};
+    static const char *const words[] = {"false", "off", NULL};
 
     return one_of(value, words);
 }
 
-static int refuse_headers(struct call *call, struct s3_fault *fault)
+int call_refuse_headers(struct call *call, struct s3_fault *fault)
 {
     for (size_t i = 0; i < call->message.header_count; i++) {
         struct slice name = call->message.headers[i].name;
@@ -305,20 +285,37 @@ static int refuse_headers(struct call *call, struct s3_fault *fault)
             }
         }
     }
-    return 0;
+    return call_acl_headers(call, fault);
+}
+
+/* Without what was only the way here: "gzip, aws-chunked" is "gzip". */
+static const char *stored_encoding(struct call *call)
+{
+    struct slice value = s3_message_header(&call->message, "content-encoding");
+    CLEANUP(buf_done) struct buf kept = BUF_INIT(VALUE_MAX);
+
+    while (value.len > 0) {
+        const char *comma = memchr(value.data, ',', value.len);
+        size_t len = comma != NULL ? (size_t)(comma - value.data) : value.len;
+        struct slice word = slice_trim((struct slice){value.data, len});
+
+        if (word.len > 0 && !(word.len == 11 && strncasecmp(word.data, "aws-chunked", 11) == 0)) {
+            buf_addf(&kept, "%s%.*s", buf_len(&kept) > 0 ? "," : "", (int)word.len, word.data);
+        }
+        len += comma != NULL ? 1 : 0;
+        value = (struct slice){value.data + len, value.len - len};
+    }
+    return buf_len(&kept) > 0 ? arena_strdup(&call->arena, buf_str(&kept)) : NULL;
 }
 
 int call_put_headers(struct call *call, struct s3_fault *fault)
 {
-    const char *encoding = call_header(call, "content-encoding");
+    const char *encoding = stored_encoding(call);
     const char *md5 = call_header(call, "content-md5");
     unsigned char digest[16];
     size_t len;
     int ret;
 
-    if (encoding != NULL && strncmp(encoding, "aws-chunked", 11) == 0) {
-        encoding += encoding[11] == ',' ? 12 : 11;
-    }
     call->meta = (struct objstore_meta){
         .content_type = call_header(call, "content-type"),
         .content_encoding = encoding != NULL && encoding[0] != '\0' ? encoding : NULL,
@@ -336,6 +333,16 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
     ret = user_meta(call, fault);
     ret = ret == 0 ? put_checksum(call, fault) : ret;
     return ret == 0 ? write_conditions(call, fault) : ret;
+}
+
+/* NULL: absent, or no date, which is ignored as in any condition. */
+static const int64_t *header_date(struct call *call, const char *name)
+{
+    struct slice value = s3_message_header(&call->message, name);
+    int64_t *time_s = arena_alloc(&call->arena, sizeof(*time_s));
+
+    return value.data != NULL && time_s != NULL && s3_http_date_parse(value, time_s) == 0 ? time_s
+                                                                                          : NULL;
 }
 
 int call_copy_headers(struct call *call, struct s3_fault *fault)
@@ -366,6 +373,9 @@ int call_copy_headers(struct call *call, struct s3_fault *fault)
     if (match.data != NULL && s3_etag_single(match, &etag) == 0) {
         call->op.source_if_none_match = arena_strndup(&call->arena, etag.data, etag.len);
     }
+    call->op.source_if_modified_since = header_date(call, "x-amz-copy-source-if-modified-since");
+    call->op.source_if_unmodified_since =
+        header_date(call, "x-amz-copy-source-if-unmodified-since");
     call->op.source_bucket = source->target.bucket;
     call->op.source_key = source->target.key;
     call->op.source_version_id = source->version_id[0] != '\0' ? source->version_id : NULL;
@@ -375,10 +385,33 @@ int call_copy_headers(struct call *call, struct s3_fault *fault)
 
 /* ---- replies ---- */
 
-static void checksum_header(struct reply *reply, const struct objstore_checksum *sum)
+const char *call_checksum(struct call *call, const struct objstore_info *info)
 {
+    const struct objstore_checksum *sum = &info->checksum;
+    const char *count = strrchr(info->etag, '-');
+    size_t size = sizeof(sum->value) + sizeof(info->etag);
+    char *text = arena_alloc(&call->arena, size);
+
+    if (text == NULL) {
+        return sum->value;
+    }
+    /* One of the parts' checksums says of how many, as the ETag does; some stores keep it apart. */
+    (void)snprintf(text, size, "%s%s", sum->value,
+                   sum->composite && call->op.part_number == 0 && count != NULL &&
+                           strchr(sum->value, '-') == NULL
+                       ? count
+                       : "");
+    return text;
+}
+
+static void checksum_header(struct call *call, const struct objstore_info *info)
+{
+    const struct objstore_checksum *sum = &info->checksum;
+    struct reply *reply = &call->reply;
+
     if (sum->kind != OBJSTORE_CHECKSUM_NONE && sum->value[0] != '\0') {
-        reply_header(reply, s3_checksum_header((enum s3_checksum_kind)sum->kind), sum->value);
+        reply_header(reply, s3_checksum_header((enum s3_checksum_kind)sum->kind),
+                     call_checksum(call, info));
         reply_header(reply, "x-amz-checksum-type", sum->composite ? "COMPOSITE" : "FULL_OBJECT");
     }
 }
@@ -398,6 +431,7 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     struct reply *reply = &call->reply;
     const struct objstore_meta *m = &info->meta;
     char text[80];
+    bool by_part = call->op.part_number > 0;
     const char *type = call_query(call, "response-content-type");
 
     reply_etag(reply, info->etag);
@@ -412,6 +446,10 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     override_header(call, "response-cache-control", "Cache-Control", m->cache_control);
     override_header(call, "response-expires", "Expires", m->expires);
     reply_header(reply, "Accept-Ranges", "bytes");
+    if (info->tag_count > 0) {
+        (void)snprintf(text, sizeof(text), "%u", info->tag_count);
+        reply_header(reply, "x-amz-tagging-count", text);
+    }
     for (size_t i = 0; i < m->user_count; i++) {
         size_t size = sizeof("x-amz-meta-") + strlen(m->user[i].name);
         char *name = arena_alloc(&call->arena, size);
@@ -423,14 +461,21 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     }
     reply->status = 200;
     reply->length = range.len;
-    if (call->range.kind != S3_RANGE_NONE) {
+    if (info->parts > 0 && by_part) {
+        (void)snprintf(text, sizeof(text), "%u", info->parts);
+        reply_header(reply, "x-amz-mp-parts-count", text);
+    }
+    if (call->range.kind != S3_RANGE_NONE || (by_part && range.len > 0)) {
         reply->status = 206;
         (void)snprintf(text, sizeof(text), "bytes %llu-%llu/%llu", (unsigned long long)range.offset,
                        (unsigned long long)(range.offset + range.len - 1),
                        (unsigned long long)info->size);
         reply_header(reply, "Content-Range", text);
-    } else if (call->checksum_wanted) {
-        checksum_header(reply, &info->checksum);
+    }
+    /* Of a part a HEAD tells it; a GET does not, as in S3. */
+    if (call->range.kind == S3_RANGE_NONE && call->checksum_wanted &&
+        (!by_part || info->parts == 0 || call->head)) {
+        checksum_header(call, info);
     }
 }
 
@@ -492,7 +537,9 @@ static void format_head(struct call *call, const struct objstore_result *result)
         reply_fault(call);
         return;
     }
-    if (s3_range_resolve(&call->range, info->size, &range.offset, &range.len) != 0) {
+    if (call->op.part_number > 0) {
+        range = result->range;
+    } else if (s3_range_resolve(&call->range, info->size, &range.offset, &range.len) != 0) {
         call_fault(call, S3_INVALID_RANGE, "");
         reply_fault(call);
         return;
@@ -509,11 +556,11 @@ static void format_head(struct call *call, const struct objstore_result *result)
     mutex_unlock(&call->lock);
 }
 
-static void format_put(struct call *call, const struct objstore_result *result)
+void reply_put(struct call *call, const struct objstore_result *result)
 {
     call->reply.status = 200;
     reply_etag(&call->reply, result->info.etag);
-    checksum_header(&call->reply, &result->info.checksum);
+    checksum_header(call, &result->info);
 }
 
 static void format_copy(struct call *call, const struct objstore_result *result)
@@ -546,6 +593,21 @@ static int check_overrides(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+static int part_number(struct call *call, struct s3_fault *fault)
+{
+    int ret = call_number(call, "partNumber", 0, UINT32_MAX, &call->op.part_number, fault);
+
+    if (ret == 0 && s3_message_header(&call->message, "range").data != NULL) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Cannot specify both Range header and partNumber query parameter");
+    }
+    if (ret != 0 || call->op.part_number < 1 || call->op.part_number > OBJSTORE_PARTS_MAX) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "Part number must be an integer between 1 and 10000, inclusive");
+    }
+    return 0;
+}
+
 static int route_read(struct call *call, struct s3_fault *fault)
 {
     struct slice mode = s3_message_header(&call->message, "x-amz-checksum-mode");
@@ -558,6 +620,9 @@ static int route_read(struct call *call, struct s3_fault *fault)
     };
     call->range = s3_range_parse(s3_message_header(&call->message, "range"));
     call->checksum_wanted = mode.len == 7 && strncasecmp(mode.data, "ENABLED", 7) == 0;
+    if (call_has(call, "partNumber") && part_number(call, fault) != 0) {
+        return s3_code_errno(fault->code);
+    }
     call->format = format_head;
     call->op.sink.info = get_info;
     call->op.sink.write = get_write;
@@ -596,15 +661,19 @@ static int route_put(struct call *call, struct s3_fault *fault)
     } else {
         call->op.op = part ? OBJSTORE_UPLOAD_PART : OBJSTORE_PUT;
         call->body_kind = CALL_BODY_PIPE;
-        call->format = format_put;
+        call->format = reply_put;
         ret = 0;
     }
     ret = ret == 0 ? call_put_headers(call, fault) : ret;
+    if (ret == 0 && !part) {
+        ret = call_tag_headers(call, fault);
+    }
     if (ret == 0 && part) {
         call->op.upload_id = call_query(call, "uploadId");
         ret = call_number(call, "partNumber", 0, UINT32_MAX, &call->op.part_number, fault);
         if (ret == 0 && (call->op.part_number < 1 || call->op.part_number > OBJSTORE_PARTS_MAX)) {
-            ret = s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
+            ret = s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                               "Part number must be an integer between 1 and 10000, inclusive.");
         }
     }
     if (ret == 0 && copy && !part && !call->op.replace_meta &&
@@ -622,13 +691,20 @@ static int route_object(struct call *call, struct s3_fault *fault)
 
     call->op.key = call->target.key;
     call->op.version_id = call_query(call, "versionId");
+    if (call_has(call, "tagging")) {
+        return call_route_tags(call, fault);
+    }
+    if (call_doc_asked(call) != OBJSTORE_DOC_COUNT) {
+        return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "that is for buckets");
+    }
     if (call_has(call, "uploads") || (call_has(call, "uploadId") && !slice_eq_str(method, "PUT"))) {
         return call_route_upload(call, fault);
     }
+    if (call_has(call, "attributes")) {
+        return call_route_attributes(call, fault);
+    }
     if (call->head || slice_eq_str(method, "GET")) {
-        return call_has(call, "partNumber")
-                   ? s3_fault_set(fault, S3_NOT_IMPLEMENTED, "reading by part is not implemented")
-                   : route_read(call, fault);
+        return route_read(call, fault);
     }
     if (slice_eq_str(method, "PUT")) {
         return route_put(call, fault);
@@ -659,7 +735,7 @@ int call_route(struct call *call, struct s3_fault *fault)
         !owner_expected(call, "x-amz-source-expected-bucket-owner")) {
         return s3_fault_set(fault, S3_ACCESS_DENIED, "the bucket is not of the expected owner");
     }
-    if (refuse_headers(call, fault) != 0) {
+    if (call_refuse_headers(call, fault) != 0) {
         return s3_code_errno(fault->code);
     }
     if (call->target.bucket[0] == '\0') {
@@ -667,5 +743,8 @@ int call_route(struct call *call, struct s3_fault *fault)
         return call_route_bucket(call, fault);
     }
     call->op.bucket = call->target.bucket;
+    if (call_has(call, "acl")) {
+        return call_route_acl(call, fault);
+    }
     return call->target.key[0] == '\0' ? call_route_bucket(call, fault) : route_object(call, fault);
 }

@@ -39,7 +39,7 @@ static const char *location(struct call *call)
 
 static void format_completed(struct call *call, const struct objstore_result *result)
 {
-    const struct s3_xml_completed completed = {
+    struct s3_xml_completed completed = {
         .location = location(call),
         .bucket = call->op.bucket,
         .key = call->op.key,
@@ -49,6 +49,7 @@ static void format_completed(struct call *call, const struct objstore_result *re
         .composite = result->info.checksum.composite,
     };
 
+    completed.checksum = call_checksum(call, &result->info);
     s3_xml_completed(&call->reply.body, &completed);
     reply_xml(&call->reply);
 }
@@ -63,6 +64,8 @@ static void format_parts(struct call *call, const struct objstore_result *result
         .truncated = result->truncated,
         .owner_id = CALL_OWNER,
         .owner_name = CALL_OWNER,
+        .checksum_kind = (enum s3_checksum_kind)result->info.checksum.kind,
+        .composite = result->info.checksum.composite,
     };
 
     list.part_marker = call->op.marker != NULL ? (uint32_t)strtoul(call->op.marker, NULL, 10) : 0;
@@ -90,6 +93,7 @@ static void format_parts(struct call *call, const struct objstore_result *result
 static int parse_complete(struct call *call, struct s3_fault *fault)
 {
     struct objstore_part *parts;
+    size_t i = 0;
     int ret = call_xml(call, S3_XML_COMPLETE, fault);
 
     if (ret != 0) {
@@ -99,26 +103,32 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     if (parts == NULL || call->doc->count == 0) {
         return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
     }
-    for (size_t i = 0; i < call->doc->count; i++) {
-        const struct s3_xml_item *item = &call->doc->items[i];
+    for (size_t k = 0; k < call->doc->count; k++) {
+        const struct s3_xml_item *item = &call->doc->items[k];
 
         if (item->number < 1 || item->number > OBJSTORE_PARTS_MAX) {
             return s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
         }
+        if (item->checksum[0] != '\0' &&
+            !s3_checksum_valid(item->checksum_kind, slice_of(item->checksum))) {
+            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "a part's checksum is none");
+        }
         if (item->etag[0] == '\0') {
             return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
         }
-        if (i > 0 && item->number <= parts[i - 1].number) {
+        if (i > 0 && item->number < parts[i - 1].number) {
             return s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
         }
+        i -= i > 0 && item->number == parts[i - 1].number; /* sent again: the last word counts */
         parts[i].number = item->number;
         parts[i].checksum.kind = (enum objstore_checksum_kind)item->checksum_kind;
         (void)snprintf(parts[i].etag, sizeof(parts[i].etag), "%s", item->etag);
         (void)snprintf(parts[i].checksum.value, sizeof(parts[i].checksum.value), "%s",
                        item->checksum);
+        i++;
     }
     call->op.parts = parts;
-    call->op.parts_count = call->doc->count;
+    call->op.parts_count = i;
     return 0;
 }
 
@@ -149,6 +159,32 @@ static int create_checksum(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+static int complete_headers(struct call *call, struct s3_fault *fault)
+{
+    struct slice type = s3_message_header(&call->message, "x-amz-checksum-type");
+    const char *size = call_header(call, "x-amz-mp-object-size");
+    uint64_t *whole = arena_alloc(&call->arena, sizeof(*whole));
+    char *end;
+
+    if (type.data != NULL && !word(type, "COMPOSITE") && !word(type, "FULL_OBJECT")) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Value for x-amz-checksum-type header is invalid.");
+    }
+    call->op.check_composite = type.data != NULL;
+    call->op.checksum.composite = type.data != NULL && word(type, "COMPOSITE");
+    if (size == NULL || whole == NULL) {
+        return 0;
+    }
+    errno = 0;
+    *whole = strtoull(size, &end, 10);
+    if (size[0] < '0' || size[0] > '9' || *end != '\0' || errno != 0) {
+        return s3_fault_set(fault, S3_INVALID_REQUEST,
+                            "Value for x-amz-mp-object-size header is invalid.");
+    }
+    call->op.whole_size = whole;
+    return 0;
+}
+
 int call_route_upload(struct call *call, struct s3_fault *fault)
 {
     struct slice method = call->message.method;
@@ -161,6 +197,7 @@ int call_route_upload(struct call *call, struct s3_fault *fault)
         call->op.op = OBJSTORE_UPLOAD_CREATE;
         call->format = format_upload;
         ret = call_put_headers(call, fault);
+        ret = ret == 0 ? call_tag_headers(call, fault) : ret;
         return ret == 0 ? create_checksum(call, fault) : ret;
     }
     call->op.upload_id = call_query(call, "uploadId");
@@ -171,7 +208,7 @@ int call_route_upload(struct call *call, struct s3_fault *fault)
         call->format = format_completed;
         ret = call_put_headers(call, fault);
         call->op.content_md5 = NULL; /* it is of the XML */
-        return ret;
+        return ret == 0 ? complete_headers(call, fault) : ret;
     }
     if (slice_eq_str(method, "DELETE")) {
         call->op.op = OBJSTORE_UPLOAD_ABORT;

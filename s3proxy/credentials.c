@@ -2,25 +2,35 @@
 #include "s3proxy/credentials.h"
 
 #include <cjson/cJSON.h>
+#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "mount/config.h"
+#include "s3/names.h"
 #include "util/cleanup.h"
-#include "util/clock.h"
 #include "util/file.h"
 #include "util/log.h"
 
-enum { FILE_MAX = 1024 * 1024, LOOK_MS = 1000 };
+enum { FILE_MAX = 1024 * 1024, MEMBER_MAX = 4096, MEMBERS_MAX = 64, BUCKETS_MAX = 1000 };
 
-struct credentials {
-    char *path;
-    struct file_stamp stamp;
-    uint64_t looked_ms;
+struct source {
+    char *path; /* NULL: there is none */
+    struct file_watch watch;
     struct credential *keys;
     size_t count;
+    int64_t valid_until_s; /* of meta's; 0: it has not been there yet */
+};
+
+struct credentials {
+    struct source file, meta;
+    struct credential own; /* what temporary credentials may where there is no file */
+    char *session_path;    /* NULL: no sessions */
+    struct file_watch session_watch;
+    struct key_file sessions;
 };
 
 static void keys_free(struct credential *keys, size_t count)
@@ -31,8 +41,69 @@ static void keys_free(struct credential *keys, size_t count)
             explicit_bzero(keys[i].secret_key, strlen(keys[i].secret_key));
         }
         free(keys[i].secret_key);
+        for (size_t k = 0; keys[i].buckets != NULL && keys[i].buckets[k] != NULL; k++) {
+            free(keys[i].buckets[k]);
+        }
+        free(keys[i].buckets);
     }
     free(keys);
+}
+
+static int buckets_read(const cJSON *list, struct credential *ret)
+{
+    int count = cJSON_GetArraySize(list), i = 0;
+
+    if (list == NULL) {
+        return 0;
+    }
+    if (!cJSON_IsArray(list) || count == 0 || count > BUCKETS_MAX) {
+        return -EINVAL; /* nothing would be a key of no use, or a slip that opens everything */
+    }
+    ret->buckets = calloc((size_t)count + 1, sizeof(*ret->buckets));
+    if (ret->buckets == NULL) {
+        return -ENOMEM;
+    }
+    for (const cJSON *item = list->child; item != NULL; item = item->next) {
+        const char *name = cJSON_GetStringValue(item);
+
+        if (name == NULL || !s3_bucket_valid(slice_of(name))) {
+            return -EINVAL;
+        }
+        ret->buckets[i] = strdup(name);
+        if (ret->buckets[i++] == NULL) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+/* A flag; in a Secret all is text. -EINVAL: neither true nor false. */
+static int flag_read(const cJSON *object, const char *name, bool *ret)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const char *text = cJSON_GetStringValue(item);
+
+    *ret = cJSON_IsTrue(item) || (text != NULL && strcmp(text, "true") == 0);
+    return *ret || item == NULL || cJSON_IsFalse(item) ||
+                   (text != NULL && strcmp(text, "false") == 0)
+               ? 0
+               : -EINVAL;
+}
+
+/* Seconds since 1970; 0 where there is none. */
+static int number_read(const cJSON *object, const char *name, int64_t *ret)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+
+    *ret = 0;
+    if (item == NULL) {
+        return 0;
+    }
+    if (!cJSON_IsNumber(item) || item->valuedouble < 1 || item->valuedouble > 1e15) {
+        return -EINVAL;
+    }
+    *ret = (int64_t)item->valuedouble;
+    return 0;
 }
 
 static int key_read(const cJSON *item, struct credential *ret)
@@ -45,9 +116,10 @@ static int key_read(const cJSON *item, struct credential *ret)
     }
     ret->access_key = TAKE(keys.access_key);
     ret->secret_key = TAKE(keys.secret_key);
-    ret->read_only = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "read_only"));
-    ret->internal = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(item, "internal"));
-    return 0;
+    r = flag_read(item, "read_only", &ret->read_only);
+    r = r == 0 ? flag_read(item, "internal", &ret->internal) : r;
+    r = r == 0 ? number_read(item, "expires_s", &ret->expires_s) : r;
+    return r == 0 ? buckets_read(cJSON_GetObjectItemCaseSensitive(item, "buckets"), ret) : r;
 }
 
 int secret_file_read(const char *path, struct buf *out, struct error *err)
@@ -61,66 +133,191 @@ int secret_file_read(const char *path, struct buf *out, struct error *err)
     return r != 0 ? error_set(err, r, "credentials file %s: %s", path, strerror(-r)) : 0;
 }
 
-static int keys_read(const char *path, struct credential **ret, size_t *ret_count,
-                     struct error *err)
+/* A directory with a file for each member: one object of strings. */
+static int member_read(int dir, const char *path, const char *name, cJSON *object,
+                       struct error *err)
 {
-    struct buf text = BUF_INIT(FILE_MAX);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(MEMBER_MAX);
+    AUTOFREE char *file = NULL;
+    struct stat st;
+    int r = 0;
+
+    if (fstatat(dir, name, &st, 0) < 0) {
+        return error_set(err, -errno, "credentials %s/%s: %s", path, name, strerror(errno));
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return 0;
+    }
+    if ((st.st_mode & S_IRWXO) != 0) {
+        return error_set(err, -EACCES,
+                         "credentials %s/%s: others may read it; chmod o= it, or give the Secret "
+                         "defaultMode 0440",
+                         path, name);
+    }
+    if (asprintf(&file, "%s/%s", path, name) < 0) {
+        file = NULL;
+        return -ENOMEM;
+    }
+    r = file_read(file, &text);
+    if (r != 0) {
+        return error_set(err, r, "credentials %s: %s", file, strerror(-r));
+    }
+    while (text.len > 0 && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r')) {
+        text.data[--text.len] = '\0';
+    }
+    return cJSON_AddStringToObject(object, name, buf_str(&text)) != NULL ? 0 : -ENOMEM;
+}
+
+static int directory_read(const char *path, cJSON **ret, struct error *err)
+{
+    DIR *dir = opendir(path);
+    cJSON *object = cJSON_CreateObject();
+    int r = dir == NULL ? -errno : object == NULL ? -ENOMEM : 0;
+    struct dirent *entry;
+
+    if (r != 0) {
+        r = error_set(err, r, "credentials %s: %s", path, strerror(-r));
+    }
+    while (r == 0 && dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] != '.') {
+            r = cJSON_GetArraySize(object) < MEMBERS_MAX
+                    ? member_read(dirfd(dir), path, entry->d_name, object, err)
+                    : error_set(err, -EFBIG, "credentials %s: too many files", path);
+        }
+    }
+    if (dir != NULL) {
+        (void)closedir(dir);
+    }
+    *ret = object;
+    return r;
+}
+
+static int object_read(const char *path, cJSON **ret, struct error *err)
+{
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(FILE_MAX);
+    struct stat st;
+    int r;
+
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        return directory_read(path, ret, err);
+    }
+    r = secret_file_read(path, &text, err);
+    *ret = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
+    return r;
+}
+
+/* cJSON's own copies of secrets, before it frees them. */
+static void object_free(cJSON *object)
+{
+    for (cJSON *item = object != NULL ? object->child : NULL; item != NULL; item = item->next) {
+        for (cJSON *inner = item->child; inner != NULL; inner = inner->next) {
+            if (inner->valuestring != NULL) {
+                explicit_bzero(inner->valuestring, strlen(inner->valuestring));
+            }
+        }
+        if (item->valuestring != NULL) {
+            explicit_bzero(item->valuestring, strlen(item->valuestring));
+        }
+    }
+    cJSON_Delete(object);
+}
+
+/* What was there stays when it cannot be used. */
+static int keys_read(struct source *source, struct error *err)
+{
+    const char *path = source->path;
     struct credential *keys = NULL;
     cJSON *root = NULL;
-    const cJSON *list;
+    const cJSON *list, *item;
+    int64_t valid_until_s = 0;
     size_t count = 0;
-    int r = secret_file_read(path, &text, err);
+    int r = object_read(path, &root, err);
 
-    root = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
     list = cJSON_GetObjectItemCaseSensitive(root, "keys");
-    if (r == 0 && !cJSON_IsArray(list)) {
-        r = error_set(err, -EINVAL, "credentials file %s: wants {\"keys\": [...]}", path);
+    item = cJSON_IsArray(list) ? list->child : list == NULL ? root : NULL;
+    if (r == 0 && (!cJSON_IsObject(root) || (list != NULL && !cJSON_IsArray(list)))) {
+        r = error_set(err, -EINVAL,
+                      "credentials file %s: wants {\"keys\": [...]} or one access_key with its "
+                      "secret_key",
+                      path);
     }
+    r = r == 0 ? number_read(root, "valid_until_s", &valid_until_s) : r;
     if (r == 0) {
         keys = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*keys));
         r = keys == NULL ? -ENOMEM : 0;
     }
-    for (const cJSON *item = r == 0 ? list->child : NULL; r == 0 && item != NULL;
-         item = item->next) {
+    for (; r == 0 && item != NULL; item = item->next) {
         r = key_read(item, &keys[count++]);
         if (r != 0) {
-            r = error_set(err, r, "credentials file %s: entry %zu needs access_key and secret_key",
+            r = error_set(err, r,
+                          "credentials file %s: entry %zu needs access_key and secret_key; "
+                          "read_only and internal are true or false, buckets a list of names",
                           path, count);
         }
     }
     if (r != 0) {
         keys_free(keys, count);
     } else {
-        *ret = keys;
-        *ret_count = count;
+        keys_free(source->keys, source->count);
+        source->keys = keys;
+        source->count = count;
+        source->valid_until_s = valid_until_s;
     }
-    cJSON_Delete(root);
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.len);
-    }
-    buf_done(&text);
+    object_free(root);
     return r;
 }
 
-int credentials_new(const char *path, struct credentials **ret, struct error *err)
+static int open_keys(struct source *source, bool needed, struct error *err)
+{
+    int r;
+
+    if (source->path == NULL) {
+        return 0;
+    }
+    r = file_watch_init(&source->watch, source->path);
+    if (r == -ENOENT && !needed) {
+        return 0;
+    }
+    return r != 0 ? error_set(err, r, "credentials file %s: %s", source->path, strerror(-r))
+                  : keys_read(source, err);
+}
+
+static int open_sessions(struct credentials *c, struct error *err)
+{
+    int r;
+
+    if (c->session_path == NULL) {
+        return 0;
+    }
+    r = file_watch_init(&c->session_watch, c->session_path);
+    return r != 0 ? error_set(err, r, "key file %s: %s", c->session_path, strerror(-r))
+                  : key_file_read(c->session_path, &c->sessions, err);
+}
+
+int credentials_new(const struct credentials_config *config, struct credentials **ret,
+                    struct error *err)
 {
     struct credentials *c = calloc(1, sizeof(*c));
-    int r = -ENOMEM;
+    int r;
 
     if (c == NULL) {
         return -ENOMEM;
     }
-    c->path = strdup(path);
-    if (c->path != NULL) {
-        r = file_stamp(path, &c->stamp);
-        r = r != 0 ? error_set(err, r, "credentials file %s: %s", path, strerror(-r))
-                   : keys_read(path, &c->keys, &c->count, err);
-    }
+    c->file.path = config->path != NULL ? strdup(config->path) : NULL;
+    c->meta.path = config->meta_keys != NULL ? strdup(config->meta_keys) : NULL;
+    c->session_path = config->session_keys != NULL ? strdup(config->session_keys) : NULL;
+    r = (config->path != NULL && c->file.path == NULL) ||
+                (config->meta_keys != NULL && c->meta.path == NULL) ||
+                (config->session_keys != NULL && c->session_path == NULL)
+            ? -ENOMEM
+            : 0;
+    r = r == 0 ? open_keys(&c->file, true, err) : r;
+    r = r == 0 ? open_keys(&c->meta, false, err) : r;
+    r = r == 0 ? open_sessions(c, err) : r;
     if (r != 0) {
         credentials_free(c);
         return r;
     }
-    c->looked_ms = clock_monotonic_ms(clock_real());
     *ret = c;
     return 0;
 }
@@ -128,45 +325,132 @@ int credentials_new(const char *path, struct credentials **ret, struct error *er
 void credentials_free(struct credentials *c)
 {
     if (c != NULL) {
-        keys_free(c->keys, c->count);
-        free(c->path);
+        keys_free(c->file.keys, c->file.count);
+        keys_free(c->meta.keys, c->meta.count);
+        key_file_wipe(&c->sessions);
+        free(c->session_path);
+        free(c->file.path);
+        free(c->meta.path);
         free(c);
+    }
+}
+
+static void look_at(struct source *source)
+{
+    struct error err = ERROR_INIT;
+
+    if (source->path == NULL || !file_watch_changed(&source->watch, source->path)) {
+        return;
+    }
+    if (keys_read(source, &err) != 0) {
+        log_error("credentials not reloaded, the old ones stay", "error", err.text, NULL);
+    } else {
+        log_info("credentials reloaded", "keys", log_num(source->count), NULL);
     }
 }
 
 static void look_again(struct credentials *c)
 {
-    uint64_t now = clock_monotonic_ms(clock_real());
-    struct file_stamp stamp;
-    struct credential *keys;
     struct error err = ERROR_INIT;
-    size_t count;
 
-    if (now - c->looked_ms < LOOK_MS) {
-        return;
+    if (c->session_path != NULL && file_watch_changed(&c->session_watch, c->session_path) &&
+        key_file_read(c->session_path, &c->sessions, &err) != 0) {
+        log_error("session keys not reloaded, the old ones stay", "error", err.text, NULL);
     }
-    c->looked_ms = now;
-    if (file_stamp(c->path, &stamp) != 0 || file_stamp_eq(&stamp, &c->stamp)) {
-        return;
+    look_at(&c->file);
+    look_at(&c->meta);
+}
+
+static const struct credential *find_in(const struct source *source, const char *access_key)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        if (strcmp(source->keys[i].access_key, access_key) == 0) {
+            return &source->keys[i];
+        }
     }
-    c->stamp = stamp;
-    if (keys_read(c->path, &keys, &count, &err) != 0) {
-        log_error("credentials not reloaded, the old ones stay", "error", err.text, NULL);
-        return;
-    }
-    keys_free(c->keys, c->count);
-    c->keys = keys;
-    c->count = count;
-    log_info("credentials reloaded", "keys", log_num(count), NULL);
+    return NULL;
+}
+
+/* The file of our own operator comes first. */
+static const struct credential *find(const struct credentials *c, const char *access_key)
+{
+    const struct credential *key = find_in(&c->file, access_key);
+
+    return key != NULL ? key : find_in(&c->meta, access_key);
 }
 
 const struct credential *credentials_find(struct credentials *c, const char *access_key)
 {
     look_again(c);
-    for (size_t i = 0; i < c->count; i++) {
-        if (strcmp(c->keys[i].access_key, access_key) == 0) {
-            return &c->keys[i];
-        }
+    return find(c, access_key);
+}
+
+/* Whose rights temporary credentials have that name no key. */
+static const struct credential *first_key(const struct credentials *c)
+{
+    return c->file.path == NULL ? &c->own : c->file.count > 0 ? &c->file.keys[0] : NULL;
+}
+
+/* A key that may be used now, or why none. */
+static int find_valid(const struct credentials *c, const char *access_key, int64_t now_s,
+                      const struct credential **ret, struct s3_fault *fault)
+{
+    const struct credential *key = find_in(&c->file, access_key);
+
+    if (key == NULL && c->meta.path != NULL && now_s >= c->meta.valid_until_s) {
+        return s3_fault_set(fault, S3_SERVICE_UNAVAILABLE,
+                            "the access keys have not been confirmed for too long");
     }
-    return NULL;
+    key = key != NULL ? key : find_in(&c->meta, access_key);
+    if (key == NULL) {
+        return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "%s", "");
+    }
+    if (key->expires_s != 0 && now_s >= key->expires_s) {
+        return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "the access key has expired");
+    }
+    *ret = key;
+    return 0;
+}
+
+int credentials_identify(struct credentials *c, const struct claim *claim, struct identity *ret,
+                         struct s3_fault *fault)
+{
+    int r;
+
+    *ret = (struct identity){0};
+    look_again(c);
+    if (claim->token[0] == '\0') {
+        r = find_valid(c, claim->access_key, claim->now_s, &ret->key, fault);
+        if (r != 0) {
+            return r;
+        }
+        ret->secret = ret->key->secret_key;
+        ret->internal = ret->key->internal;
+        return 0;
+    }
+    r = c->session_path == NULL ? -EACCES
+                                : s3_session_check(&c->sessions, claim->access_key, claim->token,
+                                                   claim->now_s, &ret->session);
+    if (r == -EKEYEXPIRED || r == -ENOMEM) {
+        return s3_fault_set(fault, r == -ENOMEM ? S3_INTERNAL_ERROR : S3_EXPIRED_TOKEN, "%s", "");
+    }
+    if (r == 0 && ret->session.parent[0] == '\0') {
+        ret->key = first_key(c);
+    } else if (r == 0 && find_valid(c, ret->session.parent, claim->now_s, &ret->key, NULL) != 0) {
+        ret->key = NULL;
+    }
+    if (ret->key == NULL) {
+        return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
+    }
+    ret->secret = ret->session.secret_key;
+    return 0;
+}
+
+int credentials_issue(struct credentials *c, int64_t expires_s, struct s3_session *ret)
+{
+    look_again(c);
+    if (c->session_path == NULL || first_key(c) == NULL) {
+        return -ENOENT;
+    }
+    return s3_session_issue(&c->sessions, "", expires_s, ret);
 }

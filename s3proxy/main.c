@@ -2,7 +2,9 @@
 /* skyvol-s3: the S3 endpoint. Writes nginx's configuration and runs nginx. */
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,15 +13,19 @@
 #include <unistd.h>
 
 #include "s3proxy/credentials.h"
+#include "s3proxy/key_sync.h"
+#include "s3proxy/listen.h"
 #include "s3proxy/nginx_conf.h"
 #include "s3proxy/stores.h"
 #include "s3proxy/supervise.h"
 #include "util/file.h"
+#include "util/key_file.h"
 #include "util/log.h"
+#include "util/random.h"
 
 static const struct option_spec options[] = {
     OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
-           "host:port to serve S3 on"),
+           "where to serve S3: host:port or unix:/path"),
     OPTION(struct proxy_config, dir, OPTION_STRING, "dir", "ROOT", NULL,
            "serve the embedded store in this directory, made if absent"),
     OPTION(struct proxy_config, store, OPTION_STRING, "store", "LOCATION", NULL,
@@ -36,12 +42,48 @@ static const struct option_spec options[] = {
            "authorities beside the system's for its certificate"),
     OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,
            "false", "address its buckets as BUCKET.HOST"),
-    {.name = "credentials-file",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct proxy_config, credentials),
-     .value = "FILE",
-     .help = "JSON with the access keys, mode 0600; read again when it changes",
-     .required = true},
+    OPTION(struct proxy_config, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
+           "JSON with the access keys, mode 0600, or the directory of a mounted Secret; read again "
+           "when it changes. Needed but with --meta or --sidecar"),
+    OPTION(struct proxy_config, meta, OPTION_STRING, "meta", "ADDRESS", NULL,
+           "skyvol-meta (host:port or unix:/path), whose access keys are accepted, too: skyvolctl "
+           "keys"),
+    OPTION(struct proxy_config, meta_ca, OPTION_STRING, "meta-ca-file", "FILE", NULL,
+           "authority that its certificate must come from"),
+    OPTION(struct proxy_config, meta_cert, OPTION_STRING, "meta-cert-file", "FILE", NULL,
+           "our certificate for it"),
+    OPTION(struct proxy_config, meta_key, OPTION_STRING, "meta-key-file", "FILE", NULL,
+           "its private key"),
+    OPTION(struct proxy_config, meta_name, OPTION_STRING, "meta-server-name", "NAME", NULL,
+           "name expected in its certificate; default: the host of --meta"),
+    {.name = "meta-keys-max-age",
+     .type = OPTION_DURATION_MS,
+     .offset = offsetof(struct proxy_config, meta_age_ms),
+     .value = "TIME",
+     .fallback = "24h",
+     .help = "how long its keys are accepted while it does not answer",
+     .min = 10 * 1000,
+     .max = UINT64_C(30) * 24 * 3600 * 1000},
+    OPTION(struct proxy_config, sidecar, OPTION_BOOL, "sidecar", NULL, "false",
+           "serve one pod: listen on loopback or a unix socket only, one worker, and hand out "
+           "temporary credentials at --identity-listen"),
+    OPTION(struct proxy_config, identity, OPTION_STRING, "identity-listen", "ADDRESS", NULL,
+           "loopback host:port for AWS_CONTAINER_CREDENTIALS_FULL_URI, which is "
+           "http://ADDRESS/credentials; default with --sidecar: 127.0.0.1:9001"),
+    OPTION(struct proxy_config, identity_token, OPTION_STRING, "identity-token-file", "FILE", NULL,
+           "ask there for what is in this file (AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE); made with "
+           "mode 0640 if absent"),
+    OPTION(struct proxy_config, session_keys, OPTION_STRING, "session-key-file", "FILE", NULL,
+           "keys that temporary credentials are made with, shared by who shall accept them; made "
+           "if absent. Default with --identity-listen: session.keys in --run-dir"),
+    {.name = "session-lifetime",
+     .type = OPTION_DURATION_MS,
+     .offset = offsetof(struct proxy_config, session_ms),
+     .value = "TIME",
+     .fallback = "1h",
+     .help = "how long temporary credentials are valid",
+     .min = 60 * 1000,
+     .max = 12 * 3600 * 1000},
     OPTION(struct proxy_config, tls_cert, OPTION_STRING, "tls-cert-file", "FILE", NULL,
            "our certificate with its chain: serves https"),
     OPTION(struct proxy_config, tls_key, OPTION_STRING, "tls-key-file", "FILE", NULL,
@@ -50,9 +92,7 @@ static const struct option_spec options[] = {
      .type = OPTION_NUMBER,
      .offset = offsetof(struct proxy_config, workers),
      .value = "N",
-     .fallback = "2",
-     .help = "worker processes",
-     .min = 1,
+     .help = "worker processes, 1 to 256; default: 2, with --sidecar 1",
      .max = 256},
     OPTION(struct proxy_config, run_dir, OPTION_STRING, "run-dir", "DIR", "/run/skyvol-s3",
            "for nginx.conf and temporary files; made with mode 0700"),
@@ -76,8 +116,12 @@ static const struct options_program program = {
     .environment = "SKYVOL_S3_",
     .options = options,
     .count = sizeof(options) / sizeof(options[0]),
-    .epilogue = "SIGTERM drains for at most 30 s, a second one ends at once; SIGHUP reloads "
-                "certificates and the store's credentials.",
+    .epilogue =
+        "A sidecar: skyvol-s3 --sidecar --volume data=s3://bucket/prefix --run-dir DIR; its pod "
+        "gets AWS_ENDPOINT_URL=http://127.0.0.1:9000, AWS_REGION and "
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:9001/credentials.\n\n"
+        "SIGTERM drains for at most 30 s, a second one ends at once; SIGHUP reloads "
+        "certificates and the store's credentials.",
 };
 
 static int absolute(char **path, const char *name, struct error *err)
@@ -115,6 +159,22 @@ static int find_module(struct proxy_config *config, struct error *err)
         return -ENOMEM;
     }
     return absolute(&config->module, "module", err);
+}
+
+/* What clients show at the identity endpoint: in a directory that they share with us. */
+static int make_token(const char *path, struct error *err)
+{
+    char token[RANDOM_ID_SIZE];
+    int ret = 0;
+
+    if (access(path, F_OK) != 0) {
+        random_id(token);
+        ret = file_create(path, token, strlen(token), 0640);
+        explicit_bzero(token, sizeof(token));
+    }
+    return ret == 0 || ret == -EEXIST
+               ? 0
+               : error_set(err, ret, "--identity-token-file %s: %s", path, strerror(-ret));
 }
 
 static int private_dir(const char *path, struct error *err)
@@ -172,26 +232,94 @@ static int try_stores(const struct proxy_config *config, struct error *err)
     return ret;
 }
 
-static int prepare(struct proxy_config *config, struct error *err)
+/* Files are there before the workers want them. */
+static int prepare_identity(struct proxy_config *config, struct error *err)
 {
-    struct credentials *credentials = NULL;
+    int ret = 0;
+
+    if (config->meta != NULL &&
+        asprintf(&config->meta_keys, "%s/meta-keys.json", config->run_dir) < 0) {
+        config->meta_keys = NULL;
+        return -ENOMEM;
+    }
+    if (config->identity != NULL && config->session_keys == NULL &&
+        asprintf(&config->session_keys, "%s/session.keys", config->run_dir) < 0) {
+        config->session_keys = NULL;
+        return -ENOMEM;
+    }
+    if (config->session_keys != NULL) {
+        ret = key_file_make(config->session_keys, err);
+        ret = ret == 0 ? absolute(&config->session_keys, "session-key-file", err) : ret;
+    }
+    if (ret == 0 && config->identity_token != NULL) {
+        ret = make_token(config->identity_token, err);
+        ret = ret == 0 ? absolute(&config->identity_token, "identity-token-file", err) : ret;
+    }
+    return ret;
+}
+
+/* -EINVAL: some of them and not all. */
+static int check_meta(const struct proxy_config *config, struct error *err)
+{
+    int files =
+        (config->meta_ca != NULL) + (config->meta_cert != NULL) + (config->meta_key != NULL);
+
+    if (files != 0 && (files != 3 || config->meta == NULL)) {
+        return error_set(err, -EINVAL,
+                         "--meta with TLS needs all of --meta-ca-file, --meta-cert-file and "
+                         "--meta-key-file");
+    }
+    if (config->identity != NULL && config->credentials == NULL && !config->sidecar) {
+        return error_set(err, -EINVAL,
+                         "--identity-listen needs --credentials-file, whose first key says what "
+                         "temporary credentials may, or --sidecar");
+    }
+    if (config->credentials == NULL && config->meta == NULL && !config->sidecar) {
+        return error_set(err, -EINVAL,
+                         "--credentials-file is needed: the access keys of clients, as JSON (or "
+                         "--meta, which knows some, or --sidecar, which makes temporary ones)");
+    }
+    return 0;
+}
+
+/* What one wrong option makes impossible, before anything is touched. */
+static int check(struct proxy_config *config, struct error *err)
+{
     enum log_level level;
     int ret;
 
     if (log_parse_level(config->log_level, &level) < 0) {
         return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
     }
-    if (strchr(config->listen, ':') == NULL) {
-        return error_set(err, -EINVAL, "--listen %s: wants host:port", config->listen);
-    }
     if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
         return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");
     }
-    ret = credentials_new(config->credentials, &credentials, err);
-    credentials_free(credentials);
+    if (config->sidecar && config->identity == NULL) {
+        config->identity = strdup("127.0.0.1:9001");
+        if (config->identity == NULL) {
+            return -ENOMEM;
+        }
+    }
+    config->workers = config->workers > 0 ? config->workers : config->sidecar ? 1 : 2;
+    ret = check_meta(config, err);
+    return ret == 0 ? listen_check(config, err) : ret;
+}
+
+static int prepare(struct proxy_config *config, struct error *err)
+{
+    struct credentials *credentials = NULL;
+    int ret = check(config, err);
+
     ret = ret == 0 ? find_dir(config, err) : ret;
     ret = ret == 0 ? private_dir(config->run_dir, err) : ret;
     ret = ret == 0 ? absolute(&config->run_dir, "run-dir", err) : ret;
+    ret = ret == 0 ? prepare_identity(config, err) : ret;
+    ret = ret == 0
+              ? credentials_new(&(struct credentials_config){config->credentials, config->meta_keys,
+                                                             config->session_keys},
+                                &credentials, err)
+              : ret;
+    credentials_free(credentials);
     ret = ret == 0 ? absolute(&config->credentials, "credentials-file", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_cert, "tls-cert-file", err) : ret;
     ret = ret == 0 ? absolute(&config->tls_key, "tls-key-file", err) : ret;
@@ -201,12 +329,36 @@ static int prepare(struct proxy_config *config, struct error *err)
     return ret == 0 ? find_module(config, err) : ret;
 }
 
+/* With all signals blocked: those of its threads stay so, and ours are for supervise(). */
+static int start_sync(const struct proxy_config *config, struct key_sync **ret, struct error *err)
+{
+    const struct key_sync_config sync = {.address = config->meta,
+                                         .ca_file = config->meta_ca,
+                                         .cert_file = config->meta_cert,
+                                         .key_file = config->meta_key,
+                                         .server_name = config->meta_name,
+                                         .file = config->meta_keys,
+                                         .max_age_ms = config->meta_age_ms};
+    sigset_t all, before;
+    int r;
+
+    if (config->meta == NULL) {
+        return 0;
+    }
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
+    r = key_sync_new(&sync, ret, err);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
 /* nginx's exit status, or negative. */
 static int serve(const struct proxy_config *config, struct error *err)
 {
     struct buf text = BUF_INIT(64 * 1024);
     const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
     char path[PATH_MAX], counters[PATH_MAX];
+    struct key_sync *sync = NULL;
     const struct supervise_config run = {.nginx = config->nginx,
                                          .run_dir = config->run_dir,
                                          .conf = path,
@@ -221,7 +373,10 @@ static int serve(const struct proxy_config *config, struct error *err)
         ret = ret != 0 ? error_set(err, ret, "%s: %s", path, strerror(-ret)) : 0;
     }
     buf_done(&text);
-    return ret == 0 ? supervise(&run, err) : ret;
+    ret = ret == 0 ? start_sync(config, &sync, err) : ret;
+    ret = ret == 0 ? supervise(&run, err) : ret;
+    key_sync_free(sync);
+    return ret;
 }
 
 int main(int argc, char **argv)
@@ -238,6 +393,7 @@ int main(int argc, char **argv)
     if (ret < 0) {
         (void)fprintf(stderr, "skyvol-s3: %s\n", error_text(&err, ret));
     }
+    free(config.meta_keys);
     options_done(&program, &config);
     return ret < 0 ? 1 : ret;
 }

@@ -31,6 +31,9 @@ static int check_all(const struct proxy_config *c, struct error *err)
         {"store-credentials-file", c->store_credentials},
         {"store-ca-file", c->store_ca},
         {"credentials-file", c->credentials},
+        {"session-key-file", c->session_keys},
+        {"identity-listen", c->identity},
+        {"identity-token-file", c->identity_token},
         {"tls-cert-file", c->tls_cert},
         {"tls-key-file", c->tls_key},
         {"run-dir", c->run_dir},
@@ -67,6 +70,10 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     write_value("skyvol_store_ca", c->store_ca, out);
     buf_addf(out, "  skyvol_store_virtual_host %s;\n", c->store_virtual_host ? "on" : "off");
     write_value("skyvol_credentials", c->credentials, out);
+    write_value("skyvol_meta_keys", c->meta_keys, out);
+    write_value("skyvol_session_keys", c->session_keys, out);
+    write_value("skyvol_identity_token", c->identity_token, out);
+    buf_addf(out, "  skyvol_session_lifetime %llus;\n", (unsigned long long)(c->session_ms / 1000));
     write_value("skyvol_region", c->region, out);
     if (c->status != NULL) {
         buf_addf(out, "  skyvol_counters \"%s/counters\";\n", c->run_dir);
@@ -101,6 +108,17 @@ static void write_http(const struct proxy_config *c, struct buf *out)
     write_module(c, out);
 }
 
+/* A port of its own, so that the data port has nothing but S3. */
+static void write_identity(const struct proxy_config *c, struct buf *out)
+{
+    if (c->identity != NULL) {
+        buf_addf(out,
+                 "  server {\n    listen %s;\n    client_max_body_size 1k;\n"
+                 "    location / {\n      skyvol_identity;\n    }\n  }\n",
+                 c->identity);
+    }
+}
+
 int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf *out,
                      struct error *err)
 {
@@ -129,6 +147,8 @@ int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf 
     }
     buf_addstr(out, "    error_page 400 405 413 414 494 497 500 501 502 503 504 505 " FAULT ";\n"
                     "    location = " FAULT " {\n      skyvol_fault;\n    }\n"
-                    "    location / {\n      skyvol_s3;\n    }\n  }\n}\n");
+                    "    location / {\n      skyvol_s3;\n    }\n  }\n");
+    write_identity(c, out);
+    buf_addstr(out, "}\n");
     return buf_error(out);
 }

@@ -17,7 +17,16 @@ struct proxy_config {
     char *store_endpoint, *store_region, *store_credentials, *store_ca;
     bool store_virtual_host;
     struct option_list volumes;
-    char *credentials;
+    char *credentials; /* NULL: only temporary ones */
+    char *meta;        /* skyvol-meta's address; NULL: no keys of its */
+    char *meta_ca, *meta_cert, *meta_key, *meta_name;
+    uint64_t meta_age_ms;
+    char *meta_keys;    /* not an option: where those are kept */
+    bool sidecar;       /* for the pod beside us only */
+    char *session_keys; /* NULL: no temporary credentials */
+    char *identity;     /* where they are fetched; NULL: nowhere */
+    char *identity_token;
+    uint64_t session_ms;
     char *tls_cert, *tls_key;
     uint64_t workers;
     char *run_dir;

@@ -41,6 +41,11 @@ static int by_name(const void *a, const void *b)
     return strcmp(first->name, second->name);
 }
 
+static bool is_embedded(const char *location)
+{
+    return strncmp(location, "s3://", 5) != 0;
+}
+
 static int open_volume(struct stores *stores, struct volume_open_config *open, const char *text,
                        struct error *err)
 {
@@ -62,6 +67,7 @@ static int open_volume(struct stores *stores, struct volume_open_config *open, c
         return error_set(err, -EINVAL, "--volume %s: that bucket is a volume already", name);
     }
     open->location = equals + 1;
+    v->embedded = is_embedded(open->location);
     return volume_open(open, &v->volume, err);
 }
 
@@ -83,6 +89,7 @@ static int open_all(struct stores *stores, const struct stores_config *config,
     }
     if (config->store != NULL) {
         open->location = config->store;
+        stores->embedded = is_embedded(config->store);
         ret = volume_open_store(open, &stores->store, err);
     }
     for (size_t i = 0; ret == 0 && i < count; i++) {
@@ -125,6 +132,16 @@ void stores_done(struct stores *stores)
     free(stores->volumes);
     objstore_free(stores->store);
     *stores = (struct stores){0};
+}
+
+bool stores_embedded(const struct stores *stores, const char *bucket)
+{
+    for (size_t i = 0; bucket != NULL && i < stores->volume_count; i++) {
+        if (strcmp(stores->volumes[i].name, bucket) == 0) {
+            return stores->volumes[i].embedded;
+        }
+    }
+    return stores->embedded;
 }
 
 struct volume *stores_volume(const struct stores *stores, const char *bucket)

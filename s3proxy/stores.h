@@ -30,10 +30,12 @@ struct stores_config {
 struct store_volume {
     char *name; /* the bucket that clients see */
     struct volume *volume;
+    bool embedded;
 };
 
 struct stores {
     struct objstore *store;
+    bool embedded;                /* it is */
     struct store_volume *volumes; /* sorted by name */
     size_t volume_count;
 };
@@ -42,6 +44,9 @@ struct stores {
 int stores_init(struct stores *stores, const struct stores_config *config, struct error *err)
     __attribute__((warn_unused_result));
 void stores_done(struct stores *stores);
+/* True when the bucket's store is our own, which takes bodies of any length and whose words are for
+ * clients, too. */
+bool stores_embedded(const struct stores *stores, const char *bucket);
 struct volume *stores_volume(const struct stores *stores, const char *bucket);
 
 #endif

@@ -335,6 +335,12 @@ static enum job_next (*const first_step[OBJSTORE_OP_COUNT])(struct dir_worker *,
     [OBJSTORE_UPLOAD_ABORT] = dir_step_upload,
     [OBJSTORE_UPLOAD_LIST] = dir_step_upload,
     [OBJSTORE_UPLOAD_LIST_PARTS] = dir_step_upload,
+    [OBJSTORE_TAGS_GET] = dir_step_tags,
+    [OBJSTORE_TAGS_PUT] = dir_step_tags,
+    [OBJSTORE_TAGS_DELETE] = dir_step_tags,
+    [OBJSTORE_BUCKET_DOC_GET] = dir_step_doc,
+    [OBJSTORE_BUCKET_DOC_PUT] = dir_step_doc,
+    [OBJSTORE_BUCKET_DOC_DELETE] = dir_step_doc,
 };
 
 static void dir_submit(struct objstore *base, struct objstore_request *request)
@@ -535,6 +541,7 @@ int objstore_dir_new(const struct objstore_dir_config *config, struct objstore *
         .if_none_match_put = true,
         .conditional_complete = true,
         .conditional_delete = true,
+        .conditional_copy = true,
         .part_copy = true,
         .batch_delete = true,
         .unequal_parts = true,

@@ -36,6 +36,21 @@ static const char *const migrations[DIR_INDEX_VERSION] = {
     " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
     "CREATE TRIGGER part_replaced AFTER UPDATE ON part WHEN OLD.file IS NOT NULL"
     " AND OLD.file IS NOT NEW.file BEGIN INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;",
+    /* Which parts a file was joined of; and uploads that were completed, for who asks again. */
+    "CREATE TABLE joined(file TEXT PRIMARY KEY, parts TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TRIGGER joined_gone AFTER INSERT ON garbage BEGIN"
+    " DELETE FROM joined WHERE file = NEW.file; END;"
+    "CREATE TABLE completed(upload TEXT PRIMARY KEY, bucket INTEGER NOT NULL, key BLOB NOT NULL,"
+    " done_ns INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,"
+    " sum_kind INTEGER NOT NULL, sum_value TEXT, sum_composite INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX completed_done ON completed(done_ns);",
+    /* Tags of objects, documents of buckets */
+    "ALTER TABLE object ADD COLUMN tags TEXT;"
+    "ALTER TABLE upload ADD COLUMN tags TEXT;"
+    "CREATE TABLE bucket_doc(bucket INTEGER NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,"
+    " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
+    "CREATE TRIGGER bucket_gone AFTER DELETE ON bucket BEGIN"
+    " DELETE FROM bucket_doc WHERE bucket = OLD.id; END;",
 };
 
 static const struct sql_schema schema = {.what = "index",
@@ -43,7 +58,8 @@ static const struct sql_schema schema = {.what = "index",
                                          .version = DIR_INDEX_VERSION,
                                          .migrations = migrations};
 
-#define OBJECT_COLUMNS "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts"
+#define OBJECT_COLUMNS                                                                             \
+    "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts, tags"
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -61,34 +77,51 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_BUCKET_DELETE] = "DELETE FROM bucket WHERE id = ?1",
     [SQL_BUCKET_LIST] = "SELECT name, created_ns FROM bucket ORDER BY name LIMIT 100000",
     [SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
-    [SQL_OBJECT_ETAG] = "SELECT etag FROM object WHERE bucket = ?1 AND key = ?2",
+    [SQL_OBJECT_ETAG] = "SELECT etag, size, mtime_ns FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_PUT] =
         "INSERT INTO object(bucket, key, " OBJECT_COLUMNS ")"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT(bucket, key) DO UPDATE"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT(bucket, key) DO "
+        "UPDATE"
         " SET file = ?3, size = ?4, etag = ?5, mtime_ns = ?6, meta = ?7, sum_kind = ?8,"
-        " sum_value = ?9, sum_composite = ?10, parts = ?11",
+        " sum_value = ?9, sum_composite = ?10, parts = ?11, tags = ?12",
     [SQL_OBJECT_DELETE] = "DELETE FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_FROM] = "SELECT key, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND"
                         " key >= ?2 ORDER BY key",
     [SQL_OBJECT_AFTER] = "SELECT key, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND"
                          " key > ?2 ORDER BY key",
-    [SQL_UPLOAD_CREATE] = "INSERT INTO upload VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    [SQL_UPLOAD_GET] = "SELECT started_ns, meta, sum_kind, sum_composite FROM upload WHERE id = ?1"
-                       " AND bucket = ?2 AND key = ?3",
+    [SQL_UPLOAD_CREATE] = "INSERT INTO upload(id, bucket, key, started_ns, meta, sum_kind,"
+                          " sum_composite, tags) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [SQL_UPLOAD_GET] =
+        "SELECT started_ns, meta, sum_kind, sum_composite, tags FROM upload WHERE id = ?1"
+        " AND bucket = ?2 AND key = ?3",
     [SQL_UPLOAD_DELETE] = "DELETE FROM upload WHERE id = ?1 AND bucket = ?2 AND key = ?3",
-    [SQL_UPLOAD_LIST] = "SELECT key, id, started_ns FROM upload WHERE bucket = ?1 AND"
-                        " (key, id) > (?2, ?3) ORDER BY key, id",
+    [SQL_UPLOAD_LIST] = "SELECT key, id, started_ns, sum_kind, sum_composite FROM upload"
+                        " WHERE bucket = ?1 AND (key, id) > (?2, ?3) ORDER BY key, id",
+    [SQL_UPLOAD_LIST_FROM] = "SELECT key, id, started_ns, sum_kind, sum_composite FROM upload"
+                             " WHERE bucket = ?1 AND key >= ?2 ORDER BY key, id",
     [SQL_PART_PUT] = "INSERT INTO part VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
                      " ON CONFLICT(upload, number) DO UPDATE SET file = ?3, size = ?4, etag = ?5,"
                      " mtime_ns = ?6, sum_kind = ?7, sum_value = ?8",
     [SQL_PART_LIST] = "SELECT number, file, size, etag, mtime_ns, sum_kind, sum_value FROM part"
                       " WHERE upload = ?1 AND number > ?2 ORDER BY number LIMIT ?3",
     [SQL_PART_DELETE] = "DELETE FROM part WHERE upload = ?1",
+    [SQL_JOINED_PUT] = "INSERT INTO joined VALUES(?1, ?2)",
+    [SQL_JOINED_GET] = "SELECT parts FROM joined WHERE file = ?1",
+    [SQL_COMPLETED_PUT] =
+        "INSERT OR REPLACE INTO completed VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [SQL_COMPLETED_GET] =
+        "SELECT done_ns, size, etag, sum_kind, sum_value, sum_composite FROM completed"
+        " WHERE upload = ?1 AND bucket = ?2 AND key = ?3",
+    [SQL_COMPLETED_FORGET] = "DELETE FROM completed WHERE done_ns < ?1",
     [SQL_GARBAGE_LIST] = "SELECT file FROM garbage LIMIT ?1",
     [SQL_GARBAGE_FORGET] = "DELETE FROM garbage WHERE file = ?1",
     [SQL_HAS_FILE] = "SELECT EXISTS(SELECT 1 FROM object WHERE file = ?1) OR"
                      " EXISTS(SELECT 1 FROM part WHERE file = ?1) OR"
                      " EXISTS(SELECT 1 FROM garbage WHERE file = ?1)",
+    [SQL_DOC_GET] = "SELECT text FROM bucket_doc WHERE bucket = ?1 AND name = ?2",
+    [SQL_DOC_PUT] = "INSERT OR REPLACE INTO bucket_doc VALUES(?1, ?2, ?3)",
+    [SQL_TAGS_PUT] = "UPDATE object SET tags = ?3 WHERE bucket = ?1 AND key = ?2",
+    [SQL_DOC_DELETE] = "DELETE FROM bucket_doc WHERE bucket = ?1 AND name = ?2",
 };
 
 sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which)

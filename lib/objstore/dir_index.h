@@ -25,7 +25,7 @@
 struct dir_index;
 
 enum {
-    DIR_INDEX_VERSION = 1,  /* of the schema */
+    DIR_INDEX_VERSION = 3,  /* of the schema */
     DIR_FILE_NAME_MAX = 320 /* "bucket id/ab/generation.name", NUL included */
 };
 
@@ -54,10 +54,19 @@ int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
                           struct objstore_bucket_entry **ret, size_t *ret_len)
     __attribute__((warn_unused_result));
 
+/* Documents of a bucket, by name: -ENODATA when there is none. They go with their bucket. */
+int dir_index_doc_get(struct dir_index *index, int64_t bucket, const char *name,
+                      struct arena *arena, const char **ret) __attribute__((warn_unused_result));
+int dir_index_doc_put(struct dir_index *index, int64_t bucket, const char *name, const char *text)
+    __attribute__((warn_unused_result));
+int dir_index_doc_delete(struct dir_index *index, int64_t bucket, const char *name)
+    __attribute__((warn_unused_result));
+
 /* An object, or a part of an upload, as the index knows it. Strings are in the arena given. */
 struct dir_object {
     struct objstore_info info;
     const char *file; /* relative to the data folder; NULL: no bytes */
+    const char *tags; /* as in struct objstore_request; NULL: none */
 };
 
 /* -ENOENT. */
@@ -67,6 +76,7 @@ int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, stru
 struct dir_conditions {
     const char *if_match;
     const char *if_none_match;
+    const struct objstore_match *match; /* NULL: none; its etag is if_match */
 };
 
 /*
@@ -80,6 +90,10 @@ int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
 /* 0 also when the key does not exist (but -ENOENT with if_match). */
 int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
                      const struct dir_conditions *conditions) __attribute__((warn_unused_result));
+
+/* Other tags (NULL: none) for an object that is there, else -ENOENT. */
+int dir_index_tags_put(struct dir_index *index, int64_t bucket, const char *key, const char *tags)
+    __attribute__((warn_unused_result));
 
 struct dir_list {
     const char *prefix;
@@ -106,6 +120,7 @@ int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_lis
 struct dir_upload {
     struct objstore_meta meta;
     struct objstore_checksum checksum;
+    const char *tags;
     int64_t started_ns;
 };
 int dir_index_upload_create(struct dir_index *index, int64_t bucket, const char *key,
@@ -133,8 +148,28 @@ int dir_index_part_list(struct dir_index *index, const char *id, struct arena *a
 int dir_index_upload_end(struct dir_index *index, int64_t bucket, const char *key, const char *id)
     __attribute__((warn_unused_result));
 
+/*
+ * Which parts a file was joined of, for as long as it is an object's: number, size and checksum.
+ * -ENOENT: the file is nobody's any more, or was not joined.
+ */
+int dir_index_joined_put(struct dir_index *index, const char *file,
+                         const struct objstore_part *parts, size_t count)
+    __attribute__((warn_unused_result));
+int dir_index_joined_get(struct dir_index *index, const char *file, struct arena *arena,
+                         struct objstore_part **ret, size_t *ret_len)
+    __attribute__((warn_unused_result));
+
+/* What completing an upload answered, for who asks again; kept for a day. */
+int dir_index_completed_put(struct dir_index *index, int64_t bucket, const char *key,
+                            const char *id, const struct objstore_info *info)
+    __attribute__((warn_unused_result));
+int dir_index_completed_get(struct dir_index *index, int64_t bucket, const char *key,
+                            const char *id, struct objstore_info *ret)
+    __attribute__((warn_unused_result));
+
 struct dir_upload_page {
     const char *prefix;
+    const char *delimiter;            /* NULL: none */
     const char *after_key, *after_id; /* NULL: from the start */
     uint32_t max;
     struct objstore_upload_entry *uploads;

@@ -31,12 +31,22 @@ enum dir_sql {
     SQL_UPLOAD_GET,
     SQL_UPLOAD_DELETE,
     SQL_UPLOAD_LIST,
+    SQL_UPLOAD_LIST_FROM,
     SQL_PART_PUT,
     SQL_PART_LIST,
     SQL_PART_DELETE,
+    SQL_JOINED_PUT,
+    SQL_JOINED_GET,
+    SQL_COMPLETED_PUT,
+    SQL_COMPLETED_GET,
+    SQL_COMPLETED_FORGET,
     SQL_GARBAGE_LIST,
     SQL_GARBAGE_FORGET,
     SQL_HAS_FILE,
+    SQL_DOC_GET,
+    SQL_DOC_PUT,
+    SQL_DOC_DELETE,
+    SQL_TAGS_PUT,
     SQL_COUNT
 };
 
@@ -56,6 +66,9 @@ void dir_bind_text(sqlite3_stmt *statement, int column, const char *text);
 void dir_bind_key(sqlite3_stmt *statement, int column, const char *key, size_t len);
 char *dir_column_text(sqlite3_stmt *statement, int column, struct arena *arena);
 void dir_copy_fixed(char *to, size_t size, sqlite3_stmt *statement, int column);
+
+/* The first key that sorts after all that begin with `text`; its length, 0 if there is none. */
+size_t dir_next_after_prefix(const char *text, size_t len, char *ret);
 
 /* Metadata as JSON text and back. NULL text means none. *ret is malloc'ed or NULL. */
 int dir_meta_pack(const struct objstore_meta *meta, char **ret) __attribute__((warn_unused_result));

@@ -8,6 +8,7 @@
 #include <cjson/cJSON.h>
 
 #include "objstore/dir_index_internal.h"
+#include "s3/tags.h"
 #include "util/sql.h"
 
 /* One table for both directions. */
@@ -129,6 +130,11 @@ static int read_object(sqlite3_stmt *s, int first, struct arena *arena, struct d
     if (ret->file == NULL && sqlite3_column_type(s, first) != SQLITE_NULL) {
         return -ENOMEM;
     }
+    ret->tags = dir_column_text(s, first + 9, arena);
+    if (ret->tags == NULL && sqlite3_column_type(s, first + 9) != SQLITE_NULL) {
+        return -ENOMEM;
+    }
+    info->tag_count = (uint32_t)s3_tags_count(ret->tags);
     return dir_meta_unpack(meta, arena, &info->meta);
 }
 
@@ -157,15 +163,24 @@ int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, stru
     return r;
 }
 
+/* Columns of SQL_OBJECT_ETAG. S3 compares times in seconds. */
+static bool is_like(sqlite3_stmt *s, const struct objstore_match *match)
+{
+    return match == NULL ||
+           ((!match->by_size || (uint64_t)sqlite3_column_int64(s, 1) == match->size) &&
+            (!match->by_mtime || sqlite3_column_int64(s, 2) / 1000000000 == match->mtime_s));
+}
+
 static int check_conditions(struct dir_index *index, int64_t bucket, const char *key,
                             const struct dir_conditions *conditions)
 {
     sqlite3_stmt *s;
     char etag[OBJSTORE_ETAG_MAX];
-    bool exists;
+    bool exists, like;
     int code;
 
-    if (conditions->if_match == NULL && conditions->if_none_match == NULL) {
+    if (conditions->if_match == NULL && conditions->if_none_match == NULL &&
+        conditions->match == NULL) {
         return 0;
     }
     s = dir_index_statement(index, SQL_OBJECT_ETAG);
@@ -176,9 +191,13 @@ static int check_conditions(struct dir_index *index, int64_t bucket, const char 
     code = sqlite3_step(s);
     exists = code == SQLITE_ROW;
     dir_copy_fixed(etag, sizeof(etag), s, 0);
+    like = exists && is_like(s, conditions->match);
     (void)sqlite3_reset(s);
     if (!exists && code != SQLITE_DONE) {
         return sql_errno(code);
+    }
+    if (conditions->match != NULL && !like) {
+        return exists ? -ESTALE : -ENOENT;
     }
     if (conditions->if_match != NULL) {
         if (!exists) {
@@ -218,6 +237,7 @@ int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
     dir_bind_text(s, 9, info->checksum.value);
     (void)sqlite3_bind_int(s, 10, info->checksum.composite);
     (void)sqlite3_bind_int64(s, 11, info->parts);
+    dir_bind_text(s, 12, object->tags);
     return dir_index_run(index, SQL_OBJECT_PUT);
 }
 
@@ -234,8 +254,21 @@ int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
     return dir_index_run(index, SQL_OBJECT_DELETE);
 }
 
-/* The first key that sorts after all that begin with `text`; its length, 0 if there is none. */
-static size_t next_after_prefix(const char *text, size_t len, char *ret)
+int dir_index_tags_put(struct dir_index *index, int64_t bucket, const char *key, const char *tags)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_TAGS_PUT);
+    int ret;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    bind_object_key(s, bucket, key);
+    dir_bind_text(s, 3, tags);
+    ret = dir_index_run(index, SQL_TAGS_PUT);
+    return ret == 0 && sqlite3_changes(index->db) == 0 ? -ENOENT : ret;
+}
+
+size_t dir_next_after_prefix(const char *text, size_t len, char *ret)
 {
     memcpy(ret, text, len);
     while (len > 0 && (unsigned char)ret[len - 1] == 0xff) {
@@ -283,7 +316,7 @@ static int seek_start(struct list_cursor *c)
         return seek_to(c, SQL_OBJECT_FROM, c->prefix_len);
     }
     if (list->after_prefix) {
-        len = next_after_prefix(after, len, c->from);
+        len = dir_next_after_prefix(after, len, c->from);
         return len > 0 ? seek_to(c, SQL_OBJECT_FROM, len) : -ENOENT;
     }
     memcpy(c->from, after, len);
@@ -347,7 +380,7 @@ static int list_rows(struct list_cursor *c, struct arena *arena, struct dir_list
         prefix = common_prefix(c, key, len);
         r = add_entry(c, prefix, arena, ret);
         if (r == 0 && prefix > 0) {
-            len = next_after_prefix(ret->last, prefix, c->from);
+            len = dir_next_after_prefix(ret->last, prefix, c->from);
             if (len == 0) {
                 return 0;
             }
@@ -399,6 +432,7 @@ int dir_index_upload_create(struct dir_index *index, int64_t bucket, const char 
     dir_bind_text(s, 5, meta);
     (void)sqlite3_bind_int(s, 6, (int)upload->checksum.kind);
     (void)sqlite3_bind_int(s, 7, upload->checksum.composite);
+    dir_bind_text(s, 8, upload->tags);
     return dir_index_run(index, SQL_UPLOAD_CREATE);
 }
 
@@ -427,7 +461,10 @@ int dir_index_upload_get(struct dir_index *index, int64_t bucket, const char *ke
         ret->started_ns = sqlite3_column_int64(s, 0);
         ret->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, 2);
         ret->checksum.composite = sqlite3_column_int(s, 3) != 0;
-        r = dir_meta_unpack((const char *)sqlite3_column_text(s, 1), arena, &ret->meta);
+        ret->tags = dir_column_text(s, 4, arena);
+        r = ret->tags == NULL && sqlite3_column_type(s, 4) != SQLITE_NULL ? -ENOMEM : 0;
+        r = r == 0 ? dir_meta_unpack((const char *)sqlite3_column_text(s, 1), arena, &ret->meta)
+                   : r;
     }
     (void)sqlite3_reset(s);
     return r;
@@ -502,43 +539,4 @@ int dir_index_upload_end(struct dir_index *index, int64_t bucket, const char *ke
     }
     dir_bind_text(s, 1, id);
     return dir_index_run(index, SQL_PART_DELETE);
-}
-
-int dir_index_upload_list(struct dir_index *index, int64_t bucket, struct arena *arena,
-                          struct dir_upload_page *page)
-{
-    sqlite3_stmt *s = dir_index_statement(index, SQL_UPLOAD_LIST);
-    size_t prefix_len = strlen(page->prefix);
-    const char *after_key = page->after_key != NULL ? page->after_key : "";
-    int code = SQLITE_DONE;
-
-    page->count = 0;
-    page->uploads = arena_array(arena, page->max, sizeof(*page->uploads));
-    if (s == NULL || page->uploads == NULL) {
-        return -ENOMEM;
-    }
-    /* Without an upload id all of the marker's key are skipped: ids are hex, "~" sorts behind them.
-     */
-    (void)sqlite3_bind_int64(s, 1, bucket);
-    dir_bind_key(s, 2, after_key, strlen(after_key));
-    dir_bind_text(s, 3, page->after_id != NULL ? page->after_id : after_key[0] != '\0' ? "~" : "");
-    while (page->count < page->max && (code = sqlite3_step(s)) == SQLITE_ROW) {
-        const void *key = sqlite3_column_blob(s, 0);
-        size_t len = (size_t)sqlite3_column_bytes(s, 0);
-        struct objstore_upload_entry *entry = &page->uploads[page->count];
-
-        if (len < prefix_len || memcmp(key, page->prefix, prefix_len) != 0) {
-            continue;
-        }
-        entry->key = arena_strndup(arena, key, len);
-        entry->upload_id = dir_column_text(s, 1, arena);
-        entry->started_ns = sqlite3_column_int64(s, 2);
-        if (entry->key == NULL || entry->upload_id == NULL) {
-            code = SQLITE_NOMEM;
-            break;
-        }
-        page->count++;
-    }
-    (void)sqlite3_reset(s);
-    return sql_errno(code);
 }

@@ -45,7 +45,9 @@ struct job {
     int (*change)(struct dir_index *index, struct job *job);
     bool committed;
     int commit_status;
-    bool upload_gone;    /* change() found no upload any more */
+    bool upload_gone;                   /* change() found no upload any more */
+    const struct objstore_part *joined; /* what a completion joined */
+    size_t joined_count;
     bool chosen;         /* for the transaction that the committer makes */
     bool commit_unknown; /* the commit failed: nobody knows whether it is on the disk */
 
@@ -60,8 +62,10 @@ struct job {
     char file[DIR_FILE_NAME_MAX];
     bool published;
     bool started;
-    uint64_t done_bytes, end; /* GET: offset and end; PUT: bytes so far */
-    struct s3_checksum md5, sum;
+    uint64_t done_bytes, end;          /* GET: offset and end; PUT: bytes so far */
+    struct s3_checksum md5, sum, also; /* also: of a part whose upload has no kind */
+    enum objstore_checksum_kind kind;  /* of `sum` */
+    bool plain_upload;                 /* its parts are kept with the default kind */
 };
 
 struct dir_worker {
@@ -115,8 +119,11 @@ enum job_next dir_step_list(struct dir_worker *worker, struct job *job);   /* an
 enum job_next dir_step_upload(struct dir_worker *worker,
                               struct job *job); /* create, abort, lists */
 
-/* Shared by the steps that write: dir_write.c */
-int dir_write_start(struct job *job);
+enum job_next dir_step_tags(struct dir_worker *worker, struct job *job);
+enum job_next dir_step_doc(struct dir_worker *worker, struct job *job); /* of a bucket */
+
+/* Shared by the steps that write: dir_write.c. `kind`: what to compute beside the ETag. */
+int dir_write_start(struct job *job, enum objstore_checksum_kind kind);
 int dir_write_bytes(struct job *job, const void *bytes, size_t len);
 /* Checks digests, fills object.info, publishes the file. */
 enum job_next dir_write_end(struct job *job);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "objstore/dir_internal.h"
 #include "objstore/result_copy.h"
@@ -11,7 +12,7 @@
 #include "util/encode.h"
 #include "util/random.h"
 
-enum { OPEN_TRIES = 8 };
+enum { OPEN_TRIES = 8, UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE };
 
 static enum job_next fail_bucket(struct dir_worker *worker, struct job *job, int ret)
 {
@@ -74,6 +75,158 @@ static enum job_next check_version(struct job *job, bool *ok)
     return *ok ? JOB_DONE : job_fail(job, -ENOENT, S3_NO_SUCH_VERSION, "no such version");
 }
 
+/* The parts that the job's object was joined of; none for one that was put whole. -EAGAIN: the
+ * object was replaced meanwhile. */
+static int find_parts(struct dir_worker *worker, struct job *job, struct objstore_part **ret,
+                      size_t *ret_len)
+{
+    const struct dir_object *object = &job->object;
+    struct dir_object now;
+    int r;
+
+    *ret = NULL;
+    *ret_len = 0;
+    if (object->info.parts == 0) {
+        return 0;
+    }
+    if (object->file == NULL) { /* of no bytes: so is its only part */
+        *ret = arena_array(&job->arena, 1, sizeof(**ret));
+        if (*ret == NULL) {
+            return -ENOMEM;
+        }
+        (*ret)[0] = (struct objstore_part){.number = 1};
+        *ret_len = 1;
+        return 0;
+    }
+    r = dir_index_joined_get(worker->index, object->file, &job->arena, ret, ret_len);
+    if (r != -ENOENT) {
+        return r;
+    }
+    r = find_object(worker, job, job->request->bucket, job->request->key, &now);
+    if (r != 0) {
+        return r;
+    }
+    /* What was joined before the index told parts. */
+    return now.file != NULL && strcmp(now.file, object->file) == 0 ? -ENOTSUP : -EAGAIN;
+}
+
+static bool choose_part(struct job *job, const struct objstore_part *parts, size_t count,
+                        uint32_t number, struct objstore_range *ret)
+{
+    struct objstore_info *info = &job->object.info;
+
+    *ret = (struct objstore_range){0};
+    if (count == 0 && number == 1) {
+        ret->len = info->size;
+        return true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].number == number) {
+            bool composite = info->checksum.composite;
+
+            ret->len = parts[i].size;
+            info->checksum = parts[i].checksum;
+            info->checksum.composite = composite;
+            return true;
+        }
+        ret->offset += parts[i].size;
+    }
+    return false;
+}
+
+static void list_joined(struct job *job, const struct objstore_part *parts, size_t count)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_result *result = &job->result;
+    uint32_t after = r->marker != NULL ? (uint32_t)strtoul(r->marker, NULL, 10) : 0;
+    size_t first = 0;
+    char *marker = arena_alloc(&job->arena, 16);
+
+    while (first < count && parts[first].number <= after) {
+        first++;
+    }
+    result->parts = parts + first;
+    result->count = count - first;
+    if (r->max_entries > 0 && result->count > r->max_entries) {
+        result->count = r->max_entries;
+        result->truncated = true;
+    }
+    if (marker != NULL && result->count > 0) {
+        (void)snprintf(marker, 16, "%u", result->parts[result->count - 1].number);
+        result->next_marker = marker;
+    }
+}
+
+/* Of a request that is about parts: JOB_DONE with *ok, or the failure; JOB_PARK: once more. */
+static enum job_next read_parts(struct dir_worker *worker, struct job *job, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_range range;
+    struct objstore_part *parts;
+    size_t count;
+    int ret = find_parts(worker, job, &parts, &count);
+
+    *ok = false;
+    if (ret == -EAGAIN) {
+        return JOB_PARK;
+    }
+    if (ret == -ENOTSUP && r->list_parts) {
+        ret = 0; /* how many there are is known still */
+    }
+    if (ret != 0) {
+        return job_fail(job, ret, S3_OK, "cannot find the object's parts: %s", strerror(-ret));
+    }
+    if (r->list_parts) {
+        list_joined(job, parts, count);
+    }
+    if (r->part_number > 0) {
+        if (!choose_part(job, parts, count, r->part_number, &range)) {
+            return job_fail(job, -ERANGE, S3_INVALID_PART_NUMBER, "the object has %zu parts",
+                            count > 0 ? count : 1);
+        }
+        job->done_bytes = range.offset;
+        job->end = range.offset + range.len;
+        job->result.range = range;
+    }
+    *ok = true;
+    return JOB_DONE;
+}
+
+static int change_tags(struct dir_index *index, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    bool any = r->op == OBJSTORE_TAGS_PUT && r->tags != NULL && r->tags[0] != '\0';
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
+
+    return ret == 0 ? dir_index_tags_put(index, job->bucket, r->key, any ? r->tags : NULL) : ret;
+}
+
+enum job_next dir_step_tags(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_object object;
+    bool ok;
+    enum job_next next;
+
+    if (job->committed) {
+        return job->commit_status == -ENOENT ? job_fail(job, -ENOENT, S3_NO_SUCH_KEY, "no such key")
+                                             : job_fail_commit(job);
+    }
+    next = check_version(job, &ok);
+    if (!ok) {
+        return next;
+    }
+    if (find_object(worker, job, r->bucket, r->key, &object) != 0) {
+        return JOB_DONE;
+    }
+    if (r->op == OBJSTORE_TAGS_GET) {
+        job->result.tags = object.tags != NULL ? object.tags : "";
+        return JOB_DONE;
+    }
+    job->change = change_tags;
+    return JOB_COMMIT;
+}
+
 static enum job_next check_get(struct job *job, bool *ok)
 {
     const struct objstore_request *r = job->request;
@@ -103,6 +256,33 @@ static enum job_next check_get(struct job *job, bool *ok)
     return JOB_DONE;
 }
 
+static enum job_next get_object(struct dir_worker *worker, struct job *job, bool *ok)
+{
+    struct objstore_request *r = job->request;
+    enum job_next next = JOB_PARK;
+    int ret = 0;
+
+    for (int i = 0; i < OPEN_TRIES && next == JOB_PARK; i++) {
+        *ok = false;
+        if (job->fd >= 0) {
+            (void)close(job->fd);
+            job->fd = -1;
+        }
+        ret = r->op == OBJSTORE_HEAD
+                  ? find_object(worker, job, r->bucket, r->key, &job->object)
+                  : dir_open_object(worker, job, r->bucket, r->key, &job->object, &job->fd);
+        if (ret != 0) {
+            return JOB_DONE;
+        }
+        next = check_get(job, ok);
+        if (*ok && (r->part_number > 0 || r->list_parts)) {
+            next = read_parts(worker, job, ok);
+        }
+    }
+    return next != JOB_PARK ? next
+                            : job_fail(job, -EBUSY, S3_OK, "the object changes all the time");
+}
+
 static enum job_next get_start(struct dir_worker *worker, struct job *job, bool *ok)
 {
     struct objstore_request *r = job->request;
@@ -112,14 +292,7 @@ static enum job_next get_start(struct dir_worker *worker, struct job *job, bool 
     if (!*ok) {
         return next;
     }
-    *ok = false;
-    ret = r->op == OBJSTORE_HEAD
-              ? find_object(worker, job, r->bucket, r->key, &job->object)
-              : dir_open_object(worker, job, r->bucket, r->key, &job->object, &job->fd);
-    if (ret != 0) {
-        return JOB_DONE;
-    }
-    next = check_get(job, ok);
+    next = get_object(worker, job, ok);
     if (!*ok) {
         return next;
     }
@@ -228,8 +401,7 @@ enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job)
 static int change_delete(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
-    const struct dir_conditions none = {0};
-    const struct dir_conditions conditions = {r->if_match, NULL};
+    const struct dir_conditions conditions = {.if_match = r->if_match};
 
     if (r->op == OBJSTORE_DELETE) {
         return dir_index_delete(index, job->bucket, r->key, &conditions);
@@ -237,9 +409,12 @@ static int change_delete(struct dir_index *index, struct job *job)
     for (size_t i = 0; i < r->victims_count; i++) {
         struct objstore_victim *victim = &r->victims[i];
         bool known = victim->version_id == NULL || strcmp(victim->version_id, "null") == 0;
+        const struct objstore_match *match = &victim->match;
+        const struct dir_conditions one = {
+            .if_match = match->etag, .match = match->by_size || match->by_mtime ? match : NULL};
 
-        victim->error = known ? dir_index_delete(index, job->bucket, victim->key, &none) : -ENOENT;
-        if (victim->error != 0 && known) {
+        victim->error = known ? dir_index_delete(index, job->bucket, victim->key, &one) : -ENOENT;
+        if (victim->error != 0 && victim->error != -ESTALE && victim->error != -ENOENT) {
             return victim->error; /* the index fails: the whole batch does */
         }
     }
@@ -377,6 +552,7 @@ static int change_upload(struct dir_index *index, struct job *job)
     if (r->meta != NULL) {
         upload.meta = *r->meta;
     }
+    upload.tags = r->tags != NULL && r->tags[0] != '\0' ? r->tags : NULL;
     return dir_index_upload_create(index, job->bucket, r->key, job->result.upload_id, &upload);
 }
 
@@ -386,6 +562,7 @@ static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
     uint32_t max = page_size(r);
     struct dir_upload_page page = {
         .prefix = r->key != NULL ? r->key : "",
+        .delimiter = r->delimiter,
         .after_key = r->marker,
         .after_id = r->marker2 != NULL && r->marker2[0] != '\0' ? r->marker2 : NULL,
         .max = max + 1,
@@ -439,6 +616,16 @@ static enum job_next list_parts(struct dir_worker *worker, struct job *job)
     return JOB_DONE;
 }
 
+/* Uploads of one key are listed in the order they began in: the time comes first. */
+static void upload_id(char ret[UPLOAD_ID_SIZE])
+{
+    char random[RANDOM_ID_SIZE];
+
+    random_id(random);
+    (void)snprintf(ret, UPLOAD_ID_SIZE, "%016llx%s",
+                   (unsigned long long)clock_realtime_ns(clock_real()), random);
+}
+
 enum job_next dir_step_upload(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
@@ -460,12 +647,12 @@ enum job_next dir_step_upload(struct dir_worker *worker, struct job *job)
         return list_parts(worker, job);
     }
     if (r->op == OBJSTORE_UPLOAD_CREATE) {
-        char *id = arena_alloc(&job->arena, RANDOM_ID_SIZE);
+        char *id = arena_alloc(&job->arena, UPLOAD_ID_SIZE);
 
         if (id == NULL) {
             return job_fail(job, -ENOMEM, S3_OK, "out of memory");
         }
-        random_id(id);
+        upload_id(id);
         job->result.upload_id = id;
     }
     job->change = change_upload;

@@ -24,14 +24,15 @@ static enum job_next fail_io(struct job *job, int ret)
                     strerror(-ret));
 }
 
-int dir_write_start(struct job *job)
+int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
 {
-    const struct objstore_request *r = job->request;
-    enum objstore_checksum_kind kind = r->checksum.kind;
     int ret = s3_checksum_init(&job->md5, S3_CHECKSUM_MD5);
 
     if (ret == 0 && kind != OBJSTORE_CHECKSUM_NONE) {
         ret = s3_checksum_init(&job->sum, (enum s3_checksum_kind)kind);
+    }
+    if (ret == 0 && job->plain_upload && kind != OBJSTORE_CHECKSUM_CRC64NVME) {
+        ret = s3_checksum_init(&job->also, S3_CHECKSUM_CRC64NVME);
     }
     return ret;
 }
@@ -71,6 +72,9 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len)
     if (job->sum.kind != S3_CHECKSUM_NONE) {
         s3_checksum_add(&job->sum, bytes, len);
     }
+    if (job->also.kind != S3_CHECKSUM_NONE) {
+        s3_checksum_add(&job->also, bytes, len);
+    }
     ret = write_all(job->fd, bytes, len);
     job->done_bytes += ret == 0 ? len : 0;
     return ret;
@@ -80,6 +84,8 @@ void dir_write_drop(struct job *job)
 {
     s3_checksum_done(&job->md5);
     s3_checksum_done(&job->sum);
+    s3_checksum_done(&job->also);
+    memset(&job->also, 0, sizeof(job->also));
     memset(&job->md5, 0, sizeof(job->md5));
     memset(&job->sum, 0, sizeof(job->sum));
     if (job->fd >= 0) {
@@ -123,7 +129,8 @@ static enum job_next check_digests(struct job *job, bool *ok)
         if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, value) != 0) {
             return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match their checksum");
         }
-        info->checksum.kind = r->checksum.kind;
+        info->checksum.kind = (enum objstore_checksum_kind)job->sum.kind;
+        info->checksum.composite = false;
         (void)snprintf(info->checksum.value, sizeof(info->checksum.value), "%s", value);
     }
     *ok = true;
@@ -133,7 +140,8 @@ static enum job_next check_digests(struct job *job, bool *ok)
 static int change_put(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
-    const struct dir_conditions conditions = {r->if_match, r->if_none_match};
+    const struct dir_conditions conditions = {.if_match = r->if_match,
+                                              .if_none_match = r->if_none_match};
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
     return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
@@ -143,12 +151,17 @@ static int change_part(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
     struct dir_upload upload;
+    struct dir_object part = job->object;
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
     ret = ret == 0
               ? dir_index_upload_get(index, job->bucket, r->key, r->upload_id, &job->arena, &upload)
               : ret;
-    return ret == 0 ? dir_index_part_put(index, r->upload_id, r->part_number, &job->object) : ret;
+    if (job->also.kind != S3_CHECKSUM_NONE) { /* what the completed object's is made of */
+        part.info.checksum.kind = OBJSTORE_CHECKSUM_CRC64NVME;
+        s3_checksum_base64(&job->also, part.info.checksum.value);
+    }
+    return ret == 0 ? dir_index_part_put(index, r->upload_id, r->part_number, &part) : ret;
 }
 
 enum job_next dir_write_end(struct job *job)
@@ -186,7 +199,39 @@ static enum job_next write_committed(struct job *job)
     }
     job->result.info = job->object.info;
     memset(&job->result.info.meta, 0, sizeof(job->result.info.meta));
+    if (job->request->op == OBJSTORE_UPLOAD_PART_COPY && job->plain_upload) {
+        job->result.info.checksum = (struct objstore_checksum){0}; /* nobody asked */
+    }
     return job_fail_commit(job);
+}
+
+/* Every object gets a checksum: where nobody asks for another, the one of S3. */
+static enum objstore_checksum_kind kind_or_default(enum objstore_checksum_kind kind)
+{
+    return kind != OBJSTORE_CHECKSUM_NONE ? kind : OBJSTORE_CHECKSUM_CRC64NVME;
+}
+
+static const char *kind_name(enum objstore_checksum_kind kind)
+{
+    return kind != OBJSTORE_CHECKSUM_NONE ? s3_checksum_name((enum s3_checksum_kind)kind) : "null";
+}
+
+/* A part's checksum is of its upload's kind; only parts of a composite one must bring theirs. */
+static enum job_next check_part_kind(struct job *job, const struct dir_upload *upload, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    enum objstore_checksum_kind want = upload->checksum.kind, sent = r->checksum.kind;
+    bool copy = r->op == OBJSTORE_UPLOAD_PART_COPY;
+
+    *ok = want == OBJSTORE_CHECKSUM_NONE || sent == want ||
+          (sent == OBJSTORE_CHECKSUM_NONE && (copy || !upload->checksum.composite));
+    job->plain_upload = want == OBJSTORE_CHECKSUM_NONE;
+    job->kind = kind_or_default(sent != OBJSTORE_CHECKSUM_NONE ? sent : want);
+    return *ok ? JOB_DONE
+               : job_fail(job, -EINVAL, S3_INVALID_REQUEST,
+                          "Checksum Type mismatch occurred, expected checksum Type: %s, actual "
+                          "checksum Type: %s",
+                          kind_name(want), kind_name(sent));
 }
 
 /* What can be known before the bytes come: it saves sending them. */
@@ -197,6 +242,7 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
     int ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
 
     *ok = false;
+    job->kind = kind_or_default(r->checksum.kind);
     if (ret != 0) {
         return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_BUCKET : S3_OK, "%s",
                         ret == -ENOENT ? "no such bucket" : dir_index_error(worker->index));
@@ -207,7 +253,10 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
         if (ret != 0) {
             return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
         }
-    } else if (r->meta != NULL) {
+        return check_part_kind(job, &upload, ok);
+    }
+    job->object.tags = r->tags != NULL && r->tags[0] != '\0' ? r->tags : NULL;
+    if (r->meta != NULL) {
         ret = objstore_meta_copy(&job->arena, r->meta, &job->object.info.meta);
         if (ret != 0) {
             return job_fail(job, ret, S3_OK, "metadata too large");
@@ -247,7 +296,7 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
             return fail_io(job, ret);
         }
     }
-    if (job->done_bytes != r->source.size) {
+    if (job->done_bytes != r->source.size && r->source.size != OBJSTORE_TO_END) {
         return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "fewer bytes came than were told");
     }
     return dir_write_end(job);
@@ -266,7 +315,7 @@ enum job_next dir_step_put(struct dir_worker *worker, struct job *job)
         if (!ok) {
             return next;
         }
-        ret = dir_write_start(job);
+        ret = dir_write_start(job, job->kind);
         if (ret != 0) {
             return fail_io(job, ret);
         }
@@ -304,6 +353,7 @@ static enum job_next check_source(struct job *job, const struct dir_object *sour
 {
     const struct objstore_request *r = job->request;
     const char *etag = source->info.etag;
+    int64_t mtime_s = source->info.mtime_ns / 1000000000;
 
     *ok = false;
     if (r->source_if_match != NULL && strcmp(r->source_if_match, "*") != 0 &&
@@ -313,6 +363,15 @@ static enum job_next check_source(struct job *job, const struct dir_object *sour
     if (r->source_if_none_match != NULL &&
         (strcmp(r->source_if_none_match, "*") == 0 || strcmp(r->source_if_none_match, etag) == 0)) {
         return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the source is that version");
+    }
+    /* As S3: a date counts where the ETag beside it has not decided. */
+    if (r->source_if_match == NULL && r->source_if_unmodified_since != NULL &&
+        mtime_s > *r->source_if_unmodified_since) {
+        return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the source is younger");
+    }
+    if (r->source_if_none_match == NULL && r->source_if_modified_since != NULL &&
+        mtime_s <= *r->source_if_modified_since) {
+        return job_fail(job, -ESTALE, S3_PRECONDITION_FAILED, "the source is not younger");
     }
     *ok = true;
     return JOB_DONE;
@@ -363,10 +422,14 @@ enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
         if (!r->replace_meta) {
             job->object.info.meta = source.info.meta; /* in the job's arena already */
         }
-        job->object.info.checksum =
-            source.info.checksum.composite ? (struct objstore_checksum){0} : source.info.checksum;
+        if (r->checksum.kind == OBJSTORE_CHECKSUM_NONE) { /* the source's kind, of the whole */
+            job->kind = kind_or_default(source.info.checksum.kind);
+        }
+        if (!r->replace_tags) {
+            job->object.tags = source.tags;
+        }
     }
-    ret = dir_write_start(job);
+    ret = dir_write_start(job, job->kind);
     ret = ret == 0 ? copy_bytes(worker, job, from, range.offset, range.len) : ret;
     return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
 }
@@ -397,7 +460,7 @@ static enum job_next choose_parts(struct job *job, struct assembly *a, bool *ok)
         }
         part = next < a->have.count ? &a->have.parts[next] : NULL;
         if (part == NULL || part->number != want->number || strcmp(part->etag, want->etag) != 0 ||
-            (want->checksum.value[0] != '\0' &&
+            (want->checksum.value[0] != '\0' && want->checksum.kind == part->checksum.kind &&
              strcmp(want->checksum.value, part->checksum.value) != 0)) {
             return job_fail(job, -EINVAL, S3_INVALID_PART,
                             "part %u was not uploaded or is another version", want->number);
@@ -412,31 +475,6 @@ static enum job_next choose_parts(struct job *job, struct assembly *a, bool *ok)
     }
     *ok = true;
     return JOB_DONE;
-}
-
-/* ETag of a multipart object: MD5 over the parts' binary MD5s, '-', their number. */
-static int assemble_etag(struct job *job, const struct assembly *a)
-{
-    const struct objstore_request *r = job->request;
-    CLEANUP(s3_checksum_done) struct s3_checksum md5 = {0};
-    char hex[2 * S3_CHECKSUM_MAX + 1];
-    int ret = s3_checksum_init(&md5, S3_CHECKSUM_MD5);
-
-    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
-        unsigned char raw[16];
-        size_t len;
-
-        ret = decode_hex(slice_of(a->have.parts[a->chosen[i]].etag), raw, sizeof(raw), &len);
-        if (ret == 0) {
-            s3_checksum_add(&md5, raw, len);
-        }
-    }
-    if (ret == 0) {
-        s3_checksum_hex(&md5, hex);
-        (void)snprintf(job->object.info.etag, sizeof(job->object.info.etag), "%s-%zu", hex,
-                       r->parts_count);
-    }
-    return ret;
 }
 
 static int assemble_composite(struct job *job, const struct assembly *a, enum s3_checksum_kind kind)
@@ -484,16 +522,46 @@ static int assemble_full(struct job *job, const struct assembly *a, enum s3_chec
     return ret;
 }
 
+/* A composite value is told with or without how many parts it is of. */
+static bool same_value(const char *told, const char *computed)
+{
+    size_t len = strcspn(computed, "-");
+
+    return strcmp(told, computed) == 0 ||
+           (strchr(told, '-') == NULL && strlen(told) == len && strncmp(told, computed, len) == 0);
+}
+
+static bool all_of_kind(const struct job *job, const struct assembly *a,
+                        enum objstore_checksum_kind kind)
+{
+    for (size_t i = 0; i < job->request->parts_count; i++) {
+        if (a->have.parts[a->chosen[i]].checksum.kind != kind) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum job_next assemble_checksum(struct job *job, const struct assembly *a)
 {
     const struct objstore_request *r = job->request;
     struct objstore_checksum *sum = &job->object.info.checksum;
     int ret;
 
-    if (a->upload.checksum.kind == OBJSTORE_CHECKSUM_NONE) {
-        return JOB_COMMIT;
-    }
     *sum = a->upload.checksum;
+    if (r->check_composite && r->checksum.composite != sum->composite) {
+        return job_fail(job, -EINVAL, S3_INVALID_REQUEST,
+                        "The upload was created using the %s checksum mode. The complete request "
+                        "must use the same checksum mode.",
+                        sum->composite ? "COMPOSITE" : "FULL_OBJECT");
+    }
+    if (sum->kind == OBJSTORE_CHECKSUM_NONE) { /* of the kind that every part has by default */
+        if (!all_of_kind(job, a, OBJSTORE_CHECKSUM_CRC64NVME)) {
+            return JOB_COMMIT;
+        }
+        sum->kind = OBJSTORE_CHECKSUM_CRC64NVME;
+        sum->composite = false;
+    }
     for (size_t i = 0; i < r->parts_count; i++) {
         if (a->have.parts[a->chosen[i]].checksum.kind != sum->kind) {
             return job_fail(job, -EINVAL, S3_INVALID_REQUEST, "part %u has no checksum of the kind",
@@ -505,7 +573,8 @@ static enum job_next assemble_checksum(struct job *job, const struct assembly *a
     if (ret != 0) {
         return job_fail(job, -EINVAL, S3_INVALID_REQUEST, "the parts' checksums do not combine");
     }
-    if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, sum->value) != 0) {
+    if (r->checksum.value[0] != '\0' && r->checksum.kind == sum->kind &&
+        !same_value(r->checksum.value, sum->value)) {
         return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the parts do not match the checksum");
     }
     return JOB_COMMIT;
@@ -566,11 +635,82 @@ static int join_parts(struct dir_worker *worker, struct job *job, const struct a
 static int change_complete(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
-    const struct dir_conditions conditions = {r->if_match, r->if_none_match};
+    const struct dir_conditions conditions = {.if_match = r->if_match,
+                                              .if_none_match = r->if_none_match};
     int ret = dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
 
     job->upload_gone = ret == -ENOENT; /* another completion or an abort came first */
-    return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+    ret = ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+    if (ret == 0 && job->object.file != NULL) {
+        ret = dir_index_joined_put(index, job->object.file, job->joined, job->joined_count);
+    }
+    return ret == 0 ? dir_index_completed_put(index, job->bucket, r->key, r->upload_id,
+                                              &job->object.info)
+                    : ret;
+}
+
+/* ETag of a multipart object: MD5 over the parts' binary MD5s, '-', their number. */
+static int etag_of_parts(const struct objstore_request *r, char ret_etag[OBJSTORE_ETAG_MAX])
+{
+    CLEANUP(s3_checksum_done) struct s3_checksum md5 = {0};
+    char hex[2 * S3_CHECKSUM_MAX + 1];
+    int ret = s3_checksum_init(&md5, S3_CHECKSUM_MD5);
+
+    for (size_t i = 0; ret == 0 && i < r->parts_count; i++) {
+        unsigned char raw[16];
+        size_t len;
+
+        ret = decode_hex(slice_of(r->parts[i].etag), raw, sizeof(raw), &len);
+        if (ret == 0) {
+            s3_checksum_add(&md5, raw, len);
+        }
+    }
+    if (ret == 0) {
+        s3_checksum_hex(&md5, hex);
+        (void)snprintf(ret_etag, OBJSTORE_ETAG_MAX, "%s-%zu", hex, r->parts_count);
+    }
+    return ret;
+}
+
+/* The upload is gone: who completed it of the same parts gets the same answer again. */
+static enum job_next completed_before(struct dir_worker *worker, struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_info info;
+    char etag[OBJSTORE_ETAG_MAX];
+    int ret = dir_index_completed_get(worker->index, job->bucket, r->key, r->upload_id, &info);
+
+    ret = ret == 0 && (etag_of_parts(r, etag) != 0 || strcmp(etag, info.etag) != 0) ? -ENOENT : ret;
+    if (ret != 0) {
+        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
+    }
+    job->result = (struct objstore_result){.info = info};
+    return JOB_DONE;
+}
+
+/* What the parts add up to, and which they are: for who reads one of them later. */
+static enum job_next note_parts(struct job *job, const struct assembly *a)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_part *joined = arena_array(&job->arena, r->parts_count, sizeof(*joined));
+    uint64_t size = 0;
+
+    if (joined == NULL) {
+        return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+    }
+    for (size_t i = 0; i < r->parts_count; i++) {
+        joined[i] = a->have.parts[a->chosen[i]];
+        size += joined[i].size;
+    }
+    if (r->whole_size != NULL && *r->whole_size != size) {
+        return job_fail(job, -EINVAL, S3_INVALID_REQUEST,
+                        "The provided 'x-amz-mp-object-size' header value %llu does not match what "
+                        "was computed: %llu",
+                        (unsigned long long)*r->whole_size, (unsigned long long)size);
+    }
+    job->joined = joined;
+    job->joined_count = r->parts_count;
+    return JOB_COMMIT;
 }
 
 enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
@@ -581,7 +721,7 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
     int ret;
 
     if (job->committed) {
-        return write_committed(job);
+        return job->upload_gone ? completed_before(worker, job) : write_committed(job);
     }
     /* The parts first: if the upload is there after that, they were all there. */
     ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &a.have);
@@ -592,19 +732,27 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
     ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id,
                                           &job->arena, &a.upload)
                    : ret;
+    if (ret == -ENOENT && job->bucket != 0) {
+        return completed_before(worker, job);
+    }
     if (ret != 0) {
-        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
+        return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_BUCKET : S3_OK, "no such bucket");
     }
     (void)choose_parts(job, &a, &ok);
-    if (!ok || assemble_checksum(job, &a) == JOB_DONE) {
+    if (!ok || assemble_checksum(job, &a) == JOB_DONE || note_parts(job, &a) == JOB_DONE) {
         return JOB_DONE;
     }
     job->object.info.meta = a.upload.meta;
+    job->object.tags = a.upload.tags;
     job->object.info.parts = (uint32_t)r->parts_count;
-    ret = assemble_etag(job, &a);
+    ret = etag_of_parts(r, job->object.info.etag);
     ret = ret == 0 ? join_parts(worker, job, &a) : ret;
     if (ret != 0) {
         /* A part was replaced, or the upload ended, while we copied: the caller may try again. */
+        if (ret == -ENOENT && completed_before(worker, job) == JOB_DONE &&
+            job->result.status == 0) {
+            return JOB_DONE;
+        }
         return ret == -ENOENT ? job_fail(job, -EBUSY, S3_OPERATION_ABORTED, "the upload changed")
                               : fail_io(job, ret);
     }

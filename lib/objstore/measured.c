@@ -53,7 +53,7 @@ static void count(const struct measuring *m, const struct objstore_result *resul
     if (result->status < 0) {
         metric_add(store->errors, 1, name, error != NULL ? error : "other");
     } else if (op == OBJSTORE_PUT || op == OBJSTORE_UPLOAD_PART) {
-        metric_add(store->written_bytes, (double)m->outer->source.size, name);
+        metric_add(store->written_bytes, (double)result->info.size, name);
     }
     if (m->read_bytes > 0) {
         metric_add(store->read_bytes, (double)m->read_bytes, name);

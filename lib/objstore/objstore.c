@@ -41,7 +41,36 @@ static const struct op_facts {
     [OBJSTORE_UPLOAD_LIST] = {"upload_list", true, NEEDS_BUCKET},
     [OBJSTORE_UPLOAD_LIST_PARTS] = {"upload_list_parts", true,
                                     NEEDS_BUCKET | NEEDS_KEY | NEEDS_UPLOAD},
+    [OBJSTORE_BUCKET_DOC_GET] = {"bucket_doc_get", true, NEEDS_BUCKET},
+    [OBJSTORE_BUCKET_DOC_PUT] = {"bucket_doc_put", false, NEEDS_BUCKET},
+    [OBJSTORE_BUCKET_DOC_DELETE] = {"bucket_doc_delete", false, NEEDS_BUCKET},
+    [OBJSTORE_TAGS_GET] = {"tags_get", true, NEEDS_BUCKET | NEEDS_KEY},
+    [OBJSTORE_TAGS_PUT] = {"tags_put", false, NEEDS_BUCKET | NEEDS_KEY},
+    [OBJSTORE_TAGS_DELETE] = {"tags_delete", false, NEEDS_BUCKET | NEEDS_KEY},
 };
+
+static const char *const doc_names[OBJSTORE_DOC_COUNT] = {
+    [OBJSTORE_DOC_POLICY] = "policy",
+    [OBJSTORE_DOC_CORS] = "cors",
+    [OBJSTORE_DOC_TAGGING] = "tagging",
+    [OBJSTORE_DOC_OWNERSHIP] = "ownershipControls",
+    [OBJSTORE_DOC_VERSIONING] = "versioning",
+    [OBJSTORE_DOC_PUBLIC_ACCESS_BLOCK] = "publicAccessBlock",
+    [OBJSTORE_DOC_ACCELERATE] = "accelerate",
+    [OBJSTORE_DOC_ENCRYPTION] = "encryption",
+    [OBJSTORE_DOC_LIFECYCLE] = "lifecycle",
+    [OBJSTORE_DOC_LOGGING] = "logging",
+    [OBJSTORE_DOC_NOTIFICATION] = "notification",
+    [OBJSTORE_DOC_OBJECT_LOCK] = "object-lock",
+    [OBJSTORE_DOC_REPLICATION] = "replication",
+    [OBJSTORE_DOC_REQUEST_PAYMENT] = "requestPayment",
+    [OBJSTORE_DOC_WEBSITE] = "website",
+};
+
+const char *objstore_doc_name(enum objstore_doc doc)
+{
+    return (unsigned)doc < OBJSTORE_DOC_COUNT ? doc_names[doc] : "unknown";
+}
 
 const char *objstore_op_name(enum objstore_op op)
 {
@@ -121,6 +150,26 @@ static const char *fault_of_values(const struct objstore_request *r, unsigned ne
     return NULL;
 }
 
+static const char *fault_of_docs(const struct objstore_request *r)
+{
+    bool puts = r->op == OBJSTORE_BUCKET_DOC_PUT;
+
+    if (r->tags != NULL && strnlen(r->tags, OBJSTORE_DOC_MAX + 1) > OBJSTORE_DOC_MAX) {
+        return "the tags are too long";
+    }
+    if (!puts && r->op != OBJSTORE_BUCKET_DOC_GET && r->op != OBJSTORE_BUCKET_DOC_DELETE) {
+        return NULL;
+    }
+    if ((unsigned)r->doc >= OBJSTORE_DOC_COUNT) {
+        return "unknown document";
+    }
+    if (puts && (r->document == NULL || r->document[0] == '\0' ||
+                 strnlen(r->document, OBJSTORE_DOC_MAX + 1) > OBJSTORE_DOC_MAX)) {
+        return "a document has 1 to 131072 bytes";
+    }
+    return NULL;
+}
+
 static const char *fault_of_lists(const struct objstore_request *r)
 {
     if (r->op == OBJSTORE_DELETE_BATCH) {
@@ -154,6 +203,7 @@ void objstore_submit(struct objstore *store, struct objstore_request *request)
         fault = fault_of_names(request, needs);
         fault = fault != NULL ? fault : fault_of_values(request, needs);
         fault = fault != NULL ? fault : fault_of_lists(request);
+        fault = fault != NULL ? fault : fault_of_docs(request);
     }
     if (fault != NULL) {
         objstore_fail(request, -EINVAL, "%s", fault);

@@ -29,6 +29,7 @@
  *
  * Errors (negative errno values)
  *   -ENOENT        no such bucket, key, version or upload
+ *   -ENODATA       the bucket has no such document
  *   -EEXIST        if_none_match failed, or the bucket exists
  *   -ESTALE        if_match failed
  *   -ENOTEMPTY     the bucket holds objects
@@ -65,7 +66,8 @@ enum {
     OBJSTORE_UPLOAD_MAX = 256,
     OBJSTORE_BATCH_MAX = 1000, /* keys in one batch delete, parts or keys in one list page */
     OBJSTORE_PARTS_MAX = 10000,
-    OBJSTORE_META_MAX = 64, /* user metadata entries */
+    OBJSTORE_META_MAX = 64,        /* user metadata entries */
+    OBJSTORE_DOC_MAX = 128 * 1024, /* bytes of a bucket's document */
 };
 
 #define OBJSTORE_TO_END UINT64_MAX /* range.len: to the end of the object */
@@ -95,6 +97,12 @@ enum objstore_op {
     OBJSTORE_UPLOAD_ABORT,
     OBJSTORE_UPLOAD_LIST, /* open uploads under prefix */
     OBJSTORE_UPLOAD_LIST_PARTS,
+    OBJSTORE_BUCKET_DOC_GET, /* a document that configures a bucket: -ENODATA when there is none */
+    OBJSTORE_BUCKET_DOC_PUT, /* -ENOTSUP: this store does not do what the document is about */
+    OBJSTORE_BUCKET_DOC_DELETE, /* 0 also when there is none */
+    OBJSTORE_TAGS_GET,          /* of an object */
+    OBJSTORE_TAGS_PUT,
+    OBJSTORE_TAGS_DELETE,
     OBJSTORE_OP_COUNT
 };
 
@@ -103,6 +111,33 @@ const char *objstore_op_name(enum objstore_op op);
 
 /* True for an operation that only reads. */
 bool objstore_op_reads(enum objstore_op op);
+
+/*
+ * The documents of a bucket, as S3 has them: JSON (policy) or XML. A store keeps and gives their
+ * text; what they mean is their readers' business, but for versioning.
+ */
+enum objstore_doc {
+    OBJSTORE_DOC_POLICY,
+    OBJSTORE_DOC_CORS,
+    OBJSTORE_DOC_TAGGING,
+    OBJSTORE_DOC_OWNERSHIP, /* a bucket begins with BucketOwnerEnforced */
+    OBJSTORE_DOC_VERSIONING,
+    OBJSTORE_DOC_PUBLIC_ACCESS_BLOCK,
+    /* The embedded store has none of what follows. */
+    OBJSTORE_DOC_ACCELERATE,
+    OBJSTORE_DOC_ENCRYPTION,
+    OBJSTORE_DOC_LIFECYCLE,
+    OBJSTORE_DOC_LOGGING,
+    OBJSTORE_DOC_NOTIFICATION,
+    OBJSTORE_DOC_OBJECT_LOCK,
+    OBJSTORE_DOC_REPLICATION,
+    OBJSTORE_DOC_REQUEST_PAYMENT,
+    OBJSTORE_DOC_WEBSITE,
+    OBJSTORE_DOC_COUNT
+};
+
+/* S3's name of its subresource ("policy", "publicAccessBlock"). */
+const char *objstore_doc_name(enum objstore_doc doc);
 
 struct objstore_pair {
     const char *name; /* user metadata: lower case, without "x-amz-meta-" */
@@ -144,6 +179,7 @@ struct objstore_info {
     int64_t mtime_ns;                      /* last modified, since 1970 UTC */
     struct objstore_meta meta;             /* filled by GET and HEAD only */
     struct objstore_checksum checksum;
+    uint32_t tag_count;        /* GET, HEAD: how many tags the object has */
     uint32_t parts;            /* of a multipart object when known, else 0 */
     int64_t retained_until_ns; /* GET, HEAD: not to be deleted before; 0: no retention is known */
     bool legal_hold;           /* GET, HEAD: not to be deleted until somebody lifts it */
@@ -169,24 +205,35 @@ struct objstore_bucket_entry {
 };
 
 struct objstore_upload_entry {
-    const char *key;
-    const char *upload_id;
+    const char *key;       /* with `prefix` set: the common prefix, its delimiter included */
+    const char *upload_id; /* "" of a common prefix */
     int64_t started_ns;
+    bool prefix;
+    struct objstore_checksum checksum; /* kind and composite, where the store tells them */
 };
 
 struct objstore_part {
     uint32_t number; /* 1 to OBJSTORE_PARTS_MAX */
     char etag[OBJSTORE_ETAG_MAX];
-    uint64_t size;    /* filled by UPLOAD_LIST_PARTS */
+    uint64_t size;    /* filled by UPLOAD_LIST_PARTS and HEAD */
     int64_t mtime_ns; /* filled by UPLOAD_LIST_PARTS */
     struct objstore_checksum checksum;
+};
+
+/* What else an object must be for a deletion. */
+struct objstore_match {
+    const char *etag; /* NULL: any; "*": it must exist */
+    bool by_size, by_mtime;
+    uint64_t size;
+    int64_t mtime_s;
 };
 
 /* One key of a batch delete. */
 struct objstore_victim {
     const char *key;
     const char *version_id; /* NULL: the current one */
-    int error;              /* set by the store: 0 or a negative errno value */
+    struct objstore_match match;
+    int error; /* set by the store: 0 or a negative errno value */
 };
 
 /*
@@ -194,7 +241,8 @@ struct objstore_victim {
  * read() returns bytes put into buffer (at most cap), 0 for none left, -EAGAIN to pause until
  * objstore_resume(), or another negative errno value that ends the request. rewind() starts over
  * for a retry; without it a request that has sent bytes is not retried. `size` must be the exact
- * total: fewer or more bytes end the request with -EBADMSG and store nothing.
+ * total: fewer or more bytes end the request with -EBADMSG and store nothing. A directory store
+ * also takes OBJSTORE_TO_END: what read() gives until it says 0.
  */
 struct objstore_source {
     const void *data;
@@ -222,6 +270,7 @@ struct objstore_caps {
     bool if_none_match_put;
     bool conditional_complete;
     bool conditional_delete;
+    bool conditional_copy; /* COPY keeps to if_match and if_none_match of its target */
     bool part_copy;
     bool batch_delete;
     bool unequal_parts;
@@ -240,13 +289,16 @@ struct objstore_result {
     const struct objstore_entry *entries; /* LIST, LIST_VERSIONS: keys and prefixes in byte order */
     const struct objstore_bucket_entry *buckets;
     const struct objstore_upload_entry *uploads;
-    const struct objstore_part *parts;
-    size_t count;             /* of whichever array is set */
-    bool truncated;           /* more follows: pass the three below in the next request */
-    const char *next_token;   /* LIST: opaque */
+    const struct objstore_part *parts; /* UPLOAD_LIST_PARTS; HEAD with list_parts */
+    struct objstore_range range;       /* HEAD with part_number: where the part lies */
+    size_t count;                      /* of whichever array is set */
+    bool truncated;                    /* more follows: pass the three below in the next request */
+    const char *next_token;            /* LIST: opaque */
     const char *next_marker;  /* LIST_VERSIONS, UPLOAD_LIST: key; UPLOAD_LIST_PARTS: number */
     const char *next_marker2; /* LIST_VERSIONS: version id; UPLOAD_LIST: upload id */
     const struct objstore_caps *caps; /* BUCKET_HEAD, BUCKET_PROBE */
+    const char *document;             /* BUCKET_DOC_GET */
+    const char *tags;                 /* TAGS_GET: as in the request; "": none */
 };
 
 struct objstore_request {
@@ -255,6 +307,9 @@ struct objstore_request {
     const char *key;             /* also the prefix of LIST and UPLOAD_LIST: there NULL means "" */
     const char *version_id;      /* NULL: the current one */
     struct objstore_range range; /* GET: len 0 with offset 0 means the whole object */
+    /* HEAD: the parts that a multipart object was joined of, by marker and max_entries; none when
+     * the store does not tell them. */
+    bool list_parts;
 
     /* Conditions: NULL for none. `if_none_match` "*": only if absent. */
     const char *if_match;
@@ -273,7 +328,12 @@ struct objstore_request {
     const char *source_version_id;
     const char *source_if_match;
     const char *source_if_none_match;
+    const int64_t *source_if_modified_since;   /* seconds since 1970 UTC; NULL for none */
+    const int64_t *source_if_unmodified_since; /* as S3: nothing beside a source_if_match */
     bool replace_meta;
+    /* This store is known to keep to conditions on the target (caps.conditional_copy). Most others
+     * than AWS do not look at them: there such a COPY is not sent, -ENOTSUP. */
+    bool target_is_checked;
 
     /* LIST, LIST_VERSIONS, UPLOAD_LIST, UPLOAD_LIST_PARTS */
     const char *delimiter;   /* NULL or "": none */
@@ -284,12 +344,24 @@ struct objstore_request {
 
     /* Multipart */
     const char *upload_id;
+    /* GET, HEAD: only this part of a multipart object (-ERANGE when it has none of the number),
+     * with the part's checksum in the info, where there is one. Not beside a range. */
     uint32_t part_number;
     const struct objstore_part *parts; /* UPLOAD_COMPLETE: ascending numbers */
     size_t parts_count;
+    const uint64_t *whole_size; /* UPLOAD_COMPLETE: what the parts add up to; NULL: not told */
+    bool check_composite;       /* UPLOAD_COMPLETE: checksum.composite must be the upload's */
 
     struct objstore_victim *victims; /* DELETE_BATCH: at most OBJSTORE_BATCH_MAX */
     size_t victims_count;
+
+    /* PUT, UPLOAD_CREATE, TAGS_PUT, COPY with replace_tags: "name=value&name2=value2", both
+     * percent-encoded (s3/tags.h); NULL or "": none. */
+    const char *tags;
+    bool replace_tags; /* COPY: else the source's go along */
+
+    enum objstore_doc doc; /* BUCKET_DOC_* */
+    const char *document;  /* BUCKET_DOC_PUT: 1 to OBJSTORE_DOC_MAX bytes, as XML or JSON */
 
     struct objstore_source source;
     struct objstore_sink sink;

@@ -53,7 +53,8 @@ struct attempt {
     uint64_t begun_ms, deadline_ms;
     uint64_t tried_ms; /* when the last try began */
     char etag[OBJSTORE_ETAG_MAX];
-    int failed_status; /* while WAITING or looking: what to say if nothing better comes */
+    struct objstore_range told; /* what info() was told */
+    int failed_status;          /* while WAITING or looking: what to say if nothing better comes */
     int failed_code;
 };
 
@@ -378,6 +379,7 @@ static int attempt_info(struct objstore_request *inner, const struct objstore_in
     }
     a->informed = true;
     memcpy(a->etag, info->etag, sizeof(a->etag));
+    a->told = range;
     return a->outer->sink.info != NULL ? a->outer->sink.info(a->outer, info, range) : 0;
 }
 
@@ -425,6 +427,10 @@ static void prepare(struct attempt *a)
         if (a->received > 0) {
             struct objstore_range *range = &a->inner.range;
 
+            if (a->inner.part_number > 0) { /* the part lay where the first answer said */
+                *range = a->told;
+                a->inner.part_number = 0;
+            }
             range->len = range->len == 0 || range->len == OBJSTORE_TO_END
                              ? OBJSTORE_TO_END
                              : range->len - a->received;

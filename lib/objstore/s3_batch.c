@@ -9,8 +9,13 @@
 #include "objstore/s3_private.h"
 #include "s3/xml.h"
 
-bool s3_batch_needs_single(const char *key)
+bool s3_batch_needs_single(const struct objstore_victim *victim)
 {
+    const char *key = victim->key;
+
+    if (victim->match.etag != NULL) { /* many stores would not look at it in a batch */
+        return true;
+    }
     for (; *key != '\0'; key++) {
         if ((unsigned char)*key < 0x20) {
             return true;
@@ -35,7 +40,9 @@ int s3_batch_body(struct s3_call *call)
         struct objstore_victim *victim = &request->victims[i];
 
         victim->error = -EINPROGRESS;
-        if (!s3_batch_needs_single(victim->key)) {
+        if (victim->match.by_size || victim->match.by_mtime) {
+            victim->error = -ENOTSUP;
+        } else if (!s3_batch_needs_single(victim)) {
             s3_xml_delete_key(&call->body, victim->key, victim->version_id);
         }
     }
@@ -57,7 +64,8 @@ void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc)
     struct objstore_request *request = call->request;
 
     for (size_t i = 0; i < request->victims_count; i++) {
-        if (!s3_batch_needs_single(request->victims[i].key)) {
+        if (request->victims[i].error == -EINPROGRESS &&
+            !s3_batch_needs_single(&request->victims[i])) {
             request->victims[i].error = 0;
         }
     }
@@ -76,14 +84,33 @@ void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc)
     }
 }
 
+void s3_batch_start(struct s3_call *call)
+{
+    struct objstore_request *request = call->request;
+    bool together = false;
+
+    for (size_t i = 0; i < request->victims_count; i++) {
+        struct objstore_victim *victim = &request->victims[i];
+
+        victim->error = victim->match.by_size || victim->match.by_mtime ? -ENOTSUP : -EINPROGRESS;
+        together |= victim->error == -EINPROGRESS && !s3_batch_needs_single(victim);
+    }
+    if (together) {
+        s3_call_send(call);
+    } else {
+        s3_batch_next(call);
+    }
+}
+
 void s3_batch_next(struct s3_call *call)
 {
     struct objstore_request *request = call->request;
 
     if (call->singly && call->victim < request->victims_count) {
         int status = call->result.status;
+        bool conditional = request->victims[call->victim].match.etag != NULL;
 
-        request->victims[call->victim].error = status == -ENOENT ? 0 : status;
+        request->victims[call->victim].error = status == -ENOENT && !conditional ? 0 : status;
         call->victim++;
         if (status == -ECANCELED || status == -ETIMEDOUT) {
             s3_call_end(call);

@@ -240,9 +240,7 @@ static int build(struct s3_call *call)
     s3_identity_unref(call->identity);
     call->identity = s3_store_identity(call->store);
     if (call->singly) {
-        const struct objstore_victim *victim = &request->victims[call->victim];
-
-        return s3_request_build_delete(call, victim->key, victim->version_id);
+        return s3_request_build_delete(call, &request->victims[call->victim]);
     }
     return s3_request_build(call);
 }
@@ -296,7 +294,11 @@ void s3_call_start(struct s3_store *store, struct objstore_request *request)
     call->http.write = s3_reply_write;
     call->http.done = on_done;
     request->store_private[0] = call;
-    s3_call_send(call);
+    if (request->op == OBJSTORE_DELETE_BATCH) {
+        s3_batch_start(call);
+    } else {
+        s3_call_send(call);
+    }
 }
 
 void s3_call_cancel(struct s3_store *store, struct objstore_request *request)

@@ -112,6 +112,9 @@ static void take_uploads(struct s3_call *call, const struct s3_xml_doc *doc)
         uploads[i].key = arena_strdup(&call->arena, doc->items[i].key);
         uploads[i].upload_id = arena_strdup(&call->arena, doc->items[i].upload_id);
         uploads[i].started_ns = doc->items[i].time_ns;
+        uploads[i].prefix = doc->items[i].kind == S3_XML_PREFIX;
+        uploads[i].checksum.kind = (enum objstore_checksum_kind)doc->items[i].checksum_kind;
+        uploads[i].checksum.composite = doc->items[i].composite;
         if (uploads[i].key == NULL || uploads[i].upload_id == NULL) {
             uploads = NULL;
         }
@@ -141,6 +144,8 @@ static void take_parts(struct s3_call *call, const struct s3_xml_doc *doc)
         parts[i].checksum.kind = (enum objstore_checksum_kind)item->checksum_kind;
         copy_text(item->checksum, parts[i].checksum.value, sizeof(parts[i].checksum.value));
     }
+    call->result.info.checksum.kind = (enum objstore_checksum_kind)doc->checksum_kind;
+    call->result.info.checksum.composite = doc->composite;
     call->result.parts = parts;
 }
 

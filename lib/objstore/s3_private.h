@@ -8,6 +8,7 @@
  *   s3_body.c     bodies that go out: plain, or in signed chunks
  *   s3_reply.c    answer -> result
  *   s3_list.c     XML answers -> result arrays
+ *   s3_docs.c     documents of buckets, tags of objects
  *   s3_batch.c    batch delete, key by key where it must be
  *   s3_probe.c    trying out what a bucket can do
  *
@@ -158,7 +159,7 @@ void s3_call_fail(struct s3_call *call, int status, const char *pattern, ...)
 /* ---- s3_request.c ---- */
 int s3_request_build(struct s3_call *call) __attribute__((warn_unused_result));
 /* The same for one DELETE, whatever the call's operation. */
-int s3_request_build_delete(struct s3_call *call, const char *key, const char *version_id)
+int s3_request_build_delete(struct s3_call *call, const struct objstore_victim *victim)
     __attribute__((warn_unused_result));
 
 /* ---- s3_body.c ---- */
@@ -180,10 +181,15 @@ void s3_reply_failure(struct s3_call *call, enum s3_code *ret_code);
 /* ---- s3_list.c ---- */
 void s3_list_result(struct s3_call *call, const struct s3_xml_doc *doc);
 
+/* ---- s3_docs.c ---- */
+int s3_docs_body(struct s3_call *call) __attribute__((warn_unused_result));
+void s3_docs_answered(struct s3_call *call);
+
 /* ---- s3_batch.c ---- */
 int s3_batch_body(struct s3_call *call) __attribute__((warn_unused_result));
-/* True for a key that XML cannot carry. */
-bool s3_batch_needs_single(const char *key);
+/* True for a key that XML cannot carry, and for a condition. */
+bool s3_batch_needs_single(const struct objstore_victim *victim);
+void s3_batch_start(struct s3_call *call);
 void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc);
 /* Go on with what has to be deleted one by one, or end the call. */
 void s3_batch_next(struct s3_call *call);

@@ -139,6 +139,67 @@ static void judge_put_right(struct probe *probe, const struct objstore_result *r
     }
 }
 
+/* ---- conditional COPY ---- */
+
+/* Onto itself, with other metadata: else the store refuses for want of a change. */
+static void fill_copy(struct probe *probe, struct objstore_request *sub)
+{
+    static const struct objstore_meta meta = {.content_type = "application/octet-stream"};
+
+    sub->op = OBJSTORE_COPY;
+    sub->key = probe->key;
+    sub->source_bucket = sub->bucket;
+    sub->source_key = probe->key;
+    sub->replace_meta = true;
+    sub->meta = &meta;
+    sub->target_is_checked = true;
+}
+
+static bool copy_wrong(struct probe *probe, struct objstore_request *sub)
+{
+    fill_copy(probe, sub);
+    sub->if_match = wrong_etag;
+    return true;
+}
+
+static void judge_copy_wrong(struct probe *probe, const struct objstore_result *result)
+{
+    probe->refuses_wrong = result->status == -ESTALE;
+    if (result->status == 0) {
+        copy_id(result->info.etag, probe->etag, sizeof(probe->etag));
+    }
+}
+
+static bool copy_over(struct probe *probe, struct objstore_request *sub)
+{
+    fill_copy(probe, sub);
+    sub->if_none_match = "*";
+    return probe->refuses_wrong;
+}
+
+static void judge_copy_over(struct probe *probe, const struct objstore_result *result)
+{
+    probe->refuses_wrong = result->status == -EEXIST;
+    if (result->status == 0) {
+        copy_id(result->info.etag, probe->etag, sizeof(probe->etag));
+    }
+}
+
+static bool copy_right(struct probe *probe, struct objstore_request *sub)
+{
+    fill_copy(probe, sub);
+    sub->if_match = probe->etag;
+    return probe->refuses_wrong;
+}
+
+static void judge_copy_right(struct probe *probe, const struct objstore_result *result)
+{
+    probe->caps.conditional_copy = probe->refuses_wrong && result->status == 0;
+    if (result->status == 0) {
+        copy_id(result->info.etag, probe->etag, sizeof(probe->etag));
+    }
+}
+
 /* ---- conditional DELETE ---- */
 
 static bool delete_wrong(struct probe *probe, struct objstore_request *sub)
@@ -383,6 +444,9 @@ static const struct {
     {put_over, judge_put_over},
     {put_wrong, judge_put_wrong},
     {put_right, judge_put_right},
+    {copy_wrong, judge_copy_wrong},
+    {copy_over, judge_copy_over},
+    {copy_right, judge_copy_right},
     {delete_wrong, judge_delete_wrong},
     {put_back, judge_nothing},
     {upload_create, judge_upload_create},

@@ -201,6 +201,10 @@ static void keep_info(struct s3_call *call, const struct http_head *head)
     if (parse_u64(parts, &number) && number <= OBJSTORE_PARTS_MAX) {
         info->parts = (uint32_t)number;
     }
+    if (parse_u64(http_head_get(head, "x-amz-tagging-count"), &number) &&
+        number <= OBJSTORE_BATCH_MAX) {
+        info->tag_count = (uint32_t)number;
+    }
     if (s3_iso_date_parse(http_head_get(head, "x-amz-object-lock-retain-until-date"),
                           &info->retained_until_ns) != 0) {
         info->retained_until_ns = 0;
@@ -254,6 +258,7 @@ static int start_sink(struct s3_call *call, const struct http_head *head)
     struct objstore_range sent = {0};
     uint64_t length = 0;
     bool partial = head->status == 206;
+    bool by_part = request->part_number > 0;
     bool ranged = request->range.len != 0 &&
                   !(request->range.offset == 0 && request->range.len == OBJSTORE_TO_END);
     int error = 0;
@@ -267,9 +272,12 @@ static int start_sink(struct s3_call *call, const struct http_head *head)
     call->want = length;
     if (partial) {
         if (!parse_content_range(http_head_get(head, "content-range"), &sent.offset, &info->size) ||
-            !ranged || sent.offset != request->range.offset || length > request->range.len) {
+            (!by_part &&
+             (!ranged || sent.offset != request->range.offset || length > request->range.len))) {
             return -EBADMSG;
         }
+    } else if (by_part) {
+        error = request->part_number > 1 ? -ENOTSUP : 0; /* it gave all of the object */
     } else if (ranged) {
         error = cut_range(call, &sent);
     } else if (info->checksum.kind != OBJSTORE_CHECKSUM_NONE && !info->checksum.composite) {
@@ -281,6 +289,25 @@ static int start_sink(struct s3_call *call, const struct http_head *head)
     }
     call->to_sink = true;
     return request->sink.info != NULL ? request->sink.info(request, info, sent) : 0;
+}
+
+/* Of a HEAD, which may be of one part. */
+static int take_size(struct s3_call *call, const struct http_head *head)
+{
+    struct objstore_info *info = &call->result.info;
+    struct objstore_range *range = &call->result.range;
+
+    (void)parse_u64(http_head_get(head, "content-length"), &info->size);
+    *range = (struct objstore_range){.len = info->size};
+    if (call->request->part_number == 0 || call->asking_why) {
+        return 0;
+    }
+    if (head->status != 206) {
+        return call->request->part_number > 1 ? -ENOTSUP : 0;
+    }
+    return parse_content_range(http_head_get(head, "content-range"), &range->offset, &info->size)
+               ? 0
+               : -EBADMSG;
 }
 
 /* ---- callbacks of the HTTP request ---- */
@@ -308,7 +335,7 @@ int s3_reply_head(struct http_request *http, const struct http_head *head)
         error = keep_meta(call, head);
     }
     if (error == 0 && op == OBJSTORE_HEAD) {
-        (void)parse_u64(http_head_get(head, "content-length"), &call->result.info.size);
+        error = take_size(call, head);
     }
     if (error == 0 && op == OBJSTORE_GET) {
         error = start_sink(call, head);
@@ -455,6 +482,10 @@ void s3_reply_success(struct s3_call *call)
         call->result.caps = caps;
     } else if (op == OBJSTORE_PUT || op == OBJSTORE_UPLOAD_PART) {
         call->result.info.size = call->request->source.size;
+    }
+    if (op == OBJSTORE_BUCKET_DOC_GET || op == OBJSTORE_TAGS_GET) {
+        s3_docs_answered(call);
+        return;
     }
     if (call->singly || !has_document(op)) {
         return;

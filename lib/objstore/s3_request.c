@@ -186,7 +186,11 @@ static void wish_headers(struct s3_call *call)
 static void meta_headers(struct s3_call *call)
 {
     const struct objstore_meta *meta = call->request->meta;
+    const char *tags = call->request->tags;
 
+    if (call->request->op != OBJSTORE_COPY && tags != NULL && tags[0] != '\0') {
+        header(call, "x-amz-tagging", tags);
+    }
     if (meta == NULL) {
         return;
     }
@@ -199,6 +203,16 @@ static void meta_headers(struct s3_call *call)
     header(call, "x-amz-storage-class", meta->storage_class);
     for (size_t i = 0; i < meta->user_count; i++) {
         user_header(call, &meta->user[i]);
+    }
+}
+
+static void date_header(struct s3_call *call, const char *name, const int64_t *time_s)
+{
+    char text[S3_HTTP_DATE_SIZE];
+
+    if (time_s != NULL) {
+        s3_http_date_format(*time_s, text);
+        header(call, name, format(call, "%s", text));
     }
 }
 
@@ -216,6 +230,8 @@ static void source_headers(struct s3_call *call)
     header(call, "x-amz-copy-source", format(call, "%s", buf_str(&text)));
     etag_header(call, "x-amz-copy-source-if-match", request->source_if_match);
     etag_header(call, "x-amz-copy-source-if-none-match", request->source_if_none_match);
+    date_header(call, "x-amz-copy-source-if-modified-since", request->source_if_modified_since);
+    date_header(call, "x-amz-copy-source-if-unmodified-since", request->source_if_unmodified_since);
 }
 
 static const char *range_text(struct s3_call *call, struct objstore_range range)
@@ -241,6 +257,11 @@ static void checksum_of_value(struct s3_call *call)
     }
 }
 
+static const char *checksum_type(const struct objstore_checksum *sum)
+{
+    return sum->composite ? "COMPOSITE" : "FULL_OBJECT";
+}
+
 static void build_read(struct s3_call *call)
 {
     const struct objstore_request *request = call->request;
@@ -249,7 +270,10 @@ static void build_read(struct s3_call *call)
 
     call->method = request->op == OBJSTORE_GET || call->asking_why ? "GET" : "HEAD";
     query_if(call, "versionId", request->version_id);
-    if (call->asking_why) {
+    if (request->part_number > 0) {
+        query(call, "partNumber", format(call, "%u", request->part_number));
+    }
+    if (call->asking_why && request->part_number == 0) {
         header(call, "range", "bytes=0-0");
     } else if (ranged) {
         header(call, "range", range_text(call, request->range));
@@ -294,7 +318,8 @@ static void build_copy(struct s3_call *call)
         return;
     }
     /* Stores other than AWS are known to ignore a condition on the target: worse than refusing. */
-    if ((request->if_match != NULL || request->if_none_match != NULL) && !call->store->aws) {
+    if ((request->if_match != NULL || request->if_none_match != NULL) && !call->store->aws &&
+        !request->target_is_checked) {
         failed(call, -ENOTSUP);
         return;
     }
@@ -303,6 +328,10 @@ static void build_copy(struct s3_call *call)
     if (request->replace_meta) {
         header(call, "x-amz-metadata-directive", "REPLACE");
         meta_headers(call);
+    }
+    if (request->replace_tags) {
+        header(call, "x-amz-tagging-directive", "REPLACE");
+        header(call, "x-amz-tagging", request->tags != NULL ? request->tags : "");
     }
     wish_headers(call);
 }
@@ -356,6 +385,13 @@ static void build_complete(struct s3_call *call)
     etag_header(call, "if-match", request->if_match);
     etag_header(call, "if-none-match", request->if_none_match);
     checksum_of_value(call);
+    if (request->check_composite) {
+        header(call, "x-amz-checksum-type", checksum_type(&request->checksum));
+    }
+    if (request->whole_size != NULL) {
+        header(call, "x-amz-mp-object-size",
+               format(call, "%llu", (unsigned long long)*request->whole_size));
+    }
     header(call, "content-type", "application/xml");
     buf_reset(&call->body);
     call->body.max = S3_XML_BODY_MAX;
@@ -372,14 +408,20 @@ static void build_complete(struct s3_call *call)
 
 static void build_upload_create(struct s3_call *call)
 {
-    enum objstore_checksum_kind kind = call->request->checksum.kind;
+    const struct objstore_checksum *sum = &call->request->checksum;
 
     call->method = "POST";
     query(call, "uploads", "");
     meta_headers(call);
     wish_headers(call);
-    if (kind != OBJSTORE_CHECKSUM_NONE) {
-        header(call, "x-amz-checksum-algorithm", s3_checksum_name((enum s3_checksum_kind)kind));
+    if (sum->kind != OBJSTORE_CHECKSUM_NONE) {
+        header(call, "x-amz-checksum-algorithm",
+               s3_checksum_name((enum s3_checksum_kind)sum->kind));
+        /* Only where it is not the default: older stores do not know the header. */
+        if (!sum->composite &&
+            (sum->kind == OBJSTORE_CHECKSUM_CRC32 || sum->kind == OBJSTORE_CHECKSUM_CRC32C)) {
+            header(call, "x-amz-checksum-type", checksum_type(sum));
+        }
     }
     call->http.has_body = true;
 }
@@ -415,64 +457,89 @@ static void build_batch(struct s3_call *call)
     call->http.has_body = true;
 }
 
-static void build_operation(struct s3_call *call)
+/* A document of a bucket, or the tags of an object. */
+static void build_doc(struct s3_call *call)
+{
+    const struct objstore_request *request = call->request;
+    bool tags = request->op >= OBJSTORE_TAGS_GET;
+    char md5[S3_CHECKSUM_TEXT_SIZE];
+    int error;
+
+    query(call, tags ? "tagging" : objstore_doc_name(request->doc), "");
+    query_if(call, "versionId", tags ? request->version_id : NULL);
+    if (request->op != OBJSTORE_BUCKET_DOC_PUT && request->op != OBJSTORE_TAGS_PUT) {
+        call->method = objstore_op_reads(request->op) ? "GET" : "DELETE";
+        return;
+    }
+    call->method = "PUT";
+    error = s3_docs_body(call);
+    error = error == 0 ? s3_checksum_base64_of(S3_CHECKSUM_MD5, buf_str(&call->body),
+                                               buf_len(&call->body), md5)
+                       : error;
+    if (error < 0) {
+        failed(call, error);
+        return;
+    }
+    header(call, "content-type",
+           !tags && request->doc == OBJSTORE_DOC_POLICY ? "application/json" : "application/xml");
+    header(call, "content-md5", format(call, "%s", md5));
+    call->http.has_body = true;
+}
+
+static void build_plain_get(struct s3_call *call)
+{
+    call->method = "GET";
+}
+
+static void build_bucket_head(struct s3_call *call)
+{
+    call->method = "HEAD";
+}
+
+static void build_delete(struct s3_call *call)
 {
     const struct objstore_request *request = call->request;
 
-    switch (request->op) {
-    case OBJSTORE_GET:
-    case OBJSTORE_HEAD:
-        build_read(call);
-        break;
-    case OBJSTORE_BUCKET_HEAD:
-        call->method = "HEAD";
-        break;
-    case OBJSTORE_BUCKET_LIST:
-        call->method = "GET";
-        break;
-    case OBJSTORE_BUCKET_CREATE:
-        build_bucket_create(call);
-        break;
-    case OBJSTORE_BUCKET_DELETE:
-        call->method = "DELETE";
-        break;
-    case OBJSTORE_PUT:
-    case OBJSTORE_UPLOAD_PART:
-        build_put(call);
-        break;
-    case OBJSTORE_COPY:
-    case OBJSTORE_UPLOAD_PART_COPY:
-        build_copy(call);
-        break;
-    case OBJSTORE_DELETE:
-        call->method = "DELETE";
-        query_if(call, "versionId", request->version_id);
-        etag_header(call, "if-match", request->if_match);
-        break;
-    case OBJSTORE_DELETE_BATCH:
-        build_batch(call);
-        break;
-    case OBJSTORE_LIST:
-    case OBJSTORE_LIST_VERSIONS:
-    case OBJSTORE_UPLOAD_LIST:
-        build_list(call);
-        break;
-    case OBJSTORE_UPLOAD_CREATE:
-        build_upload_create(call);
-        break;
-    case OBJSTORE_UPLOAD_COMPLETE:
-        build_complete(call);
-        break;
-    case OBJSTORE_UPLOAD_ABORT:
-        call->method = "DELETE";
-        query(call, "uploadId", request->upload_id);
-        break;
-    case OBJSTORE_UPLOAD_LIST_PARTS:
-        build_parts(call);
-        break;
-    default:
+    call->method = "DELETE";
+    query_if(call, "versionId", request->version_id);
+    query_if(call, "uploadId", request->upload_id);
+    etag_header(call, "if-match", request->if_match);
+}
+
+static void (*const builders[OBJSTORE_OP_COUNT])(struct s3_call *call) = {
+    [OBJSTORE_BUCKET_LIST] = build_plain_get,
+    [OBJSTORE_BUCKET_CREATE] = build_bucket_create,
+    [OBJSTORE_BUCKET_HEAD] = build_bucket_head,
+    [OBJSTORE_BUCKET_DELETE] = build_delete,
+    [OBJSTORE_GET] = build_read,
+    [OBJSTORE_HEAD] = build_read,
+    [OBJSTORE_PUT] = build_put,
+    [OBJSTORE_COPY] = build_copy,
+    [OBJSTORE_DELETE] = build_delete,
+    [OBJSTORE_DELETE_BATCH] = build_batch,
+    [OBJSTORE_LIST] = build_list,
+    [OBJSTORE_LIST_VERSIONS] = build_list,
+    [OBJSTORE_UPLOAD_CREATE] = build_upload_create,
+    [OBJSTORE_UPLOAD_PART] = build_put,
+    [OBJSTORE_UPLOAD_PART_COPY] = build_copy,
+    [OBJSTORE_UPLOAD_COMPLETE] = build_complete,
+    [OBJSTORE_UPLOAD_ABORT] = build_delete,
+    [OBJSTORE_UPLOAD_LIST] = build_list,
+    [OBJSTORE_UPLOAD_LIST_PARTS] = build_parts,
+    [OBJSTORE_TAGS_GET] = build_doc,
+    [OBJSTORE_TAGS_PUT] = build_doc,
+    [OBJSTORE_TAGS_DELETE] = build_doc,
+    [OBJSTORE_BUCKET_DOC_GET] = build_doc,
+    [OBJSTORE_BUCKET_DOC_PUT] = build_doc,
+    [OBJSTORE_BUCKET_DOC_DELETE] = build_doc,
+};
+
+static void build_operation(struct s3_call *call)
+{
+    if (builders[call->request->op] == NULL) {
         failed(call, -ENOTSUP);
-        break;
+    } else {
+        builders[call->request->op](call);
     }
 }
 
@@ -691,6 +758,9 @@ int s3_request_build(struct s3_call *call)
     case OBJSTORE_LIST:
     case OBJSTORE_LIST_VERSIONS:
     case OBJSTORE_UPLOAD_LIST:
+    case OBJSTORE_BUCKET_DOC_GET:
+    case OBJSTORE_BUCKET_DOC_PUT:
+    case OBJSTORE_BUCKET_DOC_DELETE:
         has_key = false;
         break;
     default:
@@ -701,10 +771,11 @@ int s3_request_build(struct s3_call *call)
     return finish_build(call);
 }
 
-int s3_request_build_delete(struct s3_call *call, const char *key, const char *version_id)
+int s3_request_build_delete(struct s3_call *call, const struct objstore_victim *victim)
 {
-    start_build(call, key);
+    start_build(call, victim->key);
     call->method = "DELETE";
-    query_if(call, "versionId", version_id);
+    query_if(call, "versionId", victim->version_id);
+    etag_header(call, "if-match", victim->match.etag);
     return finish_build(call);
 }

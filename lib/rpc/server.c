@@ -198,33 +198,6 @@ int rpc_server_add(struct rpc_server *server, const struct rpc_service *service,
     return r;
 }
 
-/* Remove a socket that a dead process left; -EADDRINUSE when somebody answers there. */
-static int clear_socket(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    AUTOCLOSE int fd = -1;
-    struct stat st;
-
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        return -ENAMETOOLONG;
-    }
-    if (lstat(path, &st) < 0) {
-        return errno == ENOENT ? 0 : -errno;
-    }
-    if (!S_ISSOCK(st.st_mode)) {
-        return -EEXIST;
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        return -errno;
-    }
-    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
-        return -EADDRINUSE;
-    }
-    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
 static int bind_unix(struct rpc_server *server, const char *address, struct error *err)
 {
     const char *path = address + strlen("unix:");
@@ -234,7 +207,7 @@ static int bind_unix(struct rpc_server *server, const char *address, struct erro
     mode_t before;
     int port;
 
-    r = r < 0 ? r : clear_socket(path);
+    r = r < 0 ? r : file_remove_socket(path);
     if (r < 0) {
         return error_set(err, r, "cannot listen on %s: %s", address,
                          r == -EADDRINUSE ? "another process does" : strerrordesc_np(-r));

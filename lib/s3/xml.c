@@ -292,16 +292,30 @@ void s3_xml_uploads_begin(struct buf *out, const struct s3_xml_uploads *list)
     s3_xml_text(out, "EncodingType", url ? "url" : NULL);
 }
 
-void s3_xml_uploads_entry(struct buf *out, const struct s3_xml_uploads *list, const char *key,
-                          const char *upload_id, int64_t started_ns)
+static void add_checksum_type(struct buf *out, bool composite)
+{
+    s3_xml_text(out, "ChecksumType", composite ? "COMPOSITE" : "FULL_OBJECT");
+}
+
+static void add_algorithm(struct buf *out, enum s3_checksum_kind kind, bool composite)
+{
+    if (kind != S3_CHECKSUM_NONE) {
+        s3_xml_text(out, "ChecksumAlgorithm", s3_checksum_name(kind));
+        add_checksum_type(out, composite);
+    }
+}
+
+void s3_xml_uploads_entry(struct buf *out, const struct s3_xml_uploads *list,
+                          const struct s3_xml_upload *upload)
 {
     buf_addstr(out, "<Upload>");
-    add_name(out, "Key", key, list->encode_url);
-    s3_xml_text(out, "UploadId", upload_id);
+    add_name(out, "Key", upload->key, list->encode_url);
+    s3_xml_text(out, "UploadId", upload->upload_id);
     add_owner(out, "Initiator", list->owner_id, list->owner_name);
     add_owner(out, "Owner", list->owner_id, list->owner_name);
     s3_xml_text(out, "StorageClass", "STANDARD");
-    add_date(out, "Initiated", started_ns);
+    add_date(out, "Initiated", upload->started_ns);
+    add_algorithm(out, upload->checksum_kind, upload->composite);
     buf_addstr(out, "</Upload>");
 }
 
@@ -331,6 +345,7 @@ void s3_xml_parts_begin(struct buf *out, const struct s3_xml_uploads *list)
     s3_xml_number(out, "NextPartNumberMarker", list->next_part_marker);
     s3_xml_number(out, "MaxParts", list->max_entries);
     add_bool(out, "IsTruncated", list->truncated);
+    add_algorithm(out, list->checksum_kind, list->composite);
 }
 
 void s3_xml_parts_entry(struct buf *out, const struct s3_xml_part *part)
@@ -347,6 +362,49 @@ void s3_xml_parts_entry(struct buf *out, const struct s3_xml_part *part)
 void s3_xml_parts_end(struct buf *out)
 {
     buf_addstr(out, "</ListPartsResult>");
+}
+
+void s3_xml_attributes_begin(struct buf *out, const struct s3_xml_attributes *a)
+{
+    begin(out, "GetObjectAttributesResponse");
+    s3_xml_text(out, "ETag", a->etag);
+    if (a->checksum_kind != S3_CHECKSUM_NONE) {
+        buf_addstr(out, "<Checksum>");
+        add_checksum(out, a->checksum_kind, a->checksum);
+        add_checksum_type(out, a->composite);
+        buf_addstr(out, "</Checksum>");
+    }
+    if (a->parts) {
+        buf_addstr(out, "<ObjectParts>");
+        s3_xml_number(out, "PartsCount", a->parts_total);
+        if (a->listed) {
+            s3_xml_number(out, "PartNumberMarker", a->part_marker);
+            s3_xml_number(out, "NextPartNumberMarker", a->next_part_marker);
+            s3_xml_number(out, "MaxParts", a->max_parts);
+            add_bool(out, "IsTruncated", a->truncated);
+        }
+    }
+}
+
+void s3_xml_attributes_part(struct buf *out, const struct s3_xml_part *part)
+{
+    buf_addstr(out, "<Part>");
+    s3_xml_number(out, "PartNumber", part->number);
+    s3_xml_number(out, "Size", part->size);
+    add_checksum(out, part->checksum_kind, part->checksum);
+    buf_addstr(out, "</Part>");
+}
+
+void s3_xml_attributes_end(struct buf *out, const struct s3_xml_attributes *a)
+{
+    if (a->parts) {
+        buf_addstr(out, "</ObjectParts>");
+    }
+    s3_xml_text(out, "StorageClass", a->storage_class);
+    if (a->size != NULL) {
+        s3_xml_number(out, "ObjectSize", *a->size);
+    }
+    buf_addstr(out, "</GetObjectAttributesResponse>");
 }
 
 void s3_xml_delete_result_begin(struct buf *out)

@@ -113,10 +113,19 @@ struct s3_xml_uploads {
     bool truncated;
     bool encode_url;
     const char *owner_id, *owner_name;
+    enum s3_checksum_kind checksum_kind; /* parts; NONE: not told */
+    bool composite;
 };
 void s3_xml_uploads_begin(struct buf *out, const struct s3_xml_uploads *list);
-void s3_xml_uploads_entry(struct buf *out, const struct s3_xml_uploads *list, const char *key,
-                          const char *upload_id, int64_t started_ns);
+struct s3_xml_upload {
+    const char *key;
+    const char *upload_id;
+    int64_t started_ns;
+    enum s3_checksum_kind checksum_kind; /* NONE: not told */
+    bool composite;
+};
+void s3_xml_uploads_entry(struct buf *out, const struct s3_xml_uploads *list,
+                          const struct s3_xml_upload *upload);
 void s3_xml_uploads_prefix(struct buf *out, const struct s3_xml_uploads *list, const char *prefix);
 void s3_xml_uploads_end(struct buf *out, const struct s3_xml_uploads *list);
 
@@ -131,6 +140,24 @@ struct s3_xml_part {
 void s3_xml_parts_begin(struct buf *out, const struct s3_xml_uploads *list);
 void s3_xml_parts_entry(struct buf *out, const struct s3_xml_part *part);
 void s3_xml_parts_end(struct buf *out);
+
+/* GetObjectAttributes. What was not asked for is NULL, NONE or false. */
+struct s3_xml_attributes {
+    const char *etag;
+    const char *storage_class;
+    const uint64_t *size;
+    enum s3_checksum_kind checksum_kind;
+    const char *checksum;
+    bool composite;
+    bool parts; /* <ObjectParts>, with the members below */
+    uint32_t parts_total, part_marker, next_part_marker, max_parts;
+    bool truncated;
+    bool listed; /* parts follow one by one, the rest of the head goes with them */
+};
+void s3_xml_attributes_begin(struct buf *out, const struct s3_xml_attributes *attributes);
+/* Of a listed part only number, size and checksum are told. */
+void s3_xml_attributes_part(struct buf *out, const struct s3_xml_part *part);
+void s3_xml_attributes_end(struct buf *out, const struct s3_xml_attributes *attributes);
 
 void s3_xml_delete_result_begin(struct buf *out);
 void s3_xml_deleted(struct buf *out, const char *key, const char *version_id);

@@ -57,6 +57,8 @@ static const struct {
     {"CompleteMultipartUpload", S3_XML_COMPLETE},
     {"CreateBucketConfiguration", S3_XML_CREATE_BUCKET},
     {"VersioningConfiguration", S3_XML_VERSIONING},
+    {"Tagging", S3_XML_TAGGING},
+    {"OwnershipControls", S3_XML_OWNERSHIP},
 };
 
 /* Elements that repeat, in which document, and what they become. */
@@ -78,6 +80,8 @@ static const struct {
     {"Error", S3_XML_DELETED, S3_XML_FAILURE},
     {"Object", S3_XML_DELETE, S3_XML_KEY},
     {"Part", S3_XML_COMPLETE, S3_XML_PART},
+    {"Tag", S3_XML_TAGGING, S3_XML_TAG},
+    {"Rule", S3_XML_OWNERSHIP, S3_XML_RULE},
 };
 
 static void reader_fail(struct reader *reader, int error, const char *what)
@@ -136,6 +140,14 @@ static int64_t to_time(struct reader *reader, struct slice s)
     return time_ns;
 }
 
+/* Conditions of a deletion come as HTTP dates, too. */
+static int64_t to_any_time(struct reader *reader, struct slice s)
+{
+    int64_t time_s = 0;
+
+    return s3_http_date_parse(s, &time_s) == 0 ? time_s * 1000000000 : to_time(reader, s);
+}
+
 static bool is(const char *name, const char *other)
 {
     return strcmp(name, other) == 0;
@@ -180,18 +192,26 @@ static void set_item(struct reader *reader, struct s3_xml_item *item, const char
         item->etag = keep(reader, without_quotes(text));
     } else if (is(name, "StorageClass")) {
         item->storage_class = keep(reader, text);
+    } else if (is(name, "Value") || is(name, "ObjectOwnership")) {
+        item->value = keep(reader, text);
     } else if (is(name, "Code")) {
         item->code = keep(reader, text);
     } else if (is(name, "Message")) {
         item->message = keep(reader, text);
     } else if (is(name, "Size")) {
         item->size = to_number(reader, text);
+        item->has_size = true;
     } else if (is(name, "PartNumber")) {
         uint64_t number = to_number(reader, text);
 
         item->number = number <= UINT32_MAX ? (uint32_t)number : UINT32_MAX;
     } else if (is(name, "LastModified") || is(name, "Initiated") || is(name, "CreationDate")) {
         item->time_ns = to_time(reader, text);
+    } else if (is(name, "LastModifiedTime")) {
+        item->time_ns = to_any_time(reader, text);
+        item->has_time = true;
+    } else if (is(name, "ChecksumType")) {
+        item->composite = slice_eq_str(text, "COMPOSITE");
     } else if (is(name, "IsLatest")) {
         item->latest = slice_eq_str(text, "true");
     } else {
@@ -207,6 +227,8 @@ static void set_flag(struct reader *reader, const char *name, struct slice text)
         doc->truncated = slice_eq_str(text, "true");
     } else if (is(name, "Quiet")) {
         doc->quiet = slice_eq_str(text, "true");
+    } else if (is(name, "TagSet")) {
+        doc->tag_set = true;
     } else if (is(name, "EncodingType")) {
         reader->url = slice_eq_str(text, "url");
     } else if (is(name, "LastModified")) {
@@ -299,7 +321,8 @@ static bool add_item(struct reader *reader, enum s3_xml_item_kind kind)
                                                     .storage_class = "",
                                                     .code = "",
                                                     .message = "",
-                                                    .checksum = ""};
+                                                    .checksum = "",
+                                                    .value = ""};
     return true;
 }
 
@@ -318,7 +341,8 @@ static void XMLCALL on_open(void *arg, const XML_Char *name, const XML_Char **at
 {
     struct reader *reader = arg;
     const char *colon = strrchr(name, ':');
-    bool buckets = reader->document->doc.root == S3_XML_BUCKETS;
+    enum s3_xml_root root = reader->document->doc.root;
+    bool deeper = root == S3_XML_BUCKETS || root == S3_XML_TAGGING;
 
     (void)attributes;
     name = colon != NULL ? colon + 1 : name;
@@ -332,11 +356,10 @@ static void XMLCALL on_open(void *arg, const XML_Char *name, const XML_Char **at
         open_root(reader, name);
         return;
     }
-    /* Items are children of the root; only buckets lie one deeper. */
-    if (reader->item_depth == 0 && reader->depth == (buckets ? 3U : 2U)) {
+    /* Items are children of the root; only buckets and tags lie one deeper. */
+    if (reader->item_depth == 0 && reader->depth == (deeper ? 3U : 2U)) {
         for (size_t i = 0; i < sizeof(item_elements) / sizeof(item_elements[0]); i++) {
-            if (item_elements[i].root == reader->document->doc.root &&
-                is(name, item_elements[i].name)) {
+            if (item_elements[i].root == root && is(name, item_elements[i].name)) {
                 if (add_item(reader, item_elements[i].kind)) {
                     reader->item_depth = reader->depth;
                 }

@@ -45,7 +45,9 @@ enum s3_xml_root {
     S3_XML_DELETE,        /* request: Delete */
     S3_XML_COMPLETE,      /* request: CompleteMultipartUpload */
     S3_XML_CREATE_BUCKET, /* request: CreateBucketConfiguration */
-    S3_XML_VERSIONING     /* VersioningConfiguration */
+    S3_XML_VERSIONING,    /* VersioningConfiguration */
+    S3_XML_TAGGING,       /* Tagging, request and answer */
+    S3_XML_OWNERSHIP      /* OwnershipControls */
 };
 
 enum s3_xml_item_kind {
@@ -53,7 +55,9 @@ enum s3_xml_item_kind {
     S3_XML_PREFIX,  /* CommonPrefixes */
     S3_XML_MARKER,  /* DeleteMarker */
     S3_XML_FAILURE, /* Error inside DeleteResult */
-    S3_XML_PART
+    S3_XML_PART,
+    S3_XML_TAG, /* name in key */
+    S3_XML_RULE /* of OwnershipControls: ObjectOwnership in value */
 };
 
 /* Strings are never NULL ("" when absent) and live as long as the document. */
@@ -67,11 +71,14 @@ struct s3_xml_item {
     const char *code;    /* S3_XML_FAILURE */
     const char *message; /* S3_XML_FAILURE */
     const char *checksum;
+    const char *value; /* S3_XML_TAG, S3_XML_RULE */
     enum s3_checksum_kind checksum_kind;
     uint64_t size;
     int64_t time_ns; /* LastModified, Initiated, CreationDate */
     uint32_t number;
     bool latest;
+    bool composite;          /* ChecksumType */
+    bool has_size, has_time; /* told at all */
 };
 
 struct s3_xml_doc {
@@ -79,7 +86,8 @@ struct s3_xml_doc {
     struct s3_xml_item *items; /* keys and prefixes in the order of the document */
     size_t count;
     bool truncated;
-    bool quiet; /* Delete */
+    bool quiet;   /* Delete */
+    bool tag_set; /* Tagging: there was a TagSet, if an empty one */
     const char *bucket;
     const char *key;
     const char *upload_id;

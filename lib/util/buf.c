@@ -18,6 +18,14 @@ void buf_done(struct buf *b)
     *b = (struct buf)BUF_INIT(b->max);
 }
 
+void buf_wipe(struct buf *b)
+{
+    if (b->data != NULL) {
+        explicit_bzero(b->data, b->cap);
+    }
+    buf_done(b);
+}
+
 void buf_reset(struct buf *b)
 {
     b->len = 0;

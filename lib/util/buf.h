@@ -42,6 +42,9 @@ struct buf {
 /* Free the content. The buffer is then empty, without error, and usable again. */
 void buf_done(struct buf *b);
 
+/* The same of one that has held a secret: its bytes are overwritten first. */
+void buf_wipe(struct buf *b);
+
 /* Empty the buffer and clear its error, but keep the memory for the next use. */
 void buf_reset(struct buf *b);
 

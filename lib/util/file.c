@@ -7,11 +7,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/random.h"
 #include "util/slice.h"
+
+enum { LOOK_MS = 1000 };
 
 static int read_all(int fd, struct buf *out)
 {
@@ -207,4 +212,53 @@ bool file_stamp_eq(const struct file_stamp *a, const struct file_stamp *b)
 {
     return a->device == b->device && a->inode == b->inode && a->size == b->size &&
            a->mtime_ns == b->mtime_ns;
+}
+
+int file_watch_init(struct file_watch *watch, const char *path)
+{
+    *watch = (struct file_watch){.looked_ms = clock_monotonic_ms(clock_real())};
+    return file_stamp(path, &watch->stamp);
+}
+
+bool file_watch_changed(struct file_watch *watch, const char *path)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+    struct file_stamp stamp = {0};
+
+    if (now - watch->looked_ms < LOOK_MS) {
+        return false;
+    }
+    watch->looked_ms = now;
+    if (file_stamp(path, &stamp) != 0 || file_stamp_eq(&stamp, &watch->stamp)) {
+        return false;
+    }
+    watch->stamp = stamp;
+    return true;
+}
+
+/* Remove a socket that a dead process left; -EADDRINUSE when somebody answers there. */
+int file_remove_socket(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    AUTOCLOSE int fd = -1;
+    struct stat st;
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        return -ENAMETOOLONG;
+    }
+    if (lstat(path, &st) < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        return -EEXIST;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return -errno;
+    }
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
+        return -EADDRINUSE;
+    }
+    return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }

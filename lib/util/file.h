@@ -46,4 +46,22 @@ struct file_stamp {
 int file_stamp(const char *path, struct file_stamp *ret) __attribute__((warn_unused_result));
 bool file_stamp_eq(const struct file_stamp *a, const struct file_stamp *b);
 
+/* A file, or the directory of a Secret, that is read again when it changes: look now and then. One
+ * thread. */
+struct file_watch {
+    struct file_stamp stamp;
+    uint64_t looked_ms;
+};
+
+/* As it is now: call it before the file is read. */
+int file_watch_init(struct file_watch *watch, const char *path) __attribute__((warn_unused_result));
+/* True when it is there and another than at the last look; at most once a second. */
+bool file_watch_changed(struct file_watch *watch, const char *path);
+
+/*
+ * Make way for a unix socket: one that nobody listens on any more is removed. 0 also when there is
+ * none; -EADDRINUSE: somebody listens; -EEXIST: something else lies there; -ENAMETOOLONG.
+ */
+int file_remove_socket(const char *path) __attribute__((warn_unused_result));
+
 #endif

@@ -245,6 +245,11 @@ static int refused(const struct volume *v, const struct objstore_request *r, boo
     case OBJSTORE_BUCKET_CREATE:
     case OBJSTORE_BUCKET_DELETE:
         return -ENOTSUP;
+    case OBJSTORE_BUCKET_DOC_PUT:
+    case OBJSTORE_BUCKET_DOC_DELETE:
+        return v->read_only ? -EROFS : -ENOTSUP;
+    case OBJSTORE_BUCKET_DOC_GET: /* those of the bucket are not the volume's */
+        return -ENODATA;
     case OBJSTORE_BUCKET_HEAD:
     case OBJSTORE_LIST:
     case OBJSTORE_LIST_VERSIONS:
@@ -274,6 +279,8 @@ static const char *refusal_text(int ret)
         return "names under " VOLUME_RESERVED " are reserved";
     case -ENOENT:
         return "no such key";
+    case -ENODATA:
+        return "a volume has no such document";
     default:
         return "not an operation of a volume";
     }

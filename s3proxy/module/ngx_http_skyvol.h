@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ngx_http_skyvol.h - what the two files of the nginx module share. One worker process. */
+/* ngx_http_skyvol.h - what the files of the nginx module share. One worker process. */
 #ifndef S3PROXY_MODULE_NGX_HTTP_SKYVOL_H
 #define S3PROXY_MODULE_NGX_HTTP_SKYVOL_H
 
@@ -9,6 +9,7 @@
 
 #include "s3proxy/call.h"
 #include "s3proxy/counters.h"
+#include "s3proxy/identity.h"
 
 struct skyvol_request;
 
@@ -23,6 +24,7 @@ struct skyvol_loop {
 
 struct skyvol_worker {
     struct call_server server;
+    struct identity_config identity;
     struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
     size_t live;            /* requests that exist */
@@ -48,6 +50,8 @@ struct skyvol_request {
 ngx_int_t skyvol_handler(ngx_http_request_t *http);
 /* What nginx refuses by itself, as S3 would say it. */
 ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);
+/* Temporary credentials, on a port of their own. */
+ngx_int_t skyvol_identity_handler(ngx_http_request_t *http);
 /* After a wake: goes on with one request; may free it. */
 void skyvol_progress(struct skyvol_request *request);
 

@@ -10,7 +10,8 @@ typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
     ngx_flag_t store_virtual_host;
     ngx_array_t *volumes;
-    ngx_str_t credentials;
+    ngx_str_t credentials, meta_keys, session_keys, identity_token;
+    time_t session_lifetime;
     ngx_str_t region;
     ngx_str_t counters;
     ngx_array_t *suffixes;
@@ -47,11 +48,17 @@ static ngx_command_t commands[] = {
     {NAME("skyvol_volume"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, volumes), NULL},
     MAIN_STRING("skyvol_credentials", credentials),
+    MAIN_STRING("skyvol_meta_keys", meta_keys),
+    MAIN_STRING("skyvol_session_keys", session_keys),
+    {NAME("skyvol_session_lifetime"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_sec_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, session_lifetime), NULL},
+    MAIN_STRING("skyvol_identity_token", identity_token),
     MAIN_STRING("skyvol_region", region),
     MAIN_STRING("skyvol_counters", counters),
     {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes), NULL},
     {NAME("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
+    {NAME("skyvol_identity"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
     {NAME("skyvol_fault"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
     ngx_null_command,
 };
@@ -64,6 +71,7 @@ static void *create_main_conf(ngx_conf_t *cf)
         conf->suffixes = NGX_CONF_UNSET_PTR;
         conf->volumes = NGX_CONF_UNSET_PTR;
         conf->store_virtual_host = NGX_CONF_UNSET;
+        conf->session_lifetime = NGX_CONF_UNSET;
     }
     return conf;
 }
@@ -93,8 +101,9 @@ static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf)
         ngx_http_conf_get_module_loc_conf(cf, ngx_http_core_module);
 
     (void)conf;
-    location->handler =
-        command->name.len == sizeof("skyvol_s3") - 1 ? skyvol_handler : skyvol_fault_handler;
+    location->handler = command->name.len == sizeof("skyvol_s3") - 1      ? skyvol_handler
+                        : command->name.len == sizeof("skyvol_fault") - 1 ? skyvol_fault_handler
+                                                                          : skyvol_identity_handler;
     return NGX_CONF_OK;
 }
 
@@ -173,6 +182,24 @@ static int open_stores(const skyvol_main_conf_t *conf, struct error *err)
     return stores_init(&skyvol_worker.server.stores, &config, err);
 }
 
+static int open_credentials(const skyvol_main_conf_t *conf, struct error *err)
+{
+    const struct credentials_config config = {
+        .path = (const char *)conf->credentials.data,
+        .meta_keys = (const char *)conf->meta_keys.data,
+        .session_keys = (const char *)conf->session_keys.data,
+    };
+    struct credentials **credentials = &skyvol_worker.server.credentials;
+    int ret = credentials_new(&config, credentials, err);
+
+    skyvol_worker.identity = (struct identity_config){
+        .credentials = *credentials,
+        .token_file = (const char *)conf->identity_token.data,
+        .lifetime_s = conf->session_lifetime > 0 ? (uint32_t)conf->session_lifetime : 0,
+    };
+    return ret;
+}
+
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
@@ -180,15 +207,14 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     struct error err = ERROR_INIT;
     int ret;
 
-    if (conf == NULL || conf->credentials.len == 0) {
+    if (conf == NULL ||
+        (conf->credentials.len == 0 && conf->session_keys.len == 0 && conf->meta_keys.len == 0)) {
         return NGX_OK;
     }
     server->region = (const char *)conf->region.data;
     server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);
     ret = open_stores(conf, &err);
-    ret = ret == 0
-              ? credentials_new((const char *)conf->credentials.data, &server->credentials, &err)
-              : ret;
+    ret = ret == 0 ? open_credentials(conf, &err) : ret;
     ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
     if (ret == 0 && conf->counters.len > 0) {
         ret = counters_open((const char *)conf->counters.data, &skyvol_worker.counters);

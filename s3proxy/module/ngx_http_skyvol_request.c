@@ -87,12 +87,11 @@ static ngx_int_t add_header(ngx_http_request_t *http, const char *name, const ch
     return NGX_OK;
 }
 
-static ngx_int_t send_head(struct skyvol_request *request)
+/* "name NUL value NUL" ... */
+static ngx_int_t add_headers(ngx_http_request_t *http, struct slice pairs)
 {
-    ngx_http_request_t *http = request->http;
-    const struct reply *reply = &request->call->reply;
-    const char *at = reply->headers.data, *end = at != NULL ? at + reply->headers.len : NULL;
-    ngx_int_t rc = add_header(http, "x-amz-request-id", request->call->request_id);
+    const char *at = pairs.data, *end = at != NULL ? at + pairs.len : NULL;
+    ngx_int_t rc = NGX_OK;
 
     while (rc == NGX_OK && at < end) {
         const char *value = at + strlen(at) + 1;
@@ -100,6 +99,18 @@ static ngx_int_t send_head(struct skyvol_request *request)
         rc = add_header(http, at, value);
         at = value + strlen(value) + 1;
     }
+    return rc;
+}
+
+static ngx_int_t send_head(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    const struct reply *reply = &request->call->reply;
+    ngx_int_t rc = add_header(http, "x-amz-request-id", request->call->request_id);
+
+    rc = rc == NGX_OK ? add_headers(http, (struct slice){reply->headers.data, reply->headers.len})
+                      : rc;
+    rc = rc == NGX_OK ? add_headers(http, call_cors_headers(request->call)) : rc;
     http->disable_not_modified = 1;
     http->headers_out.status = (ngx_uint_t)reply->status;
     http->headers_out.content_length_n = (off_t)reply->length;
@@ -518,7 +529,7 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
                                : length > 0             ? (uint64_t)length
                                                         : 0;
     call_begin(request->call);
-    if (call_head_ready(request->call)) {
+    if (call_head_ready(request->call) || request->call->failed) {
         request->body_ended = true;
         rc = refuse_body(http);
         if (rc != NGX_OK) {

@@ -67,7 +67,7 @@ def test_options_in_documents_exist():
                 options = re.findall(r"(?<=\s)--[a-z-]+", words)
                 command = [w for w in words.split() if re.fullmatch("[a-z]+", w)]
                 if program == "skyvolctl":
-                    depth = 2 if command[:1] in (["store"], ["volume"], ["certs"], ["csi"]) else 1
+                    depth = 2 if command[:1] in (["store"], ["volume"], ["certs"], ["csi"], ["keys"]) else 1
                     usage = run(BIN / program, *command[:depth], "--help")
                 else:
                     usage = run(BIN / program, "--help")

@@ -9,6 +9,7 @@
 
 #include "objstore/objstore_call.h"
 #include "objstore_stream.h"
+#include "objstore_suite_docs.h"
 #include "test.h"
 #include "util/random.h"
 
@@ -679,6 +680,16 @@ static void buckets_are_made_listed_and_removed(void **state UNUSED)
     assert_int_equal(CALL(r, a), -ENOTEMPTY);
 }
 
+static void documents_of_a_bucket_are_kept_and_go_with_it(void **state UNUSED)
+{
+    suite_documents(one, two, bucket);
+}
+
+static void tags_are_an_objects_and_not_its_names(void **state UNUSED)
+{
+    suite_tags(one, two, bucket);
+}
+
 static int set_up(void **state UNUSED)
 {
     ANSWER a = OBJSTORE_ANSWER_INIT;
@@ -753,6 +764,8 @@ int objstore_suite_run(const char *name, struct objstore *first, struct objstore
         cmocka_unit_test(a_stalled_stream_ends_at_its_deadline),
         cmocka_unit_test(of_many_conditional_puts_one_wins),
         cmocka_unit_test(buckets_are_made_listed_and_removed),
+        cmocka_unit_test(documents_of_a_bucket_are_kept_and_go_with_it),
+        cmocka_unit_test(tags_are_an_objects_and_not_its_names),
     };
 
     one = first;

@@ -580,6 +580,9 @@ static void odd_keys_and_conditions_go_out_encoded(UNUSED void **state)
     put.source_key = "x";
     assert_int_equal(objstore_call(f.store, &put, &answer), -ENOTSUP);
     assert_int_equal(scripted_server_count(f.server), 2);
+    put.target_is_checked = true; /* unless this one is known not to */
+    (void)objstore_call(f.store, &put, &answer);
+    assert_asked(&f, 2, "if-none-match: *\r\n");
 }
 
 static void new_objects_get_what_the_mount_wishes(UNUSED void **state)

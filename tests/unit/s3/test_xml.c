@@ -207,7 +207,12 @@ static void uploads_and_parts_come_back(UNUSED void **state)
     DOC *parts = NULL;
 
     s3_xml_uploads_begin(&text, &list);
-    s3_xml_uploads_entry(&text, &list, "k 1", "id1", WHEN);
+    s3_xml_uploads_entry(&text, &list,
+                         &(struct s3_xml_upload){.key = "k 1",
+                                                 .upload_id = "id1",
+                                                 .started_ns = WHEN,
+                                                 .checksum_kind = S3_CHECKSUM_SHA256,
+                                                 .composite = true});
     s3_xml_uploads_prefix(&text, &list, "p/");
     s3_xml_uploads_end(&text, &list);
     uploads = parse(&text);
@@ -216,6 +221,9 @@ static void uploads_and_parts_come_back(UNUSED void **state)
     assert_string_equal(uploads->items[0].key, "k 1");
     assert_string_equal(uploads->items[0].upload_id, "id1");
     assert_int_equal(uploads->items[0].time_ns, WHEN);
+    assert_int_equal(uploads->items[0].checksum_kind, S3_CHECKSUM_SHA256);
+    assert_true(uploads->items[0].composite);
+    assert_int_equal(uploads->items[1].kind, S3_XML_PREFIX);
     assert_string_equal(uploads->next_marker, "n+ ");
     assert_string_equal(uploads->next_marker2, "nid");
 
@@ -334,6 +342,31 @@ static void hostile_documents_are_refused(UNUSED void **state)
     assert_int_equal(parse_text("<s3:Delete xmlns:s3='urn:x'></s3:Delete>"), 0);
 }
 
+static void a_deletion_may_have_conditions(UNUSED void **state)
+{
+    static const char text[] =
+        "<Delete><Object><Key>a</Key><ETag>\"e\"</ETag><Size>0</Size>"
+        "<LastModifiedTime>Wed, 21 Oct 2015 07:28:00 GMT</LastModifiedTime></Object>"
+        "<Object><Key>b</Key><LastModifiedTime>2015-10-21T07:28:00Z</LastModifiedTime></Object>"
+        "<Object><Key>c</Key></Object></Delete>";
+    CLEANUP(buf_done) struct buf buf = BUF_INIT(4096);
+    DOC *doc = NULL;
+
+    buf_addstr(&buf, text);
+    doc = parse(&buf);
+    assert_int_equal(doc->count, 3);
+    assert_string_equal(doc->items[0].etag, "e");
+    assert_true(doc->items[0].has_size && doc->items[0].has_time);
+    assert_int_equal(doc->items[0].time_ns / 1000000000, 1445412480);
+    assert_true(!doc->items[1].has_size && doc->items[1].has_time);
+    assert_int_equal(doc->items[1].time_ns, doc->items[0].time_ns);
+    assert_true(!doc->items[2].has_size && !doc->items[2].has_time);
+    assert_int_equal(
+        parse_text("<Delete><Object><Key>a</Key><LastModifiedTime>soon</LastModifiedTime>"
+                   "</Object></Delete>"),
+        -EINVAL);
+}
+
 static void texts_and_lists_have_a_limit(UNUSED void **state)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(4 << 20);
@@ -368,6 +401,7 @@ int main(void)
         cmocka_unit_test(deletes_come_back_as_request_and_as_result),
         cmocka_unit_test(the_other_requests_come_back),
         cmocka_unit_test(hostile_documents_are_refused),
+        cmocka_unit_test(a_deletion_may_have_conditions),
         cmocka_unit_test(texts_and_lists_have_a_limit),
     };
 

@@ -35,6 +35,11 @@ static void put(const char *text)
     assert_int_equal(file_replace(path, text, strlen(text), 0600), 0);
 }
 
+static int open_keys(struct credentials **ret, struct error *err)
+{
+    return credentials_new(&(struct credentials_config){.path = path}, ret, err);
+}
+
 static void keys_are_found_with_what_they_may(void **state UNUSED)
 {
     struct credentials *c = NULL;
@@ -44,7 +49,7 @@ static void keys_are_found_with_what_they_may(void **state UNUSED)
     put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"},"
         "{\"accessKey\": \"b\", \"secretAccessKey\": \"2\", \"read_only\": true},"
         "{\"access_key\": \"c\", \"secret_key\": \"3\", \"internal\": true}]}");
-    assert_int_equal(credentials_new(path, &c, &err), 0);
+    assert_int_equal(open_keys(&c, &err), 0);
     key = credentials_find(c, "a");
     assert_string_equal(key->secret_key, "1");
     assert_false(key->read_only || key->internal);
@@ -62,7 +67,7 @@ static void a_file_that_others_may_read_is_refused(void **state UNUSED)
 
     put("{\"keys\": []}");
     assert_int_equal(chmod(path, 0640), 0);
-    assert_int_equal(credentials_new(path, &c, &err), -EACCES);
+    assert_int_equal(open_keys(&c, &err), -EACCES);
     assert_non_null(strstr(err.text, "chmod 600"));
     assert_null(c);
 }
@@ -84,7 +89,7 @@ static void what_is_no_list_of_keys_is_refused_without_its_text(void **state UNU
         struct error err = ERROR_INIT;
 
         put(bad[i]);
-        assert_int_equal(credentials_new(path, &c, &err), -EINVAL);
+        assert_int_equal(open_keys(&c, &err), -EINVAL);
         assert_null(strstr(err.text, "topsecret"));
     }
 }
@@ -95,7 +100,7 @@ static void a_missing_file_says_its_name(void **state UNUSED)
     struct error err = ERROR_INIT;
 
     (void)unlink(path);
-    assert_int_equal(credentials_new(path, &c, &err), -ENOENT);
+    assert_int_equal(open_keys(&c, &err), -ENOENT);
     assert_non_null(strstr(err.text, path));
 }
 
@@ -119,7 +124,7 @@ static void a_changed_file_counts_and_a_broken_one_does_not(void **state UNUSED)
     struct error err = ERROR_INIT;
 
     put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"}]}");
-    assert_int_equal(credentials_new(path, &c, &err), 0);
+    assert_int_equal(open_keys(&c, &err), 0);
     put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"22\"}]}");
     assert_true(becomes(c, "a", "22"));
     put("{\"keys\": [{\"access_key\"");

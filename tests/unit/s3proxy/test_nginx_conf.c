@@ -61,6 +61,29 @@ static void a_certificate_makes_it_https(void **state UNUSED)
     buf_done(&out);
 }
 
+static void credentials_are_fetched_at_a_port_of_their_own(void **state UNUSED)
+{
+    struct proxy_config c = config();
+    struct buf out = BUF_INIT(64 * 1024);
+    struct error err = ERROR_INIT;
+    char at[] = "127.0.0.1:9001", keys_at[] = "/run/s3/session.keys", token[] = "/t";
+
+    assert_int_equal(nginx_conf_write(&c, NULL, &out, &err), 0);
+    assert_null(strstr(buf_str(&out), "skyvol_identity;"));
+    buf_reset(&out);
+    c.identity = at;
+    c.session_keys = keys_at;
+    c.identity_token = token;
+    c.session_ms = 3600000;
+    assert_int_equal(nginx_conf_write(&c, NULL, &out, &err), 0);
+    assert_non_null(strstr(buf_str(&out), "listen 127.0.0.1:9001;"));
+    assert_non_null(strstr(buf_str(&out), "skyvol_identity;"));
+    assert_non_null(strstr(buf_str(&out), "skyvol_session_keys \"/run/s3/session.keys\";"));
+    assert_non_null(strstr(buf_str(&out), "skyvol_session_lifetime 3600s;"));
+    assert_non_null(strstr(buf_str(&out), "skyvol_identity_token \"/t\";"));
+    buf_done(&out);
+}
+
 static void a_value_cannot_become_a_directive(void **state UNUSED)
 {
     static const char *const bad[] = {"a\"; x", "a\nb", "a;b", "a$b", "a{b", "a}b", "a'b", "a\\b"};
@@ -72,7 +95,8 @@ static void a_value_cannot_become_a_directive(void **state UNUSED)
         char **const members[] = {&c.listen,       &c.store,    &c.store_endpoint,
                                   &c.store_region, &c.store_ca, &c.store_credentials,
                                   &c.credentials,  &c.run_dir,  &c.module,
-                                  &c.region,       &c.tls_cert, &c.tls_key};
+                                  &c.region,       &c.tls_cert, &c.tls_key,
+                                  &c.session_keys, &c.identity, &c.identity_token};
 
         (void)snprintf(text, sizeof(text), "%s", bad[i]);
         for (size_t k = 0; k < sizeof(members) / sizeof(members[0]) + 2; k++) {
@@ -99,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_setting_reaches_the_module),
         cmocka_unit_test(a_certificate_makes_it_https),
+        cmocka_unit_test(credentials_are_fetched_at_a_port_of_their_own),
         cmocka_unit_test(a_value_cannot_become_a_directive),
     };
 

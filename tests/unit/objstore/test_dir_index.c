@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory store's index by itself: what older versions of it left. */
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "objstore/dir_index.h"
+#include "test.h"
+
+struct place {
+    char directory[64], path[96];
+};
+
+static int set_up(void **state)
+{
+    struct place *place = calloc(1, sizeof(*place));
+
+    assert_non_null(place);
+    (void)snprintf(place->directory, sizeof(place->directory), "/tmp/skyvol-index-XXXXXX");
+    assert_non_null(mkdtemp(place->directory));
+    (void)snprintf(place->path, sizeof(place->path), "%s/index.sqlite", place->directory);
+    *state = place;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct place *place = *state;
+    static const char *const tails[] = {"", "-wal", "-shm"};
+
+    for (size_t i = 0; i < 3; i++) {
+        char path[128];
+
+        (void)snprintf(path, sizeof(path), "%s%s", place->path, tails[i]);
+        (void)unlink(path);
+    }
+    assert_int_equal(rmdir(place->directory), 0);
+    free(place);
+    return 0;
+}
+
+static struct dir_index *open_index(const struct place *place)
+{
+    struct error err = ERROR_INIT;
+    struct dir_index *index = NULL;
+
+    assert_int_equal(dir_index_open(place->path, false, &index, &err), 0);
+    return index;
+}
+
+static void execute(const struct place *place, const char *sql)
+{
+    sqlite3 *db = NULL;
+
+    assert_int_equal(sqlite3_open(place->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static void put(struct dir_index *index, const char *key, const char *file)
+{
+    const struct dir_conditions none = {0};
+    struct dir_object object = {.info = {.size = 3, .etag = "e"}, .file = file};
+    int64_t bucket;
+
+    assert_int_equal(dir_index_begin(index), 0);
+    assert_int_equal(dir_index_bucket(index, "bucket", &bucket), 0);
+    assert_int_equal(dir_index_put(index, bucket, key, &object, &none), 0);
+    assert_int_equal(dir_index_commit(index), 0);
+}
+
+static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **state)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    const struct place *place = *state;
+    struct dir_index *index = open_index(place);
+    struct dir_object object;
+    int64_t bucket;
+
+    assert_int_equal(dir_index_begin(index), 0);
+    assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
+    assert_int_equal(dir_index_commit(index), 0);
+    put(index, "old", "1/aa/old");
+    dir_index_close(index);
+    /* as the first version left it */
+    execute(place, "DROP TRIGGER joined_gone; DROP TABLE joined; DROP TABLE completed;"
+                   "DROP TRIGGER bucket_gone; DROP TABLE bucket_doc;"
+                   "ALTER TABLE object DROP COLUMN tags; ALTER TABLE upload DROP COLUMN tags;"
+                   "PRAGMA user_version = 1");
+
+    index = open_index(place);
+    assert_int_equal(dir_index_bucket(index, "bucket", &bucket), 0);
+    assert_int_equal(dir_index_get(index, bucket, "old", &arena, &object), 0);
+    assert_string_equal(object.file, "1/aa/old");
+    put(index, "old", "1/aa/new");
+    put(index, "other", NULL);
+    assert_int_equal(dir_index_get(index, bucket, "old", &arena, &object), 0);
+    assert_string_equal(object.file, "1/aa/new");
+    dir_index_close(index);
+}
+
+static void an_index_of_a_later_schema_is_refused(void **state)
+{
+    const struct place *place = *state;
+    struct error err = ERROR_INIT;
+    struct dir_index *index = open_index(place);
+
+    dir_index_close(index);
+    execute(place, "PRAGMA user_version = 1000");
+    index = NULL;
+    assert_int_equal(dir_index_open(place->path, false, &index, &err), -EUCLEAN);
+    assert_null(index);
+}
+
+static void the_parts_of_a_file_are_kept_as_long_as_an_object_has_it(void **state)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    const struct objstore_part parts[] = {
+        {.number = 2, .size = 5242880, .checksum = {OBJSTORE_CHECKSUM_CRC32, "rZjlRQ==", false}},
+        {.number = 10000, .size = 0}};
+    struct dir_index *index = open_index(*state);
+    struct objstore_part *back = NULL;
+    size_t count = 0;
+
+    assert_int_equal(dir_index_begin(index), 0);
+    assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
+    assert_int_equal(dir_index_joined_put(index, "1/aa/f", parts, 2), 0);
+    assert_int_equal(dir_index_commit(index), 0);
+    put(index, "k", "1/aa/f");
+    assert_int_equal(dir_index_joined_get(index, "1/aa/f", &arena, &back, &count), 0);
+    assert_int_equal(count, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(back[i].number, parts[i].number);
+        assert_int_equal(back[i].size, parts[i].size);
+        assert_int_equal(back[i].checksum.kind, parts[i].checksum.kind);
+        assert_string_equal(back[i].checksum.value, parts[i].checksum.value);
+    }
+    put(index, "k", "1/aa/g");
+    assert_int_equal(dir_index_joined_get(index, "1/aa/f", &arena, &back, &count), -ENOENT);
+    dir_index_close(index);
+}
+
+static void a_completion_is_remembered_for_a_day(void **state)
+{
+    const int64_t day = 86400LL * 1000000000;
+    struct objstore_info info = {.size = 7, .mtime_ns = day, .etag = "e-1"}, back;
+    struct dir_index *index = open_index(*state);
+
+    assert_int_equal(dir_index_begin(index), 0);
+    assert_int_equal(dir_index_completed_put(index, 1, "k", "first", &info), 0);
+    info.mtime_ns = day + 5;
+    assert_int_equal(dir_index_completed_put(index, 1, "k", "second", &info), 0);
+    assert_int_equal(dir_index_completed_get(index, 1, "k", "first", &back), 0);
+    assert_int_equal(back.size, 7);
+    assert_string_equal(back.etag, "e-1");
+    assert_int_equal(dir_index_completed_get(index, 1, "other", "first", &back), -ENOENT);
+    assert_int_equal(dir_index_completed_get(index, 2, "k", "first", &back), -ENOENT);
+    info.mtime_ns = 2 * day + 1;
+    assert_int_equal(dir_index_completed_put(index, 1, "k", "third", &info), 0);
+    assert_int_equal(dir_index_completed_get(index, 1, "k", "first", &back), -ENOENT);
+    assert_int_equal(dir_index_completed_get(index, 1, "k", "second", &back), 0);
+    assert_int_equal(dir_index_commit(index), 0);
+    dir_index_close(index);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_index_of_schema_1_keeps_its_objects_and_takes_new_ones,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_index_of_a_later_schema_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_parts_of_a_file_are_kept_as_long_as_an_object_has_it,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_completion_is_remembered_for_a_day, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
