@@ -9,6 +9,7 @@
 
 #include "mounter/journal/journaled.h"
 #include "mounter/names/collapse.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/hard.h"
 #include "mounter/names/heads.h"
@@ -546,6 +547,22 @@ static void set_up_root(struct fs *fs) REQUIRES(&fs->lock)
     state_commit(fs->state);
 }
 
+/* An empty one, or what a predecessor has left. */
+static int begin_state(struct fs *fs)
+{
+    int r;
+
+    mutex_lock(&fs->lock);
+    if (!state_adopted(fs->state)) {
+        set_up_root(fs);
+    } else {
+        fs->blind_until_ms = state_blind_until(fs->state, fs_now_ms() + GRAVES_LATE_MS);
+    }
+    r = adopt_nodes(fs);
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
 int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
 {
     struct fs *fs = calloc(1, sizeof(*fs));
@@ -583,12 +600,7 @@ int fs_new(const struct fs_config *config, struct fs **ret, struct error *err)
     r = r == 0 ? tasks_new(WRITERS_MAX, &fs->writers) : r;
     r = r == 0 ? tasks_new(STREAMS_MAX, &fs->streams) : r;
     if (r == 0) {
-        mutex_lock(&fs->lock);
-        if (!state_adopted(fs->state)) {
-            set_up_root(fs);
-        }
-        r = adopt_nodes(fs);
-        mutex_unlock(&fs->lock);
+        r = begin_state(fs);
     }
     r = r == 0 ? graves_new(fs, &fs->graves) : r;
     r = r == 0 ? heads_new(&fs->heads) : r;
@@ -672,6 +684,7 @@ void fs_free(struct fs *fs)
     chained_done(&fs->numbers);
     known_free(fs->known);
     graves_free(fs->graves);
+    fences_free(fs->fences);
     seen_free(fs->seen);
     heads_free(fs->heads);
     shed_free(fs->shed);

@@ -29,6 +29,7 @@
  *   theirs.c      metadata of others, kept when an object is written anew
  *   seen.c        which attributes have ever been written to the volume
  *   graves.c      names taken away whose objects are still to be deleted
+ *   fences.c      names at which a deletion may still arrive
  *   usage.c       how many bytes the volume has
  *   managed.c     the session with the metaserver of a managed volume
  *   locks.c       locks across nodes
@@ -111,6 +112,7 @@ struct import_result {
     uint32_t files, left, damaged;
 };
 struct graves;
+struct fences;
 struct collapse;
 struct collapse_bar;
 struct pointers;
@@ -169,7 +171,7 @@ struct node {
     uint32_t failed_count; /* publications that failed, and how the last one did: */
     int failed_error;      /* who waited for it is told the same */
     uint64_t retry_ms;     /* not in the background before */
-    uint64_t late_ms;      /* until then an earlier publication of it may arrive once more */
+    uint64_t copied_ms;    /* when a COPY onto it ended without an answer; 0: none has */
     uint64_t progress_ms;  /* when the store last took something of it; later for a large step */
     uint64_t changed;      /* fs->clock when it became newer than what the store had said before */
     struct block_ref *blocks;
@@ -262,6 +264,7 @@ struct fs {
     uint64_t merged;       /* how many of them have been given back */
     struct gone_set *gone; /* GONE_SETS */
     struct graves *graves; /* objects to be deleted */
+    struct fences *fences; /* keys where a deletion may still arrive */
     struct known *known;   /* ranges of keys that were listed */
     uint64_t removed;      /* clock of the last name that was taken away */
     bool unordered;        /* the store does not list keys in the order of their bytes */
@@ -271,6 +274,7 @@ struct fs {
     struct ahead *ahead;
     struct shed *shed;         /* what the kernel is asked to forget */
     uint32_t block_seq;        /* of the last change to a block */
+    uint64_t blind_until_ms;   /* blind requests of predecessors may come until then; or 0 */
     uint64_t adopted_until_ms; /* then claims for requests that did not come again end; or 0 */
     uint64_t lost;             /* files whose bytes could not be kept, so far */
     int64_t used_bytes;        /* usage.c: counted, and changed here since */
@@ -641,34 +645,13 @@ const char *data_image_whole(const struct state *state, const struct data_image 
 void data_image_sum(const struct fs *fs, const struct data_image *image,
                     struct objstore_request *request);
 
-/* ---- publish.c, settle.c ---- */
+/* ---- publish.c; what is unsettled: settle.h ---- */
 /* Make the object what the inode is. Waits. 0 when clean; -ESTALE: conflict copy made. */
 int publish(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
 /* The same; the waiter's deadline moves as long as the store takes bytes of the file. */
 int publish_for(struct fs *fs, uint32_t ino, struct pending *waiter)
     __attribute__((warn_unused_result));
-/*
- * A publication whose end we have not seen (we were killed, the store did not answer) may have
- * reached the store. Its object carries our token: then the inode is based on it from now on.
- * Before a request: publish_mark() under the lock. publish_settle() waits; 0 also if there was
- * nothing to settle.
- */
-int publish_mark(struct fs *fs, struct node *node, uint64_t size, struct arena *arena,
-                 struct objstore_meta *meta) REQUIRES(&fs->lock);
-int publish_add_token(struct fs *fs, struct inode_rec *rec, struct arena *arena,
-                      struct objstore_meta *meta) REQUIRES(&fs->lock);
-void publish_mark_attempt(struct fs *fs, struct inode_rec *rec, uint64_t size) REQUIRES(&fs->lock);
-/* The token itself, in an object's metadata; 0: there is none. */
-int publish_add_mark(uint64_t mark, struct arena *arena, struct objstore_meta *meta)
-    __attribute__((warn_unused_result));
-uint64_t publish_mark_of(const struct objstore_meta *meta);
-/* For whoever has set node->publishing. -EAGAIN: it was ours, the inode has a new base. Waits. */
-int publish_settle_now(struct fs *fs, struct node *node, const char *key)
-    __attribute__((warn_unused_result));
 void publish_upload_forget(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
-int publish_settle(struct fs *fs, uint32_t ino) __attribute__((warn_unused_result));
-/* In a transaction of the caller's: it has been settled. */
-void publish_settled(struct fs *fs, struct inode_rec *rec) REQUIRES(&fs->lock);
 /* For whoever has the claim, or counts in node->streaming. Of the object's bytes `base` will be
  * copied. *ret: index + 1. Waits. */
 int publish_upload_start(struct fs *fs, struct node *node, const char *key,

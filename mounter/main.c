@@ -74,7 +74,7 @@ static bool is_helper_flag(const char *text)
 /* From skyvolctl mount: how the metaserver is reached, as one sealed text with both parts. */
 static int read_channel(int fd, struct run_arguments *ret, struct error *err)
 {
-    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(65536);
     char path[40];
     cJSON *json;
     int r;
@@ -82,9 +82,6 @@ static int read_channel(int fd, struct run_arguments *ret, struct error *err)
     (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     r = file_read(path, &text);
     json = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.cap);
-    }
     r = r == 0 ? mount_channel_read(cJSON_GetObjectItemCaseSensitive(json, "channel"),
                                     &ret->config.channel)
                : r;

@@ -35,6 +35,8 @@ bool fill_has_room(struct fs *fs, const struct op *op) REQUIRES(&fs->lock);
  * *ret_locked, also on some failures. -ENOENT. */
 int name_find(struct op *op, struct node **ret, bool *ret_locked)
     __attribute__((warn_unused_result));
+/* A request that comes again may have put an object there before, which may still arrive. */
+void op_mark_late(struct fs *fs, const struct op *op, const struct node *node) REQUIRES(&fs->lock);
 /* Note that the store is about to be changed; *ret_again: an earlier try had done so. */
 int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result));
 /* ops_remove.c: a directory that only its content implied would vanish with the name that is about

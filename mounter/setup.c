@@ -446,7 +446,7 @@ static int from_file(struct mount_credentials *ret, struct error *err)
 {
     const char *profile = getenv("AWS_PROFILE");
     AUTOFREE char *path = NULL;
-    CLEANUP(buf_done) struct buf text = BUF_INIT(CREDENTIALS_MAX);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(CREDENTIALS_MAX);
     AUTOFREE char *copy = NULL;
     bool found = false;
     int r = setup_credentials_path(&path);
@@ -471,9 +471,6 @@ static int from_file(struct mount_credentials *ret, struct error *err)
         r = error_set(err, -EINVAL, "profile '%s' in %s has no %s",
                       profile != NULL ? profile : "default", path,
                       ret->access_key == NULL ? "aws_access_key_id" : "aws_secret_access_key");
-    }
-    if (text.data != NULL) {
-        explicit_bzero(text.data, text.cap);
     }
     return r;
 }

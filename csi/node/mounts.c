@@ -25,14 +25,6 @@ void plan_done(struct plan *plan)
 
 /* ---- What is asked for ---- */
 
-static void wipe(struct buf *text)
-{
-    if (text->data != NULL) {
-        explicit_bzero(text->data, text->cap);
-    }
-    buf_done(text);
-}
-
 static int hash_wish(const struct plan_input *input, struct plan *plan)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(TEXT_MAX);
@@ -171,7 +163,7 @@ static int copy_credentials(const Skyvol__Meta__V1__Credentials *from,
 
 static int read_text(const char *path, char **ret, struct error *err)
 {
-    CLEANUP(wipe) struct buf text = BUF_INIT(TEXT_MAX);
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT(TEXT_MAX);
     int r = file_read(path, &text);
 
     if (r == 0) {
@@ -271,7 +263,7 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
                       struct plan *plan, const char *at, struct error *err)
 {
     CLEANUP(buf_done) struct buf json = BUF_INIT(TEXT_MAX);
-    CLEANUP(wipe) struct buf keys = BUF_INIT(TEXT_MAX);
+    CLEANUP(buf_wipe) struct buf keys = BUF_INIT(TEXT_MAX);
     char source[HOLDER_TEXT_MAX];
     uint64_t left = rpc_call_left_ms(call);
     struct mount_config config = {
@@ -357,7 +349,7 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
 int mounts_refresh(struct node *node, struct rpc_call *call, struct record *record,
                    struct plan *plan, const char *key, struct error *err)
 {
-    CLEANUP(wipe) struct buf keys = BUF_INIT(TEXT_MAX);
+    CLEANUP(buf_wipe) struct buf keys = BUF_INIT(TEXT_MAX);
     int r;
 
     if (plan->source.managed) {

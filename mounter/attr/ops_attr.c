@@ -13,6 +13,7 @@
 #include "mounter/ops.h"
 #include "mounter/write/hold.h"
 #include "mounter/write/holes.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, STATFS_BLOCK = 4096 };
@@ -200,6 +201,20 @@ static void take_copied(struct fs *fs, struct node *node, const char *etag) REQU
     fs_opened(node, etag);
 }
 
+static void copy_ended(struct fs *fs, struct node *node, int error, const char *etag)
+    REQUIRES(&fs->lock)
+{
+    claim_set(fs, node, false);
+    if (error == 0) {
+        take_copied(fs, node, etag);
+        node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
+    } else {
+        node->copied_ms = fs_now_ms();
+    }
+    cond_broadcast(&fs->changed);
+    fs_node_put(fs, node);
+}
+
 static bool only_attr_changed(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
@@ -248,27 +263,24 @@ static int copy_onto_itself(struct fs *fs, uint32_t ino)
     what.from = what.to = buf_str(&key);
     what.size = rec->size;
     what.if_match = etag[0] != '\0' ? etag : NULL;
+    what.onto = remote_copy_is_blind(fs, &what) ? NULL : what.if_match;
     what.ret_ns = &copied_ns;
     ret = ret == 0 ? attr_write(&attr, &arena, &meta) : ret;
-    ret = ret == 0 ? publish_mark(fs, node, rec->size, &arena, &meta) : ret;
+    ret = ret == 0 ? publish_mark(fs, node, &what, &arena, &meta) : ret;
     mutex_unlock(&fs->lock);
     ret = ret == 0 ? seen_note(fs, &attr) : ret;
     ret = ret == 0 && !theirs.none ? theirs_keep(fs, &theirs, &arena, &meta) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, fresh) : ret;
     mutex_lock(&fs->lock);
-    claim_set(fs, node, false);
     if (ret == 0) {
         theirs_note(node, fresh, theirs.none);
-        take_copied(fs, node, fresh);
         facts_tell(fs->facts, &(struct facts_told){.key = buf_str(&key),
                                                    .etag = fresh,
                                                    .attr = &attr,
                                                    .modified_ns = copied_ns,
                                                    .exact = true});
-        node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
     }
-    cond_broadcast(&fs->changed);
-    fs_node_put(fs, node);
+    copy_ended(fs, node, ret, fresh);
     mutex_unlock(&fs->lock);
     return ret == -ENOENT || ret == -ESTALE ? -EAGAIN : ret;
 }
@@ -410,6 +422,9 @@ static void setattr_run(struct op *op)
         mutex_lock(&fs->lock);
         node = fs_node(fs, op->ino);
         ret = node != NULL ? apply_attr(fs, op, node) : -ESTALE;
+        if (node != NULL) {
+            op_mark_late(fs, op, node); /* a directory's PUT goes without conditions */
+        }
         mutex_unlock(&fs->lock);
         ret = ret != 0 ? ret : attr_store(fs, (uint32_t)op->ino);
     }

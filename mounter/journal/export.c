@@ -496,7 +496,7 @@ static void list_graves(const struct export *x, struct buf *out)
         const struct grave_rec *grave = state_grave(x->state, i);
         unsigned char etag[sizeof(grave->etag)];
 
-        if (grave->key == 0) {
+        if (grave->key == 0 || grave->etag == GRAVE_FENCE) {
             continue;
         }
         for (size_t at = 0; at < sizeof(etag); at++) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mounter/journal/export.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/graves.h"
 #include "mounter/write/sweep.h"
 #include "util/log.h"
@@ -623,6 +624,9 @@ int journaled_drain(struct fs *fs, uint64_t drain_ms, bool keep, uint32_t *ret_f
     int removed = wait_deleted(&d, left);
     int r;
 
+    if (removed == 0) {
+        (void)!fences_wait(fs, "", true, d.until_ms); /* else the next mount does without */
+    }
     *ret_files = 0;
     if (j != NULL) {
         wait_removed(fs, j);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 enum {
-    STATE_VERSION = 10,
+    STATE_VERSION = 11,
     INODES_DEFAULT = 4 * 1024 * 1024,
     CELLS_PER_INODE = 3,
     APPLIED_COUNT = 2048,
@@ -555,6 +555,22 @@ static int adopt(struct state *state, struct error *err)
     atomic_store(&h->log_len, 0);
     find_lost(state);
     return 0;
+}
+
+void state_note_blind(struct state *state)
+{
+    atomic_store(&state->header->blind, 1U);
+}
+
+uint64_t state_blind_until(struct state *state, uint64_t until_ms)
+{
+    struct header *h = state->header;
+
+    if (atomic_load(&h->blind) != 0) {
+        h->blind_until_ms = until_ms;
+        atomic_store(&h->blind, 0U);
+    }
+    return h->blind_until_ms;
 }
 
 static int lay_out(struct state *state, const struct state_config *config)

@@ -81,6 +81,8 @@ struct inode_rec {
     uint32_t component; /* of the key, where the name does not tell it (longs.h); text cell */
     uint32_t links;     /* names of a file with INODE_LINKED; 0: not known */
     uint32_t last;      /* with INODE_COLLAPSE: its last name; text cell. Else undefined */
+    uint32_t late_s;    /* monotonic: until then something that was sent of it may still arrive */
+    uint32_t blind;     /* not 0: what `attempt` tells of is a COPY that no condition guards */
     uint64_t number;    /* st_ino */
     uint64_t size;
     uint64_t base_size;  /* of the object under `etag` */
@@ -113,12 +115,14 @@ struct upload_rec {
     char etags[STATE_PARTS][STATE_ETAG_SIZE];
 };
 
-/* An object that is to be deleted. */
+/* An object that is to be deleted; or, with GRAVE_FENCE as `etag`, a fence (fences.h): nothing is
+ * to be deleted, but nothing new is put at the key before not_before_s. */
 struct grave_rec {
     uint32_t key;          /* text cell; 0: free */
     uint32_t not_before_s; /* monotonic: until then one more publication of it may arrive */
-    uint64_t etag;         /* hash of the ETag of what was removed; 0: not known */
+    uint64_t etag;         /* hash of the ETag of what was removed, odd; 0: not known */
 };
+enum { GRAVE_FENCE = 2 };
 
 struct state_config {
     struct keep *keep;
@@ -141,6 +145,15 @@ DEFINE_CLEANUP(struct state *, state_free);
 bool state_adopted(const struct state *state);
 /* Names the mount among all; never 0, and a successor has the same. */
 uint64_t state_mount_id(const struct state *state);
+
+/*
+ * Requests that could do harm if they came late, as the store knows no condition for them: noted
+ * before the first is sent. state_blind_until(), once after the adoption: when those of
+ * predecessors have come or never will. It is `until_ms` if the last one has sent any, else what
+ * was said to it; 0: nothing is late. Monotonic.
+ */
+void state_note_blind(struct state *state);
+uint64_t state_blind_until(struct state *state, uint64_t until_ms);
 
 void state_begin(struct state *state);
 /* `at` must lie in a record of this state. A transaction holds at most 64 KiB of notes. */

@@ -36,6 +36,8 @@ struct header {
     _Atomic uint64_t log_len; /* not 0: the log below is valid and must be carried out */
     char log[LOG_SIZE];
     uint64_t mount_id;
+    _Atomic uint32_t blind; /* this process, or its predecessor, has sent blind requests */
+    uint64_t blind_until_ms;
 };
 
 struct cell {

@@ -15,6 +15,7 @@
 #include "mounter/names/moves.h"
 #include "mounter/names/pointer.h"
 #include "mounter/ops.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "mounter/names/below.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/pace.h"
 #include "objstore/objstore_call.h"
 #include "util/hash.h"
@@ -30,7 +31,8 @@ struct grave {
     uint32_t index;          /* of its record */
     uint32_t tries;
     uint64_t dug_ms, retry_ms;
-    uint64_t etag; /* hash of it, 0: not known */
+    uint64_t late_ms; /* until then a deletion whose end we have not seen may arrive; 0: none */
+    uint64_t etag;    /* hash of it, 0: not known */
     bool sending;
     bool beside; /* there may be a directory of the same name */
     char key[];
@@ -48,6 +50,7 @@ struct graves {
     struct pace pace;
     uint32_t next_index;
     uint64_t distrust_until_ms;
+    uint64_t late_ms; /* until then what a predecessor had sent may arrive; 0: there was none */
     struct cond work;
     bool haste, ending, started;
     pthread_t thread;
@@ -88,11 +91,24 @@ static void enter(struct graves *graves, struct grave *grave)
     graves->waiting_count++;
 }
 
+static struct grave *find(const struct fs *fs, const char *key) REQUIRES(&fs->lock)
+{
+    struct grave *grave = NULL;
+
+    if (fs->graves->by_key != NULL) {
+        HASH_FIND_STR(fs->graves->by_key, key, grave);
+    }
+    return grave;
+}
+
 /* UINT32_MAX: none is free. */
 static uint32_t take_index(struct fs *fs) REQUIRES(&fs->lock)
 {
     struct graves *graves = fs->graves;
 
+    if (graves_count(fs) + graves->dug_count + fences_count(fs) >= STATE_GRAVES) {
+        return UINT32_MAX;
+    }
     for (uint32_t i = 0; i < STATE_GRAVES; i++) {
         uint32_t index = graves->next_index++ % STATE_GRAVES;
 
@@ -106,13 +122,12 @@ static uint32_t take_index(struct fs *fs) REQUIRES(&fs->lock)
 int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
 {
     struct graves *graves = fs->graves;
-    bool full = graves_count(fs) + graves->dug_count >= STATE_GRAVES;
-    uint32_t index = full ? UINT32_MAX : take_index(fs);
+    uint32_t index = find(fs, key) == NULL ? take_index(fs) : UINT32_MAX;
     struct grave_rec rec = {.etag = etag != NULL ? hash_etag(etag) : 0};
     int ret;
 
     if (index == UINT32_MAX) {
-        return -ENOSPC;
+        return find(fs, key) != NULL ? 0 : -ENOSPC;
     }
     if (etag == NULL) {
         rec.not_before_s = (uint32_t)((fs_now_ms() + GRAVES_LATE_MS) / MS_PER_S) + 1;
@@ -166,6 +181,7 @@ int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
     state_set(fs->state, state_grave(fs->state, index), &rec, sizeof(rec));
     state_commit(fs->state);
     grave->tries = 1; /* who knows how old it is: only if the object is still the same */
+    grave->late_ms = fs_now_ms() + GRAVES_LATE_MS;
     grave->beside = true;
     enter(fs->graves, grave);
     cond_signal(&fs->graves->work);
@@ -194,26 +210,22 @@ size_t graves_count(const struct fs *fs)
     return HASH_COUNT(fs->graves->by_key);
 }
 
-static struct grave *find(const struct fs *fs, const char *key) REQUIRES(&fs->lock)
-{
-    struct grave *grave = NULL;
-
-    if (fs->graves->by_key != NULL) {
-        HASH_FIND_STR(fs->graves->by_key, key, grave);
-    }
-    return grave;
-}
-
 bool graves_has(const struct fs *fs, const char *key)
 {
-    return find(fs, key) != NULL;
+    return find(fs, key) != NULL || fences_has(fs, key);
+}
+
+/* Any name is absent. */
+static bool none(const struct fs *fs) REQUIRES(&fs->lock)
+{
+    return fs->graves->by_key == NULL && fences_count(fs) == 0;
 }
 
 bool graves_has_as(struct fs *fs, uint32_t parent, const char *name, bool is_dir)
 {
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
-    if (fs->graves->by_key == NULL || fs_child_key(fs, parent, name, &key) != 0) {
+    if (none(fs) || fs_child_key(fs, parent, name, &key) != 0) {
         return false;
     }
     buf_addstr(&key, is_dir ? "/" : "");
@@ -226,13 +238,12 @@ bool graves_has_name(struct fs *fs, uint32_t parent, const char *name)
     const struct grave *file;
     bool beside = false;
 
-    if (fs->graves->by_key == NULL || longs_beside(name, &beside) != 0 ||
-        fs_child_key(fs, parent, name, &key) != 0) {
+    if (none(fs) || longs_beside(name, &beside) != 0 || fs_child_key(fs, parent, name, &key) != 0) {
         return false;
     }
     file = find(fs, buf_str(&key));
     return (file != NULL && (beside || !file->beside)) ||
-           (!beside && graves_has_as(fs, parent, name, true));
+           (beside ? fences_has(fs, buf_str(&key)) : graves_has_as(fs, parent, name, true));
 }
 
 static void hurry(struct graves *graves)
@@ -246,8 +257,8 @@ bool graves_block(struct fs *fs, const struct node *node)
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
     if (fs->graves->by_key == NULL || (fs_rec(fs, node)->flags & INODE_NEW) == 0 ||
-        fs_key(fs, node->ino, &key) != 0 || !graves_has(fs, buf_str(&key))) {
-        return false;
+        fs_key(fs, node->ino, &key) != 0 || find(fs, buf_str(&key)) == NULL) {
+        return fences_block(fs, node);
     }
     hurry(fs->graves);
     return true;
@@ -273,12 +284,12 @@ static bool has_below(const struct fs *fs, const char *key) REQUIRES(&fs->lock)
 
 bool graves_has_below(const struct fs *fs, const char *key)
 {
-    return graves_has(fs, key) || has_below(fs, key);
+    return find(fs, key) != NULL || has_below(fs, key);
 }
 
 static bool any(const struct fs *fs, const char *key, bool below) REQUIRES(&fs->lock)
 {
-    return below ? graves_has_below(fs, key) : graves_has(fs, key);
+    return below ? graves_has_below(fs, key) : find(fs, key) != NULL;
 }
 
 int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms)
@@ -302,17 +313,113 @@ int graves_wait(struct fs *fs, const char *key, bool below, uint64_t deadline_ms
 
 /* ---- sending ---- */
 
-/* It is deleted, or is not to be: what was asked of it until now is too old. */
+/* What was asked of it until now is too old. */
+static void forget(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
+{
+    HASH_DEL(fs->graves->by_key, grave);
+    below_remove(&fs->graves->below, grave->key);
+    fs_gone_key(fs, grave->key);
+    free(grave);
+}
+
+/* It is deleted, or is not to be. */
 static void fill_in(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
 {
     state_begin(fs->state);
     state_text_release(fs->state, state_grave(fs->state, grave->index)->key);
     STATE_SET(fs->state, state_grave(fs->state, grave->index)->key, 0U);
     state_commit(fs->state);
-    HASH_DEL(fs->graves->by_key, grave);
-    below_remove(&fs->graves->below, grave->key);
-    fs_gone_key(fs, grave->key);
-    free(grave);
+    forget(fs, grave);
+}
+
+static void put_off(struct graves *graves, struct grave *grave)
+{
+    uint64_t pause = AGAIN_MS;
+
+    for (uint32_t i = 0; i < grave->tries && pause < AGAIN_MAX_MS; i++) {
+        pause *= 2;
+    }
+    grave->tries++;
+    grave->retry_ms = fs_now_ms() + pause / 2 + random_below(pause);
+    grave->late_ms = fs_now_ms() + GRAVES_LATE_MS;
+    grave->sending = false;
+    TAILQ_INSERT_TAIL(&graves->waiting, grave, link);
+    graves->waiting_count++;
+}
+
+/* In whole seconds, not before that time. */
+static struct grave_rec fence_until(uint64_t late_ms)
+{
+    return (struct grave_rec){.not_before_s = (uint32_t)(late_ms / MS_PER_S) + 1,
+                              .etag = GRAVE_FENCE};
+}
+
+/* It is deleted, by one of the deletions that were sent. */
+static void end_grave(struct fs *fs, struct grave *grave) REQUIRES(&fs->lock)
+{
+    struct grave_rec *kept = state_grave(fs->state, grave->index);
+    struct grave_rec rec = fence_until(grave->late_ms);
+
+    rec.key = kept->key;
+    if (fs_now_ms() >= grave->late_ms || fences_renew(fs, grave->key, &rec)) {
+        fill_in(fs, grave);
+    } else if (fences_add(fs, grave->key, grave->index, &rec) != 0) {
+        put_off(fs->graves, grave);
+    } else {
+        state_begin(fs->state);
+        state_set(fs->state, kept, &rec, sizeof(rec));
+        state_commit(fs->state);
+        forget(fs, grave);
+    }
+}
+
+/* A record of its own. */
+static int fence_new(struct fs *fs, const char *key, struct grave_rec *rec) REQUIRES(&fs->lock)
+{
+    uint32_t index = take_index(fs);
+    int ret;
+
+    if (index == UINT32_MAX) {
+        return -ENOSPC;
+    }
+    state_begin(fs->state);
+    ret = state_text_new(fs->state, key, strlen(key), &rec->key);
+    ret = ret == 0 ? fences_add(fs, key, index, rec) : ret;
+    if (ret != 0) {
+        state_abort(fs->state);
+        return ret;
+    }
+    state_set(fs->state, state_grave(fs->state, index), rec, sizeof(*rec));
+    state_commit(fs->state);
+    return 0;
+}
+
+static void wait_late(struct fs *fs)
+{
+    uint64_t now;
+
+    mutex_lock(&fs->lock);
+    while ((now = fs_now_ms()) < fs->graves->late_ms && !fs->ending) {
+        cond_wait_ms(&fs->changed, &fs->lock, fs->graves->late_ms - now);
+    }
+    mutex_unlock(&fs->lock);
+}
+
+void graves_fence(struct fs *fs, const char *key)
+{
+    struct grave_rec rec;
+    bool there = true;
+
+    mutex_lock(&fs->lock);
+    rec = fence_until(fs->graves->late_ms);
+    if (fs_now_ms() < fs->graves->late_ms && !fences_renew(fs, key, &rec)) {
+        there = fence_new(fs, key, &rec) == 0;
+        cond_signal(&fs->graves->work);
+    }
+    mutex_unlock(&fs->lock);
+    if (!there) {
+        wait_late(fs);
+    }
 }
 
 /* An object that is still to be deleted shows the directory that it is in. */
@@ -333,25 +440,11 @@ static void uncover(struct fs *fs) REQUIRES(&fs->lock)
             next = TAILQ_NEXT(grave, link);
             if (!is_covering(fs, grave)) {
                 TAILQ_REMOVE(&fs->graves->covers, grave, link);
-                fill_in(fs, grave);
+                end_grave(fs, grave);
                 again = true;
             }
         }
     } while (again && !TAILQ_EMPTY(&fs->graves->covers));
-}
-
-static void put_off(struct graves *graves, struct grave *grave)
-{
-    uint64_t pause = AGAIN_MS;
-
-    for (uint32_t i = 0; i < grave->tries && pause < AGAIN_MAX_MS; i++) {
-        pause *= 2;
-    }
-    grave->tries++;
-    grave->retry_ms = fs_now_ms() + pause / 2 + random_below(pause);
-    grave->sending = false;
-    TAILQ_INSERT_TAIL(&graves->waiting, grave, link);
-    graves->waiting_count++;
 }
 
 static bool refused(int error)
@@ -385,7 +478,9 @@ static void batch_end(struct batch *batch)
         failed += result != 0 && !refused(result);
         if (result == 0 && is_covering(fs, grave)) {
             TAILQ_INSERT_TAIL(&fs->graves->covers, grave, link);
-        } else if (result == 0 || refused(result)) {
+        } else if (result == 0) {
+            end_grave(fs, grave);
+        } else if (refused(result)) {
             fill_in(fs, grave);
         } else {
             put_off(fs->graves, grave);
@@ -577,15 +672,17 @@ static void *sender_main(void *arg)
     while (!graves->ending) {
         const struct grave *first = TAILQ_FIRST(&graves->waiting);
         uint64_t wait;
+        uint64_t fence;
 
         if (first != NULL && first->retry_ms > fs_now_ms()) {
             rotate(graves);
         }
+        fence = fences_expire(fs, TICK_MS);
         wait = due_in(graves);
         if (wait == 0) {
             send_batch(fs, graves);
         } else {
-            cond_wait_ms(&graves->work, &fs->lock, wait < TICK_MS ? wait : TICK_MS);
+            cond_wait_ms(&graves->work, &fs->lock, wait < fence ? wait : fence);
         }
     }
     mutex_unlock(&fs->lock);
@@ -606,11 +703,18 @@ static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
         struct grave *grave;
 
         state_text_get(fs->state, rec->key, &key);
+        if (rec->etag == GRAVE_FENCE) {
+            if (fences_add(fs, buf_str(&key), i, rec) != 0) {
+                return -ENOMEM;
+            }
+            continue;
+        }
         grave = make_grave(buf_str(&key), i, rec);
         if (grave == NULL) {
             return -ENOMEM;
         }
         grave->tries = 1;
+        grave->late_ms = graves->late_ms;
         grave->beside = true;
         enter(graves, grave);
     }
@@ -630,8 +734,10 @@ int graves_new(struct fs *fs, struct graves **ret)
     pace_init(&graves->pace, fs->options.sync == SYNC_CLOSE);
     cond_init(&graves->work);
     *ret = graves;
+    r = fences_new(&fs->fences);
     mutex_lock(&fs->lock);
-    r = adopt(fs, graves);
+    graves->late_ms = state_adopted(fs->state) ? fs_now_ms() + GRAVES_LATE_MS : 0;
+    r = r == 0 ? adopt(fs, graves) : r;
     mutex_unlock(&fs->lock);
     r = r == 0 ? -pthread_create(&graves->thread, NULL, sender_main, fs) : r;
     graves->started = r == 0;

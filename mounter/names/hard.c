@@ -11,6 +11,7 @@
 #include "mounter/attr/theirs.h"
 #include "mounter/managed/links.h"
 #include "mounter/names/collapse.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/listing.h"
 #include "mounter/names/pointer.h"
@@ -387,7 +388,7 @@ static int put_name(const struct op *op, const char *file, uint64_t token, struc
     for (int tries = 0; r == 0 && tries < TRIES; tries++) {
         CLEANUP(buf_done) struct buf now = BUF_INIT(2 * OBJSTORE_KEY_MAX);
 
-        r = graves_wait(fs, buf_str(key), false, fs_now_ms() + TIMEOUT_MS);
+        r = fences_wait(fs, buf_str(key), false, fs_now_ms() + TIMEOUT_MS);
         r = r == 0 ? pointer_put(fs, &(const struct pointer_put){.key = buf_str(key),
                                                                  .file = file,
                                                                  .number = token,
@@ -698,6 +699,7 @@ static int unlink_at(struct op *op, const char *key)
     struct fs *fs = op->fs;
     uint64_t number = 0;
     bool there = false;
+    bool again = hard_unlinks(op);
     int r = unlink_begin(op, key, &number, &there);
 
     if (r == 0) {
@@ -706,6 +708,9 @@ static int unlink_at(struct op *op, const char *key)
     }
     r = r == 0 ? op_keep_parent(op) : r;
     r = r == 0 && there ? remote_delete(fs, key) : r;
+    if (r == 0 && again) {
+        graves_fence(fs, key);
+    }
     if (r == 0) {
         (void)pending_set_deadline(op->pending, UNLINK_MS);
         hard_forget(fs, number);
@@ -764,7 +769,11 @@ int hard_rename(struct fs *fs, struct hard_move *what)
                                                                  .number = number + 1})
                    : r;
     }
-    return r == 0 && from.exists ? remote_delete(fs, what->from) : r;
+    r = r == 0 && from.exists ? remote_delete(fs, what->from) : r;
+    if (r == 0 && what->again) {
+        graves_fence(fs, what->from);
+    }
+    return r;
 }
 
 /* ---- what a node's death has left ---- */

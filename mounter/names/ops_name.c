@@ -11,6 +11,7 @@
 #include "mounter/fs.h"
 #include "mounter/managed/facts.h"
 #include "mounter/names/doubts.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/heads.h"
 #include "mounter/names/listing.h"
@@ -18,6 +19,7 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/write/hold.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8, MOVE_WAIT_MS = 1000 };
@@ -418,6 +420,15 @@ static void unmake(struct fs *fs, uint32_t ino)
     mutex_unlock(&fs->lock);
 }
 
+void op_mark_late(struct fs *fs, const struct op *op, const struct node *node)
+{
+    if (pending_replay(op->pending)) {
+        state_begin(fs->state);
+        publish_set_late(fs, fs_rec(fs, node));
+        state_commit(fs->state);
+    }
+}
+
 int op_intend(struct op *op, bool *ret_again)
 {
     struct state_intent intent = {.unique = op->unique};
@@ -532,7 +543,7 @@ int remote_put_marker(struct fs *fs, const char *key, const struct attr *attr, b
                                    .timeout_ms = META_TIMEOUT_MS};
     int ret = strlen(key) > fs_key_max(fs) ? -ENAMETOOLONG : attr_write(attr, &arena, &meta);
 
-    ret = ret == 0 ? graves_wait(fs, key, false, fs_now_ms() + META_TIMEOUT_MS) : ret;
+    ret = ret == 0 ? fences_wait(fs, key, false, fs_now_ms() + META_TIMEOUT_MS) : ret;
     ret = ret == 0 ? seen_note(fs, attr) : ret;
     return ret == 0 ? volume_call(fs->volume, &put, &answer) : ret;
 }
@@ -610,6 +621,7 @@ static void mkdir_run(struct op *op)
         if (ret == 0) {
             node->valid_until_ms = fs_now_ms() + fs->options.attr_timeout_ms;
             theirs_note(node, "", !again);
+            op_mark_late(fs, op, node);
             listing_new_dir(fs, node);
             ret = entry_of(fs, op, node);
             ino = node->ino;

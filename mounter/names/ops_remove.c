@@ -14,6 +14,7 @@
 #include "mounter/ops.h"
 #include "mounter/session/eio.h"
 #include "mounter/write/hold.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -36,6 +37,7 @@ int op_keep_parent(struct op *op)
     ret = dir == NULL ? -ESTALE : implied ? fs_key(fs, (uint32_t)op->ino, &key) : 0;
     if (implied) {
         fs_attr(fs, dir, &attr, &arena);
+        op_mark_late(fs, op, dir);
     }
     mutex_unlock(&fs->lock);
     if (ret != 0 || !implied) {
@@ -65,6 +67,31 @@ static int delete_object(struct fs *fs, const char *key)
     return volume_call(fs->volume, &request, &answer);
 }
 
+/* The request comes again: its own deletion may have been sent before. */
+static void fence_again(struct op *op, bool is_dir)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
+    int ret;
+
+    mutex_lock(&op->fs->lock);
+    ret = fs_child_key(op->fs, (uint32_t)op->ino, op->name, &key);
+    mutex_unlock(&op->fs->lock);
+    buf_addstr(&key, is_dir ? "/" : "");
+    if (ret == 0) {
+        graves_fence(op->fs, buf_str(&key));
+    }
+}
+
+static bool came_before(const struct op *op)
+{
+    bool before;
+
+    mutex_lock(&op->fs->lock);
+    before = state_intended(op->fs->state, op->unique);
+    mutex_unlock(&op->fs->lock);
+    return before;
+}
+
 /*
  * The name goes; the inode lives as long as somebody has it open. `key`: of the object that is to
  * be deleted in the background, or NULL.
@@ -79,10 +106,10 @@ static int forget_name(struct fs *fs, struct op *op, const char *key, bool is_di
     int ret;
 
     state_begin(fs->state);
-    if (key != NULL && !graves_has(fs, key)) {
+    if (key != NULL) {
         /* Of a publication whose end we have not seen, the store may have what we know no ETag of,
          * or get it later. */
-        bool late = node != NULL && (fs_rec(fs, node)->attempt != 0 || fs_now_ms() < node->late_ms);
+        bool late = node != NULL && publish_is_late(fs_rec(fs, node));
         const char *etag = node != NULL ? fs_rec(fs, node)->etag : "";
 
         facts_forget(fs->facts, key);
@@ -263,6 +290,7 @@ static void unlink_run(struct op *op)
     bool beside = false;
     bool stored = true;
     uint32_t ino = 0;
+    bool before = came_before(op);
     bool again = hard_unlinks(op);
     int ret = -ESTALE;
 
@@ -284,6 +312,9 @@ static void unlink_run(struct op *op)
     if (ret == 0 && stored) {
         ret = rename_hide(fs, ino);
         ret = ret == 0 ? op_keep_parent(op) : ret;
+    }
+    if (ret == 0 && before) {
+        fence_again(op, false);
     }
     /* A grave of its key would be one of the directory's name, too. */
     if (ret == 0 && stored && longs_beside(op->name, &beside) == 0 && beside) {
@@ -341,6 +372,9 @@ void rmdir_run(struct op *op)
     }
     if (locked) {
         mutex_unlock(&fs->lock);
+    }
+    if (again && (ret == 0 || ret == -ENOENT)) {
+        fence_again(op, true);
     }
     if (ret == 0) {
         ret = rmdir_check(op, ino, buf_str(&key));
@@ -422,7 +456,8 @@ static void start_remove(fuse_req_t req, fuse_ino_t parent, const char *name,
         return;
     }
     mutex_lock(&op->fs->lock);
-    done = remove_at_once(op->fs, op, run == rmdir_run);
+    done =
+        !state_intended(op->fs->state, op->unique) && remove_at_once(op->fs, op, run == rmdir_run);
     mutex_unlock(&op->fs->lock);
     if (done) {
         (void)fs_op_fail(op, 0);
@@ -452,7 +487,7 @@ static bool is_unsent(struct fs *fs, const struct node *node) REQUIRES(&fs->lock
 
     return flags == (INODE_NEW | INODE_DIRTY) && S_ISREG(rec->mode) && rec->attempt == 0 &&
            rec->upload == 0 && rec->hidden == 0 && rec->journal == 0 && !node->imported &&
-           node->writers == 0 && node->late_ms == 0 && !claim_blocked(fs, node);
+           node->writers == 0 && rec->late_s == 0 && !claim_blocked(fs, node);
 }
 
 /*

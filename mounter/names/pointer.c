@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/hash.h"
 

@@ -11,12 +11,15 @@
 #include <sys/stat.h>
 
 #include "mounter/managed/links.h"
+#include "mounter/names/fences.h"
 #include "mounter/names/graves.h"
 #include "mounter/names/hard.h"
 #include "mounter/names/moves.h"
 #include "mounter/ops.h"
+#include "mounter/write/settle.h"
 #include "mounter/write/sweep.h"
 #include "objstore/objstore_call.h"
+#include "util/log.h"
 #include "util/random.h"
 
 enum { META_TIMEOUT_MS = 50000, ASK_TRIES = 8 };
@@ -132,6 +135,7 @@ struct move {
     uint32_t ino, target; /* target 0: nothing is there */
     bool is_dir, target_is_dir, again, claimed, exchange;
     bool linked, target_linked; /* names of files with hard links: hard.h */
+    bool late, buried;          /* what was sent of it may still arrive under its old name */
     struct hard_move hard;
     uint64_t token; /* of its note */
     struct move_note note;
@@ -360,18 +364,74 @@ static int dir_store(struct move *m)
     return ret == 0 ? move_note_run(fs, &m->note) : ret;
 }
 
+/* A file of one name. */
+static int file_store(struct move *m, const struct copy_what *what, const char *there)
+{
+    struct fs *fs = m->op->fs;
+    int ret = remote_copy_over(fs, what, there, m->etag);
+
+    if (ret == -ENOENT && m->again) {
+        ret = learn_etag(m, what->to, m->etag); /* copied and removed before the crash */
+    } else {
+        ret = ret == 0 ? remote_delete(fs, what->from) : ret;
+    }
+    if (ret == 0 && m->again && !m->late) { /* else it gets a grave, which holds as long */
+        graves_fence(fs, what->from);
+    }
+    return ret;
+}
+
+/* `there`: what is known to be at the new name. */
+static void find_objects(struct move *m, struct copy_what *what, char there[STATE_ETAG_SIZE])
+{
+    struct fs *fs = m->op->fs;
+    const struct node *node;
+
+    mutex_lock(&fs->lock);
+    node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
+    if (node != NULL) {
+        what->size = fs_rec(fs, node)->base_size;
+        m->late = publish_is_late(fs_rec(fs, node));
+    }
+    node = m->target != 0 ? fs_node(fs, m->target) : NULL;
+    if (node != NULL) {
+        memcpy(there, fs_rec(fs, node)->etag, STATE_ETAG_SIZE);
+    }
+    mutex_unlock(&fs->lock);
+}
+
+/*
+ * All but one file's COPY goes without conditions: what a predecessor has sent of that has to be
+ * over before it is done once more.
+ */
+static void wait_for_predecessor(const struct move *m, const struct copy_what *what)
+{
+    struct fs *fs = m->op->fs;
+
+    if (m->exchange || m->is_dir || m->linked || m->target_linked ||
+        remote_copy_is_blind(fs, what)) {
+        if (m->again) {
+            publish_wait_blind(fs);
+        }
+        state_note_blind(fs->state);
+    }
+}
+
 static int move_store(struct move *m)
 {
     struct fs *fs = m->op->fs;
     struct copy_what what = {.from = buf_str(&m->from), .to = buf_str(&m->to)};
-    struct node *node;
+    char there[STATE_ETAG_SIZE] = "";
     uint64_t deadline_ms = fs_now_ms() + META_TIMEOUT_MS;
-    int ret = graves_wait(fs, what.from, m->is_dir, deadline_ms);
+    int ret = m->exchange ? fences_wait(fs, what.from, m->is_dir, deadline_ms)
+                          : graves_wait(fs, what.from, m->is_dir, deadline_ms);
 
-    ret = ret == 0 ? graves_wait(fs, what.to, m->is_dir, deadline_ms) : ret;
+    ret = ret == 0 ? fences_wait(fs, what.to, m->is_dir, deadline_ms) : ret;
     if (ret != 0) {
         return ret;
     }
+    find_objects(m, &what, there);
+    wait_for_predecessor(m, &what);
     if (m->exchange) {
         return exchange_store(m);
     }
@@ -393,15 +453,7 @@ static int move_store(struct move *m)
         m->hard.again = m->again;
         return ret == 0 ? hard_rename(fs, &m->hard) : ret;
     }
-    mutex_lock(&fs->lock);
-    node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
-    what.size = node != NULL ? fs_rec(fs, node)->base_size : 0;
-    mutex_unlock(&fs->lock);
-    ret = ret == 0 ? remote_copy(fs, &what, m->etag) : ret;
-    if (ret == -ENOENT && m->again) {
-        return learn_etag(m, buf_str(&m->to), m->etag); /* copied and removed before the crash */
-    }
-    return ret == 0 ? remote_delete(fs, buf_str(&m->from)) : ret;
+    return file_store(m, &what, there);
 }
 
 static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)
@@ -415,6 +467,50 @@ static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)
     STATE_SET(fs->state, rec->flags, rec->flags | INODE_UNLINKED);
     state_commit(fs->state);
     fs_node_put(fs, target);
+}
+
+/* What was sent to the old name and comes now is deleted. In a transaction. */
+static void bury_late(struct fs *fs, struct move *m) REQUIRES(&fs->lock)
+{
+    int ret;
+
+    if (!m->late || m->is_dir || graves_has(fs, buf_str(&m->from))) {
+        return;
+    }
+    ret = graves_dig(fs, buf_str(&m->from), NULL, true);
+    if (ret != 0) {
+        log_warn("rename: what was sent to the old name may come back", "key", buf_str(&m->from),
+                 "error", strerror(-ret), NULL);
+    }
+    m->buried = ret == 0;
+}
+
+/* *ret_cell: 0 as long as it has its old name. In a transaction. */
+static int give_name(struct fs *fs, struct move *m, struct inode_rec *rec, uint32_t *ret_cell)
+    REQUIRES(&fs->lock)
+{
+    struct op *op = m->op;
+    uint32_t old = rec->name;
+    int ret = state_text_new(fs->state, op->name2, strlen(op->name2), ret_cell);
+
+    if (ret != 0) {
+        return ret;
+    }
+    STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DETACHED);
+    STATE_SET(fs->state, rec->parent, (uint32_t)op->ino2);
+    STATE_SET(fs->state, rec->name, *ret_cell);
+    ret = fs_set_component(fs, rec, op->name2);
+    STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
+    if (m->etag[0] != '\0') {
+        state_set(fs->state, rec->etag, m->etag, sizeof(rec->etag));
+    }
+    if (m->again) {
+        publish_set_late(fs, rec); /* the copy that a predecessor had sent */
+    }
+    bury_late(fs, m);
+    ret = ret == 0 ? fs_op_applied(fs, op) : ret;
+    state_text_release(fs->state, old);
+    return ret;
 }
 
 static int end_move(struct move *m)
@@ -437,28 +533,11 @@ static int end_move(struct move *m)
         drop_target(fs, target);
     }
     state_begin(fs->state);
-    if (node != NULL) {
-        struct inode_rec *rec = fs_rec(fs, node);
-
-        ret = state_text_new(fs->state, op->name2, strlen(op->name2), &cell);
-        if (ret == 0) {
-            uint32_t old = rec->name;
-
-            STATE_SET(fs->state, rec->flags, rec->flags & ~(uint32_t)INODE_DETACHED);
-            STATE_SET(fs->state, rec->parent, (uint32_t)op->ino2);
-            STATE_SET(fs->state, rec->name, cell);
-            ret = fs_set_component(fs, rec, op->name2);
-            STATE_SET(fs->state, rec->ctime_ns, fs_now_ns());
-            if (m->etag[0] != '\0') {
-                state_set(fs->state, rec->etag, m->etag, sizeof(rec->etag));
-            }
-            ret = ret == 0 ? fs_op_applied(fs, op) : ret;
-            state_text_release(fs->state, old);
-        }
-    } else {
-        ret = fs_op_applied(fs, op);
-    }
+    ret = node != NULL ? give_name(fs, m, fs_rec(fs, node), &cell) : fs_op_applied(fs, op);
     state_commit(fs->state);
+    if (m->buried) {
+        graves_dug(fs);
+    }
     if (node != NULL && cell != 0) {
         int renamed = fs_node_rename(fs, node, (uint32_t)op->ino2, op->name2);
 

@@ -25,6 +25,7 @@
 #include "mounter/ops.h"
 #include "mounter/read/reader.h"
 #include "mounter/session/eio.h"
+#include "mounter/write/settle.h"
 
 enum { READ_TRIES = 8 };
 

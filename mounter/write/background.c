@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "mounter/fs.h"
+#include "mounter/names/fences.h"
 #include "mounter/write/hold.h"
 #include "mounter/write/publish_internal.h"
 #include "util/log.h"
@@ -117,6 +118,12 @@ void publish_patiently(struct fs *fs, uint32_t ino)
     }
 }
 
+/* Nobody waits for it, and no thread is to: the flusher comes by again. */
+static bool is_early(struct fs *fs, const struct node *node) REQUIRES(&fs->lock)
+{
+    return fs_rec(fs, node)->opens == 0 && fences_block(fs, node);
+}
+
 /* Takes the next one off the list: *ret_put, or *ret_ino for a thread. False: none for now. */
 static bool take_ready(struct fs *fs, struct put **ret_put, uint32_t *ret_ino) REQUIRES(&fs->lock)
 {
@@ -125,7 +132,7 @@ static bool take_ready(struct fs *fs, struct put **ret_put, uint32_t *ret_ino) R
     while (fs->putting < PUTS_AT_ONCE && (node = TAILQ_FIRST(&fs->ready)) != NULL) {
         node->queued = false; /* what is written from now on needs another turn */
         TAILQ_REMOVE(&fs->ready, node, ready_link);
-        if (publish_is_wanted(fs, node) && !fs->ending) {
+        if (publish_is_wanted(fs, node) && !fs->ending && !is_early(fs, node)) {
             *ret_put = put_begin(fs, node, NULL);
             *ret_ino = node->ino;
             return true;

@@ -6,6 +6,7 @@
 #include "mounter/write/copy.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -173,6 +174,18 @@ static int copy_onto(struct fs *fs, const struct copy_what *what, char ret_etag[
     return parts ? copy_large(fs, what, ret_etag) : -ENOTSUP;
 }
 
+static bool goes_by_parts(const struct fs *fs, const struct copy_what *what)
+{
+    return what->partial || what->size > fs->caps.copy_max ||
+           (what->size > copy_alone && fs->caps.part_copy);
+}
+
+bool remote_copy_is_blind(const struct fs *fs, const struct copy_what *what)
+{
+    return what->partial ||
+           (goes_by_parts(fs, what) ? !fs->caps.conditional_complete : !fs->caps.conditional_copy);
+}
+
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -183,14 +196,16 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
                                     .replace_meta = what->meta != NULL,
                                     .meta = what->meta,
                                     .if_match = what->onto,
+                                    .if_none_match =
+                                        what->only_new && fs->caps.conditional_copy ? "*" : NULL,
+                                    .target_is_checked = fs->caps.conditional_copy,
                                     .timeout_ms = COPY_TIMEOUT_MS};
     int ret;
 
     if (what->ret_ns != NULL) {
         *what->ret_ns = 0;
     }
-    if (what->partial || what->size > fs->caps.copy_max ||
-        (what->size > copy_alone && fs->caps.part_copy)) {
+    if (goes_by_parts(fs, what)) {
         return what->onto != NULL ? copy_onto(fs, what, ret_etag) : copy_large(fs, what, ret_etag);
     }
     ret = volume_call_internal(fs->volume, &copy, &answer);
@@ -202,6 +217,52 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
         if (what->ret_ns != NULL) {
             *what->ret_ns = answer.result.info.mtime_ns;
         }
+    }
+    return ret;
+}
+
+/* What is there now; "": nothing. */
+static int look(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
+    int ret = volume_call_internal(fs->volume, &head, &answer);
+
+    memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
+    if (ret == -ENOENT) {
+        ret_etag[0] = '\0';
+        return 0;
+    }
+    return ret;
+}
+
+int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *there,
+                     char ret_etag[STATE_ETAG_SIZE])
+{
+    enum { TRIES = 5 };
+    struct copy_what over = *what;
+    char seen[STATE_ETAG_SIZE] = "";
+    int ret = 0;
+
+    if (remote_copy_is_blind(fs, what)) {
+        return remote_copy(fs, what, ret_etag);
+    }
+    (void)snprintf(seen, sizeof(seen), "%s", there);
+    for (int tries = 0; tries < TRIES; tries++) {
+        char now[STATE_ETAG_SIZE] = "";
+        int looked;
+
+        over.only_new = seen[0] == '\0';
+        over.onto = seen[0] != '\0' ? seen : NULL;
+        ret = remote_copy(fs, &over, ret_etag);
+        if (ret != -EEXIST && ret != -ESTALE && ret != -ENOENT) {
+            return ret;
+        }
+        looked = look(fs, what->to, now);
+        if (looked != 0 || strcmp(now, seen) == 0) {
+            return looked != 0 ? looked : ret; /* the target is what it was: it is the source */
+        }
+        memcpy(seen, now, sizeof(seen));
     }
     return ret;
 }

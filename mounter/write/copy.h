@@ -24,14 +24,23 @@ struct copy_what {
     const struct objstore_meta *meta; /* replaces the source's; or NULL */
     uint32_t ino;                     /* of the source, whose bytes may be here; 0: of none */
     bool partial;                     /* the source has more */
-    bool only_new;                    /* fail with -EEXIST when `to` exists */
-    const char *onto; /* only onto the object that has this ETag; or NULL. With `meta` */
-    int64_t *ret_ns;  /* set on success: the copy's time, or 0; may be NULL */
+    bool only_new;                    /* fail with -EEXIST when `to` exists, where the store can */
+    const char *onto;                 /* only onto the object that has this ETag; or NULL */
+    int64_t *ret_ns;                  /* set on success: the copy's time, or 0; may be NULL */
 };
 /* -ESTALE: not the source, or not the object to be replaced, that was meant; -ENOTSUP: the store
  * has no such condition, and nothing was done. */
 int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE_ETAG_SIZE])
     __attribute__((warn_unused_result));
+/*
+ * The same in place of whatever is at `to`; `there` is the ETag that it is believed to have, "":
+ * nothing is. So a copy whose answer nobody waits for any more changes nothing of what was put
+ * there after this one; but where the store has no such conditions.
+ */
+int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *there,
+                     char ret_etag[STATE_ETAG_SIZE]) __attribute__((warn_unused_result));
+/* It can do harm if it comes late: the store has no such conditions, or not for this size. */
+bool remote_copy_is_blind(const struct fs *fs, const struct copy_what *what);
 int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
 
 #endif

@@ -12,6 +12,7 @@
 
 #include "mounter/fs.h"
 #include "mounter/write/holes.h"
+#include "mounter/write/settle.h"
 #include "mounter/write/sweep.h"
 
 /* The key of its object; what was there under its name is nothing to it any more. */

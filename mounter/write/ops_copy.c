@@ -18,6 +18,7 @@
 #include "mounter/ops.h"
 #include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 
 enum { COPY_MIN = 1 << 20, DEADLINE_MS = 600000, TRIES = 4 };
@@ -146,7 +147,8 @@ static int plan(struct fs *fs, struct cfr *c, uint32_t *ret_which) REQUIRES(&fs-
 }
 
 /* Claims the destination and notes what is about to be sent, as a publication does. */
-static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->lock)
+static int begin(struct fs *fs, struct cfr *c, const struct copy_what *what, struct node **ret)
+    REQUIRES(&fs->lock)
 {
     struct inode_rec *rec;
     int64_t now = fs_now_ns();
@@ -177,7 +179,7 @@ static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->
     state_commit(fs->state);
     fs_attr(fs, *ret, &c->attr, &c->arena);
     r = attr_write(&c->attr, &c->arena, &c->meta);
-    r = r == 0 ? publish_mark(fs, *ret, 0, &c->arena, &c->meta) : r;
+    r = r == 0 ? publish_mark(fs, *ret, what, &c->arena, &c->meta) : r;
     if (r == 0) {
         claim_set(fs, *ret, true);
         (*ret)->meta_changed = false;
@@ -187,13 +189,19 @@ static int begin(struct fs *fs, struct cfr *c, struct node **ret) REQUIRES(&fs->
     return r;
 }
 
-/* A COPY has no condition on what it replaces: a look just before is the next best. */
-static int check_target(struct fs *fs, const struct cfr *c)
+/* Where a COPY has no condition on what it replaces, a look just before is the next best. */
+static int check_target(struct fs *fs, const struct cfr *c, struct copy_what *what)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer reply = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = buf_str(&c->to_key)};
-    int ret = volume_call(fs->volume, &head, &reply);
+    int ret;
 
+    if (!remote_copy_is_blind(fs, what)) {
+        what->only_new = c->to_new;
+        what->onto = c->to_new ? NULL : c->to_etag;
+        return 0;
+    }
+    ret = volume_call(fs->volume, &head, &reply);
     if (c->to_new) {
         return ret == -ENOENT ? 0 : ret == 0 ? -EEXIST : ret;
     }
@@ -235,25 +243,26 @@ static int copy_now(struct cfr *c)
 {
     struct fs *fs = c->op->fs;
     struct node *node;
-    struct copy_what what = {.size = c->total, .if_match = c->from_etag, .meta = &c->meta};
+    struct copy_what what = {
+        .size = c->total, .partial = c->partial, .if_match = c->from_etag, .meta = &c->meta};
     char etag[STATE_ETAG_SIZE] = "";
     int ret;
 
     mutex_lock(&fs->lock);
-    ret = begin(fs, c, &node);
+    ret = begin(fs, c, &what, &node);
     mutex_unlock(&fs->lock);
     if (ret != 0) {
         return ret;
     }
     what.from = buf_str(&c->from_key);
     what.to = buf_str(&c->to_key);
-    what.partial = c->partial;
     ret = seen_note(fs, &c->attr);
-    ret = ret == 0 ? check_target(fs, c) : ret;
+    ret = ret == 0 ? check_target(fs, c, &what) : ret;
     ret = ret == 0 && !c->theirs.none ? theirs_keep(fs, &c->theirs, &c->arena, &c->meta) : ret;
     ret = ret == 0 ? remote_copy(fs, &what, etag) : ret;
     mutex_lock(&fs->lock);
     claim_set(fs, node, false);
+    node->copied_ms = ret != 0 ? fs_now_ms() : 0;
     if (ret == 0) {
         ret = copied(fs, c, node, etag);
     }

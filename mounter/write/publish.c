@@ -23,6 +23,7 @@
 #include "mounter/read/reader.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/publish_internal.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 
@@ -406,7 +407,9 @@ static int run(struct job *job)
     mutex_lock(&job->fs->lock);
     unsettled = fs_rec(job->fs, job->node)->attempt != 0;
     if (unsettled) { /* what was sent then may arrive after what is sent now */
-        job->node->late_ms = fs_now_ms() + GRAVES_LATE_MS;
+        state_begin(job->fs->state);
+        publish_set_late(job->fs, fs_rec(job->fs, job->node));
+        state_commit(job->fs->state);
     }
     publish_mark_attempt(job->fs, fs_rec(job->fs, job->node), job->size);
     mutex_unlock(&job->fs->lock);
@@ -414,6 +417,7 @@ static int run(struct job *job)
         return put_dir(job);
     }
     if (unsettled) {
+        publish_wait_copy(job->fs, job->node);
         ret = publish_settle_now(job->fs, job->node, job->key);
     }
     if (ret != 0) {

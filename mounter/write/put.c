@@ -15,6 +15,7 @@
 #include "mounter/names/seen.h"
 #include "mounter/read/reader.h"
 #include "mounter/write/publish_internal.h"
+#include "mounter/write/settle.h"
 #include "util/log.h"
 
 struct put {

@@ -5,12 +5,15 @@
  * to have succeeded. `attempt` in the inode's record says that there has been one, and how much of
  * what was sent still counts: it only ever shrinks, as truncation cuts it.
  */
+#include "mounter/write/settle.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "mounter/fs.h"
+#include "mounter/names/graves.h"
+#include "mounter/write/copy.h"
 #include "mounter/write/holes.h"
 #include "objstore/objstore_call.h"
 #include "util/random.h"
@@ -68,14 +71,61 @@ void publish_mark_attempt(struct fs *fs, struct inode_rec *rec, uint64_t size)
     }
 }
 
-int publish_mark(struct fs *fs, struct node *node, uint64_t size, struct arena *arena,
-                 struct objstore_meta *meta)
+void publish_set_late(struct fs *fs, struct inode_rec *rec)
+{
+    enum { MS_PER_S = 1000 };
+
+    STATE_SET(fs->state, rec->late_s, (uint32_t)((fs_now_ms() + GRAVES_LATE_MS) / MS_PER_S) + 1);
+}
+
+bool publish_is_late(const struct inode_rec *rec)
+{
+    return rec->attempt != 0 || fs_now_ms() / 1000 < rec->late_s;
+}
+
+static void wait_until(struct fs *fs, uint64_t until_ms)
+{
+    enum { TICK_MS = 100 };
+
+    mutex_lock(&fs->lock);
+    while (fs_now_ms() < until_ms && !fs->ending) {
+        cond_wait_ms(&fs->changed, &fs->lock, TICK_MS);
+    }
+    mutex_unlock(&fs->lock);
+}
+
+void publish_wait_blind(struct fs *fs)
+{
+    wait_until(fs, fs->blind_until_ms);
+}
+
+void publish_wait_copy(struct fs *fs, const struct node *node)
+{
+    uint64_t until_ms = 0;
+
+    mutex_lock(&fs->lock);
+    if (fs_rec(fs, node)->blind != 0) {
+        until_ms = node->copied_ms != 0 ? node->copied_ms + GRAVES_LATE_MS : fs->blind_until_ms;
+    }
+    mutex_unlock(&fs->lock);
+    wait_until(fs, until_ms);
+}
+
+int publish_mark(struct fs *fs, struct node *node, const struct copy_what *what,
+                 struct arena *arena, struct objstore_meta *meta)
 {
     struct inode_rec *rec = fs_rec(fs, node);
     int ret = publish_add_token(fs, rec, arena, meta);
 
     if (ret == 0) {
-        publish_mark_attempt(fs, rec, size);
+        node->copied_ms = 0;
+        if (remote_copy_is_blind(fs, what)) {
+            state_note_blind(fs->state);
+            state_begin(fs->state);
+            STATE_SET(fs->state, rec->blind, 1U);
+            state_commit(fs->state);
+        }
+        publish_mark_attempt(fs, rec, rec->size);
     }
     return ret;
 }
@@ -90,6 +140,7 @@ void publish_settled(struct fs *fs, struct inode_rec *rec)
         STATE_SET(fs->state, rec->token, (uint64_t)0);
     }
     STATE_SET(fs->state, rec->attempt, (uint64_t)0);
+    STATE_SET(fs->state, rec->blind, 0U);
 }
 
 void publish_upload_forget(struct fs *fs, struct node *node)

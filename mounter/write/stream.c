@@ -16,6 +16,7 @@
 #include "mounter/attr/theirs.h"
 #include "mounter/fs.h"
 #include "mounter/write/holes.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 

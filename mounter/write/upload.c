@@ -17,6 +17,7 @@
 #include "mounter/session/eio.h"
 #include "mounter/write/holes.h"
 #include "mounter/write/publish_internal.h"
+#include "mounter/write/settle.h"
 #include "objstore/objstore_call.h"
 #include "util/log.h"
 

@@ -16,6 +16,9 @@ What a rule does (`what`), with its arguments:
            request if it has one, else of the answer; "after" it was done (the answer is lost)
   lost     done, and the answer never comes: the connection stays open for `seconds`, then ends
   stall    nothing happens for `seconds` before it is passed on
+  late     passed on when `go` (a threading.Event) is set, `taken` is set before; of a COPY the source is
+           read at once and the copy made then, by `store` (a boto3 client): a store whose commit waits
+  blind    a COPY keeps to no condition on its target (what many stores do); `store` as above
   status   `code` at once; s3="SlowDown" makes the body an S3 error, otherwise it is `body`
   short    the answer's body ends after `bytes` (default: half), and so does the connection
   corrupt  one byte of the answer's body is another, its headers are as they were
@@ -100,7 +103,7 @@ def operation(head):
 
 class Rule:
     def __init__(self, what, op="*", key=None, first=1, count=None, probability=1.0, **how):
-        known = {"reset", "lost", "stall", "status", "short", "corrupt", "garbled", "error200", "undone200",
+        known = {"reset", "lost", "stall", "late", "blind", "status", "short", "corrupt", "garbled", "error200", "undone200",
                  "slow", "old", "replace", "expired", "skewed"}
         if what not in known:
             raise ValueError(f"no such fault: {what}")
@@ -312,6 +315,8 @@ class FaultProxy:
         early = self._early(what, how, op, head)
         if what == "stall":
             await asyncio.sleep(how["seconds"])
+        if what in ("late", "blind") and (what == "late" or op == "COPY"):
+            early = await self._loop.run_in_executor(None, self._late, op, path, head, how)
         if early is not None:
             writer.write(early)
             await writer.drain()
@@ -328,6 +333,40 @@ class FaultProxy:
         if what == "old" and reply.status == 200:
             self._old[(op, head.first[1])] = (time.monotonic() + how["seconds"], reply.raw, content)
         await self._reply(what, how, head, reply, content, writer)
+
+    @staticmethod
+    def _late(op, path, head, how):
+        """A copy's answer; None: the store gives it."""
+        store, copied = how["store"], None
+        try:
+            if op == "COPY":
+                source = urllib.parse.unquote(head.get("x-amz-copy-source")).lstrip("/").partition("/")
+                condition = {"IfMatch": head.get("x-amz-copy-source-if-match")}
+                copied = store.get_object(Bucket=source[0], Key=source[2],
+                                          **{k: v for k, v in condition.items() if v})
+                content = copied["Body"].read()
+        except store.exceptions.ClientError as error:
+            return answer(404 if "NoSuchKey" in str(error) else 412,
+                          s3_error(error.response["Error"]["Code"]))
+        if "go" in how:
+            how["taken"].set()
+            how["go"].wait(60)
+        if copied is None:
+            return None
+        meta = {k[len("x-amz-meta-"):]: v for k, v in head.headers.items()
+                if k.startswith("x-amz-meta-")}
+        replaced = head.get("x-amz-metadata-directive") == "REPLACE"
+        condition = {ours: head.get(theirs) for ours, theirs in
+                     (("IfMatch", "if-match"), ("IfNoneMatch", "if-none-match"))
+                     if head.get(theirs) and not how.get("blind", "go" not in how)}
+        bucket, _, key = path.lstrip("/").partition("/")
+        try:
+            made = store.put_object(Bucket=bucket, Key=key, Body=content,
+                                           Metadata=meta if replaced else copied["Metadata"],
+                                           **condition)
+        except store.exceptions.ClientError as error:
+            return answer(412, s3_error(error.response["Error"]["Code"]))
+        return answer(200, f"<CopyObjectResult><ETag>{made['ETag']}</ETag></CopyObjectResult>".encode())
 
     @staticmethod
     def _early(what, how, op, head):

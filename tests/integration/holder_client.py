@@ -2,10 +2,12 @@
 """The node plugin's half of the holder's protocol (lib/mount/holder.h), for tests."""
 import array
 import contextlib
+import errno
 import json
 import os
 import signal
 import socket
+import time
 
 
 def sealed(text):
@@ -57,7 +59,19 @@ class Holder:
                 os.close(fd)
 
     def unmount(self, key, drain_ms=0, force=False):
-        self.call({"op": "unmount", "key": key, "drain_ms": drain_ms, "force": force})
+        """Asks again, as the holder's answer says, while the mounter is just being replaced."""
+        end = time.monotonic() + 20
+        while True:
+            try:
+                self.call({"op": "unmount", "key": key, "drain_ms": drain_ms, "force": force},
+                          timeout=drain_ms / 1000 + 30)
+                return
+            except (Refused, ConnectionError) as refused:
+                busy = isinstance(refused, ConnectionError) or \
+                    (refused.errno == errno.EBUSY and "in use" not in str(refused))
+                if not busy or time.monotonic() > end:
+                    raise
+                time.sleep(0.05)
 
     def status(self, key):
         return self.call({"op": "status", "key": key})[0][0]

@@ -119,18 +119,7 @@ class Held:
                           memory_bytes=self.memory_bytes)
 
     def unmount(self, drain_ms=60000):
-        end = time.monotonic() + 20
-        while True:
-            try:
-                return self._unmount(drain_ms)
-            except holder_client.Refused as refused:  # it is just being replaced
-                if refused.errno != errno.EBUSY or time.monotonic() > end:
-                    raise
-                time.sleep(0.05)
-
-    def _unmount(self, drain_ms):
-        self.client.call({"op": "unmount", "key": "v1", "drain_ms": drain_ms, "force": False},
-                         timeout=drain_ms / 1000 + 30)
+        self.client.unmount("v1", drain_ms)
 
     def again(self):
         self.unmount()

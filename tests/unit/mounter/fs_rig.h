@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "mounter/fs.h"
 #include "mounter/kept/keep.h"
@@ -39,6 +40,7 @@ struct rig {
     unsigned counts[OBJSTORE_OP_COUNT];
     int fail[OBJSTORE_OP_COUNT];
     bool hold[OBJSTORE_OP_COUNT];
+    bool goes_on; /* the store outlives this fs */
     struct objstore_request *held[RIG_HELD_MAX];
     size_t held_count;
 };
@@ -47,6 +49,11 @@ struct rig_store {
     struct objstore base;
     struct rig *rig;
 };
+
+static int rig_hand_over(void *context, const char *name, int fd, UNUSED struct error *err)
+{
+    return keep_adopt(context, name, dup(fd));
+}
 
 static void rig_submit(struct objstore *base, struct objstore_request *request)
 {
@@ -101,8 +108,10 @@ static void rig_store_free(struct objstore *base)
     struct rig_store *store = container_of(base, struct rig_store, base);
 
     rig_release(store->rig);
-    objstore_free(store->rig->inner); /* waits for what runs */
-    store->rig->inner = NULL;
+    if (!store->rig->goes_on) {
+        objstore_free(store->rig->inner); /* waits for what runs */
+        store->rig->inner = NULL;
+    }
     objstore_base_done(base);
     free(store);
 }
@@ -144,6 +153,22 @@ static struct rig *rig_store_new(const struct fs_options *options)
     assert_int_equal(objstore_mem_new(&rig->inner, NULL), 0);
     assert_int_equal(objstore_call(rig->inner, &create, &answer), 0);
     return rig;
+}
+
+/* A successor on the same store and kept memory. */
+static inline void rig_succeed(struct rig *rig)
+{
+    struct keep *next = NULL;
+
+    rig->goes_on = true;
+    fs_free(rig->fs);
+    rig->goes_on = false;
+    assert_int_equal(keep_new(&next), 0);
+    assert_int_equal(keep_each(rig->keep, rig_hand_over, next, NULL), 0);
+    keep_free(rig->keep);
+    rig->keep = next;
+    rig_start(rig);
+    assert_true(state_adopted(rig->fs->state));
 }
 
 static void rig_free(struct rig *rig)

@@ -2,6 +2,7 @@
 #include "mounter/names/pointer.h"
 
 #include "fs_rig.h"
+#include "mounter/write/settle.h"
 
 static void only_what_is_a_pointer_is_read_as_one(void **state)
 {

@@ -118,6 +118,27 @@ static char *pool_of(const struct left *left, uint32_t block)
     return (char *)region.data + (size_t)block * STATE_BLOCK_SIZE;
 }
 
+static void what_was_sent_blindly_is_late_for_who_comes_after_the_sender(UNUSED void **state)
+{
+    struct left left;
+    struct left third;
+
+    leave(&left);
+    assert_int_equal(adopt(&left, NULL, NULL), 0);
+    assert_int_equal(state_blind_until(left.after, 1000), 0); /* nothing was */
+    state_note_blind(left.after);
+    third = (struct left){.keep = left.next};
+    assert_int_equal(adopt(&third, NULL, NULL), 0);
+    assert_int_equal(state_blind_until(third.after, 2000), 2000);
+    state_free(third.after);
+    keep_free(third.next);
+    assert_int_equal(adopt(&third, NULL, NULL), 0);
+    assert_int_equal(state_blind_until(third.after, 3000), 2000); /* the second has sent nothing */
+    state_free(third.after);
+    keep_free(third.next);
+    done(&left);
+}
+
 static void a_successor_finds_every_byte(UNUSED void **state)
 {
     struct left left;
@@ -293,6 +314,7 @@ static void graves_are_found_wherever_they_are(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_sent_blindly_is_late_for_who_comes_after_the_sender),
         cmocka_unit_test(a_successor_finds_every_byte),
         cmocka_unit_test(a_damaged_byte_loses_its_inode_and_no_other),
         cmocka_unit_test(damage_to_bytes_that_do_not_count_loses_nothing),
