@@ -2,7 +2,6 @@
 /* skyvol-s3: the S3 endpoint. Writes nginx's configuration and runs nginx. */
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -13,11 +12,11 @@
 #include <unistd.h>
 
 #include "s3proxy/credentials.h"
-#include "s3proxy/key_sync.h"
 #include "s3proxy/listen.h"
 #include "s3proxy/nginx_conf.h"
 #include "s3proxy/stores.h"
 #include "s3proxy/supervise.h"
+#include "util/cleanup.h"
 #include "util/file.h"
 #include "util/key_file.h"
 #include "util/log.h"
@@ -139,26 +138,30 @@ static int absolute(char **path, const char *name, struct error *err)
     return 0;
 }
 
-static int find_module(struct proxy_config *config, struct error *err)
+/* A path from the directory that we lie in. */
+static int beside(const char *name, char **ret)
 {
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    char *slash;
 
-    if (config->module != NULL) {
-        return absolute(&config->module, "module", err);
-    }
     if (n < 0) {
         return -errno;
     }
     self[n] = '\0';
-    slash = strrchr(self, '/');
-    *slash = '\0';
-    if (asprintf(&config->module, "%s/../lib/ngx_http_skyvol_module.so", self) < 0) {
-        config->module = NULL;
+    *strrchr(self, '/') = '\0';
+    if (asprintf(ret, "%s/%s", self, name) < 0) {
+        *ret = NULL;
         return -ENOMEM;
     }
-    return absolute(&config->module, "module", err);
+    return 0;
+}
+
+static int find_module(struct proxy_config *config, struct error *err)
+{
+    int ret =
+        config->module != NULL ? 0 : beside("../lib/ngx_http_skyvol_module.so", &config->module);
+
+    return ret == 0 ? absolute(&config->module, "module", err) : ret;
 }
 
 /* What clients show at the identity endpoint: in a directory that they share with us. */
@@ -329,27 +332,38 @@ static int prepare(struct proxy_config *config, struct error *err)
     return ret == 0 ? find_module(config, err) : ret;
 }
 
-/* With all signals blocked: those of its threads stay so, and ours are for supervise(). */
-static int start_sync(const struct proxy_config *config, struct key_sync **ret, struct error *err)
+static int find_helper(const struct proxy_config *config, char **ret, struct error *err)
 {
-    const struct key_sync_config sync = {.address = config->meta,
-                                         .ca_file = config->meta_ca,
-                                         .cert_file = config->meta_cert,
-                                         .key_file = config->meta_key,
-                                         .server_name = config->meta_name,
-                                         .file = config->meta_keys,
-                                         .max_age_ms = config->meta_age_ms};
-    sigset_t all, before;
-    int r;
+    int r = config->meta != NULL ? beside("skyvol-s3-keys", ret) : 0;
 
-    if (config->meta == NULL) {
-        return 0;
+    if (r == 0 && *ret != NULL && access(*ret, X_OK) < 0) {
+        r = error_set(err, -errno, "--meta needs %s: %s", *ret, strerror(errno));
     }
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_BLOCK, &all, &before);
-    r = key_sync_new(&sync, ret, err);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return r;
+}
+
+/* Its arguments are ours; `age` has room for a number. */
+static void helper_arguments(const struct proxy_config *config, char *age, size_t size,
+                             struct key_helper *helper)
+{
+    static char name[] = "skyvol-s3-keys", meta[] = "--meta", ca[] = "--meta-ca-file",
+                cert[] = "--meta-cert-file", key[] = "--meta-key-file",
+                server[] = "--meta-server-name", file[] = "--file",
+                max_age[] = "--meta-keys-max-age";
+    char *const pairs[][2] = {
+        {meta, config->meta},    {ca, config->meta_ca},       {cert, config->meta_cert},
+        {key, config->meta_key}, {server, config->meta_name}, {file, config->meta_keys},
+        {max_age, age}};
+    size_t count = 0;
+
+    (void)snprintf(age, size, "%llums", (unsigned long long)config->meta_age_ms);
+    helper->arguments[count++] = name;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+        if (pairs[i][1] != NULL) {
+            helper->arguments[count++] = pairs[i][0];
+            helper->arguments[count++] = pairs[i][1];
+        }
+    }
 }
 
 /* nginx's exit status, or negative. */
@@ -358,12 +372,15 @@ static int serve(const struct proxy_config *config, struct error *err)
     struct buf text = BUF_INIT(64 * 1024);
     const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
     char path[PATH_MAX], counters[PATH_MAX];
-    struct key_sync *sync = NULL;
+    char age[32];
+    AUTOFREE char *path_of_helper = NULL;
+    struct key_helper helper = {0};
     const struct supervise_config run = {.nginx = config->nginx,
                                          .run_dir = config->run_dir,
                                          .conf = path,
                                          .status = config->status,
-                                         .counters = counters};
+                                         .counters = counters,
+                                         .helper = &helper};
     int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
 
     (void)snprintf(path, sizeof(path), "%s/nginx.conf", config->run_dir);
@@ -373,10 +390,10 @@ static int serve(const struct proxy_config *config, struct error *err)
         ret = ret != 0 ? error_set(err, ret, "%s: %s", path, strerror(-ret)) : 0;
     }
     buf_done(&text);
-    ret = ret == 0 ? start_sync(config, &sync, err) : ret;
-    ret = ret == 0 ? supervise(&run, err) : ret;
-    key_sync_free(sync);
-    return ret;
+    ret = ret == 0 ? find_helper(config, &path_of_helper, err) : ret;
+    helper.program = path_of_helper;
+    helper_arguments(config, age, sizeof(age), &helper);
+    return ret == 0 ? supervise(&run, err) : ret;
 }
 
 int main(int argc, char **argv)

@@ -61,17 +61,24 @@ static void watch_done(struct watch *watch)
 }
 
 /* Hand signals on until nginx has ended: its exit status. To drain is SIGQUIT to nginx. */
-static int wait_for_end(pid_t child, const sigset_t *signals, struct watch *watch)
+static int wait_for_end(pid_t child, const sigset_t *signals, struct watch *watch,
+                        struct key_helper *helper)
 {
-    int status, number;
+    static const struct timespec pause = {.tv_nsec = 500 * 1000 * 1000};
+    int status;
 
     for (;;) {
-        if (sigwait(signals, &number) != 0) {
+        int number = sigtimedwait(signals, NULL, key_helper_again(helper) ? &pause : NULL);
+
+        if (number < 0) {
             continue;
         }
         if (number == SIGCHLD) {
             if (waitpid(child, &status, WNOHANG) == child) {
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+            }
+            if (helper->pid > 0 && waitpid(helper->pid, &status, WNOHANG) == helper->pid) {
+                key_helper_ended(helper);
             }
         } else if (number == SIGHUP) {
             (void)kill(child, SIGHUP);
@@ -96,6 +103,8 @@ int supervise(const struct supervise_config *config, struct error *err)
     static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD};
     struct watch watch = {0};
     sigset_t signals, before;
+    struct key_helper none = {0};
+    struct key_helper *helper = config->helper != NULL ? config->helper : &none;
     pid_t child;
     int ret;
 
@@ -109,12 +118,16 @@ int supervise(const struct supervise_config *config, struct error *err)
         watch_done(&watch);
         return ret;
     }
+    helper->signals = &signals;
+    helper->mask = &before;
+    key_helper_start(helper);
     child = fork();
     if (child == 0) {
         become_nginx(config, &before);
     }
     ret = child < 0 ? error_set(err, -errno, "cannot start a process: %s", strerror(errno))
-                    : wait_for_end(child, &signals, &watch);
+                    : wait_for_end(child, &signals, &watch, helper);
+    key_helper_stop(helper);
     watch_done(&watch);
     return ret;
 }

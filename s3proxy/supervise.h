@@ -8,14 +8,16 @@
 #ifndef S3PROXY_SUPERVISE_H
 #define S3PROXY_SUPERVISE_H
 
+#include "s3proxy/key_helper.h"
 #include "util/error.h"
 
 struct supervise_config {
-    const char *nginx;    /* the program */
-    const char *run_dir;  /* its prefix */
-    const char *conf;     /* its configuration */
-    const char *status;   /* as status.h has addresses; NULL: none */
-    const char *counters; /* file of counters.h, made anew; only with status */
+    const char *nginx;         /* the program */
+    const char *run_dir;       /* its prefix */
+    const char *conf;          /* its configuration */
+    const char *status;        /* as status.h has addresses; NULL: none */
+    const char *counters;      /* file of counters.h, made anew; only with status */
+    struct key_helper *helper; /* runs beside nginx; NULL: none */
 };
 
 /* nginx's exit status, or negative with err. Blocks signals: call it from the only thread. */

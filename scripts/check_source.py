@@ -31,7 +31,7 @@ LIB_LAYERS = {
     "volume": {"util", "objstore", "placement", "cache", "rpc"},
 }
 PROGRAMS = ["csi/controller", "csi/node", "csi/holder", "csi/webhook", "mounter", "metaserver",
-            "s3proxy", "cli"]
+            "s3proxy", "s3keys", "cli"]
 # The request structure is objstore.h's and volume.h hands it through; everything else of objstore is
 # for the metaserver (buckets) and the embedded store of the S3 endpoint only.
 OBJSTORE_USERS = {"metaserver", "s3proxy"}

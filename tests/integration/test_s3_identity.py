@@ -6,6 +6,7 @@ import hmac
 import http.client
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -425,6 +426,41 @@ def test_known_keys_go_on_without_skyvol_meta_and_over_a_restart(central):
     central.start_meta()
     central.becomes(central.client(gone), "InvalidAccessKeyId")
     assert central.client(key).list_buckets()["Buckets"] == []
+
+
+def children(pid, name):
+    """By the command: a thread of the parent may have started them."""
+    found = []
+    for task in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        found += [child for child in map(int, task.read_text().split())
+                  if name in pathlib.Path(f"/proc/{child}/cmdline").read_text()]
+    return found
+
+
+def test_the_program_that_fetches_keys_is_started_again_and_ends_with_us(central):
+    key = central.create("--all-buckets")
+    central.start_s3()
+    first, = children(central.process.pid, "skyvol-s3-keys")
+    shown = b"".join(pathlib.Path(f"/proc/{first}/{file}").read_bytes()
+                     for file in ("cmdline", "environ"))
+    assert key["secret_key"].encode() not in shown
+    os.kill(first, signal.SIGKILL)
+    gone = central.create("--all-buckets")  # only a new one can bring it
+    central.becomes(central.client(gone), "")
+    second, = children(central.process.pid, "skyvol-s3-keys")
+    assert second != first
+    assert central.client(key).list_buckets()["Buckets"] == []
+    central.process.send_signal(signal.SIGTERM)
+    assert central.process.wait(40) == 0
+    assert not pathlib.Path(f"/proc/{second}").exists()
+
+
+def test_grpc_is_loaded_only_where_keys_are_fetched():
+    def libraries(name):
+        return subprocess.run(["ldd", program(name)], capture_output=True, text=True, timeout=60,
+                              check=True).stdout
+    assert "libgrpc" in libraries("skyvol-s3-keys")
+    assert "libgrpc" not in libraries("skyvol-s3")
 
 
 def test_keys_that_nobody_has_confirmed_are_not_accepted(central):

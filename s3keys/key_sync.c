@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "s3proxy/key_sync.h"
+#include "s3keys/key_sync.h"
 
 #include <errno.h>
 #include <pthread.h>

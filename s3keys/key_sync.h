@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * key_sync.h - bring the access keys of skyvol-meta into a file that the workers read
- * (credentials.h), and keep it true.
+ * key_sync.h - bring the access keys of skyvol-meta into a file that the workers
+ * of skyvol-s3 read (s3proxy/credentials.h), and keep it true.
  *
  *     {"valid_until_s": 1700000000, "keys": [{"access_key": ..., "secret_key": ..., ...}]}
  *
- * A thread of the launcher asks every KEY_SYNC_POLL_MS. Every answer, also that nothing has
+ * A thread asks every KEY_SYNC_POLL_MS. Every answer, also that nothing has
  * changed, makes the file valid for `max_age_ms` more; without answers it ends then. The file is
- * written in whole, mode 0600, in our own run directory, and outlives a restart.
+ * written in whole, mode 0600, in the run directory of skyvol-s3, and outlives a restart.
  */
-#ifndef S3PROXY_KEY_SYNC_H
-#define S3PROXY_KEY_SYNC_H
+#ifndef S3KEYS_KEY_SYNC_H
+#define S3KEYS_KEY_SYNC_H
 
 #include <stdint.h>
 
