@@ -130,7 +130,7 @@ int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
         return find(fs, key) != NULL ? 0 : -ENOSPC;
     }
     if (etag == NULL) {
-        rec.not_before_s = (uint32_t)((fs_now_ms() + GRAVES_LATE_MS) / MS_PER_S) + 1;
+        rec.not_before_s = graves_seconds(fs_now_ms() + GRAVES_LATE_MS);
     }
     if (graves->dug_count == graves->dug_cap) {
         size_t cap = graves->dug_cap + 4;
@@ -159,13 +159,13 @@ int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
 
 int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
 {
-    uint32_t index = graves_has(fs, key) ? UINT32_MAX : take_index(fs);
+    uint32_t index = find(fs, key) != NULL ? UINT32_MAX : take_index(fs);
     struct grave_rec rec = {.etag = etag};
     struct grave *grave;
     int ret;
 
     if (index == UINT32_MAX) {
-        return graves_has(fs, key) ? 0 : -ENOSPC;
+        return find(fs, key) != NULL ? 0 : -ENOSPC;
     }
     grave = make_grave(key, index, &rec);
     if (grave == NULL) {
@@ -347,11 +347,9 @@ static void put_off(struct graves *graves, struct grave *grave)
     graves->waiting_count++;
 }
 
-/* In whole seconds, not before that time. */
 static struct grave_rec fence_until(uint64_t late_ms)
 {
-    return (struct grave_rec){.not_before_s = (uint32_t)(late_ms / MS_PER_S) + 1,
-                              .etag = GRAVE_FENCE};
+    return (struct grave_rec){.not_before_s = graves_seconds(late_ms), .etag = GRAVE_FENCE};
 }
 
 /* It is deleted, by one of the deletions that were sent. */

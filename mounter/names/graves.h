@@ -31,6 +31,12 @@ struct graves;
 /* What was sent by one who was killed, or by us without an answer, is in the store by then. */
 enum { GRAVES_LATE_MS = 2000 };
 
+/* The first whole second that is after this time, as kept records have it. */
+static inline uint32_t graves_seconds(uint64_t ms)
+{
+    return (uint32_t)(ms / 1000) + 1;
+}
+
 /* Takes over what a predecessor left. */
 int graves_new(struct fs *fs, struct graves **ret) __attribute__((warn_unused_result));
 /* Ends the thread, before the tasks; what is not deleted stays in kept memory. */

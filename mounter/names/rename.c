@@ -289,19 +289,6 @@ static int begin_move(struct move *m)
     return ret;
 }
 
-/* Of the copy that was made before the crash. */
-static int learn_etag(const struct move *m, const char *key, char ret_etag[STATE_ETAG_SIZE])
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key};
-    int ret = volume_call(m->op->fs->volume, &head, &answer);
-
-    if (ret == 0) {
-        (void)snprintf(ret_etag, STATE_ETAG_SIZE, "%s", answer.result.info.etag);
-    }
-    return ret;
-}
-
 static int start_note(struct move *m)
 {
     int ret = move_note_init(&m->note, m->token, buf_str(&m->from), buf_str(&m->to));
@@ -325,10 +312,10 @@ static int exchange_store(struct move *m)
 
     ret = ret == 0 ? move_note_run(m->op->fs, &m->note) : ret;
     if (ret == 0 && !m->is_dir) {
-        ret = learn_etag(m, buf_str(&m->to), m->etag);
+        ret = remote_etag(m->op->fs, buf_str(&m->to), m->etag);
     }
     if (ret == 0 && !m->target_is_dir) {
-        ret = learn_etag(m, buf_str(&m->from), m->target_etag);
+        ret = remote_etag(m->op->fs, buf_str(&m->from), m->target_etag);
     }
     return ret;
 }
@@ -371,7 +358,7 @@ static int file_store(struct move *m, const struct copy_what *what, const char *
     int ret = remote_copy_over(fs, what, there, m->etag);
 
     if (ret == -ENOENT && m->again) {
-        ret = learn_etag(m, what->to, m->etag); /* copied and removed before the crash */
+        ret = remote_etag(fs, what->to, m->etag); /* copied and removed before the crash */
     } else {
         ret = ret == 0 ? remote_delete(fs, what->from) : ret;
     }
@@ -474,7 +461,7 @@ static void bury_late(struct fs *fs, struct move *m) REQUIRES(&fs->lock)
 {
     int ret;
 
-    if (!m->late || m->is_dir || graves_has(fs, buf_str(&m->from))) {
+    if (!m->late || m->is_dir) {
         return;
     }
     ret = graves_dig(fs, buf_str(&m->from), NULL, true);

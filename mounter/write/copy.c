@@ -221,18 +221,13 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
     return ret;
 }
 
-/* What is there now; "": nothing. */
-static int look(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
+int remote_etag(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
     int ret = volume_call_internal(fs->volume, &head, &answer);
 
-    memcpy(ret_etag, answer.result.info.etag, STATE_ETAG_SIZE);
-    if (ret == -ENOENT) {
-        ret_etag[0] = '\0';
-        return 0;
-    }
+    memcpy(ret_etag, ret == 0 ? answer.result.info.etag : "", ret == 0 ? STATE_ETAG_SIZE : 1);
     return ret;
 }
 
@@ -258,7 +253,8 @@ int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *th
         if (ret != -EEXIST && ret != -ESTALE && ret != -ENOENT) {
             return ret;
         }
-        looked = look(fs, what->to, now);
+        looked = remote_etag(fs, what->to, now);
+        looked = looked == -ENOENT ? 0 : looked; /* then it is "" */
         if (looked != 0 || strcmp(now, seen) == 0) {
             return looked != 0 ? looked : ret; /* the target is what it was: it is the source */
         }

@@ -41,6 +41,9 @@ int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *th
                      char ret_etag[STATE_ETAG_SIZE]) __attribute__((warn_unused_result));
 /* It can do harm if it comes late: the store has no such conditions, or not for this size. */
 bool remote_copy_is_blind(const struct fs *fs, const struct copy_what *what);
+/* Of what is at this key, by a HEAD; "" and -ENOENT: nothing. */
+int remote_etag(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
+    __attribute__((warn_unused_result));
 int remote_delete(struct fs *fs, const char *key) __attribute__((warn_unused_result));
 
 #endif

@@ -73,9 +73,7 @@ void publish_mark_attempt(struct fs *fs, struct inode_rec *rec, uint64_t size)
 
 void publish_set_late(struct fs *fs, struct inode_rec *rec)
 {
-    enum { MS_PER_S = 1000 };
-
-    STATE_SET(fs->state, rec->late_s, (uint32_t)((fs_now_ms() + GRAVES_LATE_MS) / MS_PER_S) + 1);
+    STATE_SET(fs->state, rec->late_s, graves_seconds(fs_now_ms() + GRAVES_LATE_MS));
 }
 
 bool publish_is_late(const struct inode_rec *rec)
