@@ -20,6 +20,7 @@ struct options {
     char *comment;
     bool all_buckets, read_only;
     uint64_t expires_ms;
+    uint64_t requests, burst, concurrent, upload, download;
 };
 
 #define KEYS &skyvol__meta__v1__access_keys__descriptor
@@ -48,6 +49,7 @@ static int create(const void *options, cJSON **ret, struct error *err)
                               .options = &o->meta.call,
                               .service = KEYS,
                               .method = "CreateAccessKey"};
+    Skyvol__Meta__V1__AccessKeyLimits limits = SKYVOL__META__V1__ACCESS_KEY_LIMITS__INIT;
     ProtobufCMessage *reply = NULL;
     int r;
 
@@ -61,6 +63,12 @@ static int create(const void *options, cJSON **ret, struct error *err)
     key.buckets = o->buckets.items;
     key.n_buckets = o->buckets.count;
     key.read_only = o->read_only;
+    limits.requests_per_second = o->requests;
+    limits.request_burst = o->burst;
+    limits.concurrent_requests = o->concurrent;
+    limits.upload_rate = o->upload;
+    limits.download_rate = o->download;
+    key.limits = &limits;
     key.comment = o->comment != NULL ? o->comment : none;
     key.expires_ns = o->expires_ms == 0 ? 0
                                         : clock_realtime_ns(clock_real()) +
@@ -208,6 +216,17 @@ static int run_create(int argc, char *const *argv)
                "the key changes nothing"),
         OPTION(struct options, expires_ms, OPTION_DURATION_MS, "expires", "TIME", "0s",
                "the key is valid for so long, as 30d; 0s: until it is deleted"),
+        OPTION(struct options, requests, OPTION_NUMBER, "requests-per-second", "N", "0",
+               "requests that skyvol-s3 lets the key make; 0, here and below: what it is "
+               "configured with"),
+        OPTION(struct options, burst, OPTION_NUMBER, "request-burst", "N", "0",
+               "of them at once after a pause"),
+        OPTION(struct options, concurrent, OPTION_NUMBER, "concurrent-requests", "N", "0",
+               "requests of the key at a time"),
+        OPTION(struct options, upload, OPTION_SIZE, "upload-rate", "SIZE", "0",
+               "bytes a second from its clients, at least 1KiB"),
+        OPTION(struct options, download, OPTION_SIZE, "download-rate", "SIZE", "0",
+               "bytes a second to its clients, at least 1KiB"),
         OPTION(struct options, comment, OPTION_STRING, "comment", "TEXT", NULL,
                "whose it is, for people")};
     static const struct options_program program =

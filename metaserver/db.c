@@ -55,6 +55,11 @@ static const char *const migrations[DB_VERSION] = {
     "CREATE TABLE access_key(id TEXT PRIMARY KEY, sealed BLOB NOT NULL, buckets TEXT NOT NULL,"
     " read_only INTEGER NOT NULL, disabled INTEGER NOT NULL, expires_ns INTEGER NOT NULL,"
     " comment TEXT NOT NULL, created_ns INTEGER NOT NULL) WITHOUT ROWID;",
+    "ALTER TABLE access_key ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE access_key ADD COLUMN burst INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE access_key ADD COLUMN concurrent INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE access_key ADD COLUMN upload INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE access_key ADD COLUMN download INTEGER NOT NULL DEFAULT 0;",
 };
 
 static const struct sql_schema schema = {.what = "database",

@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 6, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 7, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -144,7 +144,7 @@ int db_link_drop(struct db *db, const char *volume, const char *file)
     __attribute__((warn_unused_result));
 
 /* Access keys of S3 clients. Every change gives the whole set another revision. */
-enum { DB_KEYS_MAX = 10000 };
+enum { DB_KEYS_MAX = 10000, DB_KEY_LIMITS = 5 };
 struct db_key {
     const char *id;
     const void *sealed; /* the secret, see seal.h */
@@ -154,6 +154,7 @@ struct db_key {
     int64_t expires_ns; /* 0: never */
     const char *comment;
     int64_t created_ns;
+    int64_t limits[DB_KEY_LIMITS]; /* in the order of the fields of AccessKeyLimits */
 };
 /* -EEXIST; -ENOSPC: there are DB_KEYS_MAX. */
 int db_key_add(struct db *db, const struct db_key *key) __attribute__((warn_unused_result));

@@ -6,7 +6,9 @@
 #include "metaserver/db_private.h"
 #include "util/sql.h"
 
-#define COLUMNS "id, sealed, buckets, read_only, disabled, expires_ns, comment, created_ns"
+#define COLUMNS                                                                                    \
+    "id, sealed, buckets, read_only, disabled, expires_ns, comment, created_ns, requests, burst, " \
+    "concurrent, upload, download"
 
 static sqlite3_stmt *prepare(struct db *db, const char *sql, const char *first) REQUIRES(&db->lock)
 {
@@ -80,7 +82,8 @@ int db_key_add(struct db *db, const struct db_key *key)
     r = r == 0 ? check_room(db) : r;
     if (r == 0) {
         s = prepare(db,
-                    "INSERT INTO access_key(" COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    "INSERT INTO access_key(" COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
+                    " ?10, ?11, ?12, ?13)",
                     key->id);
         r = s == NULL ? -EIO : 0;
     }
@@ -92,6 +95,9 @@ int db_key_add(struct db *db, const struct db_key *key)
         (void)sqlite3_bind_int64(s, 6, key->expires_ns);
         (void)sqlite3_bind_text(s, 7, key->comment, -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(s, 8, key->created_ns);
+        for (int i = 0; i < DB_KEY_LIMITS; i++) {
+            (void)sqlite3_bind_int64(s, 9 + i, key->limits[i]);
+        }
         r = finish(db, s, false);
     }
     return end(db, r);
@@ -113,6 +119,9 @@ static int read_key(sqlite3_stmt *s, struct arena *arena, struct db_key *ret)
         .comment = arena_strdup(arena, (const char *)sqlite3_column_text(s, 6)),
         .created_ns = sqlite3_column_int64(s, 7),
     };
+    for (int i = 0; i < DB_KEY_LIMITS; i++) {
+        ret->limits[i] = sqlite3_column_int64(s, 8 + i);
+    }
     return ret->id == NULL || ret->sealed == NULL || ret->buckets == NULL || ret->comment == NULL
                ? -ENOMEM
                : 0;

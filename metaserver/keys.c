@@ -23,8 +23,11 @@ enum {
     SEALED_MAX = 1024,
     ID_SIZE = 3 + 20 + 1,
     CONTEXT_SIZE = 11 + 256,
-    RESEAL_BYTES = 16 << 20
+    RESEAL_BYTES = 16 << 20,
+    LIMIT_MAX = 1000000,
+    LIMIT_BYTES_MIN = 1024
 };
+#define LIMIT_BYTES_MAX (UINT64_C(1) << 40)
 
 /* What the seal is bound to: never the name of a store. */
 static const char *context_of(const char *id, char text[CONTEXT_SIZE])
@@ -85,6 +88,53 @@ static int check(const Skyvol__Meta__V1__CreateAccessKeyRequest *in, struct erro
     return 0;
 }
 
+/* -EINVAL: skyvol-s3 would refuse them, and all other keys with them. */
+static int limits_of(const Skyvol__Meta__V1__AccessKeyLimits *m, int64_t ret[DB_KEY_LIMITS],
+                     struct error *err)
+{
+    const uint64_t values[DB_KEY_LIMITS] = {m->requests_per_second, m->request_burst,
+                                            m->concurrent_requests, m->upload_rate,
+                                            m->download_rate};
+
+    for (size_t i = 0; i < DB_KEY_LIMITS; i++) {
+        bool bytes = i >= 3;
+        uint64_t min = bytes ? LIMIT_BYTES_MIN : 1, max = bytes ? LIMIT_BYTES_MAX : LIMIT_MAX;
+
+        if (values[i] != 0 && (values[i] < min || values[i] > max)) {
+            return error_set(err, -EINVAL,
+                             bytes ? "a rate of an access key is 1 KiB to 1 TiB a second"
+                                   : "a limit of an access key is at most 1000000");
+        }
+        ret[i] = (int64_t)values[i];
+    }
+    return 0;
+}
+
+static int limits_message(struct rpc_call *call, const struct db_key *row,
+                          Skyvol__Meta__V1__AccessKeyLimits **ret)
+{
+    Skyvol__Meta__V1__AccessKeyLimits *m;
+    int64_t any = 0;
+
+    for (size_t i = 0; i < DB_KEY_LIMITS; i++) {
+        any |= row->limits[i];
+    }
+    if (any == 0) {
+        return 0;
+    }
+    m = rpc_call_message(call, &skyvol__meta__v1__access_key_limits__descriptor);
+    if (m == NULL) {
+        return -ENOMEM;
+    }
+    m->requests_per_second = (uint64_t)row->limits[0];
+    m->request_burst = (uint64_t)row->limits[1];
+    m->concurrent_requests = (uint64_t)row->limits[2];
+    m->upload_rate = (uint64_t)row->limits[3];
+    m->download_rate = (uint64_t)row->limits[4];
+    *ret = m;
+    return 0;
+}
+
 static int key_message(struct rpc_call *call, const struct db_key *row,
                        Skyvol__Meta__V1__AccessKey **ret)
 {
@@ -115,7 +165,7 @@ static int key_message(struct rpc_call *call, const struct db_key *row,
     m->expires_ns = row->expires_ns;
     m->created_ns = row->created_ns;
     *ret = m;
-    return 0;
+    return limits_message(call, row, &m->limits);
 }
 
 static int open_secret(struct rpc_call *call, const struct db_key *row, char **ret,
@@ -159,7 +209,8 @@ static int add_row(struct meta *meta, struct db_key *row)
 static bool same_wish(const struct db_key *a, const struct db_key *b)
 {
     return strcmp(a->buckets, b->buckets) == 0 && a->read_only == b->read_only &&
-           a->expires_ns == b->expires_ns && strcmp(a->comment, b->comment) == 0;
+           a->expires_ns == b->expires_ns && strcmp(a->comment, b->comment) == 0 &&
+           memcmp(a->limits, b->limits, sizeof(a->limits)) == 0;
 }
 
 static int create_key(struct rpc_call *call, const ProtobufCMessage *request,
@@ -174,6 +225,7 @@ static int create_key(struct rpc_call *call, const ProtobufCMessage *request,
     int r = check(in, err);
 
     r = r == 0 ? buckets_text(in->key, &buckets, err) : r;
+    r = r == 0 && in->key->limits != NULL ? limits_of(in->key->limits, wish.limits, err) : r;
     r = r == 0 ? id_of(in->idempotency_key, id) : r;
     if (r != 0) {
         return r;

@@ -53,6 +53,27 @@ static bool plain(const char *text)
     return true;
 }
 
+/* Only those that the key has: the others are those of skyvol-s3. */
+static void add_limits(const Skyvol__Meta__V1__AccessKeyLimits *limits, struct buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } all[] = {
+        {"requests_per_second", limits != NULL ? limits->requests_per_second : 0},
+        {"request_burst", limits != NULL ? limits->request_burst : 0},
+        {"concurrent_requests", limits != NULL ? limits->concurrent_requests : 0},
+        {"upload_rate", limits != NULL ? limits->upload_rate : 0},
+        {"download_rate", limits != NULL ? limits->download_rate : 0},
+    };
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].value != 0) {
+            buf_addf(out, ", \"%s\": %llu", all[i].name, (unsigned long long)all[i].value);
+        }
+    }
+}
+
 static int add_key(const Skyvol__Meta__V1__AccessKey *key, const char *secret, struct buf *out)
 {
     if (!plain(key->id) || !plain(secret) || key->id[0] == '\0' || secret[0] == '\0') {
@@ -63,6 +84,7 @@ static int add_key(const Skyvol__Meta__V1__AccessKey *key, const char *secret, s
     if (key->expires_ns != 0) {
         buf_addf(out, ", \"expires_s\": %lld", (long long)(key->expires_ns / 1000000000));
     }
+    add_limits(key->limits, out);
     for (size_t i = 0; i < key->n_buckets; i++) {
         if (!plain(key->buckets[i])) {
             return -EBADMSG;

@@ -46,6 +46,7 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
 
 void call_free(struct call *call)
 {
+    call_leave(call);
     pipe_done(&call->pipe);
     mutex_done(&call->lock);
     s3_chunked_free(call->chunked);
@@ -154,6 +155,7 @@ static int identify(struct call *call, struct s3_fault *fault)
     int ret = call_identify(call, &claim, &who, fault);
 
     ret = ret == 0 ? s3_auth_verify(&call->message, call->auth, &call->key, fault) : ret;
+    ret = ret == 0 ? call_admit(call, who.key, fault) : ret;
     explicit_bzero(&who, sizeof(who));
     return ret;
 }
@@ -172,7 +174,7 @@ static int authenticate(struct call *call, struct s3_fault *fault)
     }
     if (slice_eq_str(call->message.method, "OPTIONS")) {
         call->anonymous = true; /* a browser asks before it signs */
-        return 0;
+        return call_admit(call, NULL, fault);
     }
     ret = s3_auth_parse(&call->message, &rules, call->auth, fault);
     if (ret != 0) {
@@ -180,7 +182,7 @@ static int authenticate(struct call *call, struct s3_fault *fault)
     }
     if (call->auth->kind == S3_AUTH_NONE) {
         call->anonymous = true;
-        return 0;
+        return call_admit(call, NULL, fault);
     }
     return identify(call, fault);
 }
@@ -469,7 +471,9 @@ void call_begin(struct call *call)
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;
     call->failed = ret != 0;
-    call_cors_begin(call);
+    if (fault->code != S3_SLOW_DOWN) {
+        call_cors_begin(call); /* else it would be one more question to the store */
+    }
     if (ret != 0) {
         reply_fault(call);
     } else if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {

@@ -27,6 +27,7 @@
 #include "s3/xml.h"
 #include "s3/xml_parse.h"
 #include "s3proxy/credentials.h"
+#include "s3proxy/limits.h"
 #include "s3proxy/pipe.h"
 #include "s3proxy/stores.h"
 #include "util/arena.h"
@@ -41,6 +42,8 @@ struct call_server {
     struct s3_key_cache *keys;
     const char *region;
     const char *const *suffixes; /* for virtual-host style; NULL: none */
+    struct limits *limits;       /* NULL: none */
+    struct limits_bounds bounds; /* of keys that have none of their own, and of all */
 };
 
 struct reply {
@@ -65,9 +68,11 @@ struct call {
     struct s3_auth *auth;
     struct s3_signing_key key;
     bool read_only, internal;
-    bool anonymous;             /* nobody signed it */
-    const char *const *buckets; /* all that the caller knows of; NULL: every one */
-    bool tls, expects;          /* set with `message`; expects: the client sends no body unasked */
+    bool anonymous;              /* nobody signed it */
+    struct limits_ticket ticket; /* what it counts for; empty: it was not let in */
+    unsigned retry_s;            /* refused by a limit: when to come again */
+    const char *const *buckets;  /* all that the caller knows of; NULL: every one */
+    bool tls, expects;           /* set with `message`; expects: the client sends no body unasked */
     struct s3_target target;
     struct slice query;
     bool head;             /* a HEAD request */
@@ -139,6 +144,11 @@ void call_cancel(struct call *call);
 void call_continue(struct call *call);
 /* True when the reply's bytes come by call_output(). */
 bool call_streams(struct call *call);
+/* Pay for bytes that came from the client or go to it, by its key's rate; 0: for none. Returns ms
+ * that must pass before the next ones. */
+uint64_t call_charge(struct call *call, enum limits_way way, uint64_t bytes);
+/* What goes on in it counts no more; it has ended but for sending a reply that is in memory. */
+void call_leave(struct call *call);
 /* Bytes of the object; 0: the end; -EAGAIN: after the next wake; another: the reply is broken. */
 ssize_t call_output(struct call *call, void *buffer, size_t cap);
 
@@ -162,6 +172,9 @@ void call_cors_done(struct call *call);
 /* Who the claim is, if a signature by call->key or who->secret proves it. Wipe *ret after use. */
 int call_identify(struct call *call, const struct claim *claim, struct identity *ret,
                   struct s3_fault *fault) __attribute__((warn_unused_result));
+/* Let it in by the limits of its key, NULL for one that nobody has signed (yet), or set a fault. */
+int call_admit(struct call *call, const struct credential *key, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
 /* A browser's upload: its fields stand for the headers of a PUT. */
 int call_route_form(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 void call_form_feed(struct call *call, const char *bytes, size_t len);

@@ -98,6 +98,7 @@ static int form_authenticate(struct call *call, struct s3_fault *fault)
     (void)snprintf(call->auth->region, sizeof(call->auth->region), "%s", region);
     ret = call_identify(call, &claim, &who, fault);
     ret = ret == 0 ? s3_form_auth_verify(form, &auth, who.secret, &call->key, fault) : ret;
+    ret = ret == 0 ? call_admit(call, who.key, fault) : ret;
     explicit_bzero(&who, sizeof(who));
     if (ret == 0 && !call_sees(call, call->target.bucket)) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");

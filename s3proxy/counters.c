@@ -49,13 +49,18 @@ static int map(int fd, struct counters **ret)
 
 int counters_create(const char *path, struct counters **ret)
 {
-    AUTOCLOSE int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    AUTOCLOSE int fd = -1;
     int r;
 
-    if (fd < 0 || ftruncate(fd, sizeof(struct shared)) < 0) {
+    if (unlink(path) < 0 && errno != ENOENT) { /* never cut: somebody may still map it */
         return -errno;
     }
-    r = map(fd, ret);
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        return -errno;
+    }
+    r = -posix_fallocate(fd, 0, sizeof(struct shared)); /* a full disk is no SIGBUS later */
+    r = r == 0 ? map(fd, ret) : r;
     if (r == 0) {
         (*ret)->shared->layout = LAYOUT;
     }

@@ -106,6 +106,44 @@ static int number_read(const cJSON *object, const char *name, int64_t *ret)
     return 0;
 }
 
+/* A number, or the text of one; in a Secret all is text. */
+static int limit_read(const cJSON *object, const char *name, uint64_t min, uint64_t max,
+                      uint64_t *ret)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const char *text = cJSON_GetStringValue(item);
+    double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
+    char *end = NULL;
+
+    *ret = KEY_LIMITS_UNTOLD;
+    if (item == NULL) {
+        return 0;
+    }
+    if (text != NULL && text[0] >= '0' && text[0] <= '9') {
+        number = (double)strtoull(text, &end, 10);
+        number = *end == '\0' ? number : -1;
+    }
+    if (number < 0 || number > (double)max || (number > 0 && number < (double)min)) {
+        return -EINVAL;
+    }
+    *ret = (uint64_t)number;
+    return 0;
+}
+
+static int limits_read(const cJSON *item, struct key_limits *ret)
+{
+    const uint64_t most = KEY_LIMITS_RATE_MAX, least_bytes = KEY_LIMITS_BYTES_MIN;
+    int r = limit_read(item, "requests_per_second", 1, most, &ret->requests);
+
+    r = r == 0 ? limit_read(item, "request_burst", 1, most, &ret->burst) : r;
+    r = r == 0 ? limit_read(item, "concurrent_requests", 1, most, &ret->concurrent) : r;
+    r = r == 0 ? limit_read(item, "upload_rate", least_bytes, KEY_LIMITS_BYTES_MAX, &ret->upload)
+               : r;
+    return r == 0 ? limit_read(item, "download_rate", least_bytes, KEY_LIMITS_BYTES_MAX,
+                               &ret->download)
+                  : r;
+}
+
 static int key_read(const cJSON *item, struct credential *ret)
 {
     CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
@@ -119,6 +157,7 @@ static int key_read(const cJSON *item, struct credential *ret)
     r = flag_read(item, "read_only", &ret->read_only);
     r = r == 0 ? flag_read(item, "internal", &ret->internal) : r;
     r = r == 0 ? number_read(item, "expires_s", &ret->expires_s) : r;
+    r = r == 0 ? limits_read(item, &ret->limits) : r;
     return r == 0 ? buckets_read(cJSON_GetObjectItemCaseSensitive(item, "buckets"), ret) : r;
 }
 
@@ -251,7 +290,8 @@ static int keys_read(struct source *source, struct error *err)
         if (r != 0) {
             r = error_set(err, r,
                           "credentials file %s: entry %zu needs access_key and secret_key; "
-                          "read_only and internal are true or false, buckets a list of names",
+                          "read_only and internal are true or false, buckets a list of names, "
+                          "limits numbers",
                           path, count);
         }
     }
@@ -303,6 +343,8 @@ int credentials_new(const struct credentials_config *config, struct credentials 
     if (c == NULL) {
         return -ENOMEM;
     }
+    c->own.limits = (struct key_limits){KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD,
+                                        KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD};
     c->file.path = config->path != NULL ? strdup(config->path) : NULL;
     c->meta.path = config->meta_keys != NULL ? strdup(config->meta_keys) : NULL;
     c->session_path = config->session_keys != NULL ? strdup(config->session_keys) : NULL;

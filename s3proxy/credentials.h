@@ -4,7 +4,9 @@
  * it changes, and the temporary credentials that are made of them.
  *
  *     {"keys": [{"access_key": "AKIA...", "secret_key": "...", "read_only": false,
- *                "internal": false, "buckets": ["a", "b"]}]}
+ *                "internal": false, "buckets": ["a", "b"], "requests_per_second": 100,
+ *                "request_burst": 200, "concurrent_requests": 10, "upload_rate": 1000000,
+ *                "download_rate": 1000000}]}
  *
  * or one such entry alone; or a directory with a file for each member, as a Secret is mounted. The
  * file must not be readable by group or others, those of a directory not by others. When what has
@@ -23,6 +25,7 @@
 #include <stdbool.h>
 
 #include "s3/session.h"
+#include "s3proxy/limits.h"
 #include "util/buf.h"
 #include "util/error.h"
 
@@ -35,6 +38,8 @@ struct credential {
     bool internal;     /* Skyvol's own programs: sees and writes .skyvol/ */
     char **buckets;    /* all that it knows of, NULL after the last; NULL: every one */
     int64_t expires_s; /* 0: never */
+    /* Members that the file does not tell are KEY_LIMITS_UNTOLD. */
+    struct key_limits limits;
 };
 
 struct credentials_config {

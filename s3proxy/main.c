@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "s3proxy/credentials.h"
+#include "s3proxy/limits.h"
 #include "s3proxy/listen.h"
 #include "s3proxy/nginx_conf.h"
 #include "s3proxy/stores.h"
@@ -21,6 +23,17 @@
 #include "util/key_file.h"
 #include "util/log.h"
 #include "util/random.h"
+
+#define NUMBER(member_, name_, value_, fallback_, max_, help_)                                     \
+    {                                                                                              \
+        .name = (name_), .type = OPTION_NUMBER, .offset = offsetof(struct proxy_config, member_),  \
+        .value = (value_), .fallback = (fallback_), .help = (help_), .max = (max_)                 \
+    }
+#define RATE(member_, name_, fallback_, help_)                                                     \
+    {                                                                                              \
+        .name = (name_), .type = OPTION_SIZE, .offset = offsetof(struct proxy_config, member_),    \
+        .value = "SIZE", .fallback = (fallback_), .help = (help_), .max = KEY_LIMITS_BYTES_MAX     \
+    }
 
 static const struct option_spec options[] = {
     OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
@@ -101,6 +114,39 @@ static const struct option_spec options[] = {
            "the region that requests must be signed for"),
     OPTION(struct proxy_config, host_suffix, OPTION_LIST, "host-suffix", "DOMAIN", NULL,
            "answer for BUCKET.DOMAIN too"),
+    NUMBER(key_requests, "key-requests-per-second", "N", "0", KEY_LIMITS_RATE_MAX,
+           "requests that each access key may make; 0: no limit, here and below. A key of its own "
+           "limits in --credentials-file or skyvol-meta has those"),
+    NUMBER(key_burst, "key-request-burst", "N", "0", KEY_LIMITS_RATE_MAX,
+           "of them at once after a pause; 0: one second's"),
+    NUMBER(key_concurrent, "key-concurrent-requests", "N", "0", KEY_LIMITS_RATE_MAX,
+           "requests of each access key at a time"),
+    RATE(key_upload, "key-upload-rate", "0", "bytes a second from clients of each access key"),
+    RATE(key_download, "key-download-rate", "0", "bytes a second to clients of each access key"),
+    NUMBER(max_requests, "max-requests", "N", "1024", 65535,
+           "requests at a time, of all keys together; beyond, 503 SlowDown"),
+    {.name = "max-connections",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct proxy_config, max_connections),
+     .value = "N",
+     .fallback = "4096",
+     .help = "connections of each worker, those to the store included; half of them without a "
+             "request let in",
+     .min = 32,
+     .max = 65535},
+    NUMBER(max_per_address, "max-connections-per-address", "N", "0", 65535,
+           "connections from one address"),
+    {.name = "client-timeout",
+     .type = OPTION_DURATION_MS,
+     .offset = offsetof(struct proxy_config, client_ms),
+     .value = "TIME",
+     .fallback = "60s",
+     .help = "for the whole head of a request, for a pause in a body or in reading a reply, and "
+             "before --client-rate counts",
+     .min = 1000,
+     .max = 3600 * 1000},
+    RATE(client_rate, "client-rate", "1KiB",
+         "bytes a second that a client must send or take on average"),
     OPTION(struct proxy_config, status, OPTION_STRING, "status", "ADDRESS", NULL,
            "serve /metrics and /healthz here, for operators only: 127.0.0.1:9100, unix:/path"),
     OPTION(struct proxy_config, nginx, OPTION_STRING, "nginx", "FILE", "/usr/sbin/nginx",
@@ -285,6 +331,40 @@ static int check_meta(const struct proxy_config *config, struct error *err)
     return 0;
 }
 
+/* -EINVAL: a rate at which nothing would move. */
+static int check_rates(const struct proxy_config *config, struct error *err)
+{
+    const uint64_t rates[] = {config->key_upload, config->key_download};
+
+    for (size_t i = 0; i < sizeof(rates) / sizeof(rates[0]); i++) {
+        if (rates[i] > 0 && rates[i] < KEY_LIMITS_BYTES_MIN) {
+            return error_set(err, -EINVAL,
+                             "--key-upload-rate and --key-download-rate: at least "
+                             "1KiB, or 0");
+        }
+    }
+    return 0;
+}
+
+/* Each connection may want another descriptor of the store. */
+static void allow_files(struct proxy_config *config)
+{
+    struct rlimit limit;
+    rlim_t most;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    most = limit.rlim_max / 2;
+    if (config->max_connections > most) {
+        config->max_connections = most > 32 ? most : 32;
+        log_warn("fewer connections than --max-connections: the limit of open files is low",
+                 "connections", log_num((int64_t)config->max_connections), NULL);
+    }
+}
+
 /* What one wrong option makes impossible, before anything is touched. */
 static int check(struct proxy_config *config, struct error *err)
 {
@@ -305,6 +385,7 @@ static int check(struct proxy_config *config, struct error *err)
     }
     config->workers = config->workers > 0 ? config->workers : config->sidecar ? 1 : 2;
     ret = check_meta(config, err);
+    ret = ret == 0 ? check_rates(config, err) : ret;
     return ret == 0 ? listen_check(config, err) : ret;
 }
 
@@ -371,7 +452,7 @@ static int serve(const struct proxy_config *config, struct error *err)
 {
     struct buf text = BUF_INIT(64 * 1024);
     const struct passwd *user = geteuid() == 0 ? getpwuid(0) : NULL;
-    char path[PATH_MAX], counters[PATH_MAX];
+    char path[PATH_MAX], counters[PATH_MAX], limits[PATH_MAX];
     char age[32];
     AUTOFREE char *path_of_helper = NULL;
     struct key_helper helper = {0};
@@ -380,6 +461,7 @@ static int serve(const struct proxy_config *config, struct error *err)
                                          .conf = path,
                                          .status = config->status,
                                          .counters = counters,
+                                         .limits = limits,
                                          .helper = &helper};
     int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
 
@@ -390,6 +472,7 @@ static int serve(const struct proxy_config *config, struct error *err)
         ret = ret != 0 ? error_set(err, ret, "%s: %s", path, strerror(-ret)) : 0;
     }
     buf_done(&text);
+    (void)snprintf(limits, sizeof(limits), "%s/limits", config->run_dir);
     ret = ret == 0 ? find_helper(config, &path_of_helper, err) : ret;
     helper.program = path_of_helper;
     helper_arguments(config, age, sizeof(age), &helper);
@@ -406,6 +489,7 @@ int main(int argc, char **argv)
         return options_exit(&program, ret, &err);
     }
     ret = prepare(&config, &err);
+    allow_files(&config);
     ret = ret == 0 ? serve(&config, &err) : ret;
     if (ret < 0) {
         (void)fprintf(stderr, "skyvol-s3: %s\n", error_text(&err, ret));

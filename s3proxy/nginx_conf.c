@@ -61,6 +61,31 @@ static void write_value(const char *directive, const char *value, struct buf *ou
     }
 }
 
+static void write_limits(const struct proxy_config *c, struct buf *out)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } limits[] = {
+        {"requests", c->key_requests},       {"burst", c->key_burst},
+        {"concurrent", c->key_concurrent},   {"upload", c->key_upload},
+        {"download", c->key_download},       {"all", c->max_requests},
+        {"per_address", c->max_per_address}, {"grace_ms", c->client_ms},
+        {"least_rate", c->client_rate},
+    };
+
+    buf_addf(out, "  skyvol_limits \"%s/limits\";\n", c->run_dir);
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        buf_addf(out, "  skyvol_limit %s %llu;\n", limits[i].name,
+                 (unsigned long long)limits[i].value);
+    }
+    buf_addf(out,
+             "  client_header_timeout %llums;\n  client_body_timeout %llums;\n"
+             "  send_timeout %llums;\n  lingering_time 10s;\n  lingering_timeout 5s;\n",
+             (unsigned long long)c->client_ms, (unsigned long long)c->client_ms,
+             (unsigned long long)c->client_ms);
+}
+
 static void write_module(const struct proxy_config *c, struct buf *out)
 {
     write_value("skyvol_store", c->store, out);
@@ -78,6 +103,7 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     if (c->status != NULL) {
         buf_addf(out, "  skyvol_counters \"%s/counters\";\n", c->run_dir);
     }
+    write_limits(c, out);
     for (size_t i = 0; i < c->volumes.count; i++) {
         write_value("skyvol_volume", c->volumes.items[i], out);
     }
@@ -101,8 +127,7 @@ static void write_http(const struct proxy_config *c, struct buf *out)
                     "  access_log /dev/stdout json;\n"
                     "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
                     "  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
-                    "  client_body_buffer_size 256k;\n  client_header_timeout 60s;\n"
-                    "  client_body_timeout 60s;\n  send_timeout 60s;\n"
+                    "  client_body_buffer_size 256k;\n"
                     "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
                     "  ignore_invalid_headers off;\n  merge_slashes off;\n");
     write_module(c, out);
@@ -136,7 +161,8 @@ int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf 
     if (user != NULL) {
         buf_addf(out, "user %s;\n", user);
     }
-    buf_addstr(out, "events {\n  worker_connections 4096;\n}\nhttp {\n");
+    buf_addf(out, "events {\n  worker_connections %llu;\n}\nhttp {\n",
+             (unsigned long long)c->max_connections);
     write_http(c, out);
     buf_addf(out, "  server {\n    listen %s%s;\n", c->listen, tls ? " ssl" : "");
     if (tls) {

@@ -33,6 +33,8 @@ struct proxy_config {
     char *module;
     char *region;
     struct option_list host_suffix;
+    uint64_t key_requests, key_burst, key_concurrent, key_upload, key_download; /* 0: no limit */
+    uint64_t max_requests, max_connections, max_per_address, client_ms, client_rate;
     char *status; /* NULL: nothing is counted */
     char *nginx;
     char *log_level; /* error, warn, info or debug; NULL: warn */

@@ -36,6 +36,7 @@ void reply_fault(struct call *call)
     struct s3_fault fault;
     enum s3_code code;
     struct s3_xml_error error;
+    char retry[16];
 
     call_fault(call, S3_INTERNAL_ERROR, ""); /* where nobody said what it is */
     mutex_lock(&call->lock);
@@ -55,6 +56,10 @@ void reply_fault(struct call *call)
     if (code != S3_NOT_MODIFIED && !call->head) {
         buf_reset(&reply->headers);
         s3_xml_error(&reply->body, &error);
+    }
+    if (code == S3_SLOW_DOWN) { /* the store's own, too */
+        (void)snprintf(retry, sizeof(retry), "%u", call->retry_s > 0 ? call->retry_s : 1);
+        reply_header(reply, "Retry-After", retry);
     }
     reply_xml(reply);
     reply->status = s3_code_status(code);

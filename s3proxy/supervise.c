@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 #include "s3proxy/counters.h"
+#include "s3proxy/limits.h"
 #include "util/status.h"
 
 struct watch {
+    struct limits *limits;
     struct counters *counters;
     struct metrics *metrics;
     struct status *status;
@@ -34,8 +36,11 @@ static int health(void *context, struct buf *text)
 
 static int watch_init(struct watch *watch, const struct supervise_config *config, struct error *err)
 {
-    int ret;
+    int ret = limits_create(config->limits, &watch->limits);
 
+    if (ret != 0) {
+        return error_set(err, ret, "%s: %s", config->limits, strerror(-ret));
+    }
     if (config->status == NULL) {
         return 0;
     }
@@ -58,6 +63,7 @@ static void watch_done(struct watch *watch)
     status_free(watch->status);
     metrics_free(watch->metrics);
     counters_close(watch->counters);
+    limits_close(watch->limits);
 }
 
 /* Hand signals on until nginx has ended: its exit status. To drain is SIGQUIT to nginx. */

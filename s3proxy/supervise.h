@@ -17,6 +17,7 @@ struct supervise_config {
     const char *conf;          /* its configuration */
     const char *status;        /* as status.h has addresses; NULL: none */
     const char *counters;      /* file of counters.h, made anew; only with status */
+    const char *limits;        /* file of limits.h, made anew */
     struct key_helper *helper; /* runs beside nginx; NULL: none */
 };
 

@@ -28,6 +28,8 @@ struct skyvol_worker {
     struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
     size_t live;            /* requests that exist */
+    ngx_msec_t grace;       /* how long a client may be slow, */
+    uint64_t least_rate;    /* and bytes a second that it must reach then */
     ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
     bool kept_alive;        /* it is set */
 };
@@ -44,7 +46,12 @@ struct skyvol_request {
     bool body_ended, head_sent, waits_to_write, output_ended;
     ngx_chain_t out;
     ngx_buf_t out_buf;
-    u_char *room; /* of out_buf */
+    u_char *room;         /* of out_buf */
+    ngx_event_t pace;     /* set while the rate of its key lets no byte through */
+    uint64_t taken;       /* bytes of the body */
+    ngx_msec_t since;     /* when the client was waited for; with `client_next` */
+    ngx_msec_t client_ms; /* how long it was waited for in all */
+    bool client_next;     /* it is the client's turn */
 };
 
 ngx_int_t skyvol_handler(ngx_http_request_t *http);
@@ -54,5 +61,12 @@ ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);
 ngx_int_t skyvol_identity_handler(ngx_http_request_t *http);
 /* After a wake: goes on with one request; may free it. */
 void skyvol_progress(struct skyvol_request *request);
+
+/* A request was let in; and it ended, or was not. */
+void skyvol_connection_busy(ngx_connection_t *connection);
+void skyvol_connection_waits(ngx_connection_t *connection);
+/* Sees to all connections that are accepted from now on. 0 or -ENOMEM. */
+int skyvol_connections_init(ngx_cycle_t *cycle, uint64_t max_per_address);
+void skyvol_connections_done(void);
 
 #endif

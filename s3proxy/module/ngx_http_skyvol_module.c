@@ -13,7 +13,9 @@ typedef struct {
     ngx_str_t credentials, meta_keys, session_keys, identity_token;
     time_t session_lifetime;
     ngx_str_t region;
-    ngx_str_t counters;
+    ngx_str_t counters, limits;
+    struct limits_bounds bounds;
+    uint64_t per_address, grace_ms, least_rate;
     ngx_array_t *suffixes;
 } skyvol_main_conf_t;
 
@@ -21,6 +23,7 @@ struct skyvol_worker skyvol_worker;
 static const char *suffixes[SUFFIXES_MAX + 1];
 
 static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf);
+static char *set_limit(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 
 /* As ngx_string(), which casts const away where clang can see it. */
 #define NAME(text)                                                                                 \
@@ -55,6 +58,9 @@ static ngx_command_t commands[] = {
     MAIN_STRING("skyvol_identity_token", identity_token),
     MAIN_STRING("skyvol_region", region),
     MAIN_STRING("skyvol_counters", counters),
+    MAIN_STRING("skyvol_limits", limits),
+    {NAME("skyvol_limit"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_limit,
+     NGX_HTTP_MAIN_CONF_OFFSET, 0, NULL},
     {NAME("skyvol_host_suffix"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, suffixes), NULL},
     {NAME("skyvol_s3"), NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_handler, 0, 0, NULL},
@@ -105,6 +111,39 @@ static char *set_handler(ngx_conf_t *cf, ngx_command_t *command, void *conf)
                         : command->name.len == sizeof("skyvol_fault") - 1 ? skyvol_fault_handler
                                                                           : skyvol_identity_handler;
     return NGX_CONF_OK;
+}
+
+/* skyvol_limit NAME NUMBER */
+static char *set_limit(ngx_conf_t *cf, ngx_command_t *command, void *conf)
+{
+    static const struct {
+        const char *name;
+        size_t offset;
+    } limits[] = {
+        {"requests", offsetof(skyvol_main_conf_t, bounds.key.requests)},
+        {"burst", offsetof(skyvol_main_conf_t, bounds.key.burst)},
+        {"concurrent", offsetof(skyvol_main_conf_t, bounds.key.concurrent)},
+        {"upload", offsetof(skyvol_main_conf_t, bounds.key.upload)},
+        {"download", offsetof(skyvol_main_conf_t, bounds.key.download)},
+        {"all", offsetof(skyvol_main_conf_t, bounds.max)},
+        {"per_address", offsetof(skyvol_main_conf_t, per_address)},
+        {"grace_ms", offsetof(skyvol_main_conf_t, grace_ms)},
+        {"least_rate", offsetof(skyvol_main_conf_t, least_rate)},
+    };
+    static char wrong[] = "names no limit";
+    const ngx_str_t *words = cf->args->elts;
+    off_t number = ngx_atoof(words[2].data, words[2].len);
+
+    (void)command;
+    for (size_t i = 0; number >= 0 && i < sizeof(limits) / sizeof(limits[0]); i++) {
+        if (strcmp((const char *)words[1].data, limits[i].name) == 0) {
+            uint64_t value = (uint64_t)number;
+
+            memcpy((char *)conf + limits[i].offset, &value, sizeof(value));
+            return NGX_CONF_OK;
+        }
+    }
+    return wrong;
 }
 
 static void bell(ngx_event_t *event)
@@ -200,6 +239,24 @@ static int open_credentials(const skyvol_main_conf_t *conf, struct error *err)
     return ret;
 }
 
+static int open_limits(ngx_cycle_t *cycle, const skyvol_main_conf_t *conf, struct error *err)
+{
+    struct skyvol_worker *worker = &skyvol_worker;
+    int ret = 0;
+
+    worker->server.bounds = conf->bounds;
+    worker->grace = (ngx_msec_t)conf->grace_ms;
+    worker->least_rate = conf->least_rate;
+    if (conf->counters.len > 0) {
+        ret = counters_open((const char *)conf->counters.data, &worker->counters);
+    }
+    if (ret == 0 && conf->limits.len > 0) {
+        ret = limits_open((const char *)conf->limits.data, &worker->server.limits);
+    }
+    ret = ret == 0 ? skyvol_connections_init(cycle, conf->per_address) : ret;
+    return ret == 0 ? 0 : error_set(err, ret, "limits and counters: %s", strerror(-ret));
+}
+
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
@@ -216,9 +273,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     ret = open_stores(conf, &err);
     ret = ret == 0 ? open_credentials(conf, &err) : ret;
     ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
-    if (ret == 0 && conf->counters.len > 0) {
-        ret = counters_open((const char *)conf->counters.data, &skyvol_worker.counters);
-    }
+    ret = ret == 0 ? open_limits(cycle, conf, &err) : ret;
     if (ret != 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
         return NGX_ERROR;
@@ -236,4 +291,7 @@ static void exit_process(ngx_cycle_t *cycle)
     s3_key_cache_free(server->keys);
     counters_close(skyvol_worker.counters);
     skyvol_worker.counters = NULL;
+    limits_close(server->limits);
+    server->limits = NULL;
+    skyvol_connections_done();
 }

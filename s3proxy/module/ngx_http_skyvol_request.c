@@ -4,7 +4,7 @@
 
 #include "s3proxy/module/ngx_http_skyvol.h"
 
-enum { OUT_SIZE = 256 * 1024, KEEP_ALIVE_MS = 200 };
+enum { OUT_SIZE = 256 * 1024, OUT_MIN = 1024, KEEP_ALIVE_MS = 200 };
 
 static void wake(struct call *call)
 {
@@ -58,12 +58,71 @@ static void http_gone(void *data)
     };
 
     counters_count(skyvol_worker.counters, &count);
+    if (request->pace.timer_set) {
+        ngx_del_timer(&request->pace);
+    }
+    skyvol_connection_waits(http->connection);
     request->http = NULL;
     if (!call_idle(request->call)) {
         call_cancel(request->call);
     }
     /* Where the operation goes on, its done() wakes the loop, which frees the request. */
     (void)free_if_idle(request);
+}
+
+/* ---- rates ---- */
+
+static void go_on(struct skyvol_request *request);
+
+static void pace_over(ngx_event_t *event)
+{
+    struct skyvol_request *request = event->data;
+    ngx_connection_t *connection = request->http->connection; /* else the timer would be gone */
+
+    go_on(request);
+    ngx_http_run_posted_requests(connection);
+}
+
+/* True while the rate of the key lets nothing through; it goes on by itself then. */
+static bool paced(struct skyvol_request *request, enum limits_way way)
+{
+    uint64_t wait_ms;
+
+    if (request->pace.timer_set) {
+        return true;
+    }
+    wait_ms = call_charge(request->call, way, 0);
+    if (wait_ms == 0) {
+        return false;
+    }
+    request->pace.handler = pace_over;
+    request->pace.data = request;
+    request->pace.log = request->http->connection->log;
+    ngx_add_timer(&request->pace, (ngx_msec_t)wait_ms);
+    return true;
+}
+
+/* From now on it is the client's turn, or ours. */
+static void turn(struct skyvol_request *request, bool client)
+{
+    if (request->client_next) {
+        request->client_ms += ngx_current_msec - request->since;
+    }
+    request->client_next = client;
+    request->since = ngx_current_msec;
+}
+
+/* Whether so many bytes are too few for the time that the client had. */
+static bool too_slow(const struct skyvol_request *request, uint64_t bytes)
+{
+    ngx_msec_t grace = skyvol_worker.grace, had = request->client_ms;
+
+    if (skyvol_worker.least_rate == 0 || had <= grace ||
+        bytes >= skyvol_worker.least_rate * had / 1000) {
+        return false;
+    }
+    limits_count(skyvol_worker.server.limits, LIMITS_SLOW);
+    return true;
 }
 
 /* ---- the reply ---- */
@@ -141,10 +200,15 @@ static void send_whole(struct skyvol_request *request)
     ngx_http_request_t *http = request->http;
     const struct buf *body = &request->call->reply.body;
     size_t len = http->header_only || request->call->head ? 0 : buf_len(body);
-    ngx_int_t rc = send_head(request);
     ngx_buf_t *b;
     ngx_chain_t *link;
+    ngx_int_t rc;
 
+    (void)call_charge(request->call, LIMITS_DOWN, len);
+    if (len <= OUT_SIZE) {
+        call_leave(request->call); /* else the client could ask again before we know it */
+    }
+    rc = send_head(request);
     request->output_ended = true;
     if (rc == NGX_ERROR || rc > NGX_OK || http->header_only || request->call->head) {
         ngx_http_finalize_request(http, rc);
@@ -173,11 +237,20 @@ static void wait_to_write(struct skyvol_request *request)
     ngx_event_t *event = http->connection->write;
 
     request->waits_to_write = true;
+    turn(request, true);
     http->write_event_handler = write_ready;
     ngx_add_timer(event, conf->send_timeout);
     if (ngx_handle_write_event(event, conf->send_lowat) != NGX_OK) {
         ngx_http_finalize_request(http, NGX_ERROR);
     }
+}
+
+/* Of a rate, an eighth of a second at a time. */
+static size_t out_size(const struct call *call)
+{
+    uint64_t some = call->ticket.rate[LIMITS_DOWN] / 8;
+
+    return some == 0 || some > OUT_SIZE ? OUT_SIZE : some < OUT_MIN ? OUT_MIN : (size_t)some;
 }
 
 /* True while there is more to do at once; the request may be gone after false. */
@@ -195,10 +268,14 @@ static bool send_some(struct skyvol_request *request)
             return false;
         }
     }
-    n = call_output(request->call, request->room, OUT_SIZE);
+    if (paced(request, LIMITS_DOWN)) {
+        return false;
+    }
+    n = call_output(request->call, request->room, out_size(request->call));
     if (n == -EAGAIN) {
         return false;
     }
+    (void)call_charge(request->call, LIMITS_DOWN, n > 0 ? (uint64_t)n : 0);
     if (n < 0) { /* the head promised more: only a broken connection tells the client */
         http->keepalive = 0;
         ngx_http_finalize_request(http, NGX_ERROR);
@@ -251,6 +328,12 @@ static void write_ready(ngx_http_request_t *http)
     if (!request->waits_to_write) {
         return;
     }
+    turn(request, false);
+    if (too_slow(request, (uint64_t)http->connection->sent)) {
+        http->connection->timedout = 1;
+        ngx_http_finalize_request(http, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
     rc = ngx_http_output_filter(http, NULL);
     if (rc == NGX_ERROR) {
         ngx_http_finalize_request(http, NGX_ERROR);
@@ -283,6 +366,8 @@ static bool feed(struct skyvol_request *request)
                 return false;
             }
             b->pos += n;
+            request->taken += n;
+            (void)call_charge(request->call, LIMITS_UP, n);
         }
         request->body = link->next;
         ngx_free_chain(request->http->pool, link);
@@ -313,12 +398,17 @@ static void take_body(struct skyvol_request *request)
     ngx_http_request_t *http = request->http;
     ngx_event_t *event = http->connection->read;
 
+    turn(request, false);
+    if (!request->body_ended && too_slow(request, request->taken)) {
+        body_broken(request, NGX_HTTP_REQUEST_TIME_OUT);
+        return;
+    }
     while (!request->body_ended && !call_head_ready(request->call)) {
         ngx_int_t rc;
 
-        if (!feed(request)) {
+        if (!feed(request) || (http->reading_body && paced(request, LIMITS_UP))) {
             if (event->timer_set) {
-                ngx_del_timer(event); /* it is the store that is slow */
+                ngx_del_timer(event); /* it is the store that is slow, or we */
             }
             return;
         }
@@ -336,6 +426,7 @@ static void take_body(struct skyvol_request *request)
         request->body = http->request_body->bufs;
         http->request_body->bufs = NULL;
         if (request->body == NULL && rc == NGX_AGAIN) {
+            turn(request, true);
             return;
         }
     }
@@ -529,6 +620,9 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
                                : length > 0             ? (uint64_t)length
                                                         : 0;
     call_begin(request->call);
+    if (request->call->ticket.inside) {
+        skyvol_connection_busy(http->connection);
+    }
     if (call_head_ready(request->call) || request->call->failed) {
         request->body_ended = true;
         rc = refuse_body(http);

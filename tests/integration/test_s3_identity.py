@@ -412,6 +412,21 @@ def test_a_central_key_opens_its_buckets_until_it_is_disabled(central):
     assert owner["secret_key"] not in log and bound["secret_key"] not in log
 
 
+def test_a_central_key_brings_its_limits(central):
+    limited = central.create("--all-buckets", "--requests-per-second", "1", "--request-burst", "3",
+                             "--upload-rate", "1MiB")
+    free = central.create("--all-buckets")
+    shown = {k["id"]: k.get("limits") for k in json.loads(central.keys("list", "--json"))["keys"]}
+    assert shown == {limited["access_key"]: {"requestsPerSecond": "1", "requestBurst": "3",
+                                             "uploadRate": "1048576"}, free["access_key"]: None}
+    assert "1 KiB" in central.keys("create", "--all-buckets", "--upload-rate", "1000", ok=False)
+    central.start_s3("--key-concurrent-requests", "50")
+    s3 = central.client(limited)
+    central.becomes(s3, "SlowDown")
+    for _ in range(20):
+        central.client(free).list_buckets()
+
+
 def test_known_keys_go_on_without_skyvol_meta_and_over_a_restart(central):
     key = central.create("--all-buckets")
     gone = central.create("--all-buckets")

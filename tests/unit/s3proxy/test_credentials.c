@@ -136,6 +136,51 @@ static void a_changed_file_counts_and_a_broken_one_does_not(void **state UNUSED)
     credentials_free(c);
 }
 
+static void a_key_may_have_limits_of_its_own(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+    const struct credential *key;
+
+    put("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"}, "
+        "{\"access_key\": \"b\", \"secret_key\": \"1\", \"requests_per_second\": 5, "
+        "\"request_burst\": \"7\", \"concurrent_requests\": 0, \"upload_rate\": 1048576, "
+        "\"download_rate\": \"0\"}]}");
+    assert_int_equal(open_keys(&c, &err), 0);
+    key = credentials_find(c, "a");
+    assert_true(key->limits.requests == KEY_LIMITS_UNTOLD);
+    assert_true(key->limits.download == KEY_LIMITS_UNTOLD);
+    key = credentials_find(c, "b");
+    assert_int_equal(key->limits.requests, 5);
+    assert_int_equal(key->limits.burst, 7);
+    assert_int_equal(key->limits.concurrent, 0);
+    assert_int_equal(key->limits.upload, 1048576);
+    assert_int_equal(key->limits.download, 0);
+    credentials_free(c);
+}
+
+static void a_limit_that_is_none_is_refused(void **state UNUSED)
+{
+    static const char *const bad[] = {
+        "\"requests_per_second\": -1",   "\"requests_per_second\": 0.5",
+        "\"requests_per_second\": 1e7",  "\"requests_per_second\": \"5x\"",
+        "\"concurrent_requests\": true", "\"request_burst\": \"\"",
+        "\"upload_rate\": 1023",         "\"download_rate\": 1e30",
+    };
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct credentials *c = NULL;
+        struct error err = ERROR_INIT;
+        char text[200];
+
+        (void)snprintf(text, sizeof(text),
+                       "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\", %s}]}", bad[i]);
+        put(text);
+        assert_int_equal(open_keys(&c, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "limits"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +189,8 @@ int main(void)
         cmocka_unit_test(what_is_no_list_of_keys_is_refused_without_its_text),
         cmocka_unit_test(a_missing_file_says_its_name),
         cmocka_unit_test(a_changed_file_counts_and_a_broken_one_does_not),
+        cmocka_unit_test(a_key_may_have_limits_of_its_own),
+        cmocka_unit_test(a_limit_that_is_none_is_refused),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
