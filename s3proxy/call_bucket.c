@@ -254,7 +254,7 @@ static void format_batch(struct call *call, const struct objstore_result *result
 
             s3_xml_delete_error(out, v->key, v->version_id, code, s3_code_message(code));
         } else if (!call->doc->quiet) {
-            s3_xml_deleted(out, v->key, v->version_id);
+            s3_xml_deleted(out, v->key, v->version_id, v->marked ? v->marker_id : NULL);
         }
     }
     s3_xml_delete_result_end(out);

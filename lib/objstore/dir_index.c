@@ -51,6 +51,36 @@ static const char *const migrations[DIR_INDEX_VERSION] = {
     " PRIMARY KEY(bucket, name)) WITHOUT ROWID;"
     "CREATE TRIGGER bucket_gone AFTER DELETE ON bucket BEGIN"
     " DELETE FROM bucket_doc WHERE bucket = OLD.id; END;",
+    /*
+     * Versions. The current one stays in `object`, so that a bucket without versions is what it
+     * was; `version` has the others, and delete markers. Of one key `seq` grows in time; a NULL
+     * `version` is S3's "null". A file that has moved from one table to the other is no garbage.
+     */
+    "ALTER TABLE bucket ADD COLUMN versioning INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE object ADD COLUMN version TEXT;"
+    "ALTER TABLE object ADD COLUMN seq INTEGER;"
+    "CREATE TABLE version(bucket INTEGER NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL,"
+    " marker INTEGER NOT NULL, file TEXT, size INTEGER NOT NULL, etag TEXT NOT NULL,"
+    " mtime_ns INTEGER NOT NULL, meta TEXT, sum_kind INTEGER NOT NULL, sum_value TEXT,"
+    " sum_composite INTEGER NOT NULL, parts INTEGER NOT NULL, tags TEXT, version TEXT,"
+    " PRIMARY KEY(bucket, key, seq DESC)) WITHOUT ROWID;"
+    "CREATE INDEX version_file ON version(file) WHERE file IS NOT NULL;"
+    "CREATE UNIQUE INDEX version_null ON version(bucket, key) WHERE version IS NULL;"
+    "DROP TRIGGER object_gone;"
+    "CREATE TRIGGER object_gone AFTER DELETE ON object WHEN OLD.file IS NOT NULL"
+    " AND NOT EXISTS(SELECT 1 FROM version WHERE file = OLD.file) BEGIN"
+    " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "DROP TRIGGER object_replaced;"
+    "CREATE TRIGGER object_replaced AFTER UPDATE ON object WHEN OLD.file IS NOT NULL"
+    " AND OLD.file IS NOT NEW.file"
+    " AND NOT EXISTS(SELECT 1 FROM version WHERE file = OLD.file) BEGIN"
+    " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "CREATE TRIGGER version_gone AFTER DELETE ON version WHEN OLD.file IS NOT NULL"
+    " AND NOT EXISTS(SELECT 1 FROM object WHERE file = OLD.file) BEGIN"
+    " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+    "CREATE TABLE completed_version(upload TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TRIGGER completed_gone AFTER DELETE ON completed BEGIN"
+    " DELETE FROM completed_version WHERE upload = OLD.upload; END;",
 };
 
 static const struct sql_schema schema = {.what = "index",
@@ -59,7 +89,11 @@ static const struct sql_schema schema = {.what = "index",
                                          .migrations = migrations};
 
 #define OBJECT_COLUMNS                                                                             \
-    "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts, tags"
+    "file, size, etag, mtime_ns, meta, sum_kind, sum_value, sum_composite, parts, tags, "          \
+    "version"
+#define VERSIONS_PART(table, seq, marker, condition)                                               \
+    "SELECT key, " OBJECT_COLUMNS ", " seq " AS s, " marker " AS m FROM " table                    \
+    " WHERE bucket = ?1 AND " condition
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -68,9 +102,10 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_SAVEPOINT] = "SAVEPOINT change",
     [SQL_RELEASE] = "RELEASE change",
     [SQL_UNDO] = "ROLLBACK TO change",
-    [SQL_BUCKET_GET] = "SELECT id FROM bucket WHERE name = ?1",
+    [SQL_BUCKET_GET] = "SELECT id, versioning FROM bucket WHERE name = ?1",
     [SQL_BUCKET_CREATE] = "INSERT INTO bucket(name, created_ns) VALUES(?1, ?2)",
-    [SQL_BUCKET_USED] = "SELECT EXISTS(SELECT 1 FROM object WHERE bucket = ?1)",
+    [SQL_BUCKET_USED] = "SELECT EXISTS(SELECT 1 FROM object WHERE bucket = ?1)"
+                        " OR EXISTS(SELECT 1 FROM version WHERE bucket = ?1)",
     [SQL_BUCKET_PARTS] =
         "DELETE FROM part WHERE upload IN (SELECT id FROM upload WHERE bucket = ?1)",
     [SQL_BUCKET_UPLOADS] = "DELETE FROM upload WHERE bucket = ?1",
@@ -79,11 +114,11 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_ETAG] = "SELECT etag, size, mtime_ns FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_PUT] =
-        "INSERT INTO object(bucket, key, " OBJECT_COLUMNS ")"
-        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT(bucket, key) DO "
-        "UPDATE"
-        " SET file = ?3, size = ?4, etag = ?5, mtime_ns = ?6, meta = ?7, sum_kind = ?8,"
-        " sum_value = ?9, sum_composite = ?10, parts = ?11, tags = ?12",
+        "INSERT INTO object(bucket, key, " OBJECT_COLUMNS ", seq)"
+        " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+        " ON CONFLICT(bucket, key) DO UPDATE SET file = ?3, size = ?4, etag = ?5, mtime_ns = ?6, "
+        "meta = ?7, sum_kind = ?8,"
+        " sum_value = ?9, sum_composite = ?10, parts = ?11, tags = ?12, version = ?13, seq = ?14",
     [SQL_OBJECT_DELETE] = "DELETE FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_FROM] = "SELECT key, " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND"
                         " key >= ?2 ORDER BY key",
@@ -110,18 +145,66 @@ static const char *const sql_text[SQL_COUNT] = {
     [SQL_COMPLETED_PUT] =
         "INSERT OR REPLACE INTO completed VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [SQL_COMPLETED_GET] =
-        "SELECT done_ns, size, etag, sum_kind, sum_value, sum_composite FROM completed"
+        "SELECT done_ns, size, etag, sum_kind, sum_value, sum_composite,"
+        " (SELECT version FROM completed_version v WHERE v.upload = ?1) FROM completed"
         " WHERE upload = ?1 AND bucket = ?2 AND key = ?3",
     [SQL_COMPLETED_FORGET] = "DELETE FROM completed WHERE done_ns < ?1",
     [SQL_GARBAGE_LIST] = "SELECT file FROM garbage LIMIT ?1",
     [SQL_GARBAGE_FORGET] = "DELETE FROM garbage WHERE file = ?1",
     [SQL_HAS_FILE] = "SELECT EXISTS(SELECT 1 FROM object WHERE file = ?1) OR"
                      " EXISTS(SELECT 1 FROM part WHERE file = ?1) OR"
+                     " EXISTS(SELECT 1 FROM version WHERE file = ?1) OR"
                      " EXISTS(SELECT 1 FROM garbage WHERE file = ?1)",
     [SQL_DOC_GET] = "SELECT text FROM bucket_doc WHERE bucket = ?1 AND name = ?2",
     [SQL_DOC_PUT] = "INSERT OR REPLACE INTO bucket_doc VALUES(?1, ?2, ?3)",
     [SQL_TAGS_PUT] = "UPDATE object SET tags = ?3 WHERE bucket = ?1 AND key = ?2",
     [SQL_DOC_DELETE] = "DELETE FROM bucket_doc WHERE bucket = ?1 AND name = ?2",
+    [SQL_BUCKET_VERSIONING] = "UPDATE bucket SET versioning = ?2 WHERE id = ?1",
+    [SQL_VERSION_GET] = "SELECT " OBJECT_COLUMNS ", seq, 0, 1 FROM object WHERE bucket = ?1"
+                        " AND key = ?2 AND version = ?3 UNION ALL"
+                        " SELECT " OBJECT_COLUMNS ", seq, marker, 0 FROM version WHERE bucket = ?1"
+                        " AND key = ?2 AND seq = ?4 AND version = ?3",
+    [SQL_VERSION_NULL] = "SELECT " OBJECT_COLUMNS ", coalesce(seq, mtime_ns), 0, 1 FROM object"
+                         " WHERE bucket = ?1 AND key = ?2 AND version IS NULL UNION ALL"
+                         " SELECT " OBJECT_COLUMNS ", seq, marker, 0 FROM version WHERE bucket = ?1"
+                         " AND key = ?2 AND version IS NULL",
+    [SQL_VERSION_TOP] = "SELECT " OBJECT_COLUMNS ", seq, marker FROM version WHERE bucket = ?1"
+                        " AND key = ?2 AND NOT EXISTS(SELECT 1 FROM object WHERE bucket = ?1"
+                        " AND key = ?2) ORDER BY seq DESC LIMIT 1",
+    [SQL_VERSION_LAST] = "SELECT max(coalesce((SELECT coalesce(seq, mtime_ns) FROM object WHERE"
+                         " bucket = ?1 AND key = ?2), 0), coalesce((SELECT seq FROM version WHERE"
+                         " bucket = ?1 AND key = ?2 ORDER BY seq DESC LIMIT 1), 0))",
+    [SQL_VERSION_KEEP] = "INSERT INTO version(bucket, key, seq, marker, " OBJECT_COLUMNS ")"
+                         " SELECT bucket, key, coalesce(seq, mtime_ns), 0, " OBJECT_COLUMNS
+                         " FROM object WHERE bucket = ?1 AND key = ?2"
+                         " AND (?3 OR version IS NOT NULL)",
+    [SQL_VERSION_MARK] = "INSERT INTO version(bucket, key, seq, marker, size, etag, mtime_ns,"
+                         " sum_kind, sum_composite, parts, version)"
+                         " VALUES(?1, ?2, ?3, 1, 0, '', ?4, 0, 0, 0, ?5)",
+    [SQL_VERSION_PROMOTE] = "INSERT INTO object(bucket, key, " OBJECT_COLUMNS ", seq)"
+                            " SELECT bucket, key, " OBJECT_COLUMNS ", seq FROM version"
+                            " WHERE bucket = ?1 AND key = ?2 AND seq = ?3",
+    [SQL_VERSION_DELETE] = "DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND seq = ?3",
+    [SQL_VERSION_DELETE_NULL] =
+        "DELETE FROM version WHERE bucket = ?1 AND key = ?2 AND version IS NULL",
+    [SQL_VERSION_TAGS] = "UPDATE version SET tags = ?4 WHERE bucket = ?1 AND key = ?2 AND seq = ?3"
+                         " AND NOT marker",
+    [SQL_VERSIONS_FROM] =
+        VERSIONS_PART("object", "coalesce(seq, mtime_ns)", "0",
+                      "key >= ?2") " UNION ALL " VERSIONS_PART("version", "seq", "marker",
+                                                               "key >= ?2") " ORDER BY key, s DESC",
+    [SQL_VERSIONS_OF] = VERSIONS_PART(
+        "object", "coalesce(seq, mtime_ns)", "0",
+        "key = ?2 AND coalesce(seq, mtime_ns) < ?3") " UNION ALL " VERSIONS_PART("version", "seq",
+                                                                                 "marker",
+                                                                                 "key = ?2 AND seq "
+                                                                                 "< ?3") " ORDER "
+                                                                                         "BY key, "
+                                                                                         "s DESC",
+    [SQL_VERSIONS_BEFORE] = "SELECT EXISTS(SELECT 1 FROM version WHERE bucket = ?1 AND key = ?2"
+                            " AND seq >= ?3) OR EXISTS(SELECT 1 FROM object WHERE bucket = ?1"
+                            " AND key = ?2 AND coalesce(seq, mtime_ns) >= ?3)",
+    [SQL_COMPLETED_VERSION] = "INSERT OR REPLACE INTO completed_version VALUES(?1, ?2)",
 };
 
 sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which)
@@ -257,7 +340,7 @@ void dir_index_undo(struct dir_index *index)
     (void)run_plain(index, SQL_RELEASE);
 }
 
-int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
+int dir_index_bucket(struct dir_index *index, const char *name, struct dir_bucket *ret)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_GET);
     int code;
@@ -268,16 +351,30 @@ int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
     dir_bind_text(s, 1, name);
     code = sqlite3_step(s);
     if (code == SQLITE_ROW) {
-        *ret_id = sqlite3_column_int64(s, 0);
+        ret->id = sqlite3_column_int64(s, 0);
+        ret->versioning = (enum dir_versioning)sqlite3_column_int(s, 1);
     }
     (void)sqlite3_reset(s);
     return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);
 }
 
+int dir_index_bucket_versioning(struct dir_index *index, int64_t bucket,
+                                enum dir_versioning versioning)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_VERSIONING);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    (void)sqlite3_bind_int64(s, 1, bucket);
+    (void)sqlite3_bind_int(s, 2, (int)versioning);
+    return dir_index_run(index, SQL_BUCKET_VERSIONING);
+}
+
 int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)
 {
-    int64_t id;
-    int ret = dir_index_bucket(index, name, &id);
+    struct dir_bucket bucket;
+    int ret = dir_index_bucket(index, name, &bucket);
     sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_CREATE);
 
     if (ret != -ENOENT) {
@@ -294,15 +391,15 @@ int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t n
 int dir_index_bucket_delete(struct dir_index *index, const char *name)
 {
     static const enum dir_sql steps[] = {SQL_BUCKET_PARTS, SQL_BUCKET_UPLOADS, SQL_BUCKET_DELETE};
-    int64_t id = 0;
+    struct dir_bucket bucket = {0};
     bool used = false;
-    int ret = dir_index_bucket(index, name, &id);
+    int ret = dir_index_bucket(index, name, &bucket);
     sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_USED);
 
     if (ret != 0 || s == NULL) {
         return ret != 0 ? ret : -EIO;
     }
-    (void)sqlite3_bind_int64(s, 1, id);
+    (void)sqlite3_bind_int64(s, 1, bucket.id);
     ret = sqlite3_step(s);
     used = ret == SQLITE_ROW && sqlite3_column_int(s, 0) != 0;
     (void)sqlite3_reset(s);
@@ -315,7 +412,7 @@ int dir_index_bucket_delete(struct dir_index *index, const char *name)
         if (s == NULL) {
             return -EIO;
         }
-        (void)sqlite3_bind_int64(s, 1, id);
+        (void)sqlite3_bind_int64(s, 1, bucket.id);
         ret = dir_index_run(index, steps[i]);
         if (ret != 0) {
             return ret;

@@ -25,7 +25,7 @@
 struct dir_index;
 
 enum {
-    DIR_INDEX_VERSION = 3,  /* of the schema */
+    DIR_INDEX_VERSION = 4,  /* of the schema */
     DIR_FILE_NAME_MAX = 320 /* "bucket id/ab/generation.name", NUL included */
 };
 
@@ -43,9 +43,21 @@ int dir_index_savepoint(struct dir_index *index) __attribute__((warn_unused_resu
 void dir_index_release(struct dir_index *index);
 void dir_index_undo(struct dir_index *index); /* back to the savepoint, and release it */
 
+/* As S3 has it: a bucket that once kept versions is never again one that has none. */
+enum dir_versioning { DIR_UNVERSIONED, DIR_VERSIONED, DIR_SUSPENDED };
+
+/* Ask for it in the transaction that changes something there: it may be another one by then. */
+struct dir_bucket {
+    int64_t id; /* 0: not looked up */
+    enum dir_versioning versioning;
+};
+
 /* Buckets. -ENOENT, -EEXIST, -ENOTEMPTY. Open uploads go with their bucket. */
-int dir_index_bucket(struct dir_index *index, const char *name, int64_t *ret_id)
+int dir_index_bucket(struct dir_index *index, const char *name, struct dir_bucket *ret)
     __attribute__((warn_unused_result));
+/* DIR_VERSIONED or DIR_SUSPENDED */
+int dir_index_bucket_versioning(struct dir_index *index, int64_t bucket,
+                                enum dir_versioning versioning) __attribute__((warn_unused_result));
 int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t now_ns)
     __attribute__((warn_unused_result));
 int dir_index_bucket_delete(struct dir_index *index, const char *name)
@@ -67,11 +79,24 @@ struct dir_object {
     struct objstore_info info;
     const char *file; /* relative to the data folder; NULL: no bytes */
     const char *tags; /* as in struct objstore_request; NULL: none */
+    bool marker;      /* a deletion that is kept as a version */
 };
 
-/* -ENOENT. */
-int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, struct arena *arena,
-                  struct dir_object *ret) __attribute__((warn_unused_result));
+/* The current version; -ENOENT also when a delete marker stands in its place. info.version_id is
+ * "" where the bucket has no versions, "null" of what was made while it kept none. */
+int dir_index_get(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                  struct arena *arena, struct dir_object *ret) __attribute__((warn_unused_result));
+
+/*
+ * Versions. An id is 32 hex digits that begin with the version's place in time, or "null" for the
+ * one that was made while its bucket kept none. -EINVAL: this can be no id; -ENOENT.
+ */
+int dir_index_get_version(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                          const char *version, struct arena *arena, struct dir_object *ret)
+    __attribute__((warn_unused_result));
+/* The delete marker that stands in the place of a current version; -ENOENT: none does. */
+int dir_index_get_marker(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                         struct objstore_info *ret) __attribute__((warn_unused_result));
 
 struct dir_conditions {
     const char *if_match;
@@ -80,20 +105,30 @@ struct dir_conditions {
 };
 
 /*
- * Make the key lead to this object; the file it led to becomes garbage.
+ * Make the key lead to this object; the file it led to becomes garbage, or a version that is not
+ * current. Fills info.version_id.
  * -ESTALE, -EEXIST: a condition failed; -ENOENT: if_match and there is no object.
  */
-int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
-                  const struct dir_object *object, const struct dir_conditions *conditions)
+int dir_index_put(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                  struct dir_object *object, const struct dir_conditions *conditions)
     __attribute__((warn_unused_result));
 
-/* 0 also when the key does not exist (but -ENOENT with if_match). */
-int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
-                     const struct dir_conditions *conditions) __attribute__((warn_unused_result));
+struct dir_deletion {
+    const char *version; /* NULL: the current one, which a delete marker replaces if versions are */
+    int64_t now_ns;      /* kept */
+    struct dir_conditions conditions; /* of the version that goes */
+    /* Told: */
+    bool marker;                           /* one was made or removed */
+    char version_id[OBJSTORE_VERSION_MAX]; /* of what was made or removed; "": no versions */
+};
 
-/* Other tags (NULL: none) for an object that is there, else -ENOENT. */
-int dir_index_tags_put(struct dir_index *index, int64_t bucket, const char *key, const char *tags)
-    __attribute__((warn_unused_result));
+/* 0 also when it does not exist (but -ENOENT with if_match). -EINVAL: no version id. */
+int dir_index_delete(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                     struct dir_deletion *deletion) __attribute__((warn_unused_result));
+
+/* Other tags (NULL: none) for an object that is there, else -ENOENT. `version`: NULL: current. */
+int dir_index_tags_put(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                       const char *version, const char *tags) __attribute__((warn_unused_result));
 
 struct dir_list {
     const char *prefix;
@@ -101,6 +136,8 @@ struct dir_list {
     const char *after; /* only keys that sort after it; NULL: from the start */
     bool after_prefix; /* `after` is a common prefix: skip all below it */
     uint32_t max;
+    bool versions;             /* all versions and delete markers, the newest of a key first */
+    const char *after_version; /* of the key `after`: only its older ones; NULL: none of it */
 };
 
 struct dir_listing {
@@ -112,8 +149,8 @@ struct dir_listing {
 };
 
 /* One page, in byte order. Common prefixes are stepped over by seeking, whatever lies below. */
-int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_list *list,
-                   struct arena *arena, struct dir_listing *ret)
+int dir_index_list(struct dir_index *index, const struct dir_bucket *bucket,
+                   const struct dir_list *list, struct arena *arena, struct dir_listing *ret)
     __attribute__((warn_unused_result));
 
 /* Uploads. All answer -ENOENT for an upload that does not exist under that key. */
@@ -184,7 +221,7 @@ int dir_index_garbage(struct dir_index *index, uint32_t max, struct arena *arena
 int dir_index_garbage_forget(struct dir_index *index, const char *file)
     __attribute__((warn_unused_result));
 
-/* True if any object, part or garbage entry has this file. */
+/* True if any object, version, part or garbage entry has this file. */
 int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
     __attribute__((warn_unused_result));
 

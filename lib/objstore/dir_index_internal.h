@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dir_index_internal.h - what the two halves of the index (objects, uploads) share. */
+/* dir_index_internal.h - what the parts of the index (objects, versions, uploads) share. */
 #ifndef OBJSTORE_DIR_INDEX_INTERNAL_H
 #define OBJSTORE_DIR_INDEX_INTERNAL_H
 
@@ -47,6 +47,21 @@ enum dir_sql {
     SQL_DOC_PUT,
     SQL_DOC_DELETE,
     SQL_TAGS_PUT,
+    SQL_BUCKET_VERSIONING,
+    SQL_VERSION_GET,
+    SQL_VERSION_NULL,
+    SQL_VERSION_TOP,
+    SQL_VERSION_LAST,
+    SQL_VERSION_KEEP,
+    SQL_VERSION_MARK,
+    SQL_VERSION_PROMOTE,
+    SQL_VERSION_DELETE,
+    SQL_VERSION_DELETE_NULL,
+    SQL_VERSION_TAGS,
+    SQL_VERSIONS_FROM,
+    SQL_VERSIONS_OF,
+    SQL_VERSIONS_BEFORE,
+    SQL_COMPLETED_VERSION,
     SQL_COUNT
 };
 
@@ -69,6 +84,38 @@ void dir_copy_fixed(char *to, size_t size, sqlite3_stmt *statement, int column);
 
 /* The first key that sorts after all that begin with `text`; its length, 0 if there is none. */
 size_t dir_next_after_prefix(const char *text, size_t len, char *ret);
+
+/* The columns of an object, the first of them at `first`; `arena` NULL: those of fixed size only.
+ * A version id that is NULL in the row becomes "". */
+int dir_read_object(sqlite3_stmt *statement, int first, struct arena *arena, struct dir_object *ret)
+    __attribute__((warn_unused_result));
+enum { DIR_OBJECT_COLUMNS = 11 };
+
+void dir_bind_object_key(sqlite3_stmt *statement, int64_t bucket, const char *key);
+
+/* `etag` "" and `exists` false: there is none. */
+int dir_check_conditions(const struct dir_conditions *conditions, bool exists,
+                         const struct objstore_info *info) __attribute__((warn_unused_result));
+
+/* Into the row of the current version; `version` NULL and seq 0: the bucket keeps none. */
+int dir_index_object_put(struct dir_index *index, int64_t bucket, const char *key,
+                         const struct dir_object *object, const char *version, int64_t seq)
+    __attribute__((warn_unused_result));
+int dir_index_object_delete(struct dir_index *index, int64_t bucket, const char *key)
+    __attribute__((warn_unused_result));
+
+/* The halves of dir_index_put() and _delete() for a bucket that keeps versions, or kept some, or
+ * for a deletion that names one. */
+int dir_version_put(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                    struct dir_object *object) __attribute__((warn_unused_result));
+int dir_version_delete(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                       struct dir_deletion *deletion) __attribute__((warn_unused_result));
+
+/* A version's place in time, from its id. -EINVAL: it is none; "null" has none and is -ENOENT. */
+int dir_version_seq(const char *version, int64_t *ret) __attribute__((warn_unused_result));
+/* The same by asking, for "null". -ENOENT. */
+int dir_version_null_seq(struct dir_index *index, int64_t bucket, const char *key, int64_t *ret)
+    __attribute__((warn_unused_result));
 
 /* Metadata as JSON text and back. NULL text means none. *ret is malloc'ed or NULL. */
 int dir_meta_pack(const struct objstore_meta *meta, char **ret) __attribute__((warn_unused_result));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The index's objects and uploads. Column numbers follow the statements in dir_index.c. */
+/* The index's current objects and uploads. Column numbers follow the statements in dir_index.c. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,8 +109,7 @@ int dir_meta_unpack(const char *text, struct arena *arena, struct objstore_meta 
     return r;
 }
 
-/* The columns from OBJECT_COLUMNS, the first of them at `first`; `arena` NULL: fixed-size ones. */
-static int read_object(sqlite3_stmt *s, int first, struct arena *arena, struct dir_object *ret)
+int dir_read_object(sqlite3_stmt *s, int first, struct arena *arena, struct dir_object *ret)
 {
     struct objstore_info *info = &ret->info;
     const char *meta = (const char *)sqlite3_column_text(s, first + 4);
@@ -123,6 +122,7 @@ static int read_object(sqlite3_stmt *s, int first, struct arena *arena, struct d
     dir_copy_fixed(info->checksum.value, sizeof(info->checksum.value), s, first + 6);
     info->checksum.composite = sqlite3_column_int(s, first + 7) != 0;
     info->parts = (uint32_t)sqlite3_column_int(s, first + 8);
+    dir_copy_fixed(info->version_id, sizeof(info->version_id), s, first + 10);
     if (arena == NULL) {
         return 0;
     }
@@ -138,14 +138,14 @@ static int read_object(sqlite3_stmt *s, int first, struct arena *arena, struct d
     return dir_meta_unpack(meta, arena, &info->meta);
 }
 
-static void bind_object_key(sqlite3_stmt *s, int64_t bucket, const char *key)
+void dir_bind_object_key(sqlite3_stmt *s, int64_t bucket, const char *key)
 {
     (void)sqlite3_bind_int64(s, 1, bucket);
     dir_bind_key(s, 2, key, strlen(key));
 }
 
-int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, struct arena *arena,
-                  struct dir_object *ret)
+int dir_index_get(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                  struct arena *arena, struct dir_object *ret)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_GET);
     int code;
@@ -154,29 +154,54 @@ int dir_index_get(struct dir_index *index, int64_t bucket, const char *key, stru
     if (s == NULL) {
         return -EIO;
     }
-    bind_object_key(s, bucket, key);
+    dir_bind_object_key(s, bucket->id, key);
     code = sqlite3_step(s);
-    r = code == SQLITE_ROW    ? read_object(s, 0, arena, ret)
+    r = code == SQLITE_ROW    ? dir_read_object(s, 0, arena, ret)
         : code == SQLITE_DONE ? -ENOENT
                               : sql_errno(code);
     (void)sqlite3_reset(s);
+    if (r == 0 && bucket->versioning != DIR_UNVERSIONED && ret->info.version_id[0] == '\0') {
+        (void)snprintf(ret->info.version_id, OBJSTORE_VERSION_MAX, "null");
+    }
     return r;
 }
 
-/* Columns of SQL_OBJECT_ETAG. S3 compares times in seconds. */
-static bool is_like(sqlite3_stmt *s, const struct objstore_match *match)
+/* S3 compares times in seconds. */
+static bool is_like(const struct objstore_info *info, const struct objstore_match *match)
 {
-    return match == NULL ||
-           ((!match->by_size || (uint64_t)sqlite3_column_int64(s, 1) == match->size) &&
-            (!match->by_mtime || sqlite3_column_int64(s, 2) / 1000000000 == match->mtime_s));
+    return match == NULL || ((!match->by_size || info->size == match->size) &&
+                             (!match->by_mtime || info->mtime_ns / 1000000000 == match->mtime_s));
 }
 
-static int check_conditions(struct dir_index *index, int64_t bucket, const char *key,
-                            const struct dir_conditions *conditions)
+int dir_check_conditions(const struct dir_conditions *conditions, bool exists,
+                         const struct objstore_info *info)
 {
+    if (conditions->match != NULL && !(exists && is_like(info, conditions->match))) {
+        return exists ? -ESTALE : -ENOENT;
+    }
+    if (conditions->if_match != NULL) {
+        if (!exists) {
+            return -ENOENT;
+        }
+        if (strcmp(conditions->if_match, "*") != 0 &&
+            strcmp(conditions->if_match, info->etag) != 0) {
+            return -ESTALE;
+        }
+    }
+    if (conditions->if_none_match != NULL && exists &&
+        (strcmp(conditions->if_none_match, "*") == 0 ||
+         strcmp(conditions->if_none_match, info->etag) == 0)) {
+        return -EEXIST;
+    }
+    return 0;
+}
+
+/* Of the current version; a delete marker is none. */
+static int check_current(struct dir_index *index, int64_t bucket, const char *key,
+                         const struct dir_conditions *conditions)
+{
+    struct objstore_info info = {0};
     sqlite3_stmt *s;
-    char etag[OBJSTORE_ETAG_MAX];
-    bool exists, like;
     int code;
 
     if (conditions->if_match == NULL && conditions->if_none_match == NULL &&
@@ -187,47 +212,30 @@ static int check_conditions(struct dir_index *index, int64_t bucket, const char 
     if (s == NULL) {
         return -EIO;
     }
-    bind_object_key(s, bucket, key);
+    dir_bind_object_key(s, bucket, key);
     code = sqlite3_step(s);
-    exists = code == SQLITE_ROW;
-    dir_copy_fixed(etag, sizeof(etag), s, 0);
-    like = exists && is_like(s, conditions->match);
+    dir_copy_fixed(info.etag, sizeof(info.etag), s, 0);
+    info.size = (uint64_t)sqlite3_column_int64(s, 1);
+    info.mtime_ns = sqlite3_column_int64(s, 2);
     (void)sqlite3_reset(s);
-    if (!exists && code != SQLITE_DONE) {
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
         return sql_errno(code);
     }
-    if (conditions->match != NULL && !like) {
-        return exists ? -ESTALE : -ENOENT;
-    }
-    if (conditions->if_match != NULL) {
-        if (!exists) {
-            return -ENOENT;
-        }
-        if (strcmp(conditions->if_match, "*") != 0 && strcmp(conditions->if_match, etag) != 0) {
-            return -ESTALE;
-        }
-    }
-    if (conditions->if_none_match != NULL && exists &&
-        (strcmp(conditions->if_none_match, "*") == 0 ||
-         strcmp(conditions->if_none_match, etag) == 0)) {
-        return -EEXIST;
-    }
-    return 0;
+    return dir_check_conditions(conditions, code == SQLITE_ROW, &info);
 }
 
-int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
-                  const struct dir_object *object, const struct dir_conditions *conditions)
+int dir_index_object_put(struct dir_index *index, int64_t bucket, const char *key,
+                         const struct dir_object *object, const char *version, int64_t seq)
 {
     const struct objstore_info *info = &object->info;
     AUTOFREE char *meta = NULL;
     sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_PUT);
-    int ret = check_conditions(index, bucket, key, conditions);
+    int ret = dir_meta_pack(&info->meta, &meta);
 
-    ret = ret == 0 ? dir_meta_pack(&info->meta, &meta) : ret;
     if (ret != 0 || s == NULL) {
         return ret != 0 ? ret : -EIO;
     }
-    bind_object_key(s, bucket, key);
+    dir_bind_object_key(s, bucket, key);
     dir_bind_text(s, 3, object->file);
     (void)sqlite3_bind_int64(s, 4, (int64_t)info->size);
     dir_bind_text(s, 5, info->etag);
@@ -238,181 +246,53 @@ int dir_index_put(struct dir_index *index, int64_t bucket, const char *key,
     (void)sqlite3_bind_int(s, 10, info->checksum.composite);
     (void)sqlite3_bind_int64(s, 11, info->parts);
     dir_bind_text(s, 12, object->tags);
+    dir_bind_text(s, 13, version);
+    if (seq != 0) {
+        (void)sqlite3_bind_int64(s, 14, seq);
+    }
     return dir_index_run(index, SQL_OBJECT_PUT);
 }
 
-int dir_index_delete(struct dir_index *index, int64_t bucket, const char *key,
-                     const struct dir_conditions *conditions)
+int dir_index_object_delete(struct dir_index *index, int64_t bucket, const char *key)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_DELETE);
-    int ret = check_conditions(index, bucket, key, conditions);
-
-    if (ret != 0 || s == NULL) {
-        return ret != 0 ? ret : -EIO;
-    }
-    bind_object_key(s, bucket, key);
-    return dir_index_run(index, SQL_OBJECT_DELETE);
-}
-
-int dir_index_tags_put(struct dir_index *index, int64_t bucket, const char *key, const char *tags)
-{
-    sqlite3_stmt *s = dir_index_statement(index, SQL_TAGS_PUT);
-    int ret;
 
     if (s == NULL) {
         return -EIO;
     }
-    bind_object_key(s, bucket, key);
-    dir_bind_text(s, 3, tags);
-    ret = dir_index_run(index, SQL_TAGS_PUT);
-    return ret == 0 && sqlite3_changes(index->db) == 0 ? -ENOENT : ret;
+    dir_bind_object_key(s, bucket, key);
+    return dir_index_run(index, SQL_OBJECT_DELETE);
 }
 
-size_t dir_next_after_prefix(const char *text, size_t len, char *ret)
+int dir_index_put(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                  struct dir_object *object, const struct dir_conditions *conditions)
 {
-    memcpy(ret, text, len);
-    while (len > 0 && (unsigned char)ret[len - 1] == 0xff) {
-        len--;
+    int ret = check_current(index, bucket->id, key, conditions);
+
+    if (ret != 0) {
+        return ret;
     }
-    if (len > 0) {
-        ret[len - 1] = (char)((unsigned char)ret[len - 1] + 1);
-    }
-    return len;
+    return bucket->versioning == DIR_UNVERSIONED
+               ? dir_index_object_put(index, bucket->id, key, object, NULL, 0)
+               : dir_version_put(index, bucket, key, object);
 }
 
-/* Where a page stands. Keys have at most OBJSTORE_KEY_MAX bytes, and so have prefixes. */
-struct list_cursor {
-    struct dir_index *index;
-    const struct dir_list *list;
-    int64_t bucket;
-    size_t prefix_len;
-    sqlite3_stmt *s;
-    char from[OBJSTORE_KEY_MAX + 1];
-};
-
-static int seek_to(struct list_cursor *c, enum dir_sql which, size_t len)
+int dir_index_delete(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                     struct dir_deletion *deletion)
 {
-    if (c->s != NULL) {
-        (void)sqlite3_reset(c->s); /* one left in mid-way would pin this connection's snapshot */
+    int ret;
+
+    deletion->marker = false;
+    deletion->version_id[0] = '\0';
+    if (deletion->version != NULL) {
+        return dir_version_delete(index, bucket, key, deletion);
     }
-    c->s = dir_index_statement(c->index, which);
-    if (c->s == NULL) {
-        return -EIO;
+    ret = check_current(index, bucket->id, key, &deletion->conditions);
+    if (ret != 0) {
+        return ret;
     }
-    (void)sqlite3_bind_int64(c->s, 1, c->bucket);
-    (void)sqlite3_bind_blob(c->s, 2, c->from, (int)len, SQLITE_STATIC);
-    return 0;
-}
-
-/* -ENOENT: nothing can follow. */
-static int seek_start(struct list_cursor *c)
-{
-    const struct dir_list *list = c->list;
-    const char *after = list->after;
-    size_t len = after != NULL ? strlen(after) : 0;
-
-    if (after == NULL || strcmp(after, list->prefix) < 0) {
-        memcpy(c->from, list->prefix, c->prefix_len);
-        return seek_to(c, SQL_OBJECT_FROM, c->prefix_len);
-    }
-    if (list->after_prefix) {
-        len = dir_next_after_prefix(after, len, c->from);
-        return len > 0 ? seek_to(c, SQL_OBJECT_FROM, len) : -ENOENT;
-    }
-    memcpy(c->from, after, len);
-    return seek_to(c, SQL_OBJECT_AFTER, len);
-}
-
-/* Length of the common prefix that `key` belongs to, 0 if it is an entry of its own. */
-static size_t common_prefix(const struct list_cursor *c, const char *key, size_t len)
-{
-    const char *delimiter = c->list->delimiter;
-    const char *found;
-
-    if (delimiter == NULL || delimiter[0] == '\0') {
-        return 0;
-    }
-    found = memmem(key + c->prefix_len, len - c->prefix_len, delimiter, strlen(delimiter));
-    return found != NULL ? (size_t)(found - key) + strlen(delimiter) : 0;
-}
-
-static int add_entry(struct list_cursor *c, size_t prefix, struct arena *arena,
-                     struct dir_listing *ret)
-{
-    struct objstore_entry *entry = &ret->entries[ret->count];
-    struct dir_object object;
-    const char *key = sqlite3_column_blob(c->s, 0);
-    size_t len = prefix > 0 ? prefix : (size_t)sqlite3_column_bytes(c->s, 0);
-
-    memset(entry, 0, sizeof(*entry));
-    entry->key = arena_strndup(arena, key, len);
-    if (entry->key == NULL) {
-        return -ENOMEM;
-    }
-    entry->prefix = prefix > 0;
-    if (prefix == 0) {
-        (void)read_object(c->s, 1, NULL, &object);
-        entry->info = object.info;
-    }
-    ret->last = entry->key;
-    ret->last_prefix = entry->prefix;
-    ret->count++;
-    return 0;
-}
-
-static int list_rows(struct list_cursor *c, struct arena *arena, struct dir_listing *ret)
-{
-    int code;
-    int r;
-
-    while ((code = sqlite3_step(c->s)) == SQLITE_ROW) {
-        const char *key = sqlite3_column_blob(c->s, 0);
-        size_t len = (size_t)sqlite3_column_bytes(c->s, 0);
-        size_t prefix;
-
-        if (len < c->prefix_len || memcmp(key, c->list->prefix, c->prefix_len) != 0) {
-            return 0;
-        }
-        if (ret->count == c->list->max) {
-            ret->truncated = true;
-            return 0;
-        }
-        prefix = common_prefix(c, key, len);
-        r = add_entry(c, prefix, arena, ret);
-        if (r == 0 && prefix > 0) {
-            len = dir_next_after_prefix(ret->last, prefix, c->from);
-            if (len == 0) {
-                return 0;
-            }
-            r = seek_to(c, SQL_OBJECT_FROM, len);
-        }
-        if (r != 0) {
-            return r;
-        }
-    }
-    return sql_errno(code);
-}
-
-int dir_index_list(struct dir_index *index, int64_t bucket, const struct dir_list *list,
-                   struct arena *arena, struct dir_listing *ret)
-{
-    struct list_cursor cursor = {
-        .index = index, .list = list, .bucket = bucket, .prefix_len = strlen(list->prefix)};
-    int r;
-
-    memset(ret, 0, sizeof(*ret));
-    ret->entries = arena_array(arena, list->max, sizeof(*ret->entries));
-    if (ret->entries == NULL || cursor.prefix_len > OBJSTORE_KEY_MAX ||
-        (list->after != NULL && strlen(list->after) > OBJSTORE_KEY_MAX)) {
-        return ret->entries == NULL ? -ENOMEM : -EINVAL;
-    }
-    r = seek_start(&cursor);
-    if (r == -ENOENT) {
-        return 0;
-    }
-    r = r == 0 ? list_rows(&cursor, arena, ret) : r;
-    (void)sqlite3_reset(cursor.s);
-    return r;
+    return bucket->versioning == DIR_UNVERSIONED ? dir_index_object_delete(index, bucket->id, key)
+                                                 : dir_version_delete(index, bucket, key, deletion);
 }
 
 int dir_index_upload_create(struct dir_index *index, int64_t bucket, const char *key,

@@ -115,6 +115,18 @@ static int forget_completed(struct dir_index *index, int64_t before_ns)
     return dir_index_run(index, SQL_COMPLETED_FORGET);
 }
 
+static int put_completed_version(struct dir_index *index, const char *id, const char *version)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_COMPLETED_VERSION);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, id);
+    dir_bind_text(s, 2, version);
+    return dir_index_run(index, SQL_COMPLETED_VERSION);
+}
+
 int dir_index_completed_put(struct dir_index *index, int64_t bucket, const char *key,
                             const char *id, const struct objstore_info *info)
 {
@@ -134,6 +146,9 @@ int dir_index_completed_put(struct dir_index *index, int64_t bucket, const char 
     dir_bind_text(s, 8, info->checksum.value);
     (void)sqlite3_bind_int(s, 9, info->checksum.composite);
     ret = dir_index_run(index, SQL_COMPLETED_PUT);
+    if (ret == 0 && info->version_id[0] != '\0') {
+        ret = put_completed_version(index, id, info->version_id);
+    }
     return ret == 0 ? forget_completed(index, info->mtime_ns - COMPLETED_KEPT_NS) : ret;
 }
 
@@ -158,6 +173,7 @@ int dir_index_completed_get(struct dir_index *index, int64_t bucket, const char 
         ret->checksum.kind = (enum objstore_checksum_kind)sqlite3_column_int(s, 3);
         dir_copy_fixed(ret->checksum.value, sizeof(ret->checksum.value), s, 4);
         ret->checksum.composite = sqlite3_column_int(s, 5) != 0;
+        dir_copy_fixed(ret->version_id, sizeof(ret->version_id), s, 6);
     }
     (void)sqlite3_reset(s);
     return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);

@@ -55,7 +55,7 @@ struct job {
     struct objstore_result result;
 
     /* Data under way */
-    int64_t bucket;
+    struct dir_bucket bucket;
     struct dir_object object;             /* what is written or read */
     int fd;                               /* of the object's file; -1: none */
     char generation[DIR_GENERATION_SIZE]; /* "" when no file is being written */
@@ -65,6 +65,7 @@ struct job {
     uint64_t done_bytes, end;          /* GET: offset and end; PUT: bytes so far */
     struct s3_checksum md5, sum, also; /* also: of a part whose upload has no kind */
     enum objstore_checksum_kind kind;  /* of `sum` */
+    enum dir_versioning versioning;    /* asked for */
     bool plain_upload;                 /* its parts are kept with the default kind */
 };
 
@@ -130,8 +131,14 @@ enum job_next dir_write_end(struct job *job);
 /* Undo what is not committed; close. Allowed for any job, twice too. */
 void dir_write_drop(struct job *job);
 
-/* Look an object up and open its file (fd -1 for an empty one). Fails the job itself. */
-int dir_open_object(struct dir_worker *worker, struct job *job, const char *bucket, const char *key,
+/* Which object is meant; `version` NULL: the current one. */
+struct dir_name {
+    const char *bucket, *key, *version;
+};
+
+/* Look an object up and open its file (fd -1 for an empty one). Fails the job itself; of a delete
+ * marker the result tells. */
+int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
                     struct dir_object *ret, int *ret_fd);
 
 #endif

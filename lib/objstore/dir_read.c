@@ -25,33 +25,60 @@ static enum job_next fail_index(struct dir_worker *worker, struct job *job, int 
     return job_fail(job, ret, S3_OK, "cannot read the index: %s", dir_index_error(worker->index));
 }
 
-static int find_object(struct dir_worker *worker, struct job *job, const char *bucket,
-                       const char *key, struct dir_object *ret)
+/* A version that was named and is not to be had: -ENOENT, also of a delete marker. */
+static int fail_version(struct dir_worker *worker, struct job *job, int ret,
+                        const struct dir_object *found)
 {
-    int64_t id;
-    int r = dir_index_bucket(worker->index, bucket, &id);
+    if (ret == 0) {
+        job->result.delete_marker = true;
+        job->result.info = found->info;
+        (void)job_fail(job, -ENOENT, S3_METHOD_NOT_ALLOWED, "the version is a delete marker");
+        return -ENOENT;
+    }
+    if (ret == -ENOENT) {
+        (void)job_fail(job, ret, S3_NO_SUCH_VERSION, "no such version");
+    } else if (ret == -EINVAL) {
+        (void)job_fail(job, ret, S3_INVALID_ARGUMENT, "Invalid version id specified");
+    } else {
+        (void)fail_index(worker, job, ret);
+    }
+    return ret;
+}
+
+static int find_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
+                       struct dir_object *ret)
+{
+    struct dir_bucket bucket;
+    int r = dir_index_bucket(worker->index, name->bucket, &bucket);
 
     if (r != 0) {
         (void)fail_bucket(worker, job, r);
         return r;
     }
-    r = dir_index_get(worker->index, id, key, &job->arena, ret);
+    if (name->version != NULL) {
+        r = dir_index_get_version(worker->index, &bucket, name->key, name->version, &job->arena,
+                                  ret);
+        return r != 0 || ret->marker ? fail_version(worker, job, r, ret) : 0;
+    }
+    r = dir_index_get(worker->index, &bucket, name->key, &job->arena, ret);
     if (r == -ENOENT) {
         (void)job_fail(job, r, S3_NO_SUCH_KEY, "no such key");
+        job->result.delete_marker =
+            dir_index_get_marker(worker->index, &bucket, name->key, &job->result.info) == 0;
     } else if (r != 0) {
         (void)fail_index(worker, job, r);
     }
     return r;
 }
 
-int dir_open_object(struct dir_worker *worker, struct job *job, const char *bucket, const char *key,
+int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
                     struct dir_object *ret, int *ret_fd)
 {
     int r = -ENOENT;
 
     /* The file of a version that is replaced between the two steps is gone: look again. */
     for (int i = 0; i < OPEN_TRIES; i++) {
-        r = find_object(worker, job, bucket, key, ret);
+        r = find_object(worker, job, name, ret);
         if (r != 0 || ret->file == NULL) {
             return r;
         }
@@ -67,12 +94,9 @@ int dir_open_object(struct dir_worker *worker, struct job *job, const char *buck
     return r;
 }
 
-static enum job_next check_version(struct job *job, bool *ok)
+static struct dir_name name_of(const struct objstore_request *r)
 {
-    const char *version = job->request->version_id;
-
-    *ok = version == NULL || strcmp(version, "null") == 0;
-    return *ok ? JOB_DONE : job_fail(job, -ENOENT, S3_NO_SUCH_VERSION, "no such version");
+    return (struct dir_name){r->bucket, r->key, r->version_id};
 }
 
 /* The parts that the job's object was joined of; none for one that was put whole. -EAGAIN: the
@@ -81,6 +105,7 @@ static int find_parts(struct dir_worker *worker, struct job *job, struct objstor
                       size_t *ret_len)
 {
     const struct dir_object *object = &job->object;
+    const struct dir_name name = name_of(job->request);
     struct dir_object now;
     int r;
 
@@ -102,7 +127,7 @@ static int find_parts(struct dir_worker *worker, struct job *job, struct objstor
     if (r != -ENOENT) {
         return r;
     }
-    r = find_object(worker, job, job->request->bucket, job->request->key, &now);
+    r = find_object(worker, job, &name, &now);
     if (r != 0) {
         return r;
     }
@@ -198,27 +223,25 @@ static int change_tags(struct dir_index *index, struct job *job)
     bool any = r->op == OBJSTORE_TAGS_PUT && r->tags != NULL && r->tags[0] != '\0';
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
-    return ret == 0 ? dir_index_tags_put(index, job->bucket, r->key, any ? r->tags : NULL) : ret;
+    return ret == 0 ? dir_index_tags_put(index, &job->bucket, r->key, r->version_id,
+                                         any ? r->tags : NULL)
+                    : ret;
 }
 
 enum job_next dir_step_tags(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
+    const struct dir_name name = name_of(r);
     struct dir_object object;
-    bool ok;
-    enum job_next next;
 
     if (job->committed) {
         return job->commit_status == -ENOENT ? job_fail(job, -ENOENT, S3_NO_SUCH_KEY, "no such key")
                                              : job_fail_commit(job);
     }
-    next = check_version(job, &ok);
-    if (!ok) {
-        return next;
-    }
-    if (find_object(worker, job, r->bucket, r->key, &object) != 0) {
+    if (find_object(worker, job, &name, &object) != 0) {
         return JOB_DONE;
     }
+    memcpy(job->result.info.version_id, object.info.version_id, OBJSTORE_VERSION_MAX);
     if (r->op == OBJSTORE_TAGS_GET) {
         job->result.tags = object.tags != NULL ? object.tags : "";
         return JOB_DONE;
@@ -259,6 +282,7 @@ static enum job_next check_get(struct job *job, bool *ok)
 static enum job_next get_object(struct dir_worker *worker, struct job *job, bool *ok)
 {
     struct objstore_request *r = job->request;
+    const struct dir_name name = name_of(r);
     enum job_next next = JOB_PARK;
     int ret = 0;
 
@@ -268,9 +292,8 @@ static enum job_next get_object(struct dir_worker *worker, struct job *job, bool
             (void)close(job->fd);
             job->fd = -1;
         }
-        ret = r->op == OBJSTORE_HEAD
-                  ? find_object(worker, job, r->bucket, r->key, &job->object)
-                  : dir_open_object(worker, job, r->bucket, r->key, &job->object, &job->fd);
+        ret = r->op == OBJSTORE_HEAD ? find_object(worker, job, &name, &job->object)
+                                     : dir_open_object(worker, job, &name, &job->object, &job->fd);
         if (ret != 0) {
             return JOB_DONE;
         }
@@ -286,13 +309,9 @@ static enum job_next get_object(struct dir_worker *worker, struct job *job, bool
 static enum job_next get_start(struct dir_worker *worker, struct job *job, bool *ok)
 {
     struct objstore_request *r = job->request;
-    enum job_next next = check_version(job, ok);
+    enum job_next next = get_object(worker, job, ok);
     int ret;
 
-    if (!*ok) {
-        return next;
-    }
-    next = get_object(worker, job, ok);
     if (!*ok) {
         return next;
     }
@@ -373,6 +392,19 @@ static enum job_next bucket_committed(struct job *job)
     }
 }
 
+static enum job_next tell_caps(struct job *job)
+{
+    struct objstore_caps *caps = arena_alloc(&job->arena, sizeof(*caps));
+
+    if (caps == NULL) {
+        return job_fail(job, -ENOMEM, S3_OK, "out of memory");
+    }
+    *caps = job->store->caps;
+    caps->versions = job->bucket.versioning != DIR_UNVERSIONED;
+    job->result.caps = caps;
+    return JOB_DONE;
+}
+
 enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
@@ -393,48 +425,59 @@ enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job)
         return ret != 0 ? fail_index(worker, job, ret) : JOB_DONE;
     default:
         ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
-        job->result.caps = &job->store->caps;
-        return ret != 0 ? fail_bucket(worker, job, ret) : JOB_DONE;
+        return ret != 0 ? fail_bucket(worker, job, ret) : tell_caps(job);
     }
 }
 
 static int change_delete(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
-    const struct dir_conditions conditions = {.if_match = r->if_match};
+    struct dir_deletion deletion = {.version = r->version_id,
+                                    .now_ns = clock_realtime_ns(clock_real()),
+                                    .conditions = {.if_match = r->if_match}};
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
+    if (ret != 0) {
+        return ret;
+    }
     if (r->op == OBJSTORE_DELETE) {
-        return dir_index_delete(index, job->bucket, r->key, &conditions);
+        ret = dir_index_delete(index, &job->bucket, r->key, &deletion);
+        job->result.delete_marker = deletion.marker;
+        memcpy(job->result.info.version_id, deletion.version_id, OBJSTORE_VERSION_MAX);
+        return ret;
     }
     for (size_t i = 0; i < r->victims_count; i++) {
         struct objstore_victim *victim = &r->victims[i];
-        bool known = victim->version_id == NULL || strcmp(victim->version_id, "null") == 0;
         const struct objstore_match *match = &victim->match;
-        const struct dir_conditions one = {
-            .if_match = match->etag, .match = match->by_size || match->by_mtime ? match : NULL};
 
-        victim->error = known ? dir_index_delete(index, job->bucket, victim->key, &one) : -ENOENT;
+        deletion.version = victim->version_id;
+        deletion.conditions = (struct dir_conditions){
+            .if_match = match->etag, .match = match->by_size || match->by_mtime ? match : NULL};
+        victim->error = dir_index_delete(index, &job->bucket, victim->key, &deletion);
+        if (victim->error == -EINVAL) { /* no id of a version: there is none such */
+            victim->error = -ENOENT;
+        }
         if (victim->error != 0 && victim->error != -ESTALE && victim->error != -ENOENT) {
             return victim->error; /* the index fails: the whole batch does */
         }
+        victim->marked = victim->error == 0 && deletion.marker;
+        memcpy(victim->marker_id, deletion.version_id, sizeof(victim->marker_id));
     }
     return 0;
 }
 
 enum job_next dir_step_delete(struct dir_worker *worker, struct job *job)
 {
-    bool ok;
-    enum job_next next;
+    const struct objstore_request *r = job->request;
     int ret;
 
+    if (job->committed && job->commit_status == -EINVAL) {
+        return job_fail(job, -EINVAL, S3_INVALID_ARGUMENT, "Invalid version id specified");
+    }
     if (job->committed) {
         return job_fail_commit(job);
     }
-    next = check_version(job, &ok);
-    if (!ok) {
-        return next;
-    }
-    ret = dir_index_bucket(worker->index, job->request->bucket, &job->bucket);
+    ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
     if (ret != 0) {
         return fail_bucket(worker, job, ret);
     }
@@ -470,7 +513,9 @@ static int make_token(struct job *job, const struct dir_listing *listing)
     encode_hex(&token, listing->last, strlen(listing->last));
     job->result.next_token = arena_strdup(&job->arena, buf_str(&token));
     job->result.next_marker = listing->last;
-    job->result.next_marker2 = "null";
+    if (!listing->last_prefix) {
+        job->result.next_marker2 = listing->entries[listing->count - 1].info.version_id;
+    }
     return buf_error(&token) != 0 || job->result.next_token == NULL ? -ENOMEM : 0;
 }
 
@@ -494,8 +539,10 @@ static uint32_t page_size(const struct objstore_request *r)
 enum job_next dir_step_list(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
-    struct dir_list list = {
-        .prefix = r->key != NULL ? r->key : "", .delimiter = r->delimiter, .max = page_size(r)};
+    struct dir_list list = {.prefix = r->key != NULL ? r->key : "",
+                            .delimiter = r->delimiter,
+                            .max = page_size(r),
+                            .versions = r->op == OBJSTORE_LIST_VERSIONS};
     struct dir_listing listing = {0};
     int ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
 
@@ -506,26 +553,27 @@ enum job_next dir_step_list(struct dir_worker *worker, struct job *job)
     if (list.after != NULL && list.after[0] == '\0') {
         list.after = NULL;
     }
+    if (list.versions && list.after != NULL && r->marker2 != NULL && r->marker2[0] != '\0') {
+        list.after_version = r->marker2;
+    }
     if (r->op == OBJSTORE_LIST && r->token != NULL) {
         ret = parse_token(job, r->token, &list);
     } else if (list.after != NULL) {
         if (strlen(list.after) > OBJSTORE_KEY_MAX) {
             ret = -EINVAL;
         }
-        list.after_prefix = ends_in_delimiter(list.after, list.prefix, list.delimiter);
+        list.after_prefix = list.after_version == NULL &&
+                            ends_in_delimiter(list.after, list.prefix, list.delimiter);
     }
     if (ret != 0) {
         return job_fail(job, ret, S3_INVALID_ARGUMENT, "the continuation token is not valid");
     }
-    ret = dir_index_list(worker->index, job->bucket, &list, &job->arena, &listing);
+    ret = dir_index_list(worker->index, &job->bucket, &list, &job->arena, &listing);
+    if (ret == -EINVAL && list.after_version != NULL) {
+        return job_fail(job, ret, S3_INVALID_ARGUMENT, "Invalid version id specified");
+    }
     if (ret != 0) {
         return fail_index(worker, job, ret);
-    }
-    for (size_t i = 0; r->op == OBJSTORE_LIST_VERSIONS && i < listing.count; i++) {
-        if (!listing.entries[i].prefix) {
-            listing.entries[i].latest = true;
-            (void)snprintf(listing.entries[i].info.version_id, OBJSTORE_VERSION_MAX, "null");
-        }
     }
     job->result.entries = listing.entries;
     job->result.count = listing.count;
@@ -547,13 +595,13 @@ static int change_upload(struct dir_index *index, struct job *job)
         return ret;
     }
     if (r->op == OBJSTORE_UPLOAD_ABORT) {
-        return dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
+        return dir_index_upload_end(index, job->bucket.id, r->key, r->upload_id);
     }
     if (r->meta != NULL) {
         upload.meta = *r->meta;
     }
     upload.tags = r->tags != NULL && r->tags[0] != '\0' ? r->tags : NULL;
-    return dir_index_upload_create(index, job->bucket, r->key, job->result.upload_id, &upload);
+    return dir_index_upload_create(index, job->bucket.id, r->key, job->result.upload_id, &upload);
 }
 
 static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
@@ -567,7 +615,7 @@ static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
         .after_id = r->marker2 != NULL && r->marker2[0] != '\0' ? r->marker2 : NULL,
         .max = max + 1,
     };
-    int ret = dir_index_upload_list(worker->index, job->bucket, &job->arena, &page);
+    int ret = dir_index_upload_list(worker->index, job->bucket.id, &job->arena, &page);
 
     if (ret != 0) {
         return fail_index(worker, job, ret);
@@ -589,7 +637,7 @@ static enum job_next list_parts(struct dir_worker *worker, struct job *job)
     struct dir_part_page page = {.max = max + 1};
     struct dir_upload upload;
     char *marker;
-    int ret = dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id, &job->arena,
+    int ret = dir_index_upload_get(worker->index, job->bucket.id, r->key, r->upload_id, &job->arena,
                                    &upload);
 
     if (ret != 0) {

@@ -144,7 +144,7 @@ static int change_put(struct dir_index *index, struct job *job)
                                               .if_none_match = r->if_none_match};
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
-    return ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+    return ret == 0 ? dir_index_put(index, &job->bucket, r->key, &job->object, &conditions) : ret;
 }
 
 static int change_part(struct dir_index *index, struct job *job)
@@ -154,9 +154,9 @@ static int change_part(struct dir_index *index, struct job *job)
     struct dir_object part = job->object;
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
-    ret = ret == 0
-              ? dir_index_upload_get(index, job->bucket, r->key, r->upload_id, &job->arena, &upload)
-              : ret;
+    ret = ret == 0 ? dir_index_upload_get(index, job->bucket.id, r->key, r->upload_id, &job->arena,
+                                          &upload)
+                   : ret;
     if (job->also.kind != S3_CHECKSUM_NONE) { /* what the completed object's is made of */
         part.info.checksum.kind = OBJSTORE_CHECKSUM_CRC64NVME;
         s3_checksum_base64(&job->also, part.info.checksum.value);
@@ -248,7 +248,7 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
                         ret == -ENOENT ? "no such bucket" : dir_index_error(worker->index));
     }
     if (is_part(r)) {
-        ret = dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id, &job->arena,
+        ret = dir_index_upload_get(worker->index, job->bucket.id, r->key, r->upload_id, &job->arena,
                                    &upload);
         if (ret != 0) {
             return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_UPLOAD : S3_OK, "no such upload");
@@ -394,9 +394,24 @@ static enum job_next copy_range(const struct objstore_request *r, struct job *jo
     return JOB_COMMIT;
 }
 
+/* A delete marker where the source was looked for is not the answer to what becomes of the target.
+ */
+static enum job_next source_gone(struct job *job)
+{
+    bool named = job->result.s3_code == S3_METHOD_NOT_ALLOWED;
+
+    job->result.delete_marker = false;
+    memset(&job->result.info, 0, sizeof(job->result.info));
+    return named ? job_fail(job, -EINVAL, S3_INVALID_REQUEST,
+                            "The source of a copy request may not specifically refer to a delete "
+                            "marker by version id.")
+                 : JOB_DONE;
+}
+
 enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
+    const struct dir_name name = {r->source_bucket, r->source_key, r->source_version_id};
     struct dir_object source;
     struct objstore_range range;
     AUTOCLOSE int from = -1;
@@ -411,9 +426,10 @@ enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
     if (!ok) {
         return next;
     }
-    if (dir_open_object(worker, job, r->source_bucket, r->source_key, &source, &from) != 0) {
-        return JOB_DONE;
+    if (dir_open_object(worker, job, &name, &source, &from) != 0) {
+        return source_gone(job);
     }
+    memcpy(job->result.source_version_id, source.info.version_id, OBJSTORE_VERSION_MAX);
     (void)check_source(job, &source, &ok);
     if (!ok || copy_range(r, job, source.info.size, &range) == JOB_DONE) {
         return JOB_DONE;
@@ -637,14 +653,15 @@ static int change_complete(struct dir_index *index, struct job *job)
     const struct objstore_request *r = job->request;
     const struct dir_conditions conditions = {.if_match = r->if_match,
                                               .if_none_match = r->if_none_match};
-    int ret = dir_index_upload_end(index, job->bucket, r->key, r->upload_id);
+    int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
+    ret = ret == 0 ? dir_index_upload_end(index, job->bucket.id, r->key, r->upload_id) : ret;
     job->upload_gone = ret == -ENOENT; /* another completion or an abort came first */
-    ret = ret == 0 ? dir_index_put(index, job->bucket, r->key, &job->object, &conditions) : ret;
+    ret = ret == 0 ? dir_index_put(index, &job->bucket, r->key, &job->object, &conditions) : ret;
     if (ret == 0 && job->object.file != NULL) {
         ret = dir_index_joined_put(index, job->object.file, job->joined, job->joined_count);
     }
-    return ret == 0 ? dir_index_completed_put(index, job->bucket, r->key, r->upload_id,
+    return ret == 0 ? dir_index_completed_put(index, job->bucket.id, r->key, r->upload_id,
                                               &job->object.info)
                     : ret;
 }
@@ -678,7 +695,7 @@ static enum job_next completed_before(struct dir_worker *worker, struct job *job
     const struct objstore_request *r = job->request;
     struct objstore_info info;
     char etag[OBJSTORE_ETAG_MAX];
-    int ret = dir_index_completed_get(worker->index, job->bucket, r->key, r->upload_id, &info);
+    int ret = dir_index_completed_get(worker->index, job->bucket.id, r->key, r->upload_id, &info);
 
     ret = ret == 0 && (etag_of_parts(r, etag) != 0 || strcmp(etag, info.etag) != 0) ? -ENOENT : ret;
     if (ret != 0) {
@@ -729,10 +746,10 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
         return fail_io(job, ret);
     }
     ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
-    ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket, r->key, r->upload_id,
+    ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket.id, r->key, r->upload_id,
                                           &job->arena, &a.upload)
                    : ret;
-    if (ret == -ENOENT && job->bucket != 0) {
+    if (ret == -ENOENT && job->bucket.id != 0) {
         return completed_before(worker, job);
     }
     if (ret != 0) {

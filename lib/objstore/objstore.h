@@ -175,7 +175,8 @@ struct objstore_checksum {
 struct objstore_info {
     uint64_t size;
     char etag[OBJSTORE_ETAG_MAX];          /* opaque, without quotes */
-    char version_id[OBJSTORE_VERSION_MAX]; /* "" when the bucket has no versions */
+    char version_id[OBJSTORE_VERSION_MAX]; /* "" when the bucket has no versions; "null": made while
+                                            * it kept none */
     int64_t mtime_ns;                      /* last modified, since 1970 UTC */
     struct objstore_meta meta;             /* filled by GET and HEAD only */
     struct objstore_checksum checksum;
@@ -233,7 +234,9 @@ struct objstore_victim {
     const char *key;
     const char *version_id; /* NULL: the current one */
     struct objstore_match match;
-    int error; /* set by the store: 0 or a negative errno value */
+    int error;                            /* set by the store: 0 or a negative errno value */
+    bool marked;                          /* and: a delete marker was made or removed, */
+    char marker_id[OBJSTORE_VERSION_MAX]; /* which has this version id */
 };
 
 /*
@@ -276,7 +279,7 @@ struct objstore_caps {
     bool unequal_parts;
     bool checksums;      /* CRC32C of a PUT is checked */
     bool part_checksums; /* and of a part, also in an upload that was begun without a checksum */
-    bool versions;       /* versioning is on or suspended */
+    bool versions;       /* versioning is on (or, where the store can tell, suspended) */
     uint64_t part_min, part_max, object_max, copy_max; /* bytes */
 };
 
@@ -285,7 +288,11 @@ struct objstore_result {
     int s3_code;               /* enum s3_code (s3/error.h) when the store named one, else 0 */
     struct error error;        /* text for people when status < 0 */
     struct objstore_info info; /* HEAD, GET, PUT, COPY, UPLOAD_PART(_COPY), UPLOAD_COMPLETE */
-    const char *upload_id;     /* UPLOAD_CREATE */
+    /* DELETE: a delete marker was made or removed; GET, HEAD and TAGS_* that failed: there is one.
+     * info.version_id is the marker's, or that of the version deleted; info.mtime_ns its time. */
+    bool delete_marker;
+    char source_version_id[OBJSTORE_VERSION_MAX]; /* COPY, UPLOAD_PART_COPY; "": no versions */
+    const char *upload_id;                        /* UPLOAD_CREATE */
     const struct objstore_entry *entries; /* LIST, LIST_VERSIONS: keys and prefixes in byte order */
     const struct objstore_bucket_entry *buckets;
     const struct objstore_upload_entry *uploads;
@@ -354,6 +361,7 @@ struct objstore_request {
 
     struct objstore_victim *victims; /* DELETE_BATCH: at most OBJSTORE_BATCH_MAX */
     size_t victims_count;
+    bool tell_markers; /* DELETE_BATCH: of the victims; a longer answer of some stores */
 
     /* PUT, UPLOAD_CREATE, TAGS_PUT, COPY with replace_tags: "name=value&name2=value2", both
      * percent-encoded (s3/tags.h); NULL or "": none. */

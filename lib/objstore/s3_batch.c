@@ -5,6 +5,8 @@
  * DeleteObjects. Until a victim is answered for, its error is -EINPROGRESS.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "objstore/s3_private.h"
 #include "s3/xml.h"
@@ -35,7 +37,7 @@ int s3_batch_body(struct s3_call *call)
 
     buf_reset(&call->body);
     call->body.max = S3_XML_BODY_MAX;
-    s3_xml_delete_begin(&call->body);
+    s3_xml_delete_begin(&call->body, !request->tell_markers);
     for (size_t i = 0; i < request->victims_count; i++) {
         struct objstore_victim *victim = &request->victims[i];
 
@@ -58,7 +60,19 @@ static bool same_victim(const struct objstore_victim *victim, const struct s3_xm
            (strcmp(version, item->version_id) == 0 || version[0] == '\0');
 }
 
-/* The answer was quiet: it names only what could not be deleted. */
+static void note_marker(struct objstore_request *request, const struct s3_xml_item *item)
+{
+    for (size_t j = 0; j < request->victims_count; j++) {
+        struct objstore_victim *victim = &request->victims[j];
+
+        if (same_victim(victim, item)) {
+            victim->marked = item->marker;
+            (void)snprintf(victim->marker_id, sizeof(victim->marker_id), "%s", item->marker_id);
+        }
+    }
+}
+
+/* A quiet answer names only what could not be deleted. */
 void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc)
 {
     struct objstore_request *request = call->request;
@@ -73,6 +87,9 @@ void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc)
         const struct s3_xml_item *item = &doc->items[i];
         enum s3_code code = s3_code_from_name(slice_of(item->code), 500);
 
+        if (item->kind == S3_XML_KEY && item->marker) {
+            note_marker(request, item);
+        }
         if (item->kind != S3_XML_FAILURE || code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION) {
             continue; /* what is not there is deleted */
         }
@@ -111,6 +128,9 @@ void s3_batch_next(struct s3_call *call)
         bool conditional = request->victims[call->victim].match.etag != NULL;
 
         request->victims[call->victim].error = status == -ENOENT && !conditional ? 0 : status;
+        request->victims[call->victim].marked = status == 0 && call->result.delete_marker;
+        memcpy(request->victims[call->victim].marker_id, call->result.info.version_id,
+               OBJSTORE_VERSION_MAX);
         call->victim++;
         if (status == -ECANCELED || status == -ETIMEDOUT) {
             s3_call_end(call);

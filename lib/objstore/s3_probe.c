@@ -91,7 +91,8 @@ static void judge_put_new(struct probe *probe, const struct objstore_result *res
         probe->text = result->error;
     }
     copy_id(result->info.etag, probe->etag, sizeof(probe->etag));
-    probe->caps.versions = result->info.version_id[0] != '\0';
+    probe->caps.versions =
+        result->info.version_id[0] != '\0' && strcmp(result->info.version_id, "null") != 0;
 }
 
 static bool put_over(struct probe *probe, struct objstore_request *sub)

@@ -181,6 +181,21 @@ static void keep_checksum(struct s3_call *call, const struct http_head *head)
     }
 }
 
+/* What a failure tells too, of a delete marker. */
+static void keep_version(struct s3_call *call, const struct http_head *head)
+{
+    struct objstore_result *result = &call->result;
+    int64_t time_s;
+
+    copy_text(http_head_get(head, "x-amz-version-id"), result->info.version_id,
+              sizeof(result->info.version_id));
+    result->delete_marker = slice_eq_str(http_head_get(head, "x-amz-delete-marker"), "true");
+    if (result->delete_marker &&
+        s3_http_date_parse(http_head_get(head, "last-modified"), &time_s) == 0) {
+        result->info.mtime_ns = time_s * 1000000000;
+    }
+}
+
 static void keep_info(struct s3_call *call, const struct http_head *head)
 {
     struct objstore_info *info = &call->result.info;
@@ -189,10 +204,8 @@ static void keep_info(struct s3_call *call, const struct http_head *head)
     uint64_t number = 0;
 
     copy_text(unquoted(http_head_get(head, "etag")), info->etag, sizeof(info->etag));
-    copy_text(http_head_get(head, "x-amz-version-id"), info->version_id, sizeof(info->version_id));
-    if (strcmp(info->version_id, "null") == 0 && call->request->version_id == NULL) {
-        info->version_id[0] = '\0';
-    }
+    copy_text(http_head_get(head, "x-amz-copy-source-version-id"), call->result.source_version_id,
+              sizeof(call->result.source_version_id));
     if (s3_http_date_parse(http_head_get(head, "last-modified"), &time_s) == 0) {
         info->mtime_ns = time_s * 1000000000;
     } else {
@@ -326,6 +339,7 @@ int s3_reply_head(struct http_request *http, const struct http_head *head)
     }
     copy_text(http_head_get(head, "x-amz-bucket-region"), call->bucket_region,
               sizeof(call->bucket_region));
+    keep_version(call, head);
     call->reply.max = head->status >= 300 ? S3_ERROR_BODY_MAX : S3_XML_BODY_MAX;
     if (head->status >= 300) {
         return 0;

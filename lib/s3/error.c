@@ -46,6 +46,9 @@ static const struct entry {
     [S3_EXPIRED_TOKEN] = {"ExpiredToken", "The credentials have expired", 400, -EKEYEXPIRED},
     [S3_ILLEGAL_LOCATION_CONSTRAINT] = {"IllegalLocationConstraintException",
                                         "The region is not the one of this endpoint", 400, -EINVAL},
+    [S3_ILLEGAL_VERSIONING_CONFIGURATION] = {"IllegalVersioningConfigurationException",
+                                             "The versioning configuration is not valid", 400,
+                                             -EINVAL},
     [S3_INCOMPLETE_BODY] = {"IncompleteBody", "The body is shorter than announced", 400, -EBADMSG},
     [S3_INTERNAL_ERROR] = {"InternalError", "An internal error happened, please try again", 500,
                            -EIO},
@@ -121,7 +124,7 @@ static const struct entry {
                            "The specified multipart upload does not exist. The upload ID may be "
                            "invalid, or the upload may have been aborted or completed.",
                            404, -ENOENT},
-    [S3_NO_SUCH_VERSION] = {"NoSuchVersion", "The version does not exist", 404, -ENOENT},
+    [S3_NO_SUCH_VERSION] = {"NoSuchVersion", "The specified version does not exist.", 404, -ENOENT},
     [S3_NO_SUCH_BUCKET_POLICY] = {"NoSuchBucketPolicy", "The bucket policy does not exist", 404,
                                   -ENODATA},
     [S3_NO_SUCH_CORS_CONFIGURATION] = {"NoSuchCORSConfiguration",

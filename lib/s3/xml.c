@@ -412,11 +412,15 @@ void s3_xml_delete_result_begin(struct buf *out)
     begin(out, "DeleteResult");
 }
 
-void s3_xml_deleted(struct buf *out, const char *key, const char *version_id)
+void s3_xml_deleted(struct buf *out, const char *key, const char *version_id, const char *marker_id)
 {
     buf_addstr(out, "<Deleted>");
     s3_xml_text(out, "Key", key);
     s3_xml_text(out, "VersionId", version_id);
+    if (marker_id != NULL) {
+        add_bool(out, "DeleteMarker", true);
+        s3_xml_text(out, "DeleteMarkerVersionId", marker_id);
+    }
     buf_addstr(out, "</Deleted>");
 }
 
@@ -437,10 +441,17 @@ void s3_xml_delete_result_end(struct buf *out)
     buf_addstr(out, "</DeleteResult>");
 }
 
-void s3_xml_delete_begin(struct buf *out)
+void s3_xml_versioning(struct buf *out, const char *status)
+{
+    begin(out, "VersioningConfiguration");
+    s3_xml_text(out, "Status", status);
+    buf_addstr(out, "</VersioningConfiguration>");
+}
+
+void s3_xml_delete_begin(struct buf *out, bool quiet)
 {
     begin(out, "Delete");
-    add_bool(out, "Quiet", true);
+    add_bool(out, "Quiet", quiet);
 }
 
 void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id)

@@ -160,13 +160,18 @@ void s3_xml_attributes_part(struct buf *out, const struct s3_xml_part *part);
 void s3_xml_attributes_end(struct buf *out, const struct s3_xml_attributes *attributes);
 
 void s3_xml_delete_result_begin(struct buf *out);
-void s3_xml_deleted(struct buf *out, const char *key, const char *version_id);
+/* marker_id: of the delete marker that was made or removed; NULL: none was. */
+void s3_xml_deleted(struct buf *out, const char *key, const char *version_id,
+                    const char *marker_id);
 void s3_xml_delete_error(struct buf *out, const char *key, const char *version_id,
                          enum s3_code code, const char *message);
 void s3_xml_delete_result_end(struct buf *out);
 
+/* VersioningConfiguration; NULL: never set. */
+void s3_xml_versioning(struct buf *out, const char *status);
+
 /* Requests, for a client. */
-void s3_xml_delete_begin(struct buf *out);
+void s3_xml_delete_begin(struct buf *out, bool quiet);
 void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id);
 void s3_xml_delete_end(struct buf *out);
 void s3_xml_complete_begin(struct buf *out);

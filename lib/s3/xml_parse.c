@@ -186,6 +186,8 @@ static void set_item(struct reader *reader, struct s3_xml_item *item, const char
         item->key = keep(reader, text);
     } else if (is(name, "VersionId")) {
         item->version_id = keep(reader, text);
+    } else if (is(name, "DeleteMarkerVersionId")) {
+        item->marker_id = keep(reader, text);
     } else if (is(name, "UploadId")) {
         item->upload_id = keep(reader, text);
     } else if (is(name, "ETag")) {
@@ -212,6 +214,8 @@ static void set_item(struct reader *reader, struct s3_xml_item *item, const char
         item->has_time = true;
     } else if (is(name, "ChecksumType")) {
         item->composite = slice_eq_str(text, "COMPOSITE");
+    } else if (is(name, "DeleteMarker")) {
+        item->marker = slice_eq_str(text, "true");
     } else if (is(name, "IsLatest")) {
         item->latest = slice_eq_str(text, "true");
     } else {
@@ -265,6 +269,7 @@ static void set_document(struct reader *reader, const char *name, struct slice t
         {"Code", &doc->code},
         {"Message", &doc->message},
         {"Status", &doc->status},
+        {"MfaDelete", &doc->mfa_delete},
     };
 
     if (is(name, "ETag")) {
@@ -316,6 +321,7 @@ static bool add_item(struct reader *reader, enum s3_xml_item_kind kind)
     doc->items[doc->count++] = (struct s3_xml_item){.kind = kind,
                                                     .key = "",
                                                     .version_id = "",
+                                                    .marker_id = "",
                                                     .upload_id = "",
                                                     .etag = "",
                                                     .storage_class = "",
@@ -441,7 +447,7 @@ static struct document *new_document(void)
         const char **const strings[] = {
             &doc->bucket, &doc->key,      &doc->upload_id, &doc->next_token,   &doc->next_marker,
             &doc->etag,   &doc->location, &doc->region,    &doc->next_marker2, &doc->endpoint,
-            &doc->code,   &doc->message,  &doc->status,    &doc->checksum};
+            &doc->code,   &doc->message,  &doc->status,    &doc->checksum,     &doc->mfa_delete};
 
         for (size_t i = 0; i < sizeof(strings) / sizeof(strings[0]); i++) {
             *strings[i] = "";

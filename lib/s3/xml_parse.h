@@ -65,6 +65,7 @@ struct s3_xml_item {
     enum s3_xml_item_kind kind;
     const char *key; /* or bucket name or prefix */
     const char *version_id;
+    const char *marker_id; /* Deleted: DeleteMarkerVersionId */
     const char *upload_id;
     const char *etag; /* without quotes */
     const char *storage_class;
@@ -77,6 +78,7 @@ struct s3_xml_item {
     int64_t time_ns; /* LastModified, Initiated, CreationDate */
     uint32_t number;
     bool latest;
+    bool marker;             /* Deleted: DeleteMarker */
     bool composite;          /* ChecksumType */
     bool has_size, has_time; /* told at all */
 };
@@ -101,6 +103,7 @@ struct s3_xml_doc {
     const char *code;         /* Error */
     const char *message;      /* Error */
     const char *status;       /* VersioningConfiguration */
+    const char *mfa_delete;   /* VersioningConfiguration */
     const char *checksum;
     enum s3_checksum_kind checksum_kind;
     bool composite;

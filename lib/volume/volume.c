@@ -164,7 +164,12 @@ static void passage_done(struct objstore_request *inner, const struct objstore_r
         }
     }
     for (size_t i = 0; op == OBJSTORE_DELETE_BATCH && i < inner->victims_count; i++) {
-        outer->victims[p->victim_of[i]].error = p->victims[i].error;
+        const struct objstore_victim *told = &p->victims[i];
+        struct objstore_victim *victim = &outer->victims[p->victim_of[i]];
+
+        victim->error = told->error;
+        victim->marked = told->marked;
+        memcpy(victim->marker_id, told->marker_id, sizeof(victim->marker_id));
     }
     __atomic_store_n(&outer->store_private[0], NULL, __ATOMIC_RELAXED); /* a cancel may look */
     outer->done(outer, &mapped);

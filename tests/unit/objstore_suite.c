@@ -10,6 +10,7 @@
 #include "objstore/objstore_call.h"
 #include "objstore_stream.h"
 #include "objstore_suite_docs.h"
+#include "objstore_suite_versions.h"
 #include "test.h"
 #include "util/random.h"
 
@@ -690,6 +691,11 @@ static void tags_are_an_objects_and_not_its_names(void **state UNUSED)
     suite_tags(one, two, bucket);
 }
 
+static void versions_are_kept_told_apart_and_removed(void **state UNUSED)
+{
+    suite_versions(one, two, bucket);
+}
+
 static int set_up(void **state UNUSED)
 {
     ANSWER a = OBJSTORE_ANSWER_INIT;
@@ -766,6 +772,7 @@ int objstore_suite_run(const char *name, struct objstore *first, struct objstore
         cmocka_unit_test(buckets_are_made_listed_and_removed),
         cmocka_unit_test(documents_of_a_bucket_are_kept_and_go_with_it),
         cmocka_unit_test(tags_are_an_objects_and_not_its_names),
+        cmocka_unit_test(versions_are_kept_told_apart_and_removed),
     };
 
     one = first;

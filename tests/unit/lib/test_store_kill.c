@@ -9,6 +9,10 @@
  * writer, the state found must be that of the last acknowledged write or of the one after it. The
  * test's own process has no threads and does not open the store: writer and checker are its
  * children.
+ *
+ * In a bucket with versions write n makes version n, or a delete marker; but every seventh removes
+ * the version three before it for good. So which versions there are, and in which order, follows
+ * from the number of the last write.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +22,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -32,6 +37,9 @@
 
 enum {
     KILLS = 30,
+    KILLS_VERSIONED = 10,
+    REMOVE_EVERY = 7,
+    REMOVE_BEFORE = 3,
     KEYS = 6,
     SIZE_MAX_BYTES = 100000,
     DELETE_EVERY = 5,
@@ -51,6 +59,7 @@ static struct objstore *store; /* of a child */
 static int acknowledgements;   /* the writer's end of the pipe */
 static uint32_t last[KEYS];    /* write acknowledged last; 0: none */
 static size_t files_found;
+static bool versioned; /* this run's bucket keeps versions */
 
 static bool deletes(uint32_t number)
 {
@@ -59,7 +68,8 @@ static bool deletes(uint32_t number)
 
 static size_t content(uint32_t key, uint32_t number, unsigned char *data)
 {
-    size_t size = (number * 7919U + key * 104729U) % SIZE_MAX_BYTES;
+    size_t most = versioned ? SIZE_MAX_BYTES / 30 : SIZE_MAX_BYTES; /* all of them are read back */
+    size_t size = (number * 7919U + key * 104729U) % most;
 
     for (size_t i = 0; i < size; i++) {
         data[i] = (unsigned char)(i * 31 + i / 256 + number + key * 17);
@@ -114,6 +124,23 @@ static int upload_once(const char *name, const unsigned char *data, size_t size)
     return ret == 0 ? upload_parts(name, a.result.upload_id, data, size) : ret;
 }
 
+/* The newest is that of the write before; from there they are counted, as all were made. */
+static int remove_version(const char *name)
+{
+    ANSWER all = OBJSTORE_ANSWER_INIT;
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    struct objstore_request list = {
+        .op = OBJSTORE_LIST_VERSIONS, .bucket = BUCKET, .key = name, .max_entries = REMOVE_BEFORE};
+    struct objstore_request r = {.op = OBJSTORE_DELETE, .bucket = BUCKET, .key = name};
+    int ret = objstore_call(store, &list, &all);
+
+    if (ret != 0 || all.result.count != REMOVE_BEFORE) {
+        return -EIO;
+    }
+    r.version_id = all.result.entries[REMOVE_BEFORE - 1].info.version_id;
+    return objstore_call(store, &r, &a);
+}
+
 static int write_once(uint32_t key, uint32_t number, unsigned char *data)
 {
     ANSWER a = OBJSTORE_ANSWER_INIT;
@@ -121,6 +148,9 @@ static int write_once(uint32_t key, uint32_t number, unsigned char *data)
     struct objstore_request r = {.op = OBJSTORE_PUT, .bucket = BUCKET, .key = name};
 
     key_name(key, name);
+    if (versioned && number % REMOVE_EVERY == 0) {
+        return remove_version(name);
+    }
     if (deletes(number)) {
         r.op = OBJSTORE_DELETE;
     } else if (number % UPLOAD_EVERY == 0) {
@@ -155,6 +185,14 @@ static void open_store(const char *root)
     int ret = objstore_dir_new(&config, &store, &err);
 
     if (ret == 0) {
+        ret = objstore_call(store, &r, &a);
+    }
+    if (versioned && (ret == 0 || ret == -EEXIST)) {
+        r = (struct objstore_request){.op = OBJSTORE_BUCKET_DOC_PUT,
+                                      .bucket = BUCKET,
+                                      .doc = OBJSTORE_DOC_VERSIONING,
+                                      .document = "<VersioningConfiguration><Status>Enabled"
+                                                  "</Status></VersioningConfiguration>"};
         ret = objstore_call(store, &r, &a);
     }
     if (ret != 0 && ret != -EEXIST) {
@@ -217,6 +255,81 @@ static uint32_t check_key(uint32_t key, bool *ret_has_file)
     }
     print_error("key %u: acknowledged write %u, found status %d and %zu bytes\n", key, last[key],
                 status, buf_len(&a.body));
+    _exit(1);
+}
+
+/* The write that made the newest version of those that write `number` left, before `below`. */
+static uint32_t made_by(uint32_t number, uint32_t below)
+{
+    for (uint32_t n = below - 1; n > 0; n--) {
+        bool removed =
+            n % REMOVE_EVERY == REMOVE_EVERY - REMOVE_BEFORE && n + REMOVE_BEFORE <= number;
+
+        if (n % REMOVE_EVERY != 0 && !removed) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+static bool is_made_by(uint32_t key, uint32_t number, const struct objstore_entry *e)
+{
+    ANSWER a = OBJSTORE_ANSWER_INIT;
+    struct objstore_request r = {
+        .op = OBJSTORE_GET, .bucket = BUCKET, .key = e->key, .version_id = e->info.version_id};
+
+    if (e->delete_marker || deletes(number)) {
+        return e->delete_marker && deletes(number);
+    }
+    return holds(key, number, objstore_call(store, &r, &a), &a.body);
+}
+
+/* All versions of the key are those that write `number` left; counts their files. */
+static bool holds_versions(uint32_t key, uint32_t number, size_t *ret_files)
+{
+    struct objstore_request r = {.op = OBJSTORE_LIST_VERSIONS, .bucket = BUCKET};
+    uint32_t next = made_by(number, number + 1);
+    char name[32], marker[32] = "", marker2[OBJSTORE_VERSION_MAX] = "";
+    bool newest = true, more = true;
+
+    key_name(key, name);
+    r.key = name;
+    *ret_files = 0;
+    while (more) {
+        ANSWER a = OBJSTORE_ANSWER_INIT;
+
+        r.marker = marker[0] != '\0' ? marker : NULL;
+        r.marker2 = marker2[0] != '\0' ? marker2 : NULL;
+        if (objstore_call(store, &r, &a) != 0) {
+            return false;
+        }
+        for (size_t i = 0; i < a.result.count; i++) {
+            const struct objstore_entry *e = &a.result.entries[i];
+
+            if (next == 0 || e->latest != newest || !is_made_by(key, next, e)) {
+                return false;
+            }
+            *ret_files += e->info.size > 0 ? 1 : 0;
+            next = made_by(number, next);
+            newest = false;
+        }
+        more = a.result.truncated;
+        if (more) {
+            (void)snprintf(marker, sizeof(marker), "%s", a.result.next_marker);
+            (void)snprintf(marker2, sizeof(marker2), "%s", a.result.next_marker2);
+        }
+    }
+    return next == 0;
+}
+
+static uint32_t check_versions(uint32_t key, size_t *ret_files)
+{
+    for (uint32_t number = last[key]; number <= last[key] + 1; number++) {
+        if (holds_versions(key, number, ret_files)) {
+            return number;
+        }
+    }
+    print_error("key %u: acknowledged write %u, but other versions\n", key, last[key]);
     _exit(1);
 }
 
@@ -290,9 +403,11 @@ static void checker(const char *root)
     abort_uploads();
     for (uint32_t i = 0; i < KEYS; i++) {
         bool has_file = false;
-        struct acknowledgement seen = {.key = i, .number = check_key(i, &has_file)};
+        size_t files = 0;
+        struct acknowledgement seen = {
+            .key = i, .number = versioned ? check_versions(i, &files) : check_key(i, &has_file)};
 
-        with_file += has_file;
+        with_file += versioned ? files : has_file;
         if (write(acknowledgements, &seen, sizeof(seen)) != (ssize_t)sizeof(seen)) {
             _exit(1);
         }
@@ -344,13 +459,14 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
     return remove(path);
 }
 
-static void a_killed_writer_loses_nothing_and_leaves_nothing(void **state UNUSED)
+static void kill_writers(int kills)
 {
     char root[] = "/tmp/skyvol-test-kill.XXXXXX";
     uint32_t writes = 0;
 
+    memset(last, 0, sizeof(last));
     assert_non_null(mkdtemp(root));
-    for (int i = 0; i < KILLS; i++) {
+    for (int i = 0; i < kills; i++) {
         int status = run_child(writer, root, 20 + (unsigned)random_below(120));
 
         assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
@@ -360,15 +476,28 @@ static void a_killed_writer_loses_nothing_and_leaves_nothing(void **state UNUSED
     for (uint32_t i = 0; i < KEYS; i++) {
         writes += last[i];
     }
-    print_message("%d kills, %u writes\n", (int)KILLS, writes);
-    assert_true(writes > KILLS);
+    print_message("%d kills, %u writes\n", kills, writes);
+    assert_true(writes > (uint32_t)kills);
     assert_int_equal(nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void a_killed_writer_loses_nothing_and_leaves_nothing(void **state UNUSED)
+{
+    versioned = false;
+    kill_writers(KILLS);
+}
+
+static void of_versions_too(void **state UNUSED)
+{
+    versioned = true;
+    kill_writers(KILLS_VERSIONED);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_killed_writer_loses_nothing_and_leaves_nothing),
+        cmocka_unit_test(of_versions_too),
     };
 
     log_set_level(LOG_ERROR);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The directory store's index by itself: what older versions of it left. */
 #include <errno.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "objstore/dir_index.h"
@@ -64,12 +66,27 @@ static void put(struct dir_index *index, const char *key, const char *file)
 {
     const struct dir_conditions none = {0};
     struct dir_object object = {.info = {.size = 3, .etag = "e"}, .file = file};
-    int64_t bucket;
+    struct dir_bucket bucket;
 
     assert_int_equal(dir_index_begin(index), 0);
     assert_int_equal(dir_index_bucket(index, "bucket", &bucket), 0);
-    assert_int_equal(dir_index_put(index, bucket, key, &object, &none), 0);
+    assert_int_equal(dir_index_put(index, &bucket, key, &object, &none), 0);
     assert_int_equal(dir_index_commit(index), 0);
+}
+
+/* Back to what the program before versions left. */
+static void to_schema_3(const struct place *place)
+{
+    execute(place,
+            "DROP TRIGGER object_gone; DROP TRIGGER object_replaced; DROP TRIGGER version_gone;"
+            "DROP TRIGGER completed_gone; DROP TABLE version; DROP TABLE completed_version;"
+            "ALTER TABLE object DROP COLUMN version; ALTER TABLE object DROP COLUMN seq;"
+            "ALTER TABLE bucket DROP COLUMN versioning;"
+            "CREATE TRIGGER object_gone AFTER DELETE ON object WHEN OLD.file IS NOT NULL BEGIN"
+            " INSERT OR IGNORE INTO garbage VALUES(OLD.file); END;"
+            "CREATE TRIGGER object_replaced AFTER UPDATE ON object WHEN OLD.file IS NOT NULL"
+            " AND OLD.file IS NOT NEW.file BEGIN INSERT OR IGNORE INTO garbage VALUES(OLD.file);"
+            " END; PRAGMA user_version = 3");
 }
 
 static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **state)
@@ -78,13 +95,14 @@ static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **sta
     const struct place *place = *state;
     struct dir_index *index = open_index(place);
     struct dir_object object;
-    int64_t bucket;
+    struct dir_bucket bucket;
 
     assert_int_equal(dir_index_begin(index), 0);
     assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
     assert_int_equal(dir_index_commit(index), 0);
     put(index, "old", "1/aa/old");
     dir_index_close(index);
+    to_schema_3(place);
     /* as the first version left it */
     execute(place, "DROP TRIGGER joined_gone; DROP TABLE joined; DROP TABLE completed;"
                    "DROP TRIGGER bucket_gone; DROP TABLE bucket_doc;"
@@ -93,13 +111,66 @@ static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **sta
 
     index = open_index(place);
     assert_int_equal(dir_index_bucket(index, "bucket", &bucket), 0);
-    assert_int_equal(dir_index_get(index, bucket, "old", &arena, &object), 0);
+    assert_int_equal(dir_index_get(index, &bucket, "old", &arena, &object), 0);
     assert_string_equal(object.file, "1/aa/old");
     put(index, "old", "1/aa/new");
     put(index, "other", NULL);
-    assert_int_equal(dir_index_get(index, bucket, "old", &arena, &object), 0);
+    assert_int_equal(dir_index_get(index, &bucket, "old", &arena, &object), 0);
     assert_string_equal(object.file, "1/aa/new");
     dir_index_close(index);
+}
+
+static void open_and_close(const char *path)
+{
+    struct dir_index *index = NULL;
+
+    if (dir_index_open(path, true, &index, NULL) != 0) {
+        _exit(1);
+    }
+    dir_index_close(index);
+    _exit(0);
+}
+
+/* A child brings the index up to date and is killed somewhere on the way; at last one is not. */
+static void an_upgrade_that_is_killed_is_made_by_the_next(void **state)
+{
+    enum { KILLS = 25, STEP_US = 400 };
+    const struct place *place = *state;
+    struct dir_index *index = open_index(place);
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
+    struct dir_object object;
+    struct dir_bucket bucket;
+    int killed = 0;
+
+    assert_int_equal(dir_index_begin(index), 0);
+    assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
+    assert_int_equal(dir_index_commit(index), 0);
+    put(index, "old", "1/aa/old");
+    dir_index_close(index);
+    for (int i = 0; i < KILLS; i++) {
+        pid_t child;
+        int status = 0;
+
+        to_schema_3(place);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            open_and_close(place->path);
+        }
+        (void)usleep((useconds_t)(i * STEP_US));
+        (void)kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) || WEXITSTATUS(status) == 0);
+        killed += WIFSIGNALED(status) ? 1 : 0;
+        index = open_index(place);
+        assert_int_equal(dir_index_bucket(index, "bucket", &bucket), 0);
+        assert_int_equal(bucket.versioning, DIR_UNVERSIONED);
+        assert_int_equal(dir_index_get(index, &bucket, "old", &arena, &object), 0);
+        assert_string_equal(object.file, "1/aa/old");
+        assert_string_equal(object.info.version_id, "");
+        dir_index_close(index);
+    }
+    assert_true(killed > 0);
 }
 
 static void an_index_of_a_later_schema_is_refused(void **state)
@@ -112,6 +183,7 @@ static void an_index_of_a_later_schema_is_refused(void **state)
     execute(place, "PRAGMA user_version = 1000");
     index = NULL;
     assert_int_equal(dir_index_open(place->path, false, &index, &err), -EUCLEAN);
+    assert_non_null(strstr(err.text, "use the newer program"));
     assert_null(index);
 }
 
@@ -171,6 +243,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_index_of_schema_1_keeps_its_objects_and_takes_new_ones,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_upgrade_that_is_killed_is_made_by_the_next, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(an_index_of_a_later_schema_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_parts_of_a_file_are_kept_as_long_as_an_object_has_it,
                                         set_up, tear_down),

@@ -246,7 +246,7 @@ static void deletes_come_back_as_request_and_as_result(UNUSED void **state)
     DOC *request = NULL;
     DOC *result = NULL;
 
-    s3_xml_delete_begin(&text);
+    s3_xml_delete_begin(&text, true);
     s3_xml_delete_key(&text, "a<b", NULL);
     s3_xml_delete_key(&text, "c", "v1");
     s3_xml_delete_end(&text);
@@ -259,12 +259,14 @@ static void deletes_come_back_as_request_and_as_result(UNUSED void **state)
 
     buf_reset(&text);
     s3_xml_delete_result_begin(&text);
-    s3_xml_deleted(&text, "a", NULL);
+    s3_xml_deleted(&text, "a", NULL, "m1");
     s3_xml_delete_error(&text, "c", "v1", S3_ACCESS_DENIED, NULL);
     s3_xml_delete_result_end(&text);
     result = parse(&text);
     assert_int_equal(result->root, S3_XML_DELETED);
     assert_int_equal(result->items[0].kind, S3_XML_KEY);
+    assert_true(result->items[0].marker);
+    assert_string_equal(result->items[0].marker_id, "m1");
     assert_int_equal(result->items[1].kind, S3_XML_FAILURE);
     assert_string_equal(result->items[1].code, "AccessDenied");
     assert_string_equal(result->items[1].key, "c");
