@@ -142,6 +142,23 @@ int call_read_json(const char *path, cJSON **ret, struct error *err)
     return 0;
 }
 
+int call_read_keys(const char *path, struct mount_credentials *ret, struct error *err)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *json = NULL;
+    int r;
+
+    if (path == NULL) {
+        return 0;
+    }
+    r = call_read_json(path, &json, err);
+    r = r < 0 ? r : mount_credentials_read(json, ret, err);
+    if (r == 0 && ret->access_key == NULL) {
+        r = error_set(err, -EINVAL,
+                      "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
+    }
+    return r;
+}
+
 const char *call_secret_in(const cJSON *json)
 {
     const cJSON *item;

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mount/config.h"
 #include "util/cleanup.h"
 #include "util/error.h"
 #include "util/options.h"
@@ -65,6 +66,10 @@ int call_message(const struct call *call, const ProtobufCMessage *in, ProtobufCM
 
 /* A JSON value from a file, "-" for stdin; at most 4 MiB. */
 int call_read_json(const char *path, cJSON **ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* Keys of a store from such a file; none for a NULL path. -EINVAL also when it holds no pair. */
+int call_read_keys(const char *path, struct mount_credentials *ret, struct error *err)
     __attribute__((warn_unused_result));
 
 /* The first member of that value, at any depth, that only a file may give ("secrets" and service

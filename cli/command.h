@@ -32,6 +32,7 @@ extern const struct command command_volume;
 extern const struct command command_mount;
 extern const struct command command_recover;
 extern const struct command command_stats;
+extern const struct command command_scrub;
 extern const struct command command_backup;
 extern const struct command command_rebuild;
 

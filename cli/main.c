@@ -11,7 +11,7 @@ int main(int argc, char **argv)
 {
     const struct command below[] = {command_volume,  command_store, command_keys,  command_mount,
                                     command_recover, command_csi,   command_certs, command_backup,
-                                    command_rebuild, command_stats};
+                                    command_rebuild, command_stats, command_scrub};
     const struct command top = {
         .name = "skyvolctl",
         .summary = "Operate Skyvol: volumes, stores, certificates, and CSI calls by hand.",

@@ -116,23 +116,6 @@ static bool is_chosen(const struct options *o, const struct journal_summary *s)
                        (s->volume.name != NULL && strcmp(o->volume, s->volume.name) == 0)));
 }
 
-static int read_keys(const char *path, struct mount_credentials *ret, struct error *err)
-{
-    CLEANUP(cJSON_Delete_p) cJSON *json = NULL;
-    int r;
-
-    if (path == NULL) {
-        return 0;
-    }
-    r = call_read_json(path, &json, err);
-    r = r < 0 ? r : mount_credentials_read(json, ret, err);
-    if (r == 0 && ret->access_key == NULL) {
-        r = error_set(err, -EINVAL,
-                      "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
-    }
-    return r;
-}
-
 /* In the child. */
 static void become_mounter(const struct options *o, const char *volume, int keys, int out)
 {
@@ -287,7 +270,7 @@ static int upload_chosen(const struct options *o, const struct journal_list *lis
     CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
     cJSON *array = cJSON_CreateArray();
     size_t chosen = 0;
-    int r = array == NULL ? -ENOMEM : read_keys(o->credentials, &keys, err);
+    int r = array == NULL ? -ENOMEM : call_read_keys(o->credentials, &keys, err);
 
     for (size_t i = 0; r == 0 && i < list->count; i++) {
         const struct journal_summary *s = &list->items[i];

@@ -7,7 +7,6 @@
 #include "cli/command.h"
 #include "cli/meta.h"
 #include "cli/output.h"
-#include "mount/config.h"
 #include "util/cleanup.h"
 
 struct options {
@@ -24,21 +23,11 @@ struct options {
 static int add_credentials(cJSON *request, const char *path, struct error *err)
 {
     CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
-    CLEANUP(cJSON_Delete_p) cJSON *in = NULL;
     cJSON *out;
-    int r;
+    int r = call_read_keys(path, &keys, err);
 
-    if (path == NULL) {
-        return 0;
-    }
-    r = call_read_json(path, &in, err);
-    r = r < 0 ? r : mount_credentials_read(in, &keys, err);
-    if (r < 0) {
+    if (r < 0 || path == NULL) {
         return r;
-    }
-    if (keys.access_key == NULL) {
-        return error_set(err, -EINVAL,
-                         "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
     }
     out = cJSON_AddObjectToObject(request, "credentials");
     r = out != NULL ? meta_set_text(out, "accessKey", keys.access_key) : -ENOMEM;
