@@ -310,7 +310,13 @@ check-mount: ## the mounted file system under every suite in full, a table at th
 check-mount-%: all $(BUILD)/tests/unit/mounter/test_takeover
 	$(Q)BUILD=$(BUILD) tests/conformance/check_mount $*
 
-.PHONY: integration integration-full check-mount mounter-asan mounter-tsan mounter-sanitized
+# Each run_s3_* in full: suites of others, real clients, kills, 64 writers of one key.
+check-s3: all ## skyvol-s3 under every suite in full (as root)
+	$(Q)scripts/deps.sh test && failed=""; for run in tests/conformance/run_s3_*; do echo "== $$run"; \
+	    $$run $$([ $$(basename $$run) != run_s3_versitygw ] || echo --check) || failed="$$failed $$run"; done; \
+	    [ -z "$$failed" ] || { echo "FAILED:$$failed"; exit 1; }
+
+.PHONY: check-s3 integration integration-full check-mount mounter-asan mounter-tsan mounter-sanitized
 integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration tests but the long ones
 	$(Q)$(PYTEST) -q -m 'not full' tests/integration
 
