@@ -91,12 +91,22 @@ static int message_copy(struct call *call)
     return headers != NULL ? 0 : -ENOMEM;
 }
 
+static int copy_name(struct call *call, const char *text, const char **ret)
+{
+    *ret = arena_strdup(&call->arena, text);
+    return *ret != NULL || text == NULL ? 0 : -ENOMEM;
+}
+
 /* The buckets it may know of: the keys may be others before the reply is made. */
 static int copy_buckets(struct call *call, const struct credential *key)
 {
     const char **names;
     size_t count = 0;
 
+    if (copy_name(call, key->account, &call->account) != 0 ||
+        copy_name(call, key->display_name, &call->display_name) != 0) {
+        return -ENOMEM;
+    }
     while (key->buckets != NULL && key->buckets[count] != NULL) {
         count++;
     }
@@ -461,6 +471,7 @@ void call_begin(struct call *call)
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");
     }
     ret = ret == 0 ? find_volume(call, fault) : ret;
+    ret = ret == 0 ? call_own(call, fault) : ret;
     if (ret == 0 && call->read_only && (call->writes || !objstore_op_reads(call->op.op))) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
     }

@@ -34,7 +34,7 @@
 #include "util/mutex.h"
 #include "util/random.h"
 
-#define CALL_OWNER "skyvol" /* of every bucket and object */
+#define CALL_OWNER "skyvol" /* of every bucket that no account has made */
 
 struct call_server {
     struct stores stores;
@@ -72,7 +72,9 @@ struct call {
     struct limits_ticket ticket; /* what it counts for; empty: it was not let in */
     unsigned retry_s;            /* refused by a limit: when to come again */
     const char *const *buckets;  /* all that the caller knows of; NULL: every one */
-    bool tls, expects;           /* set with `message`; expects: the client sends no body unasked */
+    const char *account; /* whose key signed it; NULL: one that has to do with everybody's */
+    const char *display_name;
+    bool tls, expects; /* set with `message`; expects: the client sends no body unasked */
     struct s3_target target;
     struct slice query;
     bool head;             /* a HEAD request */
@@ -101,6 +103,7 @@ struct call {
     struct s3_xml_list list;
     unsigned attributes;                     /* GetObjectAttributes: which of them */
     bool encode_url, checksum_wanted, sized; /* sized: a HEAD went before, for a suffix range */
+    bool tells_owner;                        /* a list with the owner in each entry */
     const char *marker;
     /* What follows the checks of the head: starts the operation once the body is there. */
     int (*parse)(struct call *call, struct s3_fault *fault);
@@ -199,6 +202,13 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
 const char *call_header(struct call *call, const char *name);
 /* True if the caller's key may know of the bucket. */
 bool call_sees(const struct call *call, const char *bucket);
+/* Whose buckets the operation may have to do with, into op.account; AccessDenied. After it the
+ * store refuses all others: what a policy opens to them has to take op.account away. */
+int call_own(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+/* Whose a bucket is, as lists tell it: the store's word, or the caller's own when `result` is NULL.
+ */
+const char *call_owner(const struct call *call, const struct objstore_result *result);
+const char *call_owner_name(const struct call *call, const struct objstore_result *result);
 bool call_hidden(const struct call *call, const char *key);
 /* As hidden, and also what nobody but Skyvol may write: a volume may lie at any prefix of a bucket.
  */

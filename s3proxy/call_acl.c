@@ -20,7 +20,7 @@ int call_acl_headers(struct call *call, struct s3_fault *fault)
     if (ownership.data != NULL && !slice_eq_str(ownership, "BucketOwnerEnforced")) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Invalid x-amz-object-ownership header");
     }
-    ret = s3_acl_headers(&call->message, CALL_OWNER, &call->acl, fault);
+    ret = s3_acl_headers(&call->message, call_owner(call, NULL), &call->acl, fault);
     if (ret == 0 && call->acl == S3_ACL_OTHER && !call_has(call, "acl")) {
         ret = s3_fault_set(fault, create ? S3_INVALID_BUCKET_ACL : S3_ACL_NOT_SUPPORTED, "%s", "");
     }
@@ -29,8 +29,7 @@ int call_acl_headers(struct call *call, struct s3_fault *fault)
 
 static void format_acl(struct call *call, const struct objstore_result *result)
 {
-    (void)result;
-    s3_acl_write(&call->reply.body, CALL_OWNER);
+    s3_acl_write(&call->reply.body, call_owner(call, result), call_owner_name(call, result));
     reply_xml(&call->reply);
 }
 
@@ -60,7 +59,9 @@ static int parse_acl(struct call *call, struct s3_fault *fault)
         return 0;
     }
     ret = call_digests(call, fault);
-    return ret == 0 ? s3_acl_body(buf_str(&call->body), len, CALL_OWNER, &call->acl, fault) : ret;
+    return ret == 0
+               ? s3_acl_body(buf_str(&call->body), len, call_owner(call, NULL), &call->acl, fault)
+               : ret;
 }
 
 int call_route_acl(struct call *call, struct s3_fault *fault)

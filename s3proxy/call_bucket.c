@@ -2,18 +2,34 @@
 /* Operations on the service and on a bucket: listings, batch delete. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "s3/xml.h"
 #include "s3proxy/call.h"
 
+enum { BUCKETS_MAX = 10000 }; /* on a page of ListBuckets */
+
+/* Whether ListBuckets tells it, in its place on the pages. Volumes and stores of others have no
+ * accounts. */
+static bool listed(const struct call *call, const char *name, bool volume)
+{
+    const char *prefix = call->list.prefix;
+    bool ours = call->account == NULL || strcmp(call->account, CALL_OWNER) == 0;
+
+    return call_sees(call, name) && (ours || (!volume && call->server->stores.embedded)) &&
+           (prefix == NULL || strncmp(name, prefix, strlen(prefix)) == 0) &&
+           (call->marker == NULL || strcmp(name, call->marker) > 0);
+}
+
 /* The store's buckets and the volumes, both sorted; a volume hides a bucket of its name. */
 static void format_buckets(struct call *call, const struct objstore_result *result)
 {
     const struct stores *stores = &call->server->stores;
-    size_t i = 0, k = 0;
+    const char *last = NULL;
+    size_t i = 0, k = 0, count = 0;
 
-    s3_xml_buckets_begin(&call->reply.body, CALL_OWNER, CALL_OWNER);
+    s3_xml_buckets_begin(&call->reply.body, call_owner(call, NULL), call_owner_name(call, NULL));
     while (i < result->count || k < stores->volume_count) {
         int order = i == result->count ? 1
                     : k == stores->volume_count
@@ -22,15 +38,42 @@ static void format_buckets(struct call *call, const struct objstore_result *resu
 
         const char *name = order < 0 ? result->buckets[i].name : stores->volumes[k].name;
 
-        if (call_sees(call, name)) {
+        if (listed(call, name, order >= 0)) {
+            if (count++ == call->list.max_keys) {
+                break;
+            }
             s3_xml_buckets_entry(&call->reply.body, name,
                                  order < 0 ? result->buckets[i].created_ns : 0);
+            last = name;
         }
         i += order <= 0 ? 1 : 0;
         k += order >= 0 ? 1 : 0;
     }
-    s3_xml_buckets_end(&call->reply.body, NULL, NULL);
+    s3_xml_buckets_end(&call->reply.body, count > call->list.max_keys ? last : NULL,
+                       call->list.prefix);
     reply_xml(&call->reply);
+}
+
+/* The store tells them all: what goes on a page is chosen from its answer. */
+static int route_buckets(struct call *call, struct s3_fault *fault)
+{
+    const char *max = call_query(call, "max-buckets");
+    int ret =
+        call_number(call, "max-buckets", BUCKETS_MAX, BUCKETS_MAX, &call->list.max_keys, fault);
+
+    call->op.op = OBJSTORE_BUCKET_LIST;
+    call->format = format_buckets;
+    call->list.prefix = call_query(call, "prefix");
+    call->marker = call_query(call, "continuation-token");
+    if (ret == 0 && max != NULL &&
+        (call->list.max_keys == 0 || strtoul(max, NULL, 10) > BUCKETS_MAX)) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "max-buckets is 1 to %d", BUCKETS_MAX);
+    }
+    if (ret == 0 && call->marker != NULL && !s3_bucket_valid(slice_of(call->marker))) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "The continuation token provided is incorrect");
+    }
+    return ret;
 }
 
 static void format_created(struct call *call, const struct objstore_result *result)
@@ -88,6 +131,8 @@ static void format_list(struct call *call, const struct objstore_result *result)
         count += list->max_keys == 0 || call_hidden(call, result->entries[i].key) ? 0 : 1;
     }
     list->truncated = result->truncated && list->max_keys > 0;
+    list->owner_id = call->tells_owner ? call_owner(call, result) : NULL;
+    list->owner_name = call->tells_owner ? call_owner_name(call, result) : NULL;
     list->key_count = count;
     if (list->kind == S3_XML_LIST_V2) {
         list->next_token = list->truncated ? result->next_token : NULL;
@@ -159,7 +204,7 @@ static int route_list(struct call *call, struct s3_fault *fault)
         call->op.start_after = list->marker[0] != '\0' ? after_marker(call, list->marker) : NULL;
     }
     if (!v2 || (owner != NULL && strcmp(owner, "true") == 0)) {
-        list->owner_id = list->owner_name = CALL_OWNER;
+        call->tells_owner = true;
     }
     call->op.op = OBJSTORE_LIST;
     call->op.key = list->prefix;
@@ -183,8 +228,8 @@ static void format_uploads(struct call *call, const struct objstore_result *resu
         .max_entries = call->list.max_keys,
         .truncated = more,
         .encode_url = call->encode_url,
-        .owner_id = CALL_OWNER,
-        .owner_name = CALL_OWNER,
+        .owner_id = call_owner(call, result),
+        .owner_name = call_owner_name(call, result),
     };
 
     s3_xml_uploads_begin(&call->reply.body, &list);
@@ -375,9 +420,8 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "that is for buckets");
     }
     if (call->op.bucket == NULL) {
-        call->op.op = OBJSTORE_BUCKET_LIST;
-        call->format = format_buckets;
-        return get ? 0 : s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+        return get ? route_buckets(call, fault)
+                   : s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
     ret = call_route_doc(call, fault);
     if (ret != 1) {

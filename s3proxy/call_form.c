@@ -103,6 +103,7 @@ static int form_authenticate(struct call *call, struct s3_fault *fault)
     if (ret == 0 && !call_sees(call, call->target.bucket)) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");
     }
+    ret = ret == 0 ? call_own(call, fault) : ret;
     return ret == 0 ? s3_form_policy_check(form, &target, claim.now_s, &call->form->limits, fault)
                     : ret;
 }

@@ -717,23 +717,12 @@ static int route_object(struct call *call, struct s3_fault *fault)
     return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
 }
 
-static bool owner_expected(const struct call *call, const char *header)
-{
-    struct slice value = s3_message_header(&call->message, header);
-
-    return value.data == NULL || slice_eq_str(value, CALL_OWNER);
-}
-
 int call_route(struct call *call, struct s3_fault *fault)
 {
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
         if (call_has(call, unsupported[i])) {
             return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s is not implemented", unsupported[i]);
         }
-    }
-    if (!owner_expected(call, "x-amz-expected-bucket-owner") ||
-        !owner_expected(call, "x-amz-source-expected-bucket-owner")) {
-        return s3_fault_set(fault, S3_ACCESS_DENIED, "the bucket is not of the expected owner");
     }
     if (call_refuse_headers(call, fault) != 0) {
         return s3_code_errno(fault->code);

@@ -62,8 +62,8 @@ static void format_parts(struct call *call, const struct objstore_result *result
         .upload_id = call->op.upload_id,
         .max_entries = call->op.max_entries,
         .truncated = result->truncated,
-        .owner_id = CALL_OWNER,
-        .owner_name = CALL_OWNER,
+        .owner_id = call_owner(call, result),
+        .owner_name = call_owner_name(call, result),
         .checksum_kind = (enum s3_checksum_kind)result->info.checksum.kind,
         .composite = result->info.checksum.composite,
     };

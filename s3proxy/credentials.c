@@ -15,7 +15,13 @@
 #include "util/file.h"
 #include "util/log.h"
 
-enum { FILE_MAX = 1024 * 1024, MEMBER_MAX = 4096, MEMBERS_MAX = 64, BUCKETS_MAX = 1000 };
+enum {
+    FILE_MAX = 1024 * 1024,
+    MEMBER_MAX = 4096,
+    MEMBERS_MAX = 64,
+    BUCKETS_MAX = 1000,
+    NAME_MAX_LEN = 128 /* of an account */
+};
 
 struct source {
     char *path; /* NULL: there is none */
@@ -37,6 +43,8 @@ static void keys_free(struct credential *keys, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         free(keys[i].access_key);
+        free(keys[i].account);
+        free(keys[i].display_name);
         if (keys[i].secret_key != NULL) {
             explicit_bzero(keys[i].secret_key, strlen(keys[i].secret_key));
         }
@@ -88,6 +96,27 @@ static int flag_read(const cJSON *object, const char *name, bool *ret)
                    (text != NULL && strcmp(text, "false") == 0)
                ? 0
                : -EINVAL;
+}
+
+/* A name for people and programs; NULL where there is none. It goes into headers and XML. */
+static int name_read(const cJSON *object, const char *name, char **ret)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
+    const char *text = cJSON_GetStringValue(item);
+
+    if (item == NULL) {
+        return 0;
+    }
+    if (text == NULL || text[0] == '\0' || strlen(text) > NAME_MAX_LEN) {
+        return -EINVAL;
+    }
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c < ' ' || *c > '~' || strchr("<>&\"'", *c) != NULL) {
+            return -EINVAL;
+        }
+    }
+    *ret = strdup(text);
+    return *ret != NULL ? 0 : -ENOMEM;
 }
 
 /* Seconds since 1970; 0 where there is none. */
@@ -158,6 +187,8 @@ static int key_read(const cJSON *item, struct credential *ret)
     r = r == 0 ? flag_read(item, "internal", &ret->internal) : r;
     r = r == 0 ? number_read(item, "expires_s", &ret->expires_s) : r;
     r = r == 0 ? limits_read(item, &ret->limits) : r;
+    r = r == 0 ? name_read(item, "account", &ret->account) : r;
+    r = r == 0 ? name_read(item, "display_name", &ret->display_name) : r;
     return r == 0 ? buckets_read(cJSON_GetObjectItemCaseSensitive(item, "buckets"), ret) : r;
 }
 
@@ -291,7 +322,8 @@ static int keys_read(struct source *source, struct error *err)
             r = error_set(err, r,
                           "credentials file %s: entry %zu needs access_key and secret_key; "
                           "read_only and internal are true or false, buckets a list of names, "
-                          "limits numbers",
+                          "account and display_name up to 128 characters of ASCII, limits "
+                          "numbers",
                           path, count);
         }
     }

@@ -4,7 +4,8 @@
  * it changes, and the temporary credentials that are made of them.
  *
  *     {"keys": [{"access_key": "AKIA...", "secret_key": "...", "read_only": false,
- *                "internal": false, "buckets": ["a", "b"], "requests_per_second": 100,
+ *                "internal": false, "buckets": ["a", "b"], "account": "ann",
+ *                "display_name": "Ann", "requests_per_second": 100,
  *                "request_burst": 200, "concurrent_requests": 10, "upload_rate": 1000000,
  *                "download_rate": 1000000}]}
  *
@@ -35,8 +36,10 @@ struct credential {
     char *access_key;
     char *secret_key;
     bool read_only;
-    bool internal;     /* Skyvol's own programs: sees and writes .skyvol/ */
-    char **buckets;    /* all that it knows of, NULL after the last; NULL: every one */
+    bool internal;  /* Skyvol's own programs: sees and writes .skyvol/ */
+    char **buckets; /* all that it knows of, NULL after the last; NULL: every one */
+    /* Whose buckets it has to do with, and how lists call him; NULL: everybody's. */
+    char *account, *display_name;
     int64_t expires_s; /* 0: never */
     /* Members that the file does not tell are KEY_LIMITS_UNTOLD. */
     struct key_limits limits;

@@ -48,6 +48,8 @@ enum job_next job_fail_commit(struct job *job)
         return job_fail(job, status, S3_PRECONDITION_FAILED, "the condition does not hold");
     case -ENOENT:
         return job_fail(job, status, S3_OK, "no such key or upload");
+    case -EACCES:
+        return job_fail(job, status, S3_ACCESS_DENIED, "the bucket is another's");
     default:
         return job_fail(job, status, S3_OK, "cannot write to the index: %s", strerror(-status));
     }
@@ -108,6 +110,16 @@ static enum job_next run_step(struct dir_worker *worker, struct job *job, bool c
         return job_fail(job, job->timed_out ? -ETIMEDOUT : -ECANCELED, S3_REQUEST_TIMEOUT,
                         job->timed_out ? "the bytes did not come or go in time" : "cancelled");
     }
+    if (!job->owned) {
+        int ret = dir_owner_check(worker->index, job);
+
+        if (ret != 0) {
+            return job_fail(job, ret, ret == -EACCES ? S3_ACCESS_DENIED : S3_OK, "%s",
+                            ret == -EACCES ? "the bucket is another's"
+                                           : dir_index_error(worker->index));
+        }
+        job->owned = true;
+    }
     return job->step(worker, job);
 }
 
@@ -145,7 +157,9 @@ static void apply_change(struct dir_index *index, struct job *job)
     int ret = dir_index_savepoint(index);
 
     if (ret == 0) {
-        ret = job->change(index, job);
+        /* Once more: the bucket may be a new one of its name. */
+        ret = dir_owner_check(index, job);
+        ret = ret == 0 ? job->change(index, job) : ret;
         if (ret == 0) {
             dir_index_release(index);
         } else {

@@ -110,7 +110,12 @@ static const char *const sql_text[SQL_COUNT] = {
         "DELETE FROM part WHERE upload IN (SELECT id FROM upload WHERE bucket = ?1)",
     [SQL_BUCKET_UPLOADS] = "DELETE FROM upload WHERE bucket = ?1",
     [SQL_BUCKET_DELETE] = "DELETE FROM bucket WHERE id = ?1",
-    [SQL_BUCKET_LIST] = "SELECT name, created_ns FROM bucket ORDER BY name LIMIT 100000",
+    [SQL_BUCKET_LIST] = "SELECT name, created_ns FROM bucket WHERE ?1 IS NULL OR ?1 = coalesce("
+                        "(SELECT text FROM bucket_doc d WHERE d.bucket = bucket.id"
+                        " AND d.name = 'owner'), '') ORDER BY name LIMIT 100000",
+    [SQL_OWNER_GET] = "SELECT coalesce((SELECT text FROM bucket_doc d WHERE d.bucket = bucket.id"
+                      " AND d.name = 'owner'), '') FROM bucket WHERE name = ?1",
+    [SQL_OWNER_PUT] = "INSERT INTO bucket_doc SELECT id, 'owner', ?2 FROM bucket WHERE name = ?1",
     [SQL_OBJECT_GET] = "SELECT " OBJECT_COLUMNS " FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_ETAG] = "SELECT etag, size, mtime_ns FROM object WHERE bucket = ?1 AND key = ?2",
     [SQL_OBJECT_PUT] =
@@ -421,7 +426,7 @@ int dir_index_bucket_delete(struct dir_index *index, const char *name)
     return 0;
 }
 
-int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
+int dir_index_bucket_list(struct dir_index *index, const char *owner, struct arena *arena,
                           struct objstore_bucket_entry **ret, size_t *ret_len)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_LIST);
@@ -430,6 +435,9 @@ int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
     size_t room = 0;
     int code = SQLITE_ERROR;
 
+    if (s != NULL && owner != NULL) {
+        dir_bind_text(s, 1, owner);
+    }
     while (s != NULL && (code = sqlite3_step(s)) == SQLITE_ROW) {
         if (count == room) { /* the arena keeps the shorter ones: at most as much again */
             struct objstore_bucket_entry *more;

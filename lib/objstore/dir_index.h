@@ -62,8 +62,16 @@ int dir_index_bucket_create(struct dir_index *index, const char *name, int64_t n
     __attribute__((warn_unused_result));
 int dir_index_bucket_delete(struct dir_index *index, const char *name)
     __attribute__((warn_unused_result));
-int dir_index_bucket_list(struct dir_index *index, struct arena *arena,
+/* owner: only the buckets of this one; NULL: all. */
+int dir_index_bucket_list(struct dir_index *index, const char *owner, struct arena *arena,
                           struct objstore_bucket_entry **ret, size_t *ret_len)
+    __attribute__((warn_unused_result));
+
+/* Whose a bucket is; "" where nobody was named. It is kept beside the bucket's documents. */
+int dir_index_owner(struct dir_index *index, const char *bucket, struct arena *arena,
+                    const char **ret) __attribute__((warn_unused_result));
+/* Once, of a new bucket. */
+int dir_index_owner_put(struct dir_index *index, const char *bucket, const char *owner)
     __attribute__((warn_unused_result));
 
 /* Documents of a bucket, by name: -ENODATA when there is none. They go with their bucket. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The index's documents of buckets: policy, CORS rules and the like. */
+/* The index's documents of buckets: policy, CORS rules and the like; and whose a bucket is. */
 #include <errno.h>
 
 #include "objstore/dir_index_internal.h"
@@ -55,4 +55,36 @@ int dir_index_doc_delete(struct dir_index *index, int64_t bucket, const char *na
     return doc_statement(index, SQL_DOC_DELETE, bucket, name) != NULL
                ? dir_index_run(index, SQL_DOC_DELETE)
                : -EIO;
+}
+
+int dir_index_owner(struct dir_index *index, const char *bucket, struct arena *arena,
+                    const char **ret)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_OWNER_GET);
+    int code, r;
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, bucket);
+    code = sqlite3_step(s);
+    r = code == SQLITE_DONE ? -ENOENT : sql_errno(code);
+    if (code == SQLITE_ROW) {
+        *ret = dir_column_text(s, 0, arena);
+        r = *ret != NULL ? 0 : -ENOMEM;
+    }
+    (void)sqlite3_reset(s);
+    return r;
+}
+
+int dir_index_owner_put(struct dir_index *index, const char *bucket, const char *owner)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_OWNER_PUT);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, bucket);
+    dir_bind_text(s, 2, owner);
+    return dir_index_run(index, SQL_OWNER_PUT);
 }

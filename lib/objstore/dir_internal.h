@@ -43,6 +43,7 @@ struct job {
 
     enum job_next (*step)(struct dir_worker *worker, struct job *job);
     int (*change)(struct dir_index *index, struct job *job);
+    bool owned; /* the owners of its buckets were looked at */
     bool committed;
     int commit_status;
     bool upload_gone;                   /* change() found no upload any more */
@@ -122,6 +123,12 @@ enum job_next dir_step_upload(struct dir_worker *worker,
 
 enum job_next dir_step_tags(struct dir_worker *worker, struct job *job);
 enum job_next dir_step_doc(struct dir_worker *worker, struct job *job); /* of a bucket */
+
+/* Whether the request's buckets are whose it says: -EACCES. Fills result.owner. */
+int dir_owner_check(struct dir_index *index, struct job *job) __attribute__((warn_unused_result));
+/* After dir_index_bucket_create() said `created`: sets the owner. -EACCES: it is another's. */
+int dir_owner_create(struct dir_index *index, struct job *job, int created)
+    __attribute__((warn_unused_result));
 
 /* Shared by the steps that write: dir_write.c. `kind`: what to compute beside the ETag. */
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind);

@@ -370,9 +370,11 @@ static int change_bucket(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
 
-    return r->op == OBJSTORE_BUCKET_CREATE
-               ? dir_index_bucket_create(index, r->bucket, clock_realtime_ns(clock_real()))
-               : dir_index_bucket_delete(index, r->bucket);
+    if (r->op == OBJSTORE_BUCKET_DELETE) {
+        return dir_index_bucket_delete(index, r->bucket);
+    }
+    return dir_owner_create(
+        index, job, dir_index_bucket_create(index, r->bucket, clock_realtime_ns(clock_real())));
 }
 
 static enum job_next bucket_committed(struct job *job)
@@ -382,6 +384,10 @@ static enum job_next bucket_committed(struct job *job)
         return JOB_DONE;
     case -EEXIST:
         return job_fail(job, -EEXIST, S3_BUCKET_ALREADY_OWNED_BY_YOU, "the bucket exists");
+    case -EACCES:
+        return job->request->op == OBJSTORE_BUCKET_CREATE
+                   ? job_fail(job, -EEXIST, S3_BUCKET_ALREADY_EXISTS, "the bucket is another's")
+                   : job_fail_commit(job);
     case -ENOENT:
         return job_fail(job, -ENOENT, S3_NO_SUCH_BUCKET, "no such bucket");
     case -ENOTEMPTY:
@@ -420,7 +426,8 @@ enum job_next dir_step_bucket(struct dir_worker *worker, struct job *job)
         job->change = change_bucket;
         return JOB_COMMIT;
     case OBJSTORE_BUCKET_LIST:
-        ret = dir_index_bucket_list(worker->index, &job->arena, &buckets, &job->result.count);
+        ret = dir_index_bucket_list(worker->index, r->account, &job->arena, &buckets,
+                                    &job->result.count);
         job->result.buckets = buckets;
         return ret != 0 ? fail_index(worker, job, ret) : JOB_DONE;
     default:

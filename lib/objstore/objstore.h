@@ -305,7 +305,10 @@ struct objstore_result {
     const char *next_marker2; /* LIST_VERSIONS: version id; UPLOAD_LIST: upload id */
     const struct objstore_caps *caps; /* BUCKET_HEAD, BUCKET_PROBE */
     const char *document;             /* BUCKET_DOC_GET */
-    const char *tags;                 /* TAGS_GET: as in the request; "": none */
+    /* Whose the bucket is, as in request.account, also beside a -ENODATA: HEAD, lists, BUCKET_HEAD,
+     * BUCKET_DOC_GET. NULL: the store does not know. */
+    const char *owner;
+    const char *tags; /* TAGS_GET: as in the request; "": none */
 };
 
 struct objstore_request {
@@ -317,6 +320,14 @@ struct objstore_request {
     /* HEAD: the parts that a multipart object was joined of, by marker and max_entries; none when
      * the store does not tell them. */
     bool list_parts;
+
+    /*
+     * Whose the bucket must be (-EACCES with S3's AccessDenied); NULL: it may be anybody's. "" is
+     * who makes buckets without an account. BUCKET_CREATE: whose it shall be; BUCKET_LIST: only
+     * these. Only the directory backend knows of owners, the others don't look at it.
+     */
+    const char *account;
+    const char *source_account; /* the same of source_bucket */
 
     /* Conditions: NULL for none. `if_none_match` "*": only if absent. */
     const char *if_match;

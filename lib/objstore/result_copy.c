@@ -107,6 +107,7 @@ int objstore_result_copy(struct arena *arena, const struct objstore_result *from
     ret->upload_id = copy_text(&c, from->upload_id);
     ret->document = copy_text(&c, from->document);
     ret->tags = copy_text(&c, from->tags);
+    ret->owner = copy_text(&c, from->owner);
     ret->parts = copy_array(&c, from->parts, from->count, sizeof(*from->parts));
     ret->caps = copy_array(&c, from->caps, 1, sizeof(*from->caps));
     ret->next_token = copy_text(&c, from->next_token);

@@ -194,7 +194,7 @@ int s3_acl_body(const void *body, size_t len, const char *owner, enum s3_acl *re
     return 0;
 }
 
-void s3_acl_write(struct buf *out, const char *owner)
+void s3_acl_write(struct buf *out, const char *owner, const char *name)
 {
     buf_addf(out,
              "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<AccessControlPolicy "
@@ -204,5 +204,5 @@ void s3_acl_write(struct buf *out, const char *owner)
              "xsi:type=\"CanonicalUser\"><ID>%s</ID><DisplayName>%s</DisplayName></Grantee>"
              "<Permission>FULL_CONTROL</Permission></Grant></AccessControlList>"
              "</AccessControlPolicy>",
-             owner, owner, owner, owner);
+             owner, name, owner, name);
 }

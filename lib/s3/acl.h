@@ -34,7 +34,7 @@ int s3_acl_headers(const struct s3_message *message, const char *owner, enum s3_
 int s3_acl_body(const void *body, size_t len, const char *owner, enum s3_acl *ret,
                 struct s3_fault *fault) __attribute__((warn_unused_result));
 
-/* The list that holds for every bucket and object. */
-void s3_acl_write(struct buf *out, const char *owner);
+/* The list that holds for every bucket and object. Neither text is escaped. */
+void s3_acl_write(struct buf *out, const char *owner, const char *name);
 
 #endif

@@ -103,6 +103,7 @@ static void keep_result(struct slot *s, const struct objstore_answer *answer)
     r->buckets = buckets;
     r->document = keep_text(s, r->document);
     r->tags = keep_text(s, r->tags);
+    r->owner = keep_text(s, r->owner);
     r->next_token = keep_text(s, r->next_token);
     r->next_marker = keep_text(s, r->next_marker);
     r->next_marker2 = keep_text(s, r->next_marker2);

@@ -14,7 +14,7 @@ static void its_own_list_reads_back_as_the_owners(void **state)
     enum s3_acl acl = S3_ACL_NONE;
 
     (void)state;
-    s3_acl_write(&out, "me");
+    s3_acl_write(&out, "me", "me");
     assert_int_equal(s3_acl_body(buf_str(&out), buf_len(&out), "me", &acl, &fault), 0);
     assert_int_equal(acl, S3_ACL_OWNER);
     assert_int_equal(s3_acl_body(buf_str(&out), buf_len(&out), "you", &acl, &fault), 0);

@@ -53,6 +53,7 @@ static void keys_are_found_with_what_they_may(void **state UNUSED)
     key = credentials_find(c, "a");
     assert_string_equal(key->secret_key, "1");
     assert_false(key->read_only || key->internal);
+    assert_null(key->account);
     assert_true(credentials_find(c, "b")->read_only);
     assert_true(credentials_find(c, "c")->internal);
     assert_null(credentials_find(c, "A"));
@@ -81,6 +82,9 @@ static void what_is_no_list_of_keys_is_refused_without_its_text(void **state UNU
         "{\"keys\": {}}",
         "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"\"}]}",
         "{\"keys\": [{\"access_key\": \"topsecret\"}]}",
+        "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"account\": \"\"}",
+        "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"account\": \"a<b\"}",
+        "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"display_name\": true}",
         "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"topsecret\"}, 5]}",
     };
 
