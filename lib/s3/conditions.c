@@ -137,7 +137,9 @@ static bool take_rfc_date(struct slice *s, struct tm *tm)
     } else {
         tm->tm_year = take_number(s, 4) - 1900;
     }
-    return take(s, " ") && take_clock(s, tm) && take(s, " ") && (take(s, "GMT") || take(s, "UTC"));
+    /* botocore signs "-0000", as mail has it. */
+    return take(s, " ") && take_clock(s, tm) && take(s, " ") &&
+           (take(s, "GMT") || take(s, "UTC") || take(s, "-0000") || take(s, "+0000"));
 }
 
 /* "May 24 00:00:00 2013" (asctime, behind the day's name). */

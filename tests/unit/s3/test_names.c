@@ -198,9 +198,10 @@ static void copy_sources_come_in_several_spellings(UNUSED void **state)
 
 static void http_dates_are_read_in_all_three_forms(UNUSED void **state)
 {
-    static const char *const good[] = {"Sun, 06 Nov 1994 08:49:37 GMT",
-                                       "Sunday, 06-Nov-94 08:49:37 GMT",
-                                       "Sun Nov  6 08:49:37 1994"};
+    static const char *const good[] = {
+        "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 -0000", "Sun, 06 Nov 1994 08:49:37 +0000",
+        "Sun Nov  6 08:49:37 1994"};
     static const char *const bad[] = {"",
                                       "Sun",
                                       NO_ZONE,
@@ -208,6 +209,7 @@ static void http_dates_are_read_in_all_three_forms(UNUSED void **state)
                                       "Sun, 06 Nov 1994 25:49:37 GMT",
                                       "Sun, 06 Xxx 1994 08:49:37 GMT",
                                       "784111777",
+                                      "Sun, 06 Nov 1994 08:49:37 +0100",
                                       "Sun, 06 Nov 1994 08:49:37 GMT+1"};
     char text[S3_HTTP_DATE_SIZE];
     int64_t time_s = 0;
