@@ -136,7 +136,7 @@ static void format_list(struct call *call, const struct objstore_result *result)
     list->key_count = count;
     if (list->kind == S3_XML_LIST_V2) {
         list->next_token = list->truncated ? result->next_token : NULL;
-    } else if (list->truncated && result->count > 0) {
+    } else if (list->truncated && list->delimiter != NULL && result->count > 0) {
         list->next_marker = result->entries[result->count - 1].key;
     }
     s3_xml_list_begin(&call->reply.body, list);
@@ -147,6 +147,14 @@ static void format_list(struct call *call, const struct objstore_result *result)
     }
     s3_xml_list_end(&call->reply.body, list);
     reply_xml(&call->reply);
+}
+
+/* An empty one is none, and is not told. */
+static const char *delimiter(struct call *call)
+{
+    const char *text = call_query(call, "delimiter");
+
+    return text != NULL && text[0] != '\0' ? text : NULL;
 }
 
 /* A marker that is a common prefix stands for all keys below it. */
@@ -192,12 +200,12 @@ static int route_list(struct call *call, struct s3_fault *fault)
     list->bucket = call->target.bucket;
     list->prefix = call_query(call, "prefix");
     list->prefix = list->prefix != NULL ? list->prefix : "";
-    list->delimiter = call_query(call, "delimiter");
+    list->delimiter = delimiter(call);
     if (v2) {
         list->start_after = call_query(call, "start-after");
         list->token = call_query(call, "continuation-token");
         call->op.start_after = list->start_after;
-        call->op.token = list->token;
+        call->op.token = list->token != NULL && list->token[0] != '\0' ? list->token : NULL;
     } else {
         list->marker = call_query(call, "marker");
         list->marker = list->marker != NULL ? list->marker : "";
@@ -261,7 +269,7 @@ static int route_uploads(struct call *call, struct s3_fault *fault)
     int ret = encoding(call, &call->encode_url, fault);
     const char *prefix = call_query(call, "prefix");
 
-    call->op.delimiter = call_query(call, "delimiter");
+    call->op.delimiter = delimiter(call);
     call->op.op = OBJSTORE_UPLOAD_LIST;
     call->op.key = prefix != NULL ? prefix : "";
     call->op.marker = call_query(call, "key-marker");
