@@ -312,12 +312,13 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
 {
     const char *encoding = stored_encoding(call);
     const char *md5 = call_header(call, "content-md5");
+    const char *type = call_header(call, "content-type");
     unsigned char digest[16];
     size_t len;
     int ret;
 
     call->meta = (struct objstore_meta){
-        .content_type = call_header(call, "content-type"),
+        .content_type = type != NULL && type[0] != '\0' ? type : NULL,
         .content_encoding = encoding != NULL && encoding[0] != '\0' ? encoding : NULL,
         .content_language = call_header(call, "content-language"),
         .content_disposition = call_header(call, "content-disposition"),
