@@ -662,12 +662,14 @@ static void buckets_are_made_listed_and_removed(void **state UNUSED)
     ANSWER a = OBJSTORE_ANSWER_INIT;
     char name[64];
     bool found = false;
+    int again;
     struct objstore_request r = {.op = OBJSTORE_BUCKET_CREATE, .bucket = name};
     struct objstore_request list = {.op = OBJSTORE_BUCKET_LIST};
 
     (void)snprintf(name, sizeof(name), "%.50s-two", bucket);
     assert_int_equal(CALL(r, a), 0);
-    assert_int_equal(CALL(r, a), -EEXIST);
+    again = CALL(r, a); /* S3 in us-east-1 lets its owner make it again */
+    assert_true(again == -EEXIST || again == 0);
     assert_int_equal(objstore_call(two, &list, &a), 0);
     for (size_t i = 0; i < a.result.count; i++) {
         found |= strcmp(a.result.buckets[i].name, name) == 0;
