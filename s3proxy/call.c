@@ -142,6 +142,10 @@ int call_identify(struct call *call, const struct claim *claim, struct identity 
     if (error != 0) {
         return error;
     }
+    call->key_id = arena_strndup(&call->arena, claim->access_key, strlen(claim->access_key));
+    if (call->key_id == NULL) {
+        return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
+    }
     call->read_only = ret->key->read_only;
     call->internal = ret->internal;
     error = copy_buckets(call, ret->key);
@@ -656,6 +660,7 @@ void call_feed_end(struct call *call)
         call_fail(call, fault.code, fault.text);
         return;
     }
+    call->asked_us = call_now_us();
     if (call->streaming) {
         pipe_end(&call->pipe, 0);
         resume(call);
@@ -676,6 +681,16 @@ bool call_head_ready(struct call *call)
     ready = call->head_ready && !call->looking;
     mutex_unlock(&call->lock);
     return ready;
+}
+
+enum s3_code call_error(struct call *call)
+{
+    enum s3_code code;
+
+    mutex_lock(&call->lock);
+    code = call->fault.code;
+    mutex_unlock(&call->lock);
+    return code;
 }
 
 bool call_idle(struct call *call)

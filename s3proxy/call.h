@@ -69,6 +69,9 @@ struct call {
     struct s3_signing_key key;
     bool read_only, internal;
     bool anonymous;              /* nobody signed it */
+    const char *key_id;          /* the access key that it shows; */
+    bool known;                  /* the signature proved it */
+    uint64_t asked_us;           /* when all was there that the client had to send; 0: not yet */
     struct limits_ticket ticket; /* what it counts for; empty: it was not let in */
     unsigned retry_s;            /* refused by a limit: when to come again */
     const char *const *buckets;  /* all that the caller knows of; NULL: every one */
@@ -139,6 +142,11 @@ void call_feed_end(struct call *call);
 void call_fail(struct call *call, enum s3_code code, const char *text);
 
 bool call_head_ready(struct call *call);
+/* Why it fails; S3_OK: it does not, or nobody knows yet. */
+enum s3_code call_error(struct call *call);
+/* How long the store has had it, once nothing of the client's was missing, until now. */
+uint64_t call_store_us(const struct call *call);
+uint64_t call_now_us(void); /* CLOCK_MONOTONIC */
 /* Headers beside those of the reply, "name NUL value NUL"; once the head is ready. */
 struct slice call_cors_headers(const struct call *call);
 bool call_idle(struct call *call);

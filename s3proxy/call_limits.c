@@ -14,6 +14,16 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
+uint64_t call_now_us(void)
+{
+    return now_ns() / 1000;
+}
+
+uint64_t call_store_us(const struct call *call)
+{
+    return call->asked_us != 0 ? call_now_us() - call->asked_us : 0;
+}
+
 int call_admit(struct call *call, const struct credential *key, struct s3_fault *fault)
 {
     static const char *const texts[LIMITS_REASONS] = {
@@ -26,6 +36,7 @@ int call_admit(struct call *call, const struct credential *key, struct s3_fault 
     const char *name = key == NULL ? "" : key->access_key != NULL ? key->access_key : "*";
     enum limits_reason why;
 
+    call->known = key != NULL;
     call_leave(call);
     if (key == NULL) {
         bounds.key = (struct key_limits){0};

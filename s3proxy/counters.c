@@ -11,7 +11,7 @@
 #include "objstore/objstore.h"
 #include "util/cleanup.h"
 
-enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 1 };
+enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 2 };
 
 /* By class of status: 0 (gone) and 1xx to 5xx. */
 static const char *const classes[CLASSES] = {"gone", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -19,14 +19,16 @@ static const char *const classes[CLASSES] = {"gone", "1xx", "2xx", "3xx", "4xx",
 struct shared {
     uint64_t layout;
     atomic_uint_least64_t requests[OPERATIONS][CLASSES];
-    atomic_uint_least64_t ms[OPERATIONS];
-    atomic_uint_least64_t received, sent;
+    atomic_uint_least64_t us[OPERATIONS], store_us[OPERATIONS];
+    atomic_uint_least64_t received[OPERATIONS], sent[OPERATIONS];
 };
 
 struct counters {
     struct shared *shared;
     struct shared shown; /* the launcher's: what the metrics have already */
-    struct metric *requests, *seconds, *received, *sent;
+    const struct limits *limits;
+    uint64_t limited_shown[LIMITS_REASONS];
+    struct metric *requests, *seconds, *store_seconds, *received, *sent, *limited, *in_flight;
 };
 
 static int map(int fd, struct counters **ret)
@@ -114,9 +116,17 @@ void counters_count(struct counters *counters, const struct counters_request *re
     operation = operation >= 0 && operation < OBJSTORE_OP_COUNT ? operation : OBJSTORE_OP_COUNT;
     class = class >= 0 && class < CLASSES ? class : CLASSES - 1;
     add(&counters->shared->requests[operation][class], 1);
-    add(&counters->shared->ms[operation], request->ms);
-    add(&counters->shared->received, request->received);
-    add(&counters->shared->sent, request->sent);
+    add(&counters->shared->us[operation], request->us);
+    add(&counters->shared->store_us[operation], request->store_us);
+    add(&counters->shared->received[operation], request->received);
+    add(&counters->shared->sent[operation], request->sent);
+}
+
+const char *counters_operation(int operation)
+{
+    return operation >= 0 && operation < OBJSTORE_OP_COUNT
+               ? objstore_op_name((enum objstore_op)operation)
+               : "none";
 }
 
 /* What has come since the last time. */
@@ -129,30 +139,54 @@ static double fresh(atomic_uint_least64_t *now, atomic_uint_least64_t *shown)
     return (double)(value - before);
 }
 
+static void update_operation(struct counters *c, int op)
+{
+    const struct {
+        struct metric *metric;
+        atomic_uint_least64_t *now, *shown;
+        double unit;
+    } sums[] = {
+        {c->seconds, &c->shared->us[op], &c->shown.us[op], 1e-6},
+        {c->store_seconds, &c->shared->store_us[op], &c->shown.store_us[op], 1e-6},
+        {c->received, &c->shared->received[op], &c->shown.received[op], 1},
+        {c->sent, &c->shared->sent[op], &c->shown.sent[op], 1},
+    };
+    const char *name = counters_operation(op < OBJSTORE_OP_COUNT ? op : -1);
+
+    for (int class = 0; class < CLASSES; class ++) {
+        double n = fresh(&c->shared->requests[op][class], &c->shown.requests[op][class]);
+
+        if (n > 0) {
+            metric_add(c->requests, n, name, classes[class]);
+        }
+    }
+    for (size_t i = 0; i < sizeof(sums) / sizeof(sums[0]); i++) {
+        double n = fresh(sums[i].now, sums[i].shown);
+
+        if (n > 0) {
+            metric_add(sums[i].metric, n * sums[i].unit, name);
+        }
+    }
+}
+
 static void update(void *context)
 {
     struct counters *c = context;
 
     for (int op = 0; op < OPERATIONS; op++) {
-        const char *name = op < OBJSTORE_OP_COUNT ? objstore_op_name((enum objstore_op)op) : "none";
-        double seconds = fresh(&c->shared->ms[op], &c->shown.ms[op]) / 1000;
-
-        for (int class = 0; class < CLASSES; class ++) {
-            double n = fresh(&c->shared->requests[op][class], &c->shown.requests[op][class]);
-
-            if (n > 0) {
-                metric_add(c->requests, n, name, classes[class]);
-            }
-        }
-        if (seconds > 0) {
-            metric_add(c->seconds, seconds, name);
-        }
+        update_operation(c, op);
     }
-    metric_add(c->received, fresh(&c->shared->received, &c->shown.received));
-    metric_add(c->sent, fresh(&c->shared->sent, &c->shown.sent));
+    for (int reason = LIMITS_NONE + 1; reason < LIMITS_REASONS; reason++) {
+        uint64_t now = limits_counted(c->limits, (enum limits_reason)reason);
+
+        metric_add(c->limited, (double)(now - c->limited_shown[reason]),
+                   limits_reason_name((enum limits_reason)reason));
+        c->limited_shown[reason] = now;
+    }
+    metric_set(c->in_flight, (double)limits_inside(c->limits));
 }
 
-int counters_show(struct counters *counters, struct metrics *metrics)
+int counters_show(struct counters *counters, const struct limits *limits, struct metrics *metrics)
 {
     const struct {
         struct metric_spec spec;
@@ -166,12 +200,28 @@ int counters_show(struct counters *counters, struct metrics *metrics)
           .help = "Time from the heads of S3 requests to their ends.",
           .labels = {"op"}},
          &counters->seconds},
-        {{.name = "s3_received_bytes_total", .help = "Bytes of S3 requests."}, &counters->received},
-        {{.name = "s3_sent_bytes_total", .help = "Bytes of replies to S3 requests."},
+        {{.name = "s3_store_seconds_total",
+          .help = "Of it, from the ends of requests to the heads of their replies.",
+          .labels = {"op"}},
+         &counters->store_seconds},
+        {{.name = "s3_received_bytes_total", .help = "Bytes of S3 requests.", .labels = {"op"}},
+         &counters->received},
+        {{.name = "s3_sent_bytes_total",
+          .help = "Bytes of replies to S3 requests.",
+          .labels = {"op"}},
          &counters->sent},
+        {{.name = "s3_limited_total",
+          .help = "Requests and connections refused or ended by a limit.",
+          .labels = {"reason"}},
+         &counters->limited},
+        {{.kind = METRIC_GAUGE,
+          .name = "s3_requests_in_flight",
+          .help = "S3 requests under way that were let in."},
+         &counters->in_flight},
     };
     int r = 0;
 
+    counters->limits = limits;
     for (size_t i = 0; r == 0 && i < sizeof(all) / sizeof(all[0]); i++) {
         r = metrics_add(metrics, &all[i].spec, all[i].ret);
     }

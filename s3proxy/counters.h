@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include "s3proxy/limits.h"
 #include "util/metrics.h"
 
 struct counters;
@@ -19,17 +20,21 @@ struct counters;
 struct counters_request {
     int operation;           /* enum objstore_op; negative: refused before one was chosen */
     int status;              /* HTTP; 0: the client went away before a reply */
-    uint64_t ms;             /* from its head to its end */
+    uint64_t us;             /* from its head to its end */
+    uint64_t store_us;       /* of it, from the end of its body to the reply's head */
     uint64_t received, sent; /* bytes on the wire, heads included */
 };
 
+/* "none" for what is no operation. */
+const char *counters_operation(int operation);
 int counters_create(const char *path, struct counters **ret) __attribute__((warn_unused_result));
 int counters_open(const char *path, struct counters **ret) __attribute__((warn_unused_result));
 void counters_close(struct counters *counters);
 void counters_count(struct counters *counters, const struct counters_request *request);
 
-/* Show them as s3_* from now on: `counters` must outlive `metrics`. One thread writes at a time. */
-int counters_show(struct counters *counters, struct metrics *metrics)
+/* Show them, and what `limits` counts (NULL: nothing), as s3_* from now on: both must outlive
+ * `metrics`. One thread writes at a time. */
+int counters_show(struct counters *counters, const struct limits *limits, struct metrics *metrics)
     __attribute__((warn_unused_result));
 
 #endif

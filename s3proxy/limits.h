@@ -60,6 +60,7 @@ enum limits_reason {
 struct limits_bounds {
     struct key_limits key;
     uint64_t max; /* of all names together that count with it; 0: this one does not */
+#define LIMITS_COUNTED (UINT64_MAX / 4) /* as max: counts, and is never reached */
 };
 
 struct limits_ticket {

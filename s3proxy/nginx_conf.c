@@ -119,17 +119,22 @@ static void write_http(const struct proxy_config *c, struct buf *out)
     for (size_t i = 0; i < sizeof(temporary) / sizeof(temporary[0]); i++) {
         buf_addf(out, "  %s_temp_path \"%s/%s\";\n", temporary[i], c->run_dir, temporary[i]);
     }
-    /* $uri has no query string: that of a presigned URL is a secret. */
-    buf_addstr(out, "  log_format json escape=json '{\"time\":\"$time_iso8601\","
-                    "\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"path\":\"$uri\","
-                    "\"status\":$status,\"received\":$request_length,\"sent\":$bytes_sent,"
-                    "\"seconds\":$request_time,\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
-                    "  access_log /dev/stdout json;\n"
-                    "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
-                    "  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
-                    "  client_body_buffer_size 256k;\n"
-                    "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
-                    "  ignore_invalid_headers off;\n  merge_slashes off;\n");
+    /* No query string: that of a presigned URL is a secret. What a client chose is UTF-8 by our
+     * module, and nginx escapes it. */
+    buf_addstr(
+        out, "  log_format json escape=json '{\"time\":\"$time_iso8601\","
+             "\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"path\":\"$skyvol_path\","
+             "\"status\":$status,\"received\":$request_length,\"sent\":$bytes_sent,"
+             "\"seconds\":$request_time,\"store_seconds\":$skyvol_store_seconds,"
+             "\"key_id\":\"$skyvol_key_id\",\"operation\":\"$skyvol_operation\","
+             "\"bucket\":\"$skyvol_bucket\",\"key\":\"$skyvol_object\","
+             "\"error\":\"$skyvol_error\",\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
+             "  access_log /dev/stdout json;\n"
+             "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
+             "  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
+             "  client_body_buffer_size 256k;\n"
+             "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
+             "  ignore_invalid_headers off;\n  merge_slashes off;\n");
     write_module(c, out);
 }
 

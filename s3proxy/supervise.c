@@ -49,7 +49,7 @@ static int watch_init(struct watch *watch, const struct supervise_config *config
         return error_set(err, ret, "%s: %s", config->counters, strerror(-ret));
     }
     ret = metrics_new(&watch->metrics);
-    ret = ret == 0 ? counters_show(watch->counters, watch->metrics) : ret;
+    ret = ret == 0 ? counters_show(watch->counters, watch->limits, watch->metrics) : ret;
     return ret == 0 ? status_new(&(struct status_config){.address = config->status,
                                                          .metrics = watch->metrics,
                                                          .health = health,

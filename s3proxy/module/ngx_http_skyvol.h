@@ -40,7 +40,7 @@ struct skyvol_request {
     bool queued;
     struct call *call;
     ngx_http_request_t *http; /* NULL: the client has gone */
-    ngx_msec_t began;
+    uint64_t began_us, store_us;
     ngx_chain_t *body; /* not fed yet */
     bool held;         /* the body is not asked for before the store wants it */
     bool body_ended, head_sent, waits_to_write, output_ended;
@@ -54,6 +54,13 @@ struct skyvol_request {
     bool client_next;     /* it is the client's turn */
 };
 
+/* Both are copied. */
+ngx_int_t skyvol_add_header(ngx_http_request_t *http, const char *name, const char *value);
+/* The code of what nginx refuses by itself. */
+enum s3_code skyvol_code_of_status(ngx_uint_t status);
+/* For the module's preconfiguration and postconfiguration. */
+ngx_int_t skyvol_log_variables(ngx_conf_t *cf);
+ngx_int_t skyvol_log_filter(ngx_conf_t *cf);
 ngx_int_t skyvol_handler(ngx_http_request_t *http);
 /* What nginx refuses by itself, as S3 would say it. */
 ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);

@@ -83,6 +83,8 @@ static void *create_main_conf(ngx_conf_t *cf)
 }
 
 static ngx_http_module_t context = {
+    .preconfiguration = skyvol_log_variables,
+    .postconfiguration = skyvol_log_filter,
     .create_main_conf = create_main_conf,
 };
 
@@ -245,6 +247,9 @@ static int open_limits(ngx_cycle_t *cycle, const skyvol_main_conf_t *conf, struc
     int ret = 0;
 
     worker->server.bounds = conf->bounds;
+    if (conf->bounds.max == 0) {
+        worker->server.bounds.max = LIMITS_COUNTED; /* no limit, but a number to be shown */
+    }
     worker->grace = (ngx_msec_t)conf->grace_ms;
     worker->least_rate = conf->least_rate;
     if (conf->counters.len > 0) {

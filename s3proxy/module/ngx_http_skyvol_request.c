@@ -52,7 +52,8 @@ static void http_gone(void *data)
     const struct counters_request count = {
         .operation = call->operation,
         .status = request->head_sent ? (int)http->headers_out.status : 0,
-        .ms = ngx_current_msec - request->began,
+        .us = call_now_us() - request->began_us,
+        .store_us = request->store_us,
         .received = (uint64_t)http->request_length,
         .sent = (uint64_t)http->connection->sent,
     };
@@ -127,7 +128,7 @@ static bool too_slow(const struct skyvol_request *request, uint64_t bytes)
 
 /* ---- the reply ---- */
 
-static ngx_int_t add_header(ngx_http_request_t *http, const char *name, const char *value)
+ngx_int_t skyvol_add_header(ngx_http_request_t *http, const char *name, const char *value)
 {
     ngx_table_elt_t *header = ngx_list_push(&http->headers_out.headers);
     size_t name_len = strlen(name), value_len = strlen(value);
@@ -155,7 +156,7 @@ static ngx_int_t add_headers(ngx_http_request_t *http, struct slice pairs)
     while (rc == NGX_OK && at < end) {
         const char *value = at + strlen(at) + 1;
 
-        rc = add_header(http, at, value);
+        rc = skyvol_add_header(http, at, value);
         at = value + strlen(value) + 1;
     }
     return rc;
@@ -165,11 +166,12 @@ static ngx_int_t send_head(struct skyvol_request *request)
 {
     ngx_http_request_t *http = request->http;
     const struct reply *reply = &request->call->reply;
-    ngx_int_t rc = add_header(http, "x-amz-request-id", request->call->request_id);
+    ngx_int_t rc = skyvol_add_header(http, "x-amz-request-id", request->call->request_id);
 
     rc = rc == NGX_OK ? add_headers(http, (struct slice){reply->headers.data, reply->headers.len})
                       : rc;
     rc = rc == NGX_OK ? add_headers(http, call_cors_headers(request->call)) : rc;
+    request->store_us = call_store_us(request->call);
     http->disable_not_modified = 1;
     http->headers_out.status = (ngx_uint_t)reply->status;
     http->headers_out.content_length_n = (off_t)reply->length;
@@ -597,7 +599,7 @@ static struct skyvol_request *request_new(ngx_http_request_t *http)
     }
     count_request();
     request->http = http;
-    request->began = ngx_current_msec;
+    request->began_us = call_now_us();
     cleanup->handler = http_gone;
     cleanup->data = request;
     ngx_http_set_ctx(http, request, ngx_http_skyvol_module);
@@ -655,7 +657,7 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
 
 /* ---- what nginx refuses ---- */
 
-static enum s3_code code_of_status(ngx_uint_t status)
+enum s3_code skyvol_code_of_status(ngx_uint_t status)
 {
     switch (status) {
     case NGX_HTTP_BAD_REQUEST:
@@ -678,12 +680,42 @@ static enum s3_code code_of_status(ngx_uint_t status)
     }
 }
 
+static void fault_ends(void *data)
+{
+    const ngx_http_request_t *http = data;
+    const struct counters_request count = {
+        .operation = -1,
+        .status = (int)http->headers_out.status,
+        .received = (uint64_t)http->request_length,
+        .sent = (uint64_t)http->connection->sent,
+    };
+
+    counters_count(skyvol_worker.counters, &count);
+}
+
+/* One that we began was counted by us already, or will be. */
+static void count_fault(ngx_http_request_t *http)
+{
+    ngx_pool_cleanup_t *cleanup;
+
+    for (const ngx_pool_cleanup_t *c = http->pool->cleanup; c != NULL; c = c->next) {
+        if (c->handler == http_gone) {
+            return;
+        }
+    }
+    cleanup = ngx_pool_cleanup_add(http->pool, 0);
+    if (cleanup != NULL) {
+        cleanup->handler = fault_ends;
+        cleanup->data = http;
+    }
+}
+
 ngx_int_t skyvol_fault_handler(ngx_http_request_t *http)
 {
     static u_char type[] = "application/xml";
     struct buf text = BUF_INIT(4096);
     char id[RANDOM_ID_SIZE];
-    struct s3_xml_error error = {.code = code_of_status(http->err_status), .request_id = id};
+    struct s3_xml_error error = {.code = skyvol_code_of_status(http->err_status), .request_id = id};
     ngx_buf_t *b;
     ngx_chain_t link = {0};
     ngx_int_t rc;
@@ -691,10 +723,11 @@ ngx_int_t skyvol_fault_handler(ngx_http_request_t *http)
     if (http->err_status == 0) {
         return skyvol_handler(http); /* a client asked for this very path */
     }
+    count_fault(http);
     random_id(id);
     s3_xml_error(&text, &error);
     b = ngx_create_temp_buf(http->pool, buf_len(&text) + 1);
-    if (b == NULL || add_header(http, "x-amz-request-id", id) != NGX_OK) {
+    if (b == NULL || skyvol_add_header(http, "x-amz-request-id", id) != NGX_OK) {
         buf_done(&text);
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

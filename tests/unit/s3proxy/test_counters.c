@@ -29,8 +29,12 @@ static int tear_down(void **state UNUSED)
 
 static void count(struct counters *c, int operation, int status)
 {
-    const struct counters_request request = {
-        .operation = operation, .status = status, .ms = 1500, .received = 10, .sent = 20};
+    const struct counters_request request = {.operation = operation,
+                                             .status = status,
+                                             .us = 1500000,
+                                             .store_us = 500000,
+                                             .received = 10,
+                                             .sent = 20};
 
     counters_count(c, &request);
 }
@@ -58,7 +62,7 @@ static void what_other_processes_count_is_shown_once(void **state UNUSED)
 
     assert_int_equal(counters_create(path, &c), 0);
     assert_int_equal(metrics_new(&metrics), 0);
-    assert_int_equal(counters_show(c, metrics), 0);
+    assert_int_equal(counters_show(c, NULL, metrics), 0);
     for (int i = 0; i < 2; i++) {
         int status;
         pid_t child = fork();
@@ -78,8 +82,11 @@ static void what_other_processes_count_is_shown_once(void **state UNUSED)
     assert_non_null(strstr(buf_str(&text), "s3_requests_total{op=\"none\",status=\"4xx\"} 2\n"));
     assert_non_null(strstr(buf_str(&text), "s3_requests_total{op=\"none\",status=\"5xx\"} 2\n"));
     assert_non_null(strstr(buf_str(&text), "s3_request_seconds_total{op=\"put\"} 6\n"));
-    assert_non_null(strstr(buf_str(&text), "s3_received_bytes_total 80\n"));
-    assert_non_null(strstr(buf_str(&text), "s3_sent_bytes_total 160\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_store_seconds_total{op=\"put\"} 2\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_received_bytes_total{op=\"put\"} 40\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_sent_bytes_total{op=\"none\"} 80\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_limited_total{reason=\"rate\"} 0\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_requests_in_flight 0\n"));
     buf_done(&text);
     metrics_free(metrics);
     counters_close(c);
