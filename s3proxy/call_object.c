@@ -16,8 +16,13 @@ enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3 };
 
 /* What nobody can do with this store; asking for it must not look like success. */
 static const char *const unsupported[] = {
-    "analytics", "intelligent-tiering", "inventory", "legal-hold", "metrics",  "policyStatus",
-    "restore",   "retention",           "select",    "torrent",    "versions",
+    "analytics",    "intelligent-tiering",
+    "inventory",    "legal-hold",
+    "metrics",      "policyStatus",
+    "renameObject", "restore",
+    "retention",    "select",
+    "session",      "torrent",
+    "versions",
 };
 
 /* Beginnings of headers that promise what this store does not do. */
@@ -26,6 +31,7 @@ static const char *const promises[] = {
     "x-amz-copy-source-server-side-encryption",
     "x-amz-if-match-",
     "x-amz-object-lock-",
+    "x-amz-rename-source",
     "x-amz-server-side-encryption",
     "x-amz-website-redirect-location",
     "x-amz-write-offset-bytes",
