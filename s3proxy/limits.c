@@ -11,7 +11,7 @@
 
 #include "util/cleanup.h"
 
-enum { LAYOUT = 1, NEAR = 16, ALL = 0 };
+enum { LAYOUT = 2, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
 
 #define SECOND_NS UINT64_C(1000000000)
 #define CHARGE_MAX (UINT64_C(1) << 33)
@@ -30,8 +30,9 @@ struct slot {
 struct shared {
     uint64_t layout;
     number counted[LIMITS_REASONS];
-    struct slot slots[LIMITS_SLOTS];                             /* slots[ALL]: of all together */
-    atomic_uint_least16_t of_place[LIMITS_PLACES][LIMITS_SLOTS]; /* what of `inside` is whose */
+    /* slots[ALL]: of all together; addresses from LIMITS_SLOTS on */
+    struct slot slots[SLOTS];
+    atomic_uint_least16_t of_place[LIMITS_PLACES][SLOTS]; /* what of `inside` is whose */
 };
 
 struct limits {
@@ -110,7 +111,7 @@ static void take_place(struct limits *l, int fd)
         if (!lock_place(fd, place, F_WRLCK)) {
             continue;
         }
-        for (uint32_t slot = 0; slot < LIMITS_SLOTS; slot++) {
+        for (uint32_t slot = 0; slot < SLOTS; slot++) {
             uint_least16_t left = atomic_exchange(&l->shared->of_place[place][slot], 0);
 
             (void)atomic_fetch_sub(&l->shared->slots[slot].inside, left);
@@ -160,8 +161,8 @@ void limits_close(struct limits *limits)
 
 /* ---- slots ---- */
 
-/* FNV-1a. Names are those of keys and addresses that the operator let in: nobody chooses them to
- * meet. */
+/* FNV-1a: names of keys are the operator's, nobody chooses them to meet; addresses that meet share
+ * what is theirs. */
 static uint64_t hash_of(const char *name)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
@@ -172,15 +173,15 @@ static uint64_t hash_of(const char *name)
     return hash != 0 ? hash : 1;
 }
 
-static uint32_t place_of(uint64_t hash, uint32_t step)
+static uint32_t place_of(uint64_t hash, uint32_t step, bool address)
 {
-    return 1 + (uint32_t)((hash + step) % (LIMITS_SLOTS - 1));
+    return 1 + (uint32_t)((hash + step) % (LIMITS_SLOTS - 1)) + (address ? LIMITS_SLOTS : 0);
 }
 
-static uint32_t known(const struct shared *s, uint64_t hash)
+static uint32_t known(const struct shared *s, uint64_t hash, bool address)
 {
     for (uint32_t step = 0; step < NEAR; step++) {
-        uint32_t at = place_of(hash, step);
+        uint32_t at = place_of(hash, step, address);
 
         if (atomic_load(&s->slots[at].name) == hash) {
             return at;
@@ -200,20 +201,22 @@ static bool idle(const struct slot *slot, uint64_t now)
     return !owes && atomic_load(&slot->inside) <= 0;
 }
 
-static uint32_t find(struct shared *s, uint64_t hash, uint64_t now)
+static uint32_t find(struct shared *s, uint64_t hash, bool address, uint64_t now)
 {
-    uint32_t at = known(s, hash);
+    uint32_t at = known(s, hash, address);
 
     for (uint32_t step = 0; at == ALL && step < NEAR; step++) {
-        struct slot *slot = &s->slots[place_of(hash, step)];
+        struct slot *slot = &s->slots[place_of(hash, step, address)];
         uint_least64_t name = atomic_load(&slot->name);
 
         if (idle(slot, now) && atomic_compare_exchange_strong(&slot->name, &name, hash)) {
             break;
         }
     }
-    at = at != ALL ? at : known(s, hash); /* where two put it at once, the first counts for both */
-    return at != ALL ? at : place_of(hash, 0);
+    at = at != ALL
+             ? at
+             : known(s, hash, address); /* where two put it at once, the first counts for both */
+    return at != ALL ? at : place_of(hash, 0, address);
 }
 
 /* Entered: how many are inside now. */
@@ -297,7 +300,7 @@ enum limits_reason limits_enter(struct limits *limits, const char *name,
     if (limits == NULL) {
         return LIMITS_NONE;
     }
-    ret->slot = find(limits->shared, hash_of(name), now_ns);
+    ret->slot = find(limits->shared, hash_of(name), bounds->address, now_ns);
     ret->inside = true;
     mine = add_inside(limits, ret->slot);
     if (key->concurrent > 0 && mine > key->concurrent) {

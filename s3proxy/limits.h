@@ -3,11 +3,11 @@
  * limits.h - how much one access key, one address and all together may take, over all workers.
  *
  * The launcher makes a file anew with limits_create(), a worker maps it with limits_open(). In it
- * are LIMITS_SLOTS slots, found by a hash of a name; a slot in which nothing goes on and nothing is
- * owed says nothing, and is given to the next name. Only when all near a name's place are busy do
- * two names share one. Everything in there is a number that is changed atomically: a worker that is
- * killed holds no lock. What it had entered is taken back as soon as another worker is started,
- * which sees by the locks of the file who is gone.
+ * are LIMITS_SLOTS slots each for keys and addresses, found by a hash of a name; a slot in which
+ * nothing goes on and nothing is owed says nothing, and is given to the next name. Only when all
+ * near a name's place are busy do two names share one. Everything in there is a number that is
+ * changed atomically: a worker that is killed holds no lock. What it had entered is taken back as
+ * soon as another worker is started, which sees by the locks of the file who is gone.
  *
  *     what = limits_enter(limits, "AKIA...", &bounds, now_ns, &ticket);     LIMITS_NONE: it may
  *     wait_ns = limits_charge(limits, &ticket, LIMITS_UP, bytes, now_ns);   shaped: wait so long
@@ -26,7 +26,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LIMITS_SLOTS = 1024, LIMITS_PLACES = 128 }; /* places: workers whose end is noticed */
+/* Slots of keys, and as many of addresses; places: workers whose end is noticed. */
+enum { LIMITS_SLOTS = 1024, LIMITS_PLACES = 64 };
 
 struct limits;
 
@@ -59,6 +60,7 @@ enum limits_reason {
 
 struct limits_bounds {
     struct key_limits key;
+    bool address; /* the name is one: addresses, of which strangers have many, take no key's slot */
     uint64_t max; /* of all names together that count with it; 0: this one does not */
 #define LIMITS_COUNTED (UINT64_MAX / 4) /* as max: counts, and is never reached */
 };

@@ -130,8 +130,7 @@ static const struct option_spec options[] = {
      .offset = offsetof(struct proxy_config, max_connections),
      .value = "N",
      .fallback = "4096",
-     .help = "connections of each worker, those to the store included; half of them without a "
-             "request let in",
+     .help = "connections of each worker, at most half of them without a request that was let in",
      .min = 32,
      .max = 65535},
     NUMBER(max_per_address, "max-connections-per-address", "N", "0", 65535,

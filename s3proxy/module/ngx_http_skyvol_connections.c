@@ -82,16 +82,16 @@ static void closed(void *data)
 static bool let_in(struct skyvol_connection *c)
 {
     const ngx_str_t *text = &c->connection->addr_text;
-    const struct limits_bounds bounds = {.key.concurrent = per_address};
-    char name[8 + NGX_SOCKADDR_STRLEN] = "address ";
+    const struct limits_bounds bounds = {.key.concurrent = per_address, .address = true};
+    char name[NGX_SOCKADDR_STRLEN];
     size_t len = text->len;
 
     if (per_address == 0 || c->connection->sockaddr->sa_family == AF_UNIX ||
         len > NGX_SOCKADDR_STRLEN - 1) {
         return true;
     }
-    memcpy(name + 8, text->data, len);
-    name[8 + len] = '\0';
+    memcpy(name, text->data, len);
+    name[len] = '\0';
     if (limits_enter(skyvol_worker.server.limits, name, &bounds, ngx_current_msec * 1000000,
                      &c->ticket) == LIMITS_NONE) {
         return true;

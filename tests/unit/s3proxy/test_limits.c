@@ -211,6 +211,28 @@ static void test_more_names_than_slots_are_all_let_in_when_idle(void **state)
     }
 }
 
+static void test_addresses_take_no_slot_of_a_key(void **state)
+{
+    const struct limits_bounds address = {.key = {.concurrent = 1}, .address = true};
+    const struct limits_bounds key = {.key = {.concurrent = 1}};
+    struct limits_ticket ticket;
+
+    (void)state;
+    for (int i = 0; i < 10 * LIMITS_SLOTS; i++) { /* far more than can be told apart */
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "10.0.%d.%d", i / 256, i % 256);
+        (void)ask(name, &address, SECOND, &ticket);
+    }
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+
+        (void)snprintf(name, sizeof(name), "key-%d", i);
+        assert_int_equal(ask(name, &key, SECOND, &ticket), LIMITS_NONE);
+    }
+    assert_int_equal(ask("key-7", &key, SECOND, &ticket), LIMITS_CONCURRENT);
+}
+
 static void test_what_a_killed_worker_had_entered_is_taken_back(void **state)
 {
     const struct limits_bounds bounds = {.key = {.concurrent = 4}, .max = 100};
@@ -337,6 +359,7 @@ int main(void)
         LIMIT_TEST(test_one_key_leaves_room_for_others),
         LIMIT_TEST(test_of_one_at_a_time_one_gets_in),
         LIMIT_TEST(test_more_names_than_slots_are_all_let_in_when_idle),
+        LIMIT_TEST(test_addresses_take_no_slot_of_a_key),
         LIMIT_TEST(test_what_a_killed_worker_had_entered_is_taken_back),
         LIMIT_TEST(test_who_lives_keeps_what_it_entered),
         LIMIT_TEST(test_many_at_once_take_no_more_than_there_is),
