@@ -312,7 +312,9 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     }
     if (result->status < 0 && !call->head_ready) {
         enum s3_code code = code_of(op, result);
-        bool say = code == S3_INVALID_REQUEST &&
+        bool of_version = op->version_id != NULL || op->source_version_id != NULL ||
+                          op->op == OBJSTORE_LIST_VERSIONS;
+        bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
                    stores_embedded(&call->server->stores, call->target.bucket);
 
         if (result->status == -ENODATA && call->preflight) {
@@ -321,6 +323,7 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
         }
         call_fault(call, code, say ? result->error.text : "");
         reply_fault(call);
+        reply_marker(call, result);
     } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
     }

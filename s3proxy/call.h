@@ -244,6 +244,22 @@ enum s3_code call_doc_absent(enum objstore_doc doc, const char **ret_text);
 int call_xml(struct call *call, enum s3_xml_root root, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 
+/* The version that the query names, into op; refused where none can be named. */
+int call_version(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+int call_route_versions(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+int call_parse_versioning(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* A header with a version id, unless it is "". */
+void reply_version(struct call *call, const char *name, const char *version);
+/* The version that a write made: as S3 does, nothing is said where versions are suspended. */
+void reply_made(struct call *call, const struct objstore_result *result);
+/* Behind reply_fault(): what the store tells of a delete marker in the object's place. */
+void reply_marker(struct call *call, const struct objstore_result *result);
+/* encoding-type: whether keys of a listing are to be percent-encoded. */
+int call_encoding(struct call *call, bool *ret, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+
 int call_route_attributes(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 /* The checksum of an object as S3 writes it. */
@@ -260,5 +276,7 @@ void call_fault(struct call *call, enum s3_code code, const char *text);
 void reply_fault(struct call *call);
 void format_empty(struct call *call, const struct objstore_result *result);   /* 200 */
 void format_deleted(struct call *call, const struct objstore_result *result); /* 204 */
+/* The same of an object or version, with what became of it. */
+void format_removed(struct call *call, const struct objstore_result *result);
 
 #endif

@@ -72,7 +72,9 @@ int call_route_acl(struct call *call, struct s3_fault *fault)
     call->op.op = bucket ? OBJSTORE_BUCKET_HEAD : OBJSTORE_HEAD;
     if (!bucket) {
         call->op.key = call->target.key;
-        call->op.version_id = call_query(call, "versionId");
+        if (call_version(call, fault) != 0) {
+            return s3_code_errno(fault->code);
+        }
     }
     if (slice_eq_str(method, "GET")) {
         call->format = format_acl;

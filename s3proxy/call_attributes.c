@@ -116,9 +116,7 @@ static void format_attributes(struct call *call, const struct objstore_result *r
     }
     s3_xml_attributes_end(&call->reply.body, &a);
     call->reply.mtime_s = info->mtime_ns / 1000000000;
-    if (info->version_id[0] != '\0') {
-        reply_header(&call->reply, "x-amz-version-id", info->version_id);
-    }
+    reply_version(call, "x-amz-version-id", info->version_id);
     reply_xml(&call->reply);
 }
 

@@ -113,6 +113,7 @@ static void list_entry(struct call *call, const struct objstore_entry *e)
         .etag = e->info.etag,
         .mtime_ns = e->info.mtime_ns,
         .checksum = (enum s3_checksum_kind)e->info.checksum.kind,
+        .composite = e->info.checksum.composite,
     };
 
     if (e->prefix) {
@@ -176,7 +177,7 @@ static const char *after_marker(struct call *call, const char *marker)
     return beyond;
 }
 
-static int encoding(struct call *call, bool *ret, struct s3_fault *fault)
+int call_encoding(struct call *call, bool *ret, struct s3_fault *fault)
 {
     const char *text = call_query(call, "encoding-type");
 
@@ -191,7 +192,7 @@ static int route_list(struct call *call, struct s3_fault *fault)
     const char *kind = call_query(call, "list-type");
     const char *owner = call_query(call, "fetch-owner");
     bool v2 = kind != NULL && strcmp(kind, "2") == 0;
-    int ret = encoding(call, &list->encode_url, fault);
+    int ret = call_encoding(call, &list->encode_url, fault);
 
     ret = ret == 0 ? call_number(call, "max-keys", OBJSTORE_BATCH_MAX, OBJSTORE_BATCH_MAX,
                                  &list->max_keys, fault)
@@ -266,7 +267,7 @@ static void format_uploads(struct call *call, const struct objstore_result *resu
 
 static int route_uploads(struct call *call, struct s3_fault *fault)
 {
-    int ret = encoding(call, &call->encode_url, fault);
+    int ret = call_encoding(call, &call->encode_url, fault);
     const char *prefix = call_query(call, "prefix");
 
     call->op.delimiter = delimiter(call);
@@ -385,6 +386,7 @@ static int parse_batch(struct call *call, struct s3_fault *fault)
                                     .size = item->size,
                                     .mtime_s = item->time_ns / 1000000000};
     }
+    call->op.tell_markers = !call->doc->quiet;
     call->op.victims = victims;
     call->op.victims_count = call->doc->count;
     return 0;
@@ -414,6 +416,9 @@ static int route_bucket_get(struct call *call, struct s3_fault *fault)
     if (call_has(call, "location")) {
         call->format = format_location;
         return 0;
+    }
+    if (call_has(call, "versions")) {
+        return call_route_versions(call, fault);
     }
     return call_has(call, "uploads") ? route_uploads(call, fault) : route_list(call, fault);
 }

@@ -109,7 +109,14 @@ static void format_tags(struct call *call, const struct objstore_result *result)
         return;
     }
     s3_tags_to_xml(&call->reply.body, &tags);
+    reply_version(call, "x-amz-version-id", result->info.version_id);
     reply_xml(&call->reply);
+}
+
+static void format_tags_put(struct call *call, const struct objstore_result *result)
+{
+    reply_version(call, "x-amz-version-id", result->info.version_id);
+    call->reply.status = 200;
 }
 
 int call_route_tags(struct call *call, struct s3_fault *fault)
@@ -123,13 +130,13 @@ int call_route_tags(struct call *call, struct s3_fault *fault)
     }
     if (slice_eq_str(method, "DELETE")) {
         call->op.op = OBJSTORE_TAGS_DELETE;
-        call->format = format_deleted;
+        call->format = format_removed;
         return 0;
     }
     call->op.op = OBJSTORE_TAGS_PUT;
     call->body_kind = CALL_BODY_MEMORY;
     call->parse = parse_tags;
-    call->format = format_empty;
+    call->format = format_tags_put;
     return slice_eq_str(method, "PUT") ? 0 : s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
 }
 
@@ -204,7 +211,11 @@ static int route_change(struct call *call, struct s3_fault *fault)
     if (!put && !slice_eq_str(call->message.method, "DELETE")) {
         return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
-    if (doc != OBJSTORE_DOC_TAGGING && doc != OBJSTORE_DOC_OWNERSHIP && doc != OBJSTORE_DOC_CORS) {
+    if (doc == OBJSTORE_DOC_VERSIONING && !put) {
+        return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
+    }
+    if (doc != OBJSTORE_DOC_VERSIONING && doc != OBJSTORE_DOC_TAGGING &&
+        doc != OBJSTORE_DOC_OWNERSHIP && doc != OBJSTORE_DOC_CORS) {
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s cannot be changed here",
                             objstore_doc_name(doc));
     }
@@ -212,9 +223,10 @@ static int route_change(struct call *call, struct s3_fault *fault)
     call->format = put && doc != OBJSTORE_DOC_TAGGING ? format_empty : format_deleted;
     if (put) {
         call->body_kind = CALL_BODY_MEMORY;
-        call->parse = doc == OBJSTORE_DOC_TAGGING ? parse_bucket_tags
-                      : doc == OBJSTORE_DOC_CORS  ? call_parse_cors
-                                                  : parse_ownership;
+        call->parse = doc == OBJSTORE_DOC_TAGGING      ? parse_bucket_tags
+                      : doc == OBJSTORE_DOC_CORS       ? call_parse_cors
+                      : doc == OBJSTORE_DOC_VERSIONING ? call_parse_versioning
+                                                       : parse_ownership;
     }
     return 0;
 }

@@ -22,7 +22,6 @@ static const char *const unsupported[] = {
     "renameObject", "restore",
     "retention",    "select",
     "session",      "torrent",
-    "versions",
 };
 
 /* Beginnings of headers that promise what this store does not do. */
@@ -442,6 +441,7 @@ static void object_headers(struct call *call, const struct objstore_info *info,
     const char *type = call_query(call, "response-content-type");
 
     reply_etag(reply, info->etag);
+    reply_version(call, "x-amz-version-id", info->version_id);
     reply->mtime_s = info->mtime_ns / 1000000000;
     reply->content_type = type != NULL              ? type
                           : m->content_type != NULL ? arena_strdup(&call->arena, m->content_type)
@@ -567,11 +567,14 @@ void reply_put(struct call *call, const struct objstore_result *result)
 {
     call->reply.status = 200;
     reply_etag(&call->reply, result->info.etag);
+    reply_made(call, result);
     checksum_header(call, &result->info);
 }
 
 static void format_copy(struct call *call, const struct objstore_result *result)
 {
+    reply_version(call, "x-amz-copy-source-version-id", result->source_version_id);
+    reply_made(call, result);
     s3_xml_copy_result(&call->reply.body, call->op.op == OBJSTORE_UPLOAD_PART_COPY,
                        result->info.etag, result->info.mtime_ns,
                        (enum s3_checksum_kind)result->info.checksum.kind,
@@ -684,6 +687,7 @@ static int route_put(struct call *call, struct s3_fault *fault)
         }
     }
     if (ret == 0 && copy && !part && !call->op.replace_meta &&
+        call->op.source_version_id == NULL && /* an older version may be brought back */
         strcmp(call->op.source_bucket, call->op.bucket) == 0 &&
         strcmp(call->op.source_key, call->op.key) == 0) {
         ret =
@@ -697,7 +701,12 @@ static int route_object(struct call *call, struct s3_fault *fault)
     struct slice method = call->message.method;
 
     call->op.key = call->target.key;
-    call->op.version_id = call_query(call, "versionId");
+    if (call_version(call, fault) != 0) {
+        return s3_code_errno(fault->code);
+    }
+    if (call_has(call, "versions")) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "?versions lists a bucket, not a key");
+    }
     if (call_has(call, "tagging")) {
         return call_route_tags(call, fault);
     }
@@ -718,7 +727,7 @@ static int route_object(struct call *call, struct s3_fault *fault)
     }
     if (slice_eq_str(method, "DELETE")) {
         call->op.op = OBJSTORE_DELETE;
-        call->format = format_deleted;
+        call->format = format_removed;
         return write_conditions(call, fault);
     }
     return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");

@@ -50,6 +50,7 @@ static void format_completed(struct call *call, const struct objstore_result *re
     };
 
     completed.checksum = call_checksum(call, &result->info);
+    reply_made(call, result);
     s3_xml_completed(&call->reply.body, &completed);
     reply_xml(&call->reply);
 }

@@ -55,6 +55,7 @@ static int take_entry(struct s3_call *call, const struct s3_xml_item *item,
     entry->info.size = item->size;
     entry->info.mtime_ns = item->time_ns;
     entry->info.checksum.kind = (enum objstore_checksum_kind)item->checksum_kind;
+    entry->info.checksum.composite = item->composite;
     copy_text(item->etag, entry->info.etag, sizeof(entry->info.etag));
     copy_text(item->version_id, entry->info.version_id, sizeof(entry->info.version_id));
     entry->info.meta.storage_class = keep_or_null(call, item->storage_class);

@@ -207,6 +207,7 @@ void s3_xml_list_key(struct buf *out, const struct s3_xml_list *list, const stru
         add_etag(out, key->etag);
         if (key->checksum != S3_CHECKSUM_NONE) {
             s3_xml_text(out, "ChecksumAlgorithm", s3_checksum_name(key->checksum));
+            s3_xml_text(out, "ChecksumType", key->composite ? "COMPOSITE" : "FULL_OBJECT");
         }
         s3_xml_number(out, "Size", key->size);
         s3_xml_text(out, "StorageClass",

@@ -71,6 +71,7 @@ struct s3_xml_key {
     int64_t mtime_ns;
     const char *storage_class; /* NULL: STANDARD */
     enum s3_checksum_kind checksum;
+    bool composite;         /* the checksum */
     const char *version_id; /* VERSIONS; NULL: "null" */
     bool latest;
     bool delete_marker;
