@@ -410,7 +410,6 @@ def test_a_client_that_goes_away_leaves_no_object(plain, s3):
 
 
 def test_what_is_not_there_says_so(s3):
-    assert code_of(s3.list_object_versions, Bucket="bucket") == ("NotImplemented", 501)
     assert code_of(s3.get_object_retention, Bucket="bucket", Key="k") == ("NotImplemented", 501)
 
 

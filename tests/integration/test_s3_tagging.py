@@ -234,13 +234,6 @@ def test_ownership_begins_with_the_bucket_owner(s3):
                    OwnershipControls=rules("ObjectWriter")) == ("NotImplemented", 501)
 
 
-def test_versions_are_not_there_and_say_so(s3):
-    assert code_of(s3.put_bucket_versioning, Bucket="bucket",
-                   VersioningConfiguration={"Status": "Enabled"}) == ("NotImplemented", 501)
-    assert s3.get_bucket_versioning(Bucket="bucket").get("Status") is None
-    assert code_of(s3.list_object_versions, Bucket="bucket") == ("NotImplemented", 501)
-
-
 def test_tags_outlive_a_kill(plain, s3, processes, workdir):
     put(s3, Tagging="a=1")
     put(s3, "b", Tagging="b=1")
