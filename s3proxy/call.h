@@ -256,6 +256,8 @@ void reply_version(struct call *call, const char *name, const char *version);
 void reply_made(struct call *call, const struct objstore_result *result);
 /* Behind reply_fault(): what the store tells of a delete marker in the object's place. */
 void reply_marker(struct call *call, const struct objstore_result *result);
+/* Of a listing. An empty one is none, and is not told. */
+const char *call_delimiter(struct call *call);
 /* encoding-type: whether keys of a listing are to be percent-encoded. */
 int call_encoding(struct call *call, bool *ret, struct s3_fault *fault)
     __attribute__((warn_unused_result));

@@ -150,8 +150,7 @@ static void format_list(struct call *call, const struct objstore_result *result)
     reply_xml(&call->reply);
 }
 
-/* An empty one is none, and is not told. */
-static const char *delimiter(struct call *call)
+const char *call_delimiter(struct call *call)
 {
     const char *text = call_query(call, "delimiter");
 
@@ -201,7 +200,7 @@ static int route_list(struct call *call, struct s3_fault *fault)
     list->bucket = call->target.bucket;
     list->prefix = call_query(call, "prefix");
     list->prefix = list->prefix != NULL ? list->prefix : "";
-    list->delimiter = delimiter(call);
+    list->delimiter = call_delimiter(call);
     if (v2) {
         list->start_after = call_query(call, "start-after");
         list->token = call_query(call, "continuation-token");
@@ -270,7 +269,7 @@ static int route_uploads(struct call *call, struct s3_fault *fault)
     int ret = call_encoding(call, &call->encode_url, fault);
     const char *prefix = call_query(call, "prefix");
 
-    call->op.delimiter = delimiter(call);
+    call->op.delimiter = call_delimiter(call);
     call->op.op = OBJSTORE_UPLOAD_LIST;
     call->op.key = prefix != NULL ? prefix : "";
     call->op.marker = call_query(call, "key-marker");

@@ -102,6 +102,8 @@ static void format_versions(struct call *call, const struct objstore_result *res
     struct s3_xml_list *list = &call->list;
 
     list->truncated = result->truncated && list->max_keys > 0;
+    list->owner_id = call_owner(call, result);
+    list->owner_name = call_owner_name(call, result);
     if (list->truncated) {
         list->next_marker = result->next_marker;
         list->next_marker2 = result->next_marker2;
@@ -132,10 +134,9 @@ int call_route_versions(struct call *call, struct s3_fault *fault)
     list->kind = S3_XML_LIST_VERSIONS;
     list->bucket = call->target.bucket;
     list->prefix = prefix != NULL ? prefix : "";
-    list->delimiter = call_query(call, "delimiter");
+    list->delimiter = call_delimiter(call);
     list->marker = call_query(call, "key-marker");
     list->marker2 = call_query(call, "version-id-marker");
-    list->owner_id = list->owner_name = CALL_OWNER;
     if (ret == 0 && list->marker2 != NULL && (list->marker == NULL || list->marker[0] == '\0')) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT,
                             "A version-id marker cannot be specified without a key marker.");
