@@ -66,7 +66,9 @@ def test_nothing_of_anothers_bucket_can_be_read_or_changed(served, ann):
             (bob.complete_multipart_upload, part | {"MultipartUpload": {"Parts": [
                 {"PartNumber": 1, "ETag": "x"}]}}),
             (bob.abort_multipart_upload, part), (bob.list_objects, {"Bucket": "anns"}),
-            (bob.list_objects_v2, {"Bucket": "anns"}), (bob.list_multipart_uploads, {"Bucket": "anns"}),
+            (bob.list_object_versions, {"Bucket": "anns"}), (bob.get_bucket_versioning, {"Bucket": "anns"}),
+            (bob.put_bucket_versioning, {"Bucket": "anns", "VersioningConfiguration": {
+                "Status": "Enabled"}}), (bob.list_objects_v2, {"Bucket": "anns"}), (bob.list_multipart_uploads, {"Bucket": "anns"}),
             (bob.head_bucket, {"Bucket": "anns"}), (bob.delete_bucket, {"Bucket": "anns"}),
             (bob.get_bucket_location, {"Bucket": "anns"}), (bob.get_bucket_acl, {"Bucket": "anns"}),
             (bob.get_bucket_cors, {"Bucket": "anns"}), (bob.get_bucket_policy, {"Bucket": "anns"}),

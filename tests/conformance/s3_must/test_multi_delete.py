@@ -31,6 +31,24 @@ def test_multi_objectv2_delete(s3, bucket):
     _multi_delete(s3, bucket, 2)
 
 
+def test_what_a_suite_does_to_tidy_up(s3, bucket):
+    """All versions, which without versioning are those called "null", in one request; then the bucket."""
+    common.fill(s3, bucket, ["a", "b/c", "d e"])
+    listing = s3.list_object_versions(Bucket=bucket, MaxKeys=2)
+    found = listing["Versions"]
+    more = s3.list_object_versions(Bucket=bucket, KeyMarker=listing["NextKeyMarker"],
+                                   VersionIdMarker=listing["NextVersionIdMarker"])
+    found += more["Versions"]
+    assert listing["IsTruncated"] is True and more["IsTruncated"] is False
+    assert [(v["Key"], v["VersionId"], v["IsLatest"]) for v in found] == [
+        (k, "null", True) for k in ("a", "b/c", "d e")]
+    assert {v["Owner"]["ID"] for v in found} == {common.USERS["main"].account}
+    reply = ok(s3.delete_objects(Bucket=bucket, BypassGovernanceRetention=True, Delete={
+        "Objects": [{"Key": v["Key"], "VersionId": v["VersionId"]} for v in found], "Quiet": True}))
+    assert "Errors" not in reply
+    ok(s3.delete_bucket(Bucket=bucket), 204)
+
+
 def _key_limit(s3, bucket, version):
     s3.put_object(Bucket=bucket, Key="key-0", Body=b"")
     names = [{"Key": f"key-{i}"} for i in range(1001)]
