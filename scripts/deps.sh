@@ -5,7 +5,7 @@
 #   scripts/deps.sh build   compilers and libraries: enough for `make`
 #   scripts/deps.sh demo    also what `make demo` uses
 #   scripts/deps.sh test    also what `make check` and the gates run
-#   scripts/deps.sh bench   also what `make bench-mount` compares with
+#   scripts/deps.sh bench   the same: what `make bench-mount` compares with is among it
 #
 # Only what is absent is installed. Without root it prints the command that an administrator has to run.
 # The suites that others wrote and no distribution packages (csi-sanity, versitygw, MinIO, pjdfstest,
@@ -27,8 +27,7 @@ build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev l
     help2man)
 demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
-    sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
-bench_packages=(s3fs)
+    s3fs sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
 
 missing_of() {
     local package
@@ -106,7 +105,6 @@ build) install_packages "${build_packages[@]}" ;;
 demo) install_packages "${build_packages[@]}" "${demo_packages[@]}" ;;
 test | bench)
     install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
-    [ "$what" = test ] || install_packages "${bench_packages[@]}"
     mkdir -p "$tools" "$cache"
     left=()
     if command -v go >/dev/null; then

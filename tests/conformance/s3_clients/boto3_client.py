@@ -4,6 +4,7 @@
 
 boto3_client.py steps BUCKET NAME SEEDED [virtual]   everything, below NAME/ in BUCKET
 boto3_client.py seed SEEDED                          write what the others are to read
+boto3_client.py make BUCKET                          for clients that cannot
 boto3_client.py verify BUCKET KEY SHA256|-           read what another wrote, see that nothing else is
                                                      left, and remove it; -: its metadata tells the sum
 """
@@ -11,6 +12,7 @@ import hashlib
 import io
 import os
 import sys
+import urllib.error
 import urllib.request
 
 import boto3
@@ -113,6 +115,13 @@ class Steps:
         where = {"Bucket": self.bucket, "Key": f"{self.name}/signed ü"}
         body = os.urandom(100000)
         self.contents[where["Key"]] = body
+        # In us-east-1 URLs are signed by version 2 unless told otherwise: refused, as of new buckets at AWS.
+        url = self.s3.generate_presigned_url("get_object", where)
+        try:
+            urllib.request.urlopen(url, timeout=60).close()
+            check("X-Amz-Signature" in url, "a URL that is signed by version 2 was served")
+        except urllib.error.HTTPError as error:
+            check(error.code == 400 and b"AWS4-HMAC-SHA256" in error.read(), error)
         signer = boto3.client("s3", config=Config(signature_version="s3v4"))
         url = signer.generate_presigned_url("put_object", where)
         urllib.request.urlopen(urllib.request.Request(url, data=body, method="PUT"),
@@ -165,13 +174,19 @@ def seed(bucket):
     return 0
 
 
+def make(bucket):
+    boto3.client("s3").create_bucket(Bucket=bucket)
+    return 0
+
+
 def verify(bucket, key, want):
     s3 = boto3.client("s3")
     reply = s3.get_object(Bucket=bucket, Key=key)
     got = sha256(reply["Body"].read())
     check(got == (reply["Metadata"]["sha256"] if want == "-" else want), key, "is not what was written")
     left = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"]]
-    check(left in ([key], [key.split("/")[0] + "/", key]), "left over:", left)  # s3fs writes "NAME/"
+    users = [k for k in left if not k.startswith(".skyvol/")]
+    check(users in ([key], [key.split("/")[0] + "/", key]), "left over:", users)  # mounts write "NAME/"
     uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
     check(uploads == [], "uploads left over:", uploads)
     for one in left:
@@ -181,4 +196,4 @@ def verify(bucket, key, want):
 
 
 if __name__ == "__main__":
-    sys.exit({"steps": steps, "seed": seed, "verify": verify}[sys.argv[1]](*sys.argv[2:]))
+    sys.exit({"steps": steps, "seed": seed, "make": make, "verify": verify}[sys.argv[1]](*sys.argv[2:]))

@@ -64,7 +64,7 @@ class Client:
     """One client. A program of ours: it does all steps and prints a line for each."""
     name = title = version = ""
     in_slice = in_sidecar = True
-    kept = None  # SHA-256 of NAME/kept, where its metadata does not tell
+    seen_by = None  # keys that see all that it left, if not its own
     other_style = "path"  # what is asked for where the default is not wanted
     expected = ("bucket", "put get", "stream", "range", "list", "multipart", "copy", "condition",
                 "presign", "seeded", "delete")
@@ -75,7 +75,8 @@ class Client:
     def prepare(self, directory):
         raise NotImplementedError
 
-    def can(self, variant):
+    def can(self, style):
+        """Whether it can be told to address buckets so."""
         return True
 
     def argv(self, where):
@@ -90,7 +91,7 @@ class Client:
                     *([self.other_style] if style else [])], env=environment)
         self.steps = tuple(re.findall(r"^ok (.*)$", text, re.M))
         assert self.steps == self.expected, f"steps: {text[-1000:]}"
-        return self.steps
+        return self.steps, "-"  # the metadata of NAME/kept tells its SHA-256
 
 
 class Boto3(Client):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -57,10 +56,16 @@ def make_authority(directory):
 class Place:
     """What a client is told: endpoint, and the environment that has region, keys and nothing else."""
 
-    def __init__(self, url, by_name, environment, ca=None, sidecar=False):
-        self.url, self.by_name, self.ca, self.sidecar = url, by_name, ca, sidecar
+    keys = KEYS
+
+    def __init__(self, servers, kind, url, by_name, environment):
+        self.servers, self.url, self.by_name = servers, url, by_name
+        self.ca = servers.ca if kind == "https" else None
+        self.seeded = servers.seeded.get(kind)  # SHA-256 of what boto3 wrote: whole, parts
         self.environment = environment | {"AWS_ENDPOINT_URL": url}
-        self.keys = KEYS
+
+    def make_bucket(self, bucket):
+        self.servers.boto3(self, "make", bucket)
 
 
 class Servers:
@@ -74,7 +79,7 @@ class Servers:
         home.mkdir()
         self.plain = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8",
                       "AWS_REGION": "us-east-1"}
-        self.processes, self.ports = {}, {}
+        self.processes, self.ports, self.seeded = {}, {}, {}
 
     def __enter__(self):
         try:
@@ -84,7 +89,7 @@ class Servers:
             self.identity = free_port()
             self.start("sidecar", "--sidecar", "--identity-listen", f"127.0.0.1:{self.identity}")
             for kind in self.processes:
-                self.boto3(self.place(kind, "ip"), "seed", SEEDED)
+                self.seeded[kind] = self.boto3(self.place(kind, "ip"), "seed", SEEDED).split()
         except BaseException:
             self.__exit__()
             raise
@@ -121,21 +126,21 @@ class Servers:
         run(["umount", "/etc/hosts"])
 
     def place(self, kind, by):
-        scheme, ca = ("https", self.ca) if kind == "https" else ("http", None)
+        scheme = "https" if kind == "https" else "http"
         host = HOST if by == "name" else "127.0.0.1"
         keys = KEYS if kind != "sidecar" else {
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{self.identity}/credentials"}
-        return Place(f"{scheme}://{host}:{self.ports[kind]}", by == "name", self.plain | keys, ca,
-                     kind == "sidecar")
+        return Place(self, kind, f"{scheme}://{host}:{self.ports[kind]}", by == "name",
+                     self.plain | keys)
 
-    def boto3(self, where, *arguments):
-        environment = where.environment
+    def boto3(self, where, *arguments, keys=None):
+        environment = where.environment | (keys or {})
         if where.ca:
             environment = environment | {"AWS_CA_BUNDLE": str(where.ca)}
         return run([sys.executable, HERE / "boto3_client.py", *arguments], env=environment)
 
-    def verify(self, where, bucket, key, sha256):
-        self.boto3(where, "verify", bucket, key, sha256 or "-")
+    def verify(self, where, bucket, key, sha256, keys):
+        self.boto3(where, "verify", bucket, key, sha256, keys=keys)
 
     def style_seen(self, kind, bucket, name):
         """path or host: how that client addressed its bucket, by the server's own log."""
@@ -144,8 +149,3 @@ class Servers:
         # boto3's verification is in path style, too, and no more than 8 requests for objects
         in_host = text.count(f'"path":"/{name}/')
         return "host" if in_host > in_path else "path"
-
-    def session(self):
-        uri = f"http://127.0.0.1:{self.identity}/credentials"
-        with urllib.request.urlopen(uri, timeout=20) as reply:
-            return json.loads(reply.read())
