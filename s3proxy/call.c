@@ -54,6 +54,7 @@ void call_free(struct call *call)
     s3_xml_doc_free(call->doc);
     call_form_done(call);
     call_cors_done(call);
+    call_access_done(call);
     buf_done(&call->body);
     buf_done(&call->reply.headers);
     buf_done(&call->reply.body);
@@ -124,6 +125,19 @@ static int copy_buckets(struct call *call, const struct credential *key)
     return names != NULL ? 0 : -ENOMEM;
 }
 
+static int copy_principal(struct call *call, const struct credential *key)
+{
+    const char *name = key->access_key != NULL ? key->access_key : "";
+    size_t size = sizeof(S3_POLICY_ARN) + strlen(name);
+    char *text = arena_alloc(&call->arena, size);
+
+    if (text != NULL) {
+        (void)snprintf(text, size, S3_POLICY_ARN "%s", name);
+    }
+    call->principal = text;
+    return text != NULL ? 0 : -ENOMEM;
+}
+
 bool call_sees(const struct call *call, const char *bucket)
 {
     for (size_t i = 0; call->buckets != NULL && call->buckets[i] != NULL; i++) {
@@ -148,7 +162,8 @@ int call_identify(struct call *call, const struct claim *claim, struct identity 
     }
     call->read_only = ret->key->read_only;
     call->internal = ret->internal;
-    error = copy_buckets(call, ret->key);
+    error = copy_principal(call, ret->key);
+    error = error == 0 ? copy_buckets(call, ret->key) : error;
     error = error == 0 ? s3_key_cache_get(call->server->keys, claim->access_key, ret->secret,
                                           call->auth, &call->key)
                        : error;
@@ -205,14 +220,15 @@ static int body_chunked(struct call *call, struct s3_fault *fault)
 {
     const struct s3_auth *auth = call->auth;
     const char *decoded = call_header(call, "x-amz-decoded-content-length");
+    bool is_signed = auth->payload != S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER;
     struct s3_chunk_chain chain;
     struct s3_chunked_config config = {
         .payload = auth->payload,
-        .chain = auth->payload == S3_PAYLOAD_STREAMING_UNSIGNED_TRAILER ? NULL : &chain,
+        .chain = is_signed ? &chain : NULL,
         .trailer = s3_message_header(&call->message, "x-amz-trailer"),
     };
     char *end;
-    int ret;
+    int ret = 0;
 
     if (decoded == NULL || decoded[0] < '0' || decoded[0] > '9') {
         return s3_fault_set(fault, S3_MISSING_CONTENT_LENGTH, "%s", "");
@@ -223,7 +239,10 @@ static int body_chunked(struct call *call, struct s3_fault *fault)
         return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad x-amz-decoded-content-length");
     }
     call->body_size = config.decoded_len;
-    ret = s3_chunk_chain_init(&chain, &call->key, auth->timestamp, auth->region, auth->signature);
+    if (is_signed) {
+        ret =
+            s3_chunk_chain_init(&chain, &call->key, auth->timestamp, auth->region, auth->signature);
+    }
     if (ret != 0) {
         return s3_fault_set(fault, S3_INTERNAL_ERROR, "cannot check the body");
     }
@@ -316,14 +335,18 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
                           op->op == OBJSTORE_LIST_VERSIONS;
         bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
                    stores_embedded(&call->server->stores, call->target.bucket);
+        bool hide = call->conceals && (code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION);
 
+        code = hide ? S3_ACCESS_DENIED : code;
         if (result->status == -ENODATA && call->preflight) {
             call_fault(call, S3_ACCESS_FORBIDDEN,
                        "CORSResponse: CORS is not enabled for this bucket.");
         }
         call_fault(call, code, say ? result->error.text : "");
         reply_fault(call);
-        reply_marker(call, result);
+        if (!hide) {
+            reply_marker(call, result);
+        }
     } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
     }
@@ -375,10 +398,44 @@ static void submit(struct call *call)
     }
 }
 
+static void open_stream(struct call *call);
+
+/* The head was all right: what may go on does. */
+static void let_go(struct call *call)
+{
+    if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {
+        open_stream(call);
+    } else if (call->ended) {
+        call_feed_end(call);
+    } else if (call->held) {
+        mutex_lock(&call->lock);
+        call->wanted = true;
+        mutex_unlock(&call->lock);
+    }
+}
+
+static void access_answered(struct call *call)
+{
+    struct s3_fault fault = S3_FAULT_INIT;
+    int ret = call_access_go_on(call, &fault);
+
+    if (ret < 0) {
+        call_fail(call, fault.code, fault.text);
+    } else if (ret == 0 && !call->failed) {
+        let_go(call);
+    }
+}
+
 void call_continue(struct call *call)
 {
-    bool again;
+    bool again, answered;
 
+    mutex_lock(&call->lock);
+    answered = call->answered;
+    mutex_unlock(&call->lock);
+    if (answered) {
+        access_answered(call);
+    }
     mutex_lock(&call->lock);
     again = call->again && !call->running;
     call->again = again ? false : call->again;
@@ -464,7 +521,7 @@ static int route_anonymous(struct call *call, struct s3_fault *fault)
         call->target.key[0] == '\0' && !call_has(call, "delete")) {
         return call_route_form(call, fault);
     }
-    return s3_fault_set(fault, S3_ACCESS_DENIED, "anonymous requests are not allowed");
+    return call_route(call, fault);
 }
 
 void call_begin(struct call *call)
@@ -477,15 +534,12 @@ void call_begin(struct call *call)
     host = s3_host_bucket(s3_message_header(&call->message, "host"), call->server->suffixes);
     ret = ret == 0 ? authenticate(call, fault) : ret;
     ret = ret == 0 ? s3_target_parse(call->message.path, host, &call->target, fault) : ret;
+    call_access_who(call);
     if (ret == 0) {
         ret = call->anonymous ? route_anonymous(call, fault) : call_route(call, fault);
     }
+    ret = ret == 0 ? call_access_check(call, fault) : ret;
     call->operation = ret == 0 ? (int)call->op.op : -1;
-    if (ret == 0 &&
-        ((call->op.bucket != NULL && !call_sees(call, call->op.bucket)) ||
-         (call->op.source_bucket != NULL && !call_sees(call, call->op.source_bucket)))) {
-        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");
-    }
     ret = ret == 0 ? find_volume(call, fault) : ret;
     ret = ret == 0 ? call_own(call, fault) : ret;
     if (ret == 0 && call->read_only && (call->writes || !objstore_op_reads(call->op.op))) {
@@ -497,20 +551,21 @@ void call_begin(struct call *call)
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;
+    ret = ret == 0 ? call_access_begin(call, fault) : ret;
     call->failed = ret != 0;
     if (fault->code != S3_SLOW_DOWN) {
         call_cors_begin(call); /* else it would be one more question to the store */
     }
     if (ret != 0) {
         reply_fault(call);
-    } else if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {
-        open_stream(call);
+    } else if (!call_access_waits(call)) {
+        let_go(call);
     }
 }
 
 bool call_opened(const struct call *call)
 {
-    return call->streaming;
+    return call->streaming || call->held;
 }
 
 bool call_wants_body(struct call *call)
@@ -651,7 +706,8 @@ void call_feed_end(struct call *call)
     struct s3_fault fault = S3_FAULT_INIT;
     int ret;
 
-    if (call->failed) {
+    call->ended = true;
+    if (call->failed || call_access_waits(call)) {
         return;
     }
     ret = body_check(call, &fault);
@@ -659,6 +715,7 @@ void call_feed_end(struct call *call)
     if (ret == 0 && !call->streaming && call->parse != NULL) {
         ret = call->parse(call, &fault);
     }
+    ret = ret == 0 ? call_access_body(call, &fault) : ret;
     if (ret != 0) {
         call_fail(call, fault.code, fault.text);
         return;
@@ -701,7 +758,7 @@ bool call_idle(struct call *call)
     bool idle;
 
     mutex_lock(&call->lock);
-    idle = !call->running && !call->looking;
+    idle = !call->running && !call->looking && !call->asking;
     mutex_unlock(&call->lock);
     return idle;
 }
@@ -713,6 +770,9 @@ void call_cancel(struct call *call)
         volume_cancel(call->volume, &call->op);
     } else if (call->running) {
         objstore_cancel(call->server->stores.store, &call->op);
+    }
+    if (call->asking) {
+        call_access_cancel(call);
     }
     mutex_unlock(&call->lock);
 }

@@ -24,6 +24,8 @@
 #include "s3/conditions.h"
 #include "s3/key_cache.h"
 #include "s3/names.h"
+#include "s3/policy.h"
+#include "s3/public_access.h"
 #include "s3/xml.h"
 #include "s3/xml_parse.h"
 #include "s3proxy/credentials.h"
@@ -40,6 +42,7 @@ struct call_server {
     struct stores stores;
     struct credentials *credentials;
     struct s3_key_cache *keys;
+    struct policies *policies; /* what is remembered of them */
     const char *region;
     const char *const *suffixes; /* for virtual-host style; NULL: none */
     struct limits *limits;       /* NULL: none */
@@ -68,10 +71,16 @@ struct call {
     struct s3_auth *auth;
     struct s3_signing_key key;
     bool read_only, internal;
-    bool anonymous;              /* nobody signed it */
-    const char *key_id;          /* the access key that it shows; */
-    bool known;                  /* the signature proved it */
-    uint64_t asked_us;           /* when all was there that the client had to send; 0: not yet */
+    bool anonymous;             /* nobody signed it */
+    const char *principal;      /* S3_POLICY_ARN and the access key; NULL while anonymous */
+    char peer[64];              /* the client's address, set with `message`; "": it has none */
+    struct call_access *access; /* what is known of the buckets' policies; NULL: they have none */
+    bool stranger;              /* the bucket is not the caller's: a policy says what may be done */
+    bool conceals;              /* who asks must not learn what there is not */
+    size_t refused;             /* victims behind op.victims_count that the policy keeps */
+    const char *key_id;         /* the access key that it shows; */
+    bool known;                 /* the signature proved it */
+    uint64_t asked_us;          /* when all was there that the client had to send; 0: not yet */
     struct limits_ticket ticket; /* what it counts for; empty: it was not let in */
     unsigned retry_s;            /* refused by a limit: when to come again */
     const char *const *buckets;  /* all that the caller knows of; NULL: every one */
@@ -96,6 +105,9 @@ struct call {
     bool streaming;         /* the operation runs while the body comes */
     struct call_cors *cors; /* the bucket's rules for pages of other origins; NULL: not asked */
     bool preflight;         /* OPTIONS: what such a page may do */
+    bool form_v2;           /* of `form`: signed as of old */
+    bool held;              /* no body is taken before the policies are known */
+    bool ended;             /* and the end of the body has come already */
     struct call_form *form; /* the body is a browser's; NULL: it is not */
 
     struct objstore_request op;
@@ -121,6 +133,8 @@ struct call {
     bool running;          /* submitted and not done */
     bool head_ready;       /* reply's head may be sent */
     bool looking;          /* for `cors`; the head waits */
+    bool asking;           /* for `access`, */
+    bool answered;         /* and to be gone on with */
     bool again;            /* submit `op` once more */
     bool wanted;           /* the store has asked for the body */
     bool streams;          /* the reply's bytes come by the pipe */
@@ -171,6 +185,36 @@ int call_route_bucket(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 int call_route_upload(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
+
+/* ---- what the buckets' policies allow ---- */
+
+int call_parse_policy(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+int call_parse_public_access(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+void call_format_policy_status(struct call *call, const struct objstore_result *result);
+
+enum s3_action call_action(struct call *call);
+/* Sets call->stranger; once more when a form has said who signed it. */
+void call_access_who(struct call *call);
+/* Strangers where no policy could let them in. */
+int call_access_check(const struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* Once all else is known of the head. 0: allowed, or not known yet: then call_access_waits(). */
+int call_access_begin(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+bool call_access_waits(const struct call *call);
+/* After an answer: 0 allowed, 1 waits on, negative with a fault. */
+int call_access_go_on(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* What only the body, or the fields of a form, could tell. */
+int call_access_body(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+int call_access_form(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
+void call_access_done(struct call *call);
+/* Under call->lock, while it is asking. */
+void call_access_cancel(struct call *call);
+/* Of the target; NULL: there is no such bucket, or it is none of ours. */
+const struct s3_public_access *call_public_access(const struct call *call);
 
 int call_route_acl(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 

@@ -293,7 +293,7 @@ static void format_batch(struct call *call, const struct objstore_result *result
 
     (void)result;
     s3_xml_delete_result_begin(out);
-    for (size_t i = 0; i < call->op.victims_count; i++) {
+    for (size_t i = 0; i < call->op.victims_count + call->refused; i++) {
         const struct objstore_victim *v = &call->op.victims[i];
 
         if (v->error == -ENOENT && v->version_id != NULL) { /* the object is there still */

@@ -205,8 +205,17 @@ static void format_doc(struct call *call, const struct objstore_result *result)
 
 static int route_change(struct call *call, struct s3_fault *fault)
 {
+    static int (*const parsers[OBJSTORE_DOC_COUNT])(struct call *, struct s3_fault *) = {
+        [OBJSTORE_DOC_POLICY] = call_parse_policy,
+        [OBJSTORE_DOC_CORS] = call_parse_cors,
+        [OBJSTORE_DOC_TAGGING] = parse_bucket_tags,
+        [OBJSTORE_DOC_OWNERSHIP] = parse_ownership,
+        [OBJSTORE_DOC_VERSIONING] = call_parse_versioning,
+        [OBJSTORE_DOC_PUBLIC_ACCESS_BLOCK] = call_parse_public_access,
+    };
     enum objstore_doc doc = call->op.doc;
     bool put = slice_eq_str(call->message.method, "PUT");
+    bool silent = doc == OBJSTORE_DOC_TAGGING || doc == OBJSTORE_DOC_POLICY;
 
     if (!put && !slice_eq_str(call->message.method, "DELETE")) {
         return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
@@ -214,19 +223,17 @@ static int route_change(struct call *call, struct s3_fault *fault)
     if (doc == OBJSTORE_DOC_VERSIONING && !put) {
         return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
-    if (doc != OBJSTORE_DOC_VERSIONING && doc != OBJSTORE_DOC_TAGGING &&
-        doc != OBJSTORE_DOC_OWNERSHIP && doc != OBJSTORE_DOC_CORS) {
+    if (parsers[doc] == NULL || call_has(call, "policyStatus") ||
+        (doc == OBJSTORE_DOC_PUBLIC_ACCESS_BLOCK &&
+         !stores_embedded(&call->server->stores, call->op.bucket))) {
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s cannot be changed here",
                             objstore_doc_name(doc));
     }
     call->op.op = put ? OBJSTORE_BUCKET_DOC_PUT : OBJSTORE_BUCKET_DOC_DELETE;
-    call->format = put && doc != OBJSTORE_DOC_TAGGING ? format_empty : format_deleted;
+    call->format = put && !silent ? format_empty : format_deleted;
     if (put) {
         call->body_kind = CALL_BODY_MEMORY;
-        call->parse = doc == OBJSTORE_DOC_TAGGING      ? parse_bucket_tags
-                      : doc == OBJSTORE_DOC_CORS       ? call_parse_cors
-                      : doc == OBJSTORE_DOC_VERSIONING ? call_parse_versioning
-                                                       : parse_ownership;
+        call->parse = parsers[doc];
     }
     return 0;
 }
@@ -238,7 +245,9 @@ enum objstore_doc call_doc_asked(struct call *call)
     while (doc < OBJSTORE_DOC_COUNT && !call_has(call, objstore_doc_name((enum objstore_doc)doc))) {
         doc++;
     }
-    return (enum objstore_doc)doc;
+    return doc == OBJSTORE_DOC_COUNT && call->query.len > 0 && call_has(call, "policyStatus")
+               ? OBJSTORE_DOC_POLICY
+               : (enum objstore_doc)doc;
 }
 
 int call_route_doc(struct call *call, struct s3_fault *fault)
@@ -251,6 +260,6 @@ int call_route_doc(struct call *call, struct s3_fault *fault)
         return route_change(call, fault);
     }
     call->op.op = OBJSTORE_BUCKET_DOC_GET;
-    call->format = format_doc;
+    call->format = call_has(call, "policyStatus") ? call_format_policy_status : format_doc;
     return 0;
 }

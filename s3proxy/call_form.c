@@ -87,11 +87,8 @@ static int form_authenticate(struct call *call, struct s3_fault *fault)
     struct identity who;
     int ret = s3_form_auth_parse(form, region, &auth, fault);
 
-    if (ret == 0 && auth.kind == S3_FORM_ANONYMOUS) {
-        return s3_fault_set(fault, S3_ACCESS_DENIED, "anonymous requests are not allowed");
-    }
-    if (ret != 0) {
-        return ret;
+    if (ret != 0 || auth.kind == S3_FORM_ANONYMOUS) {
+        return ret; /* then the bucket's policy has the word, and the form's own none */
     }
     claim.access_key = auth.access_key;
     (void)snprintf(call->auth->date, sizeof(call->auth->date), "%s", auth.date);
@@ -100,9 +97,9 @@ static int form_authenticate(struct call *call, struct s3_fault *fault)
     ret = ret == 0 ? s3_form_auth_verify(form, &auth, who.secret, &call->key, fault) : ret;
     ret = ret == 0 ? call_admit(call, who.key, fault) : ret;
     explicit_bzero(&who, sizeof(who));
-    if (ret == 0 && !call_sees(call, call->target.bucket)) {
-        ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key is for other buckets");
-    }
+    call->anonymous = ret != 0;
+    call->form_v2 = auth.kind == S3_FORM_V2;
+    call_access_who(call);
     ret = ret == 0 ? call_own(call, fault) : ret;
     return ret == 0 ? s3_form_policy_check(form, &target, claim.now_s, &call->form->limits, fault)
                     : ret;
@@ -129,13 +126,15 @@ static bool is_header(const char *name)
     return strncasecmp(name, "x-amz-", 6) == 0 || strncasecmp(name, "Content-", 8) == 0;
 }
 
-/* The form's fields take the place of the request's headers, but for its host. */
+/* The form's fields take the place of the request's headers, but for whom and where they tell. */
 static int form_headers(struct call *call, struct s3_fault *fault)
 {
     size_t count, n = 0;
     const struct s3_form_field *fields = s3_form_fields(call->form->form, &count);
-    struct s3_header *headers = arena_array(&call->arena, count + 1, sizeof(*headers));
+    struct s3_header *headers = arena_array(&call->arena, count + 3, sizeof(*headers));
     struct slice host = s3_message_header(&call->message, "host");
+    struct slice page = s3_message_header(&call->message, "referer");
+    struct slice agent = s3_message_header(&call->message, "user-agent");
 
     if (headers == NULL) {
         return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
@@ -156,6 +155,12 @@ static int form_headers(struct call *call, struct s3_fault *fault)
         }
     }
     headers[n++] = (struct s3_header){slice_of("host"), host};
+    if (page.data != NULL) {
+        headers[n++] = (struct s3_header){slice_of("referer"), page};
+    }
+    if (agent.data != NULL) {
+        headers[n++] = (struct s3_header){slice_of("user-agent"), agent};
+    }
     call->message.headers = headers;
     call->message.header_count = n;
     return 0;
@@ -196,6 +201,7 @@ static int form_open(struct call *call, struct s3_fault *fault)
     ret = ret == 0 ? call_refuse_headers(call, fault) : ret;
     ret = ret == 0 ? call_put_headers(call, fault) : ret;
     ret = ret == 0 ? call_tag_field(call, s3_form_get(call->form->form, "tagging"), fault) : ret;
+    ret = ret == 0 ? call_access_form(call, fault) : ret;
     return ret == 0 ? form_body(call, fault) : ret;
 }
 

@@ -16,12 +16,8 @@ enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3 };
 
 /* What nobody can do with this store; asking for it must not look like success. */
 static const char *const unsupported[] = {
-    "analytics",    "intelligent-tiering",
-    "inventory",    "legal-hold",
-    "metrics",      "policyStatus",
-    "renameObject", "restore",
-    "retention",    "select",
-    "session",      "torrent",
+    "analytics", "intelligent-tiering", "inventory", "legal-hold", "metrics", "renameObject",
+    "restore",   "retention",           "select",    "session",    "torrent",
 };
 
 /* Beginnings of headers that promise what this store does not do. */
@@ -82,7 +78,8 @@ const char *call_header(struct call *call, const char *name)
 
 bool call_hidden(const struct call *call, const char *key)
 {
-    return !call->internal && strncmp(key, ".skyvol/", 8) == 0;
+    return !call->internal && (strncmp(key, ".skyvol/", 8) == 0 ||
+                               (call->stranger && strstr(key, "/.skyvol/") != NULL));
 }
 
 bool call_reserved(const struct call *call, const char *key)

@@ -107,7 +107,8 @@ static void format_versions(struct call *call, const struct objstore_result *res
     if (list->truncated) {
         list->next_marker = result->next_marker;
         list->next_marker2 = result->next_marker2;
-        if (list->next_marker != NULL && call_hidden(call, list->next_marker)) {
+        if (list->next_marker != NULL && strncmp(list->next_marker, ".skyvol/", 8) == 0 &&
+            call_hidden(call, list->next_marker)) {
             list->next_marker = BEHIND_OWN; /* not a name of what is hidden */
             list->next_marker2 = NULL;
         }

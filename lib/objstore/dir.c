@@ -243,6 +243,21 @@ static void try_batch(struct dir_store *store, struct job_list *batch, bool agai
     }
 }
 
+/* Who remembers what a bucket's documents say asks again from now on. */
+static void tell_changes(struct dir_store *store, const struct job_list *batch)
+{
+    const struct job *job;
+
+    TAILQ_FOREACH (job, batch, link) {
+        enum objstore_op op = job->request->op;
+
+        if (op == OBJSTORE_BUCKET_DOC_PUT || op == OBJSTORE_BUCKET_DOC_DELETE ||
+            op == OBJSTORE_BUCKET_CREATE || op == OBJSTORE_BUCKET_DELETE) {
+            dir_changes_count(store->changes);
+        }
+    }
+}
+
 static void commit_batch(struct dir_store *store, struct job_list *batch)
 {
     struct job *job;
@@ -257,6 +272,7 @@ static void commit_batch(struct dir_store *store, struct job_list *batch)
                  objstore_name(&store->base), NULL);
         try_batch(store, batch, true);
     }
+    tell_changes(store, batch);
 }
 
 static void expire_parked_locked(struct dir_store *store) REQUIRES(&store->lock)
@@ -463,6 +479,7 @@ static void dir_free(struct objstore *base)
     }
     dir_index_close(store->commit_index);
     dir_files_close(store->files);
+    dir_changes_close(store->changes);
     if (store->private_root != NULL) {
         (void)nftw(store->private_root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
         free(store->private_root);
@@ -527,6 +544,8 @@ static int start(struct dir_store *store, const struct objstore_dir_config *conf
     if (ret != 0) {
         return ret;
     }
+    store->changes = dir_changes_open(config->root);
+    store->base.changes = store->changes;
     swept = dir_files_sweep(store->files, store->commit_index);
     if (swept != 0) {
         log_info("store: swept what a process left unfinished", "root", config->root, "files",

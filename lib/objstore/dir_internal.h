@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "objstore/dir_changes.h"
 #include "objstore/dir_files.h"
 #include "objstore/dir_index.h"
 #include "objstore/objstore_backend.h"
@@ -84,7 +85,8 @@ TAILQ_HEAD(job_list, job);
 struct dir_store {
     struct objstore base;
     struct dir_files *files;
-    char *private_root; /* of a memory store: removed at the end */
+    atomic_uint_least64_t *changes; /* NULL: cannot be told */
+    char *private_root;             /* of a memory store: removed at the end */
     uint64_t part_min;
     struct objstore_caps caps;
 

@@ -441,6 +441,7 @@ int objstore_faults_new(struct objstore *inner, const char *rules, struct objsto
         return error_set(err, -ENOMEM, "out of memory");
     }
     store->inner = inner;
+    store->base.changes = inner->changes;
     mutex_init(&store->lock);
     r = parse_rules(store, rules, err);
     r = r == 0 ? objstore_base_init(&store->base, &faults_ops, "%s", objstore_name(inner)) : r;

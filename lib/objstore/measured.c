@@ -244,6 +244,7 @@ int objstore_measured_new(struct objstore *inner, struct metrics *metrics, struc
         return -ENOMEM;
     }
     store->inner = inner;
+    store->base.changes = inner->changes;
     mutex_init(&store->lock);
     cond_init(&store->unpinned);
     r = objstore_base_init(&store->base, &measured_ops, "%s", objstore_name(inner));

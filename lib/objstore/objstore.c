@@ -234,6 +234,14 @@ const char *objstore_name(const struct objstore *store)
     return store->name;
 }
 
+bool objstore_changes(const struct objstore *store, uint64_t *ret)
+{
+    if (store->changes != NULL) {
+        *ret = atomic_load(store->changes);
+    }
+    return store->changes != NULL;
+}
+
 int objstore_base_init(struct objstore *store, const struct objstore_ops *ops, const char *format,
                        ...)
 {

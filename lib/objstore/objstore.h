@@ -410,6 +410,13 @@ void objstore_resume(struct objstore *store, struct objstore_request *request);
  */
 void objstore_free(struct objstore *store);
 
+/*
+ * A number that is another one, before done() is called, whenever a document of any bucket was
+ * changed or a bucket made or deleted, by any process of this machine. What was read after the
+ * number was taken is true while it stays the same. False: this store cannot tell. Any thread.
+ */
+bool objstore_changes(const struct objstore *store, uint64_t *ret);
+
 /* Name of the backend and where it points ("s3 https://host", "dir /path"): for logs. */
 const char *objstore_name(const struct objstore *store);
 

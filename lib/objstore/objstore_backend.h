@@ -11,6 +11,8 @@
 #ifndef OBJSTORE_OBJSTORE_BACKEND_H
 #define OBJSTORE_OBJSTORE_BACKEND_H
 
+#include <stdatomic.h>
+
 #include "objstore/objstore.h"
 
 struct objstore_ops {
@@ -23,6 +25,8 @@ struct objstore_ops {
 struct objstore {
     const struct objstore_ops *ops;
     char *name; /* freed by objstore_base_done() */
+    /* What objstore_changes() tells; a wrapper's is that of its inner store. NULL: nothing. */
+    const atomic_uint_least64_t *changes;
 };
 
 /* Set up the embedded base; the name is formatted and kept. 0 or -ENOMEM. */

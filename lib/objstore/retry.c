@@ -563,6 +563,7 @@ int objstore_retry_new(struct objstore *inner, const struct objstore_retry_confi
         return r;
     }
     store->inner = inner;
+    store->base.changes = inner->changes;
     store->config = *config;
     store->config.tries = config->tries != 0 ? config->tries : 10;
     store->config.base_ms = config->base_ms != 0 ? config->base_ms : 50;

@@ -214,14 +214,14 @@ static unsigned levels_of(const struct list *resources)
     return levels;
 }
 
-static int read_actions(struct reader *r, const struct list *names, unsigned levels, bool negated,
+static int read_actions(struct reader *r, const struct list *names, bool negated,
                         struct statement *s, struct s3_action_set *exact)
 {
     struct s3_action_set all = {0};
 
     for (size_t i = 0; i < names->count; i++) {
         struct s3_action_set set;
-        bool wild = strpbrk(names->items[i], "*?") != NULL, applies = false;
+        bool wild = strpbrk(names->items[i], "*?") != NULL;
 
         if (!s3_action_find(slice_of(names->items[i]), &set)) {
             return malformed(r, "Policy has invalid action", "");
@@ -229,19 +229,34 @@ static int read_actions(struct reader *r, const struct list *names, unsigned lev
         for (unsigned a = 0; a < S3_ACTION_COUNT; a++) {
             if (s3_action_in(&set, a)) {
                 s3_action_add(&all, a);
-                applies = applies || ((unsigned)s3_action_level((enum s3_action)a) & levels) != 0;
                 if (!wild && !negated) {
                     s3_action_add(exact, a);
                 }
             }
         }
-        if (!applies && !negated) {
-            return malformed(r, "Action does not apply to any resource(s) in statement", "");
-        }
     }
     for (unsigned a = 0; a < S3_ACTION_COUNT; a++) {
         if (s3_action_in(&all, a) != negated) {
             s3_action_add(&s->actions, a);
+        }
+    }
+    return 0;
+}
+
+/* Each of the actions must be one of a resource that is named. */
+static int check_levels(struct reader *r, const struct list *names, unsigned levels)
+{
+    for (size_t i = 0; i < names->count; i++) {
+        struct s3_action_set set;
+        bool applies = false;
+
+        (void)s3_action_find(slice_of(names->items[i]), &set);
+        for (unsigned a = 0; a < S3_ACTION_COUNT; a++) {
+            applies = applies || (s3_action_in(&set, a) &&
+                                  ((unsigned)s3_action_level((enum s3_action)a) & levels) != 0);
+        }
+        if (!applies) {
+            return malformed(r, "Action does not apply to any resource(s) in statement", "");
         }
     }
     return 0;
@@ -373,13 +388,15 @@ static int read_statement(struct reader *r, const cJSON *json, struct statement 
                        : read_principal(r, who, s);
     ret = ret == 0 ? read_list(r, what, "Policy has invalid action", &names) : ret;
     ret = ret == 0 ? read_resources(r, where, s) : ret;
-    ret = ret == 0 ? read_actions(r, &names, s->not_resource ? 3U : levels_of(&s->resources),
-                                  no_action, s, &exact)
-                   : ret;
-    ret = ret == 0 && condition != NULL ? check_condition(r, condition) : ret;
-    return ret == 0 && condition != NULL
-               ? s3_conditions_read(condition, &exact, &s->actions, &r->policy->arena,
-                                    &s->conditions, r->fault)
+    ret = ret == 0 ? read_actions(r, &names, no_action, s, &exact) : ret;
+    if (ret == 0 && condition != NULL) {
+        ret = check_condition(r, condition);
+        ret = ret == 0 ? s3_conditions_read(condition, &exact, &s->actions, &r->policy->arena,
+                                            &s->conditions, r->fault)
+                       : ret;
+    }
+    return ret == 0 && !no_action && !s->not_resource
+               ? check_levels(r, &names, levels_of(&s->resources))
                : ret;
 }
 

@@ -10,6 +10,7 @@
 #include "s3proxy/call.h"
 #include "s3proxy/counters.h"
 #include "s3proxy/identity.h"
+#include "s3proxy/policies.h"
 
 struct skyvol_request;
 

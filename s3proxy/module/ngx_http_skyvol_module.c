@@ -4,7 +4,7 @@
 
 #include <sys/eventfd.h>
 
-enum { KEY_SLOTS = 256, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
+enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
@@ -278,6 +278,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     ret = open_stores(conf, &err);
     ret = ret == 0 ? open_credentials(conf, &err) : ret;
     ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
+    ret = ret == 0 ? policies_new(POLICY_SLOTS, &server->policies) : ret;
     ret = ret == 0 ? open_limits(cycle, conf, &err) : ret;
     if (ret != 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
@@ -294,6 +295,7 @@ static void exit_process(ngx_cycle_t *cycle)
     stores_done(&server->stores);
     credentials_free(server->credentials);
     s3_key_cache_free(server->keys);
+    policies_free(server->policies);
     counters_close(skyvol_worker.counters);
     skyvol_worker.counters = NULL;
     limits_close(server->limits);

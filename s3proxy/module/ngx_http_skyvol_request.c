@@ -615,6 +615,12 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
     if (request == NULL || message_fill(http, &request->call->message) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
+    if (http->connection->sockaddr->sa_family != AF_UNIX) {
+        const ngx_str_t *peer = &http->connection->addr_text;
+
+        (void)snprintf(request->call->peer, sizeof(request->call->peer), "%.*s", (int)peer->len,
+                       peer->data);
+    }
     request->call->tls = http->connection->ssl != NULL;
     request->call->expects =
         http->headers_in.expect != NULL && http->http_version > NGX_HTTP_VERSION_10;

@@ -109,7 +109,7 @@ REFUSED_BY_NGINX = {
     "a bad length": (b"PUT /b/k HTTP/1.1\r\nHost: a\r\nContent-Length: 1x\r\n\r\n", 400),
     "a bad version": (b"GET / HTTP/1.x\r\nHost: a\r\n\r\n", 400),
     "old and without a name": (b"GET / HTTP/1.0\r\n\r\n", 403),
-    "a list of ranges": (b"GET /bucket/k HTTP/1.1\r\nHost: a\r\nRange: bytes=1-2,4-5\r\n\r\n", 403),
+    "a list of ranges": (b"GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=1-2,4-5\r\n\r\n", 403),
     "an expectation": (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\n\r\n", 403),
 }
 
