@@ -25,6 +25,7 @@ struct run {
 struct look {
     struct run *run;
     const char *key;
+    const char *version; /* NULL: the bucket has none, or the store does not say */
     const struct objstore_info *info;
     enum s3_checksum_kind kind;
     struct s3_checksum sum;       /* of the whole, or of the part under way */
@@ -66,6 +67,12 @@ static int pace(const struct run *run)
 
 static void tell(struct look *look, const char *why)
 {
+    char longer[WHY_MAX + OBJSTORE_VERSION_MAX + 16];
+
+    if (look->version != NULL) {
+        (void)snprintf(longer, sizeof(longer), "version %s: %s", look->version, why);
+        why = longer;
+    }
     look->run->totals.damaged++;
     look->run->scrub->damaged(look->run->scrub->arg, look->run->bucket, look->key, why);
 }
@@ -81,6 +88,7 @@ static int fetch_parts(struct look *look)
         struct objstore_request head = {.op = OBJSTORE_HEAD,
                                         .bucket = look->run->bucket,
                                         .key = look->key,
+                                        .version_id = look->version,
                                         .list_parts = true,
                                         .marker = marker};
         const struct objstore_result *result = &answer.result;
@@ -161,6 +169,7 @@ static int read_piece(struct look *look, uint64_t offset, size_t len)
     struct objstore_request get = {.op = OBJSTORE_GET,
                                    .bucket = look->run->bucket,
                                    .key = look->key,
+                                   .version_id = look->version,
                                    .if_match = look->info->etag,
                                    .range = {offset, len}};
     int ret = objstore_call(look->run->store, &get, &answer);
@@ -247,11 +256,12 @@ static bool is_about_store(int status)
     }
 }
 
-static int look_at(struct run *run, const char *key)
+static int look_at(struct run *run, const char *key, const char *version)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request head = {.op = OBJSTORE_HEAD, .bucket = run->bucket, .key = key};
-    struct look look = {.run = run, .key = key, .info = &answer.result.info};
+    struct objstore_request head = {
+        .op = OBJSTORE_HEAD, .bucket = run->bucket, .key = key, .version_id = version};
+    struct look look = {.run = run, .key = key, .version = version, .info = &answer.result.info};
     int ret = objstore_call(run->store, &head, &answer);
 
     ret = ret == 0 ? look_start(&look) : ret;
@@ -274,17 +284,45 @@ static int look_at(struct run *run, const char *key)
     return ret == 0 ? pace(run) : ret;
 }
 
+static int look_at_page(struct run *run, const struct objstore_result *page, bool versions)
+{
+    int ret = 0;
+
+    for (size_t i = 0; ret == 0 && i < page->count; i++) {
+        const struct objstore_entry *e = &page->entries[i];
+
+        if (!e->delete_marker) {
+            ret = look_at(run, e->key, versions ? e->info.version_id : NULL);
+        }
+    }
+    return ret;
+}
+
+/* All versions of a bucket that has some, as far as the store says so unasked. */
+static bool has_versions(const struct run *run)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request head = {.op = OBJSTORE_BUCKET_HEAD, .bucket = run->bucket};
+
+    return objstore_call(run->store, &head, &answer) == 0 && answer.result.caps != NULL &&
+           answer.result.caps->versions;
+}
+
 static int scrub_bucket(struct run *run, struct error *err)
 {
     AUTOFREE char *after = NULL;
+    AUTOFREE char *after_version = NULL;
+    bool versions = has_versions(run);
     bool more = true;
 
     while (more) {
         CLEANUP(objstore_answer_done) struct objstore_answer page = OBJSTORE_ANSWER_INIT;
-        struct objstore_request list = {.op = OBJSTORE_LIST,
+        struct objstore_request list = {.op = versions ? OBJSTORE_LIST_VERSIONS : OBJSTORE_LIST,
                                         .bucket = run->bucket,
                                         .key = run->scrub->prefix,
                                         .start_after = after,
+                                        .marker = after,
+                                        .marker2 = after_version,
                                         .max_entries = PAGE};
         int ret = objstore_call(run->store, &list, &page);
 
@@ -292,17 +330,19 @@ static int scrub_bucket(struct run *run, struct error *err)
             return error_set(err, ret, "bucket %s cannot be listed: %s", run->bucket,
                              error_text(&page.result.error, ret));
         }
-        for (size_t i = 0; ret == 0 && i < page.result.count; i++) {
-            ret = look_at(run, page.result.entries[i].key);
-        }
+        ret = look_at_page(run, &page.result, versions);
         if (ret != 0) {
             return error_set(err, ret, "bucket %s: %s", run->bucket, strerror(-ret));
         }
         more = page.result.truncated && page.result.count > 0;
         if (more) {
+            const struct objstore_entry *last = &page.result.entries[page.result.count - 1];
+
             free(after);
-            after = strdup(page.result.entries[page.result.count - 1].key);
-            if (after == NULL) {
+            free(after_version);
+            after = strdup(last->key);
+            after_version = strdup(last->info.version_id);
+            if (after == NULL || after_version == NULL) {
                 return -ENOMEM;
             }
         }

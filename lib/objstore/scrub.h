@@ -7,8 +7,9 @@
  *
  * An object is compared with its checksum, one of composite kind part by part; without one with its
  * ETag if that is an MD5; else only its size counts, and it is `unchecked`. What is overwritten or
- * deleted while it is read is no damage. Nothing is changed: what to do about a damaged object
- * is its owner's decision.
+ * deleted while it is read is no damage. In a bucket of a directory store that has versions all of
+ * them are read, of other stores the current ones. Nothing is changed: what to do about a damaged
+ * object is its owner's decision.
  *
  * Waits; one thread. Works on any store, but reads every byte of it.
  */

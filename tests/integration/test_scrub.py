@@ -98,3 +98,18 @@ def test_another_store_is_read_by_s3_with_its_etags(served, workdir):
     flip(path, 4999)
     code, found = scrub("s3://", *to)
     assert code == 3 and [d["key"] for d in found["damaged"]] == ["a"]
+
+
+def test_older_versions_are_read_too(served, workdir):
+    s3 = served.client()
+    s3.create_bucket(Bucket="bucket")
+    s3.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+    first = s3.put_object(Bucket="bucket", Key="k", Body=b"first")["VersionId"]
+    s3.put_object(Bucket="bucket", Key="k", Body=b"second")
+    s3.delete_object(Bucket="bucket", Key="k")
+    code, found = scrub(f"dir://{workdir}/store")
+    assert (code, found["objects"], found["damaged"]) == (0, 2, [])
+    flip(next(p for p in (workdir / "store" / "data").rglob("*.k") if p.read_bytes() == b"first"), 1)
+    code, found = scrub(f"dir://{workdir}/store")
+    assert code != 0 and len(found["damaged"]) == 1
+    assert first in json.dumps(found["damaged"])
