@@ -277,7 +277,7 @@ check: ## install what is missing, build, run unit, integration and conformance 
 BENCH ?= --runs 3 --store loopback,rtt20
 BENCH_OUT ?= $(BUILD)/bench
 BENCH_TOOLS := $(BUILD)/bench/rawclient $(BUILD)/tests/bench/mount/nullfs
-.PHONY: bench-mount bench-tools
+.PHONY: bench-mount bench-s3 bench-tools
 bench-tools: $(BENCH_TOOLS)
 
 $(BUILD)/bench/rawclient: $(wildcard tests/bench/mount/*/*.go) tests/bench/mount/go.mod
@@ -290,6 +290,14 @@ bench-mount: all bench-tools ## skyvol-mount beside other mounters, FUSE and the
 	$(Q)scripts/deps.sh bench && mkdir -p $(BENCH_OUT)
 	$(Q)BUILD=$(BUILD) python3 tests/bench/mount/bench_mount.py $(BENCH) --json $(BENCH_OUT)/mount.json \
 	    --table $(BENCH_OUT)/mount.md --plot $(BENCH_OUT)/mount.svg
+
+$(BUILD)/bench/s3load: tests/bench/s3/main.go tests/bench/s3/go.mod
+	$(Q)mkdir -p $(@D) && cd tests/bench/s3 && GOFLAGS=-buildvcs=false go build -o $(abspath $@) .
+
+bench-s3: all $(BUILD)/bench/s3load ## skyvol-s3 beside versitygw and nginx: CPU of a request (BENCH_S3="--runs 5")
+	$(Q)scripts/deps.sh test && mkdir -p $(BENCH_OUT)
+	$(Q)BUILD=$(BUILD) python3 tests/bench/s3/bench_s3.py $(BENCH_S3) --json $(BENCH_OUT)/s3.json \
+	    --table $(BENCH_OUT)/s3.md --plot $(BENCH_OUT)/s3.svg
 
 # The mounter and the holder sanitized, the integration tests as the load. Of the shared libubsan nothing
 # is heard: it does not heed log_path, and the mounter has no stderr.

@@ -1,0 +1,3 @@
+module skyvol/tests/bench/s3
+
+go 1.19
