@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "s3/form.h"
+#include "util/cleanup.h"
 #include "util/clock.h"
 #include "util/log.h"
 
@@ -37,6 +38,7 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
     call->reply.headers = (struct buf)BUF_INIT(HEADERS_MAX);
     call->reply.body = (struct buf)BUF_INIT(REPLY_MAX);
     call->reply.mtime_s = -1;
+    call->file.fd = -1;
     random_id(call->request_id);
     pipe_init(&call->pipe);
     mutex_init(&call->lock);
@@ -47,6 +49,7 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
 void call_free(struct call *call)
 {
     call_leave(call);
+    cleanup_close(&call->file.fd);
     pipe_done(&call->pipe);
     mutex_done(&call->lock);
     s3_chunked_free(call->chunked);
@@ -290,31 +293,6 @@ void call_fault(struct call *call, enum s3_code code, const char *text)
     mutex_unlock(&call->lock);
 }
 
-/* What the store says of our own keys is nothing that the client could help. */
-static enum s3_code code_of(const struct objstore_request *op, const struct objstore_result *result)
-{
-    const char *text;
-
-    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET) {
-        return call_doc_absent(op->doc, &text);
-    }
-    switch (result->s3_code) {
-    case S3_OK:
-        return s3_code_from_errno(result->status, op->key == NULL);
-    case S3_AUTHORIZATION_HEADER_MALFORMED:
-    case S3_EXPIRED_TOKEN:
-    case S3_INVALID_ACCESS_KEY_ID:
-    case S3_INVALID_TOKEN:
-    case S3_REQUEST_TIME_TOO_SKEWED:
-    case S3_SIGNATURE_DOES_NOT_MATCH:
-        log_error("the store refuses us", "operation", objstore_op_name(op->op), "error",
-                  result->error.text, NULL);
-        return S3_SERVICE_UNAVAILABLE;
-    default:
-        return (enum s3_code)result->s3_code;
-    }
-}
-
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
@@ -330,7 +308,7 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
         result = &none; /* as in AWS's first region, and only there */
     }
     if (result->status < 0 && !call->head_ready) {
-        enum s3_code code = code_of(op, result);
+        enum s3_code code = reply_code(op, result);
         bool of_version = op->version_id != NULL || op->source_version_id != NULL ||
                           op->op == OBJSTORE_LIST_VERSIONS;
         bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
@@ -342,12 +320,14 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
             call_fault(call, S3_ACCESS_FORBIDDEN,
                        "CORSResponse: CORS is not enabled for this bucket.");
         }
+        call->reply.mtime_s = call->whole ? -1 : call->reply.mtime_s; /* its head was made */
         call_fault(call, code, say ? result->error.text : "");
         reply_fault(call);
         if (!hide) {
             reply_marker(call, result);
         }
-    } else if (result->status == 0 && !(call->op.op == OBJSTORE_GET && call->head_ready)) {
+    } else if (result->status == 0 && !call->whole &&
+               !(call->op.op == OBJSTORE_GET && call->head_ready)) {
         call->format(call, result);
     }
     mutex_lock(&call->lock);
@@ -480,6 +460,9 @@ static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
 static void open_stream(struct call *call)
 {
     call->streaming = true;
+    if (call->form == NULL) {
+        pipe_expect(&call->pipe, call->body_size);
+    }
     call->op.source.read = read_pipe;
     submit(call);
 }
@@ -624,26 +607,19 @@ ssize_t call_keep(struct call *call, const void *bytes, size_t len)
     return n;
 }
 
-static size_t pipe_room(struct call *call)
+static size_t room_for_body(struct call *call)
 {
-    size_t held = call->form != NULL ? S3_FORM_HELD_MAX : 0; /* may come out with what is fed */
-    size_t room;
-
     if (call->body_kind != CALL_BODY_PIPE) {
         return PIPE_SIZE / 2; /* a form may begin to use its pipe with these bytes */
     }
-    mutex_lock(&call->pipe.lock);
-    room = PIPE_SIZE - call->pipe.len;
-    room = room > held ? room - held : 0;
-    call->pipe.writer_waits = room == 0;
-    mutex_unlock(&call->pipe.lock);
-    return room;
+    /* What a form holds back may come out with what is fed. */
+    return pipe_room(&call->pipe, call->form != NULL ? S3_FORM_HELD_MAX : 0);
 }
 
 size_t call_feed(struct call *call, const void *bytes, size_t len)
 {
     const char *data = bytes;
-    size_t room = pipe_room(call), used = len;
+    size_t room = room_for_body(call), used = len;
     struct slice decoded;
 
     if (call->failed) {
@@ -775,6 +751,11 @@ void call_cancel(struct call *call)
         call_access_cancel(call);
     }
     mutex_unlock(&call->lock);
+}
+
+struct call_file *call_file(struct call *call)
+{
+    return call->file.fd >= 0 ? &call->file : NULL; /* set before call_streams() was true */
 }
 
 bool call_streams(struct call *call)

@@ -12,6 +12,9 @@
  *     call_feed_end(call);         all came (also without a body): checks it, starts the operation
  *     after each wake():           call_head_ready(): send call->reply's head; call_output() bytes
  *
+ * What a GET reads is sent in one of three ways: with the head (few bytes), from a plain file of
+ * the store (call_file()), or through a pipe while it comes.
+ *
  * wake(call) is called from a store's thread whenever there may be something to do. A call may be
  * freed only when call_idle(); call_cancel() makes that happen soon. Everything is the event
  * loop's but what `lock` guards and the pipe. Nothing is published before the body was checked.
@@ -59,6 +62,12 @@ struct reply {
 };
 
 enum call_body { CALL_BODY_NONE, CALL_BODY_MEMORY, CALL_BODY_PIPE };
+
+/* Bytes of a reply that lie in a plain file. */
+struct call_file {
+    int fd; /* -1: they do not; the call's to close */
+    uint64_t at, end;
+};
 
 struct call {
     const struct call_server *server;
@@ -118,6 +127,7 @@ struct call {
     struct s3_xml_list list;
     unsigned attributes;                     /* GetObjectAttributes: which of them */
     bool encode_url, checksum_wanted, sized; /* sized: a HEAD went before, for a suffix range */
+    bool whole;                              /* a GET of few bytes: they go with the head */
     bool tells_owner;                        /* a list with the owner in each entry */
     const char *marker;
     /* What follows the checks of the head: starts the operation once the body is there. */
@@ -137,7 +147,8 @@ struct call {
     bool answered;         /* and to be gone on with */
     bool again;            /* submit `op` once more */
     bool wanted;           /* the store has asked for the body */
-    bool streams;          /* the reply's bytes come by the pipe */
+    bool streams;          /* the reply's bytes come by the pipe, or are in `file` */
+    struct call_file file; /* set with `streams` */
 };
 
 int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
@@ -167,8 +178,11 @@ bool call_idle(struct call *call);
 void call_cancel(struct call *call);
 /* After a wake: submits what must be submitted once more. */
 void call_continue(struct call *call);
-/* True when the reply's bytes come by call_output(). */
+/* True when the reply's bytes are in call_file() or come by call_output(). */
 bool call_streams(struct call *call);
+/* Once call_streams(): the file, whose `at` the caller moves on; NULL: call_output(). It is open as
+ * long as the call lives. */
+struct call_file *call_file(struct call *call);
 /* Pay for bytes that came from the client or go to it, by its key's rate; 0: for none. Returns ms
  * that must pass before the next ones. */
 uint64_t call_charge(struct call *call, enum limits_way way, uint64_t bytes);
@@ -320,6 +334,9 @@ void reply_put(struct call *call, const struct objstore_result *result);
 void call_fault(struct call *call, enum s3_code code, const char *text);
 /* The reply that call->fault asks for; from whoever owns the reply now. */
 void reply_fault(struct call *call);
+/* What a failed operation is for the client. What a store says of our own keys is nothing that the
+ * client could help: it is logged, and he may try again. */
+enum s3_code reply_code(const struct objstore_request *op, const struct objstore_result *result);
 void format_empty(struct call *call, const struct objstore_result *result);   /* 200 */
 void format_deleted(struct call *call, const struct objstore_result *result); /* 204 */
 /* The same of an object or version, with what became of it. */

@@ -12,7 +12,7 @@
 #include "util/cleanup.h"
 #include "util/encode.h"
 
-enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3 };
+enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3, WHOLE_MAX = 64 * 1024 };
 
 /* What nobody can do with this store; asking for it must not look like success. */
 static const char *const unsupported[] = {
@@ -512,23 +512,47 @@ static int get_info(struct objstore_request *op, const struct objstore_info *inf
         return -ECANCELED;
     }
     object_headers(call, info, range);
+    call->whole = range.len <= WHOLE_MAX;
+    pipe_expect(&call->pipe, range.len);
+    return 0;
+}
+
+/* The first bytes are here, or where they lie is known. */
+static void get_streams(struct call *call)
+{
     mutex_lock(&call->lock);
     call->head_ready = true;
     call->streams = true;
     mutex_unlock(&call->lock);
     call->wake(call);
-    return 0;
 }
 
 static int get_write(struct objstore_request *op, const void *bytes, size_t len)
 {
     struct call *call = op->arg;
-    int ret = pipe_write_all(&call->pipe, bytes, len);
+    int ret;
 
+    if (call->whole) { /* one wake for all of it, at the end */
+        buf_add(&call->reply.body, bytes, len);
+        return buf_error(&call->reply.body);
+    }
+    ret = pipe_write_all(&call->pipe, bytes, len);
     if (ret == 0) {
-        call->wake(call);
+        get_streams(call);
     }
     return ret;
+}
+
+static int get_file(struct objstore_request *op, int fd, struct objstore_range range)
+{
+    struct call *call = op->arg;
+
+    if (call->whole) {
+        return -ENOTSUP;
+    }
+    call->file = (struct call_file){fd, range.offset, range.offset + range.len};
+    get_streams(call);
+    return 0;
 }
 
 /* A HEAD, or the first step of a GET whose range counts from the end. */
@@ -633,6 +657,7 @@ static int route_read(struct call *call, struct s3_fault *fault)
     call->format = format_head;
     call->op.sink.info = get_info;
     call->op.sink.write = get_write;
+    call->op.sink.file = get_file;
     call->op.op = OBJSTORE_HEAD;
     if (!call->head && call->range.kind != S3_RANGE_SUFFIX) {
         call->op.op = OBJSTORE_GET;

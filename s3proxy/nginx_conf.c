@@ -131,7 +131,7 @@ static void write_http(const struct proxy_config *c, struct buf *out)
              "\"error\":\"$skyvol_error\",\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
              "  access_log /dev/stdout json;\n"
              "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
-             "  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
+             "  sendfile on;\n  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
              "  client_body_buffer_size 256k;\n"
              "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
              "  ignore_invalid_headers off;\n  merge_slashes off;\n");

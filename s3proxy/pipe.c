@@ -7,7 +7,7 @@
 
 void pipe_init(struct pipe *pipe)
 {
-    *pipe = (struct pipe){.end = 1};
+    *pipe = (struct pipe){.end = 1, .size = PIPE_SIZE};
     mutex_init(&pipe->lock);
 }
 
@@ -17,22 +17,44 @@ void pipe_done(struct pipe *pipe)
     mutex_done(&pipe->lock);
 }
 
+void pipe_expect(struct pipe *pipe, uint64_t total)
+{
+    mutex_lock(&pipe->lock);
+    if (pipe->bytes == NULL && total < PIPE_SIZE) {
+        /* Never so small that the byte that is held back fills it. */
+        pipe->size = total > PIPE_LEAST ? (size_t)total : PIPE_LEAST;
+    }
+    mutex_unlock(&pipe->lock);
+}
+
+size_t pipe_room(struct pipe *pipe, size_t held)
+{
+    size_t room;
+
+    mutex_lock(&pipe->lock);
+    room = pipe->size - pipe->len;
+    room = room > held ? room - held : 0;
+    pipe->writer_waits = room == 0;
+    mutex_unlock(&pipe->lock);
+    return room;
+}
+
 static ssize_t put_locked(struct pipe *pipe, const char *bytes, size_t len) REQUIRES(&pipe->lock)
 {
     size_t at, first;
 
     if (pipe->bytes == NULL) {
-        pipe->bytes = malloc(PIPE_SIZE);
+        pipe->bytes = malloc(pipe->size);
         if (pipe->bytes == NULL) {
             return -ENOMEM;
         }
     }
-    if (len > PIPE_SIZE - pipe->len) {
-        len = PIPE_SIZE - pipe->len;
+    if (len > pipe->size - pipe->len) {
+        len = pipe->size - pipe->len;
         pipe->writer_waits = true;
     }
-    at = (pipe->start + pipe->len) % PIPE_SIZE;
-    first = len < PIPE_SIZE - at ? len : PIPE_SIZE - at;
+    at = (pipe->start + pipe->len) % pipe->size;
+    first = len < pipe->size - at ? len : pipe->size - at;
     memcpy(pipe->bytes + at, bytes, first);
     memcpy(pipe->bytes, bytes + first, len - first);
     pipe->len += len;
@@ -54,7 +76,7 @@ int pipe_write_all(struct pipe *pipe, const void *bytes, size_t len)
     ssize_t n = -EAGAIN;
 
     mutex_lock(&pipe->lock);
-    if (len > PIPE_SIZE - pipe->len) {
+    if (len > pipe->size - pipe->len) {
         pipe->writer_waits = true;
     } else {
         n = put_locked(pipe, bytes, len);
@@ -76,10 +98,10 @@ static ssize_t take_locked(struct pipe *pipe, char *buffer, size_t cap, bool hol
         pipe->reader_waits = pipe->end == 1;
         return pipe->end == 1 ? -EAGAIN : 0;
     }
-    first = len < PIPE_SIZE - pipe->start ? len : PIPE_SIZE - pipe->start;
+    first = len < pipe->size - pipe->start ? len : pipe->size - pipe->start;
     memcpy(buffer, pipe->bytes + pipe->start, first);
     memcpy(buffer + first, pipe->bytes, len - first);
-    pipe->start = (pipe->start + len) % PIPE_SIZE;
+    pipe->start = (pipe->start + len) % pipe->size;
     pipe->len -= len;
     return (ssize_t)len;
 }

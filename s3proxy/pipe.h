@@ -10,16 +10,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "util/mutex.h"
 
-enum { PIPE_SIZE = 1024 * 1024 };
+enum { PIPE_SIZE = 1024 * 1024, PIPE_LEAST = 4096 };
 
 struct pipe {
     struct mutex lock; /* of all below; a leaf */
-    char *bytes;       /* PIPE_SIZE, allocated at the first write */
-    size_t start, len;
+    char *bytes;       /* `size`, allocated at the first write */
+    size_t size, start, len;
     int end; /* 1: open; 0: ended well; negative errno value */
     bool writer_waits, reader_waits;
 };
@@ -27,6 +28,10 @@ struct pipe {
 void pipe_init(struct pipe *pipe);
 void pipe_done(struct pipe *pipe);
 
+/* Before the first write: no more than so many bytes will come in all. */
+void pipe_expect(struct pipe *pipe, uint64_t total);
+/* How much can be put in now beside `held` bytes; the writer is woken when it was none. */
+size_t pipe_room(struct pipe *pipe, size_t held);
 /* Put in as much as there is room for: bytes taken, 0 when full, or -ENOMEM. */
 ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len);
 /* As pipe_write(), but all or nothing: 0, -EAGAIN or -ENOMEM. */

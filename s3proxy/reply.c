@@ -6,6 +6,7 @@
 
 #include "s3/xml.h"
 #include "s3proxy/call.h"
+#include "util/log.h"
 
 void reply_header(struct reply *reply, const char *name, const char *value)
 {
@@ -28,6 +29,30 @@ void reply_xml(struct reply *reply)
     reply->status = 200;
     reply->content_type = "application/xml";
     reply->length = buf_len(&reply->body);
+}
+
+enum s3_code reply_code(const struct objstore_request *op, const struct objstore_result *result)
+{
+    const char *text;
+
+    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET) {
+        return call_doc_absent(op->doc, &text);
+    }
+    switch (result->s3_code) {
+    case S3_OK:
+        return s3_code_from_errno(result->status, op->key == NULL);
+    case S3_AUTHORIZATION_HEADER_MALFORMED:
+    case S3_EXPIRED_TOKEN:
+    case S3_INVALID_ACCESS_KEY_ID:
+    case S3_INVALID_TOKEN:
+    case S3_REQUEST_TIME_TOO_SKEWED:
+    case S3_SIGNATURE_DOES_NOT_MATCH:
+        log_error("the store refuses us", "operation", objstore_op_name(op->op), "error",
+                  result->error.text, NULL);
+        return S3_SERVICE_UNAVAILABLE;
+    default:
+        return (enum s3_code)result->s3_code;
+    }
 }
 
 void reply_fault(struct call *call)

@@ -74,11 +74,24 @@ static void job_end(struct job *job)
     mutex_unlock(&store->lock);
 }
 
+/*
+ * One worker at a time is on its way; who arrives calls the next, if there is still something to
+ * do. Of a burst of jobs most are so done by who is awake, and the switches of threads, which cost
+ * more than a small GET, are few.
+ */
+static void call_worker_locked(struct dir_store *store) REQUIRES(&store->lock)
+{
+    if (store->waiting > 0 && !store->called && !TAILQ_EMPTY(&store->queue)) {
+        store->called = true;
+        cond_signal(&store->work);
+    }
+}
+
 static void enqueue_locked(struct dir_store *store, struct job *job) REQUIRES(&store->lock)
 {
     job->place = JOB_QUEUED;
     TAILQ_INSERT_TAIL(&store->queue, job, link);
-    cond_signal(&store->work);
+    call_worker_locked(store);
 }
 
 /* What the job's step said; the job may be gone afterwards. */
@@ -137,10 +150,14 @@ static void *worker_main(void *arg)
             if (store->ending && store->jobs == 0) {
                 break;
             }
+            store->waiting++;
             cond_wait(&store->work, &store->lock);
+            store->waiting--;
+            store->called = false;
             continue;
         }
         TAILQ_REMOVE(&store->queue, job, link);
+        call_worker_locked(store);
         job->place = JOB_RUNNING;
         job->resumed = false;
         cancelled = job->cancelled;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "util/clock.h"
 #include "util/random.h"
@@ -291,13 +292,33 @@ void dir_files_settle(struct dir_files *files, const char *generation)
 
 int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
 {
-    int fd = openat(files->data, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int fd = openat(files->data, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOATIME);
 
+    if (fd < 0 && errno == EPERM) { /* somebody else's file: put back from a backup */
+        fd = openat(files->data, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    }
     if (fd < 0) {
         return -errno;
     }
     *ret_fd = fd;
     return 0;
+}
+
+bool dir_files_cached(int fd, uint64_t offset, uint64_t end)
+{
+    enum { LOOKS_MAX = 4096 };
+    uint64_t step = 256 << 10; /* the kernel reads ahead half of that at once */
+    char byte;
+
+    step = (end - offset) / step > LOOKS_MAX ? (end - offset) / LOOKS_MAX : step;
+    for (uint64_t at = offset; at < end; at += step) {
+        struct iovec one = {&byte, 1};
+
+        if (preadv2(fd, &one, 1, (off_t)at, RWF_NOWAIT) != 1) {
+            return false; /* not there, or the file system cannot tell */
+        }
+    }
+    return true;
 }
 
 int dir_files_remove(struct dir_files *files, const char *file)

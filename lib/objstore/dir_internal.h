@@ -96,6 +96,8 @@ struct dir_store {
     struct cond commit_work;
     struct job_list queue, parked, commits;
     size_t jobs;
+    unsigned waiting; /* workers that have nothing to do */
+    bool called;      /* one of them was signalled and has not come yet */
     bool ending;
 
     struct dir_worker workers[DIR_WORKERS_MAX];

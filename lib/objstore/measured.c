@@ -94,6 +94,15 @@ static int on_write(struct objstore_request *inner, const void *data, size_t len
     return r;
 }
 
+static int on_file(struct objstore_request *inner, int fd, struct objstore_range range)
+{
+    struct measuring *m = inner->arg;
+    int r = m->outer->sink.file(m->outer, fd, range);
+
+    m->read_bytes += r == 0 ? range.len : 0;
+    return r;
+}
+
 static ssize_t on_read(struct objstore_request *inner, void *buffer, size_t cap)
 {
     struct measuring *m = inner->arg;
@@ -127,6 +136,7 @@ static void measured_submit(struct objstore *base, struct objstore_request *requ
     inner->done = on_done;
     inner->sink.info = request->sink.info != NULL ? on_info : NULL;
     inner->sink.write = request->sink.write != NULL ? on_write : NULL;
+    inner->sink.file = request->sink.file != NULL ? on_file : NULL;
     inner->source.read = request->source.read != NULL ? on_read : NULL;
     inner->source.rewind = request->source.rewind != NULL ? on_rewind : NULL;
     mutex_lock(&store->lock);

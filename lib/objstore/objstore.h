@@ -261,10 +261,14 @@ struct objstore_source {
  * bytes come again), or ends the request with another negative errno value. A retry inside the
  * store goes on at the byte it had reached, under if_match with the first answer's ETag.
  */
+/* file() (optional) may come in place of all write()s, from a store that has the object as a plain
+ * file and at hand (in memory): the range lies at range.offset of fd, which is the receiver's to
+ * close from then on. -ENOTSUP: not taken, write() it. */
 struct objstore_sink {
     int (*info)(struct objstore_request *request, const struct objstore_info *info,
                 struct objstore_range range);
     int (*write)(struct objstore_request *request, const void *data, size_t len);
+    int (*file)(struct objstore_request *request, int fd, struct objstore_range range);
 };
 
 /* What a bucket can do: probed, not assumed. */

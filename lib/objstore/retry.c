@@ -394,6 +394,17 @@ static int attempt_write(struct objstore_request *inner, const void *data, size_
     return ret;
 }
 
+static int attempt_file(struct objstore_request *inner, int fd, struct objstore_range range)
+{
+    struct attempt *a = inner->arg;
+    int ret = a->outer->sink.file(a->outer, fd, range);
+
+    if (ret == 0) {
+        a->received += range.len;
+    }
+    return ret;
+}
+
 static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t cap)
 {
     struct attempt *a = inner->arg;
@@ -424,6 +435,7 @@ static void prepare(struct attempt *a)
     if (a->inner.op == OBJSTORE_GET && a->outer->sink.write != NULL) {
         a->inner.sink.info = attempt_info;
         a->inner.sink.write = attempt_write;
+        a->inner.sink.file = a->outer->sink.file != NULL && a->received == 0 ? attempt_file : NULL;
         if (a->received > 0) {
             struct objstore_range *range = &a->inner.range;
 

@@ -92,6 +92,13 @@ static int pass_write(struct objstore_request *inner, const void *data, size_t l
     return p->outer->sink.write(p->outer, data, len);
 }
 
+static int pass_file(struct objstore_request *inner, int fd, struct objstore_range range)
+{
+    struct passage *p = inner->arg;
+
+    return p->outer->sink.file(p->outer, fd, range);
+}
+
 /* The key as the volume's user sees it; NULL if it is not for them. */
 static const char *own_key(const struct passage *p, const char *key)
 {
@@ -316,6 +323,7 @@ static void submit(struct volume *v, struct objstore_request *request, bool inte
     p->inner.source.rewind = request->source.rewind != NULL ? pass_rewind : NULL;
     p->inner.sink.info = request->sink.info != NULL ? pass_info : NULL;
     p->inner.sink.write = request->sink.write != NULL ? pass_write : NULL;
+    p->inner.sink.file = request->sink.file != NULL ? pass_file : NULL;
     ret = map_names(p);
     if (ret == 0 && request->op == OBJSTORE_DELETE_BATCH && p->inner.victims_count == 0 &&
         request->victims_count > 0) {

@@ -47,6 +47,7 @@ struct skyvol_request {
     bool body_ended, head_sent, waits_to_write, output_ended;
     ngx_chain_t out;
     ngx_buf_t out_buf;
+    ngx_file_t file;      /* of out_buf */
     u_char *room;         /* of out_buf */
     ngx_event_t pace;     /* set while the rate of its key lets no byte through */
     uint64_t taken;       /* bytes of the body */

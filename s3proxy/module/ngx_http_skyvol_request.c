@@ -4,23 +4,25 @@
 
 #include "s3proxy/module/ngx_http_skyvol.h"
 
-enum { OUT_SIZE = 256 * 1024, OUT_MIN = 1024, KEEP_ALIVE_MS = 200 };
+enum { OUT_SIZE = 256 * 1024, FILE_SIZE = 2 * 1024 * 1024, OUT_MIN = 1024, KEEP_ALIVE_MS = 200 };
 
 static void wake(struct call *call)
 {
     struct skyvol_request *request = call->owner;
     struct skyvol_loop *loop = &skyvol_worker.loop;
-    bool ring;
+    bool ring = false;
 
     mutex_lock(&loop->lock);
-    ring = !request->queued;
-    if (ring) {
+    if (!request->queued) {
+        ring = loop->first == NULL; /* else it was rung for those before */
         request->queued = true;
         request->next = loop->first;
         loop->first = request;
-        (void)eventfd_write(loop->event_fd, 1); /* under the lock: then `request` may go */
     }
-    mutex_unlock(&loop->lock);
+    mutex_unlock(&loop->lock); /* from here on `request` may be gone */
+    if (ring) {
+        (void)eventfd_write(loop->event_fd, 1);
+    }
 }
 
 static bool free_if_idle(struct skyvol_request *request)
@@ -203,7 +205,6 @@ static void send_whole(struct skyvol_request *request)
     const struct buf *body = &request->call->reply.body;
     size_t len = http->header_only || request->call->head ? 0 : buf_len(body);
     ngx_buf_t *b;
-    ngx_chain_t *link;
     ngx_int_t rc;
 
     (void)call_charge(request->call, LIMITS_DOWN, len);
@@ -216,18 +217,12 @@ static void send_whole(struct skyvol_request *request)
         ngx_http_finalize_request(http, rc);
         return;
     }
-    b = ngx_create_temp_buf(http->pool, len + 1);
-    link = ngx_alloc_chain_link(http->pool);
-    if (b == NULL || link == NULL) {
-        ngx_http_finalize_request(http, NGX_ERROR);
-        return;
-    }
-    b->last = ngx_cpymem(b->pos, buf_str(body), len);
-    b->last_buf = 1;
-    b->temporary = len > 0;
-    link->buf = b;
-    link->next = NULL;
-    ngx_http_finalize_request(http, ngx_http_output_filter(http, link));
+    b = &request->out_buf;
+    *b = (ngx_buf_t){.pos = (u_char *)body->data, .memory = len > 0, .last_buf = 1};
+    b->start = b->pos;
+    b->last = b->end = b->pos + len;
+    request->out = (ngx_chain_t){.buf = b}; /* both live as long as the pool */
+    ngx_http_finalize_request(http, ngx_http_output_filter(http, &request->out));
 }
 
 static void write_ready(ngx_http_request_t *http);
@@ -255,25 +250,58 @@ static size_t out_size(const struct call *call)
     return some == 0 || some > OUT_SIZE ? OUT_SIZE : some < OUT_MIN ? OUT_MIN : (size_t)some;
 }
 
-/* True while there is more to do at once; the request may be gone after false. */
-static bool send_some(struct skyvol_request *request)
+/* The next bytes into out_buf: how many, 0 at the end, or negative as call_output(). */
+static ssize_t fill_out(struct skyvol_request *request)
 {
-    ngx_http_request_t *http = request->http;
     ngx_buf_t *b = &request->out_buf;
     ssize_t n;
-    ngx_int_t rc;
 
     if (request->room == NULL) {
         request->room = malloc(OUT_SIZE);
         if (request->room == NULL) {
-            ngx_http_finalize_request(http, NGX_ERROR);
-            return false;
+            return -ENOMEM;
         }
     }
+    n = call_output(request->call, request->room, out_size(request->call));
+    if (n >= 0) {
+        *b = (ngx_buf_t){.pos = request->room, .last = request->room + n, .start = request->room};
+        b->end = request->room + OUT_SIZE;
+        b->temporary = n > 0;
+        b->flush = 1;
+        b->last_buf = n == 0;
+    }
+    return n;
+}
+
+/* The same of a file, which the kernel sends without our copying it; the last bytes are the end. */
+static ssize_t fill_from_file(struct skyvol_request *request, struct call_file *file)
+{
+    ngx_buf_t *b = &request->out_buf;
+    uint64_t left = file->end - file->at;
+    size_t most =
+        request->call->ticket.rate[LIMITS_DOWN] != 0 ? out_size(request->call) : FILE_SIZE;
+    size_t n = left < most ? (size_t)left : most;
+
+    request->file = (ngx_file_t){.fd = file->fd, .log = request->http->connection->log};
+    *b = (ngx_buf_t){.file = &request->file, .in_file = 1, .flush = 1, .last_buf = n == left};
+    b->file_pos = (off_t)file->at;
+    b->file_last = (off_t)(file->at + n);
+    file->at += n;
+    return (ssize_t)n;
+}
+
+/* True while there is more to do at once; the request may be gone after false. */
+static bool send_some(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    struct call_file *file = call_file(request->call);
+    ssize_t n;
+    ngx_int_t rc;
+
     if (paced(request, LIMITS_DOWN)) {
         return false;
     }
-    n = call_output(request->call, request->room, out_size(request->call));
+    n = file != NULL ? fill_from_file(request, file) : fill_out(request);
     if (n == -EAGAIN) {
         return false;
     }
@@ -283,14 +311,9 @@ static bool send_some(struct skyvol_request *request)
         ngx_http_finalize_request(http, NGX_ERROR);
         return false;
     }
-    *b = (ngx_buf_t){.pos = request->room, .last = request->room + n, .start = request->room};
-    b->end = request->room + OUT_SIZE;
-    b->temporary = n > 0;
-    b->flush = 1;
-    b->last_buf = n == 0;
-    request->out = (ngx_chain_t){.buf = b};
+    request->out = (ngx_chain_t){.buf = &request->out_buf};
     rc = ngx_http_output_filter(http, &request->out);
-    if (n == 0 || rc == NGX_ERROR) {
+    if (request->out_buf.last_buf || rc == NGX_ERROR) {
         request->output_ended = true;
         ngx_http_finalize_request(http, rc);
         return false;
