@@ -18,7 +18,7 @@
 #include "s3proxy/policies.h"
 #include "util/clock.h"
 
-enum { ASK_MS = 10 * 1000, TEXT_MAX = 4096 };
+enum { ASK_MS = 10 * 1000, TEXT_MAX = 4096, BATCH_MS = 1000 };
 
 enum question { THE_POLICY, THE_BLOCK, THE_TAGS };
 
@@ -634,17 +634,24 @@ int call_access_begin(struct call *call, struct s3_fault *fault)
     return ret > 0 ? 0 : ret;
 }
 
-/* Its keys one by one: those that may not go are told so, beside those that do. */
+/* Its keys one by one: those that may not go are told so, beside those that do. A policy can be
+ * made of patterns that take 20 ms a key: nobody else of this worker waits longer than BATCH_MS for
+ * it. */
 static int decide_batch(struct call_access *a, struct s3_fault *fault)
 {
     struct call *call = a->call;
     struct objstore_victim *victims = call->op.victims;
     size_t count = call->op.victims_count, kept = 0;
+    uint64_t end_ms = clock_monotonic_ms(clock_real()) + BATCH_MS;
 
     for (size_t i = 0; i < count; i++) {
         struct objstore_victim v = victims[i];
         bool good;
 
+        if (clock_monotonic_ms(clock_real()) > end_ms) {
+            return s3_fault_set(fault, S3_SLOW_DOWN,
+                                "the bucket's policy takes too long for so many keys at once");
+        }
         call->op.version_id = v.version_id;
         good = permitted(a, TARGET,
                          v.version_id != NULL ? S3_ACTION_DELETE_VERSION : S3_ACTION_DELETE_OBJECT,
