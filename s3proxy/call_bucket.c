@@ -402,6 +402,10 @@ static int parse_create(struct call *call, struct s3_fault *fault)
         ret = s3_fault_set(fault, S3_ILLEGAL_LOCATION_CONSTRAINT, "the region here is %s",
                            call->server->region);
     }
+    if (ret == 0 && call->doc != NULL && call->doc->count > 0) { /* not taken and forgotten */
+        ret = s3_fault_set(fault, S3_NOT_IMPLEMENTED,
+                           "tags of a new bucket are not taken: use PutBucketTagging");
+    }
     return ret;
 }
 

@@ -81,6 +81,7 @@ static const struct {
     {"Object", S3_XML_DELETE, S3_XML_KEY},
     {"Part", S3_XML_COMPLETE, S3_XML_PART},
     {"Tag", S3_XML_TAGGING, S3_XML_TAG},
+    {"Tag", S3_XML_CREATE_BUCKET, S3_XML_TAG},
     {"Rule", S3_XML_OWNERSHIP, S3_XML_RULE},
 };
 
@@ -348,7 +349,7 @@ static void XMLCALL on_open(void *arg, const XML_Char *name, const XML_Char **at
     struct reader *reader = arg;
     const char *colon = strrchr(name, ':');
     enum s3_xml_root root = reader->document->doc.root;
-    bool deeper = root == S3_XML_BUCKETS || root == S3_XML_TAGGING;
+    bool deeper = root == S3_XML_BUCKETS || root == S3_XML_TAGGING || root == S3_XML_CREATE_BUCKET;
 
     (void)attributes;
     name = colon != NULL ? colon + 1 : name;

@@ -4,6 +4,7 @@ the public S3 tests that they stand for, where there is one."""
 import signal
 import sqlite3
 
+import botocore.exceptions
 import pytest
 
 from test_s3 import Endpoint, code_of
@@ -268,3 +269,10 @@ def test_a_store_of_the_first_format_opens_with_all_it_holds(processes, workdir)
     s3.complete_multipart_upload(Bucket="bucket", Key="up", UploadId="0123456789abcdef",
                                  MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
     assert tags_of(s3, "up") == {}
+
+
+def test_tags_of_a_new_bucket_are_refused_not_forgotten(s3):
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        s3.create_bucket(Bucket="tagged", CreateBucketConfiguration={"Tags": [{"Key": "a", "Value": "1"}]})
+    assert refused.value.response["Error"]["Code"] == "NotImplemented"
+    assert "tagged" not in [b["Name"] for b in s3.list_buckets()["Buckets"]]
