@@ -282,7 +282,11 @@ static ssize_t fill_from_file(struct skyvol_request *request, struct call_file *
         request->call->ticket.rate[LIMITS_DOWN] != 0 ? out_size(request->call) : FILE_SIZE;
     size_t n = left < most ? (size_t)left : most;
 
-    request->file = (ngx_file_t){.fd = file->fd, .log = request->http->connection->log};
+    request->file = (ngx_file_t){
+        .fd = file->fd,
+        .log = request->http->connection->log,
+        .name = ngx_string("an object's file"), /* nginx tells it of one that is cut off */
+    };
     *b = (ngx_buf_t){.file = &request->file, .in_file = 1, .flush = 1, .last_buf = n == left};
     b->file_pos = (off_t)file->at;
     b->file_last = (off_t)(file->at + n);

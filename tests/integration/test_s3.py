@@ -175,6 +175,21 @@ def test_conditions(s3):
                    IfMatch='"other"') == ("PreconditionFailed", 412)
 
 
+def test_a_file_that_is_shorter_than_its_object_breaks_that_reply_and_no_other(endpoint):
+    s3 = endpoint.client()
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="k", Body=bytes(200_000))
+    files = [p for p in (endpoint.directory / "store" / "data").rglob("*") if p.is_file()]
+    os.truncate(files[0], 30_000)
+    with pytest.raises((botocore.exceptions.HTTPClientError, botocore.exceptions.ClientError,
+                        botocore.exceptions.IncompleteReadError,
+                        botocore.exceptions.ResponseStreamingError)):
+        s3.get_object(Bucket="bucket", Key="k")["Body"].read()
+    assert keys(s3) == ["k"]
+    wait_until(lambda: "an object's file" in endpoint.process.log.read_text(), what="a word of it")
+    assert "exited on signal" not in endpoint.process.log.read_text()
+
+
 def test_listings_page_and_group(s3):
     names = [f"d{i}/f{j}" for i in range(3) for j in range(4)] + ["top"]
     for name in names:
