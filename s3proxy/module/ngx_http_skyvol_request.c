@@ -64,6 +64,9 @@ static void http_gone(void *data)
     if (request->pace.timer_set) {
         ngx_del_timer(&request->pace);
     }
+    if (request->pace.posted) {
+        ngx_delete_posted_event(&request->pace);
+    }
     skyvol_connection_waits(http->connection);
     request->http = NULL;
     if (!call_idle(request->call)) {
@@ -86,6 +89,14 @@ static void pace_over(ngx_event_t *event)
     ngx_http_run_posted_requests(connection);
 }
 
+static ngx_event_t *pace_event(struct skyvol_request *request)
+{
+    request->pace.handler = pace_over;
+    request->pace.data = request;
+    request->pace.log = request->http->connection->log;
+    return &request->pace;
+}
+
 /* True while the rate of the key lets nothing through; it goes on by itself then. */
 static bool paced(struct skyvol_request *request, enum limits_way way)
 {
@@ -98,10 +109,7 @@ static bool paced(struct skyvol_request *request, enum limits_way way)
     if (wait_ms == 0) {
         return false;
     }
-    request->pace.handler = pace_over;
-    request->pace.data = request;
-    request->pace.log = request->http->connection->log;
-    ngx_add_timer(&request->pace, (ngx_msec_t)wait_ms);
+    ngx_add_timer(pace_event(request), (ngx_msec_t)wait_ms);
     return true;
 }
 
@@ -329,8 +337,13 @@ static bool send_some(struct skyvol_request *request)
     return true;
 }
 
+/* A client that reads as fast as we send must not have the worker for itself: with TLS a socket
+ * may never be full. */
 static void send_stream(struct skyvol_request *request)
 {
+    const ngx_connection_t *connection = request->http->connection;
+    off_t begun;
+
     if (!request->head_sent) {
         ngx_int_t rc = send_head(request);
 
@@ -340,7 +353,14 @@ static void send_stream(struct skyvol_request *request)
         }
         request->http->read_event_handler = ngx_http_test_reading;
     }
+    begun = connection->sent;
     while (!request->waits_to_write && send_some(request)) {
+        if (connection->sent - begun >= FILE_SIZE) { /* go on when others had their turn */
+            ngx_event_t *event = pace_event(request);
+
+            ngx_post_event(event, &ngx_posted_next_events);
+            return;
+        }
     }
 }
 
