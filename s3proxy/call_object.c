@@ -12,6 +12,7 @@
 #include "util/cleanup.h"
 #include "util/encode.h"
 
+enum { NUMBER_DIGITS = 10 };
 enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3, WHOLE_MAX = 64 * 1024 };
 
 /* What nobody can do with this store; asking for it must not look like success. */
@@ -62,7 +63,9 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
     }
     errno = 0;
     n = strtoul(text, &end, 10);
-    if (*end != '\0' || errno != 0 || text[0] == '-' || n > INT32_MAX) {
+    /* No other spelling of a number: a policy that reads it must see the same one. */
+    if (*end != '\0' || errno != 0 || !isdigit((unsigned char)text[0]) ||
+        end - text > NUMBER_DIGITS || n > INT32_MAX) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is not a number in range", name);
     }
     *ret = n < max ? (uint32_t)n : max;

@@ -661,3 +661,30 @@ def test_a_volume_has_no_policy(processes, workdir):
     assert code_of(s3.get_bucket_policy, Bucket="vol") == ("NoSuchBucketPolicy", 404)
     assert code_of(nobody(served).get_object, Bucket="vol", Key="k") == DENIED
     served.close()
+
+
+def test_who_may_only_write_does_not_find_out_etags(served, s3):
+    etag = s3.put_object(Bucket="bucket", Key="k", Body=b"1")["ETag"]
+    put(s3, statement(["s3:PutObject", "s3:DeleteObject"]))
+    for guess in (etag, '"' + 32 * "0" + '"'):
+        for method in ("PUT", "DELETE"):
+            assert ask(served, method, "/bucket/k", If_Match=guess).status == 403
+    for guess in (etag, '"other"'):
+        gone = nobody(served).delete_objects(Bucket="bucket", Delete={"Objects": [
+            {"Key": "k", "ETag": guess}]})
+        assert [e["Code"] for e in gone["Errors"]] == ["AccessDenied"]
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"1"
+    assert ask(served, "PUT", "/bucket/k", b"2", If_None_Match="*").status == 412
+    assert ask(served, "PUT", "/bucket/k", b"2", If_Match="*").status == 200
+    put(s3, statement(["s3:PutObject", "s3:GetObject"]))
+    assert ask(served, "PUT", "/bucket/k", b"3", If_Match=etag).status == 412
+
+
+def test_a_number_is_spelled_in_one_way_only(served, s3):
+    put(s3, statement("s3:ListBucket", BUCKET),
+        statement("s3:ListBucket", BUCKET, "Deny",
+                  Condition={"NumericGreaterThan": {"s3:max-keys": "10"}}))
+    assert ask(served, "GET", "/bucket?max-keys=10").status == 200
+    assert ask(served, "GET", "/bucket?max-keys=99").status == 403
+    for text in ("%2b99", "%2099", "%0999", 30 * "0" + "99"):
+        assert ask(served, "GET", f"/bucket?max-keys={text}").status == 400
