@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+import urllib.request
 
 import pytest
 
@@ -263,24 +264,32 @@ def test_a_trickling_body_is_cut_off_and_leaves_nothing(start, expect):
     s3.put_object(Bucket="bucket", Key="key", Body=b"x" * 3 * MIB)  # who sends is not bothered
 
 
-def test_a_reply_that_nobody_reads_is_given_up(start):
-    served = start("--client-timeout", "2s", "--key-concurrent-requests", "1")
+def test_a_reply_that_is_read_too_slowly_is_given_up(start):
+    """Read steadily, so that no pause is too long, but below the rate."""
+    port = free_port()
+    served = start("--client-timeout", "3s", "--client-rate", "1GiB", "--status",
+                   f"127.0.0.1:{port}", "--key-concurrent-requests", "1")
     served.client("other").create_bucket(Bucket="bucket")
-    served.client("other").put_object(Bucket="bucket", Key="k", Body=b"x" * 32 * MIB)
+    served.client("other").put_object(Bucket="bucket", Key="k", Body=b"x" * 64 * MIB)
+
+    def cut_off():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
+            return b'\ns3_limited_total{reason="slow"} 1\n' in reply.read()
     with contextlib.ExitStack() as stack:
-        sock = stack.enter_context(socket.socket())
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.settimeout(10)
-        sock.connect(("127.0.0.1", served.port))
+        sock = opened(served, stack)
         sock.sendall(("\r\n".join([f"GET {PATH} HTTP/1.1", *signed(served, "GET")]) +
                       "\r\n\r\n").encode())
-        assert sock.recv(100)
-        assert status(ask(served)) == 503
+        got = len(sock.recv(100))
+        assert status(ask(served)) == 503 and not cut_off()
 
-        def free():
-            sock.recv(64)  # now and then a little, so that no pause is too long
-            return status(ask(served)) == 200
-        wait_until(free, what="the reader to be cut off")
+        def read_some():
+            nonlocal got
+            with contextlib.suppress(ConnectionResetError):
+                got += len(sock.recv(128 * 1024))
+            return cut_off()
+        wait_until(read_some, what="the reader to be cut off")
+        assert got < 64 * MIB
+        wait_until(lambda: status(ask(served)) == 200, what="its place to be free")
 
 
 def test_an_address_has_so_many_connections_over_all_workers(start):

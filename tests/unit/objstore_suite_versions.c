@@ -262,8 +262,7 @@ static void suspended(void)
     assert_content("s", NULL, "null two", "null");
     assert_content("s", "null", "null two", "null");
     assert_content("s", before, "versioned", before);
-    assert_int_equal(drop("s", NULL, NULL, &marker, marked), 0);
-    assert_true(marker);
+    assert_int_equal(drop("s", NULL, NULL, &marker, marked), 0); /* MinIO does not say so */
     assert_id(marked, "null");
     assert_list("s", 1, (struct expected[]){{"s", "null", true, true}, {"s", before, false, false}},
                 2);
@@ -318,6 +317,7 @@ void suite_versions(struct objstore *first, struct objstore *second, const char 
     assert_string_equal(id, v3);
     assert_marked("k", NULL, m);
     assert_int_equal(drop("k", m, NULL, &marker, id), 0);
+    assert_true(marker);
     assert_content("k", NULL, "two", v2);
     batch(v1);
     suspended();
