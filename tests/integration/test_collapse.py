@@ -256,11 +256,11 @@ def test_on_s3_neither_link_nor_unlink_costs_a_publication_of_its_own(s3):
         (s3.point / "tmp").write_bytes(data)
         s3.rig.proxy.reset_counts()
         os.link(s3.point / "tmp", s3.point / name)
-        asked = [entry[1] for entry in s3.rig.proxy.log]
+        asked = [entry[1] for entry in s3.rig.proxy.log if entry[1] != "LIST"]  # of the sweep
         assert asked[asked.index("COPY"):] == ["COPY", "PUT", "PUT"]  # the bytes, two names
         s3.rig.proxy.reset_counts()
         os.unlink(s3.point / "tmp")
-        asked = [entry[1] for entry in s3.rig.proxy.log]
+        asked = [entry[1] for entry in s3.rig.proxy.log if entry[1] != "LIST"]
         # One look at the name that goes; then the bytes.
         by_us = ["GET", "PUT"] if name == "small" else ["CREATE_UPLOAD", "UPLOAD_PART_COPY", "COMPLETE"]
         assert asked == ["HEAD", "DELETE", *(by_us if blind else ["COPY"]), "DELETE"]

@@ -65,7 +65,7 @@ class Request:
     def __init__(self, served, method="PUT", path="/bucket/k", payload=UNSIGNED, body=b"hello", **how):
         self.served, self.method, self.path, self.body = served, method, path, body
         self.query, self.payload = dict(how.pop("query", {})), payload
-        self.date = how.pop("date", now())
+        self.date = how.pop("date", None) or now(how.pop("minutes", 0))
         self.day = how.pop("day", self.date[:8])
         self.access, self.secret = how.pop("access", ACCESS), how.pop("secret", SECRET)
         self.region, self.service = how.pop("region", "us-east-1"), how.pop("service", "s3")
@@ -189,8 +189,8 @@ HEADERS = [
     ("the service execute-api", {"service": "execute-api"}, NOTHING, MALFORMED),
     ("another end of the scope", {"end": "aws3_request"}, NOTHING, MALFORMED),
     ("another day in the scope", {"day": "20200101"}, NOTHING, MALFORMED),
-    ("20 minutes late", {"date": now(-20)}, NOTHING, SKEWED),
-    ("20 minutes early", {"date": now(20)}, NOTHING, SKEWED),
+    ("20 minutes late", {"minutes": -20}, NOTHING, SKEWED),
+    ("20 minutes early", {"minutes": 20}, NOTHING, SKEWED),
     ("no date", {}, lambda r: r.headers.pop("x-amz-date"), DENIED),
     ("a date that is none", {}, lambda r: r.headers.update({"x-amz-date": "yesterday"}), DENIED),
     ("another date than was signed", {"date": now(-1)},
