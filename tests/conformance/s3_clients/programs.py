@@ -127,6 +127,7 @@ class MinioPy(Client):
 
 class Go(Client):
     name, title = "go", "aws-sdk-go-v2"
+    in_slice = False  # a minute of compiling where nothing is cached
 
     def prepare(self, directory):
         go = needed("go", (1, 24), "version")
@@ -170,6 +171,7 @@ class JavaScript(Client):
 
 class Java(Client):
     name, title = "java", "AWS SDK for Java v2"
+    in_slice = False  # as Go
     copy = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 
     def prepare(self, directory):
