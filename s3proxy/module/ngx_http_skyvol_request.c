@@ -284,17 +284,15 @@ static ssize_t fill_out(struct skyvol_request *request)
 /* The same of a file, which the kernel sends without our copying it; the last bytes are the end. */
 static ssize_t fill_from_file(struct skyvol_request *request, struct call_file *file)
 {
+    static u_char file_name[] = "an object's file";
     ngx_buf_t *b = &request->out_buf;
     uint64_t left = file->end - file->at;
     size_t most =
         request->call->ticket.rate[LIMITS_DOWN] != 0 ? out_size(request->call) : FILE_SIZE;
     size_t n = left < most ? (size_t)left : most;
 
-    request->file = (ngx_file_t){
-        .fd = file->fd,
-        .log = request->http->connection->log,
-        .name = ngx_string("an object's file"), /* nginx tells it of one that is cut off */
-    };
+    request->file = (ngx_file_t){.fd = file->fd, .log = request->http->connection->log};
+    ngx_str_set(&request->file.name, file_name); /* nginx tells it of one that is cut off */
     *b = (ngx_buf_t){.file = &request->file, .in_file = 1, .flush = 1, .last_buf = n == left};
     b->file_pos = (off_t)file->at;
     b->file_last = (off_t)(file->at + n);
