@@ -2,13 +2,12 @@
 #include "s3proxy/counters.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "objstore/objstore.h"
+#include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
 enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 2 };
@@ -31,66 +30,34 @@ struct counters {
     struct metric *requests, *seconds, *store_seconds, *received, *sent, *limited, *in_flight;
 };
 
-static int map(int fd, struct counters **ret)
+static int wrap(void *shared, struct counters **ret)
 {
     struct counters *c = calloc(1, sizeof(*c));
-    void *memory;
 
     if (c == NULL) {
+        (void)munmap(shared, sizeof(struct shared));
         return -ENOMEM;
     }
-    memory = mmap(NULL, sizeof(*c->shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED) {
-        free(c);
-        return -ENOMEM;
-    }
-    c->shared = memory;
+    c->shared = shared;
     *ret = c;
     return 0;
 }
 
 int counters_create(const char *path, struct counters **ret)
 {
-    AUTOCLOSE int fd = -1;
-    int r;
+    void *shared;
+    int r = shared_file_create(path, sizeof(struct shared), LAYOUT, &shared);
 
-    if (unlink(path) < 0 && errno != ENOENT) { /* never cut: somebody may still map it */
-        return -errno;
-    }
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return -errno;
-    }
-    r = -posix_fallocate(fd, 0, sizeof(struct shared)); /* a full disk is no SIGBUS later */
-    r = r == 0 ? map(fd, ret) : r;
-    if (r == 0) {
-        (*ret)->shared->layout = LAYOUT;
-    }
-    return r;
+    return r == 0 ? wrap(shared, ret) : r;
 }
 
 int counters_open(const char *path, struct counters **ret)
 {
-    AUTOCLOSE int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    struct counters *c = NULL;
-    struct stat st;
-    int r;
+    AUTOCLOSE int fd = -1;
+    void *shared;
+    int r = shared_file_open(path, sizeof(struct shared), LAYOUT, &shared, &fd);
 
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return -errno;
-    }
-    if (st.st_size != (off_t)sizeof(struct shared)) {
-        return -EINVAL;
-    }
-    r = map(fd, &c);
-    if (r == 0 && c->shared->layout != LAYOUT) {
-        counters_close(c);
-        return -EINVAL;
-    }
-    if (r == 0) {
-        *ret = c;
-    }
-    return r;
+    return r == 0 ? wrap(shared, ret) : r;
 }
 
 void counters_close(struct counters *counters)

@@ -6,9 +6,9 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
 enum { LAYOUT = 2, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
@@ -58,43 +58,25 @@ void key_limits_complete(struct key_limits *limits, const struct key_limits *fal
 
 /* ---- the file ---- */
 
-static int map(int fd, struct limits **ret)
+static int wrap(void *shared, struct limits **ret)
 {
-    struct limits *l = calloc(1, sizeof(*l));
-    void *memory;
+    struct limits *l = malloc(sizeof(*l));
 
     if (l == NULL) {
+        (void)munmap(shared, sizeof(struct shared));
         return -ENOMEM;
     }
-    memory = mmap(NULL, sizeof(*l->shared), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED) {
-        free(l);
-        return -ENOMEM;
-    }
-    *l = (struct limits){.shared = memory, .fd = -1, .place = -1};
+    *l = (struct limits){.shared = shared, .fd = -1, .place = -1};
     *ret = l;
     return 0;
 }
 
-/* Never cut while it is mapped: workers of a launcher that was killed may still end. */
 int limits_create(const char *path, struct limits **ret)
 {
-    AUTOCLOSE int fd = -1;
-    int r;
+    void *shared;
+    int r = shared_file_create(path, sizeof(struct shared), LAYOUT, &shared);
 
-    if (unlink(path) < 0 && errno != ENOENT) {
-        return -errno;
-    }
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        return -errno;
-    }
-    r = -posix_fallocate(fd, 0, sizeof(struct shared)); /* a full disk is no SIGBUS later */
-    r = r == 0 ? map(fd, ret) : r;
-    if (r == 0) {
-        (*ret)->shared->layout = LAYOUT;
-    }
-    return r;
+    return r == 0 ? wrap(shared, ret) : r;
 }
 
 static bool lock_place(int fd, int place, short type)
@@ -126,21 +108,14 @@ static void take_place(struct limits *l, int fd)
 
 int limits_open(const char *path, struct limits **ret)
 {
-    AUTOCLOSE int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    AUTOCLOSE int fd = -1;
     struct limits *l = NULL;
-    struct stat st;
-    int r;
+    void *shared;
+    int r = shared_file_open(path, sizeof(struct shared), LAYOUT, &shared, &fd);
 
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return -errno;
-    }
-    if (st.st_size != (off_t)sizeof(struct shared)) {
-        return -EINVAL;
-    }
-    r = map(fd, &l);
-    if (r != 0 || l->shared->layout != LAYOUT) {
-        limits_close(l);
-        return r != 0 ? r : -EINVAL;
+    r = r == 0 ? wrap(shared, &l) : r;
+    if (r != 0) {
+        return r;
     }
     take_place(l, fd);
     l->fd = take_fd(&fd);
