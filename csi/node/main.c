@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* skyvol-node: CSI Identity and Node services; mounts by skyvol-holder. */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include "csi/node/journals.h"
 #include "csi/node/keep.h"
 #include "csi/node/node.h"
+#include "csi/node/register.h"
 #include "csi/serve.h"
 #include "mount/stats_holder.h"
 #include "util/file.h"
@@ -17,6 +19,7 @@ struct config {
     struct csi_serve_config serve;
     struct option_list allow;
     char *node_id, *holder, *state, *mounts, *journal;
+    char *registration_dir, *kubelet_path;
     uint64_t drain_limit_ms;
 };
 
@@ -36,6 +39,11 @@ static const struct option_spec specs[] = {
     OPTION(struct config, drain_limit_ms, OPTION_DURATION_MS, "drain-limit", "TIME", "60s",
            "NodeUnstage waits so long for a store to take everything; then the rest is left in the "
            "journal of skyvol-holder (--journal-dir)"),
+    OPTION(struct config, registration_dir, OPTION_STRING, "registration-dir", "PATH", NULL,
+           "kubelet's plugins_registry: tell kubelet of this driver there (default: "
+           "node-driver-registrar does)"),
+    OPTION(struct config, kubelet_path, OPTION_STRING, "kubelet-registration-path", "PATH", NULL,
+           "the socket of --endpoint as kubelet sees it (default: the same path)"),
     OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
            "endpoints that volumes may name: URLs, hosts, *.domain (default: all that are public)"),
 };
@@ -48,10 +56,27 @@ static const struct options_program program = {
     .count = sizeof(specs) / sizeof(specs[0]),
 };
 
+/* All that runs, for the hooks. */
+struct running {
+    const struct config *config;
+    char *path; /* of the CSI socket, as kubelet sees it */
+    struct registration *registration;
+    atomic_bool registered;
+    struct node node;
+};
+
+static void told(void *context, bool registered)
+{
+    struct running *running = context;
+
+    atomic_store(&running->registered, registered);
+}
+
 static int add(struct rpc_server *server, const struct csi_meta *meta, void *context,
                struct error *err)
 {
-    struct node *node = context;
+    struct running *running = context;
+    struct node *node = &running->node;
     struct keep *keep = NULL;
     int r;
 
@@ -60,17 +85,44 @@ static int add(struct rpc_server *server, const struct csi_meta *meta, void *con
     return r < 0 ? r : keep_new(node, &keep);
 }
 
+/* kubelet asks us as soon as it is told of us. */
+static int ready(void *context, struct error *err)
+{
+    struct running *running = context;
+    const struct config *config = running->config;
+    const struct registration_config registration = {
+        .dir = config->registration_dir,
+        .driver = config->serve.driver,
+        .endpoint = running->path,
+        .told = told,
+        .context = running,
+    };
+
+    return config->registration_dir != NULL
+               ? registration_new(&registration, &running->registration, err)
+               : 0;
+}
+
+static void ends(void *context)
+{
+    struct running *running = context;
+
+    registration_free(running->registration);
+    running->registration = NULL;
+}
+
 static void drained(void *context)
 {
-    struct node *node = context;
+    struct running *running = context;
 
-    keep_free(node->keep);
+    keep_free(running->node.keep);
 }
 
 /* Of the mounts, from the holder; without one there are none. */
 static void mount_metrics(void *context, struct buf *out)
 {
-    const struct node *node = context;
+    const struct running *running = context;
+    const struct node *node = &running->node;
     const struct mount_stats_ask ask = {.socket = node->socket, .timeout_ms = NODE_QUICK_MS};
     struct error err = ERROR_INIT;
     int r = mount_stats_collect(&ask, out, &err);
@@ -79,6 +131,12 @@ static void mount_metrics(void *context, struct buf *out)
         log_debug("no numbers of mounts", "error", error_text(&err, r), NULL);
     }
     journals_write(node->journal_dir, out);
+    if (running->config->registration_dir != NULL) {
+        buf_addf(out,
+                 "# HELP skyvol_node_registered Whether kubelet has the driver registered.\n"
+                 "# TYPE skyvol_node_registered gauge\nskyvol_node_registered %d\n",
+                 atomic_load(&running->registered));
+    }
 }
 
 static int make_dir(const char *path, struct error *err)
@@ -99,41 +157,62 @@ static void raise_limit(void)
     }
 }
 
-static int run(struct config *config, struct error *err)
+static int serve(struct running *running, struct error *err)
 {
     static const struct rpc_pool pools[] = {
         {.name = NODE_POOL_UNPUBLISH}, {.name = NODE_POOL_UNSTAGE}, {.name = NODE_POOL_STATS}};
+    const struct config *config = running->config;
+    const struct csi_serve_hooks hooks = {.add = add,
+                                          .ready = ready,
+                                          .ends = ends,
+                                          .drained = drained,
+                                          .metrics = mount_metrics,
+                                          .context = running,
+                                          .pools = pools,
+                                          .pool_count = sizeof(pools) / sizeof(pools[0])};
+    int r = 0;
+
+    if (config->kubelet_path != NULL) {
+        running->path = strdup(config->kubelet_path);
+        r = running->path == NULL ? -ENOMEM : 0;
+    } else if (config->registration_dir != NULL) {
+        r = csi_serve_path(&config->serve, &running->path, err);
+    }
+    r = r < 0 ? r : csi_serve(&config->serve, &hooks, err);
+    free(running->path);
+    return r;
+}
+
+static int run(const struct config *config, struct error *err)
+{
     char host[256] = "";
-    struct node node = {
-        .id = config->node_id,
-        .socket = config->holder,
-        .state_dir = config->state,
-        .mounts_dir = config->mounts,
-        .journal_dir = config->journal,
-        .drain_limit_ms = config->drain_limit_ms,
-        .policy = {.endpoints = config->allow.items, .endpoint_count = config->allow.count},
+    struct running running = {
+        .config = config,
+        .node = {.id = config->node_id,
+                 .socket = config->holder,
+                 .state_dir = config->state,
+                 .mounts_dir = config->mounts,
+                 .journal_dir = config->journal,
+                 .drain_limit_ms = config->drain_limit_ms,
+                 .policy = {.endpoints = config->allow.items,
+                            .endpoint_count = config->allow.count}},
     };
-    struct csi_serve_hooks hooks = {.add = add,
-                                    .drained = drained,
-                                    .metrics = mount_metrics,
-                                    .context = &node,
-                                    .pools = pools,
-                                    .pool_count = sizeof(pools) / sizeof(pools[0])};
+    struct node *node = &running.node;
     int r;
 
-    if (node.id == NULL) {
+    if (node->id == NULL) {
         if (gethostname(host, sizeof(host) - 1) < 0) {
             return error_set(err, -errno, "cannot tell the host's name: set --node-id");
         }
-        node.id = host;
+        node->id = host;
     }
-    mutex_init(&node.lock);
-    LIST_INIT(&node.busy);
+    mutex_init(&node->lock);
+    LIST_INIT(&node->busy);
     raise_limit();
     r = make_dir(config->state, err);
     r = r < 0 ? r : make_dir(config->mounts, err);
-    r = r < 0 ? r : csi_serve(&config->serve, &hooks, err);
-    mutex_done(&node.lock);
+    r = r < 0 ? r : serve(&running, err);
+    mutex_done(&node->lock);
     return r;
 }
 

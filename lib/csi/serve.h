@@ -48,6 +48,9 @@ struct csi_serve_hooks {
     /* Add the services; `meta` lives until the server has drained. */
     int (*add)(struct rpc_server *server, const struct csi_meta *meta, void *context,
                struct error *err);
+    /* Once calls are answered and Probe says so: whoever is to know may be told. May be NULL. */
+    int (*ready)(void *context, struct error *err);
+    void (*ends)(void *context);                     /* before the drain, if ready() succeeded */
     void (*drained)(void *context);                  /* may be NULL */
     void (*metrics)(void *context, struct buf *out); /* appends to /metrics; may be NULL */
     void *context;
@@ -55,7 +58,13 @@ struct csi_serve_hooks {
     size_t pool_count;
 };
 
-/* Returns after SIGTERM and a drain. Errors with err. */
+/* The path of --endpoint or CSI_ENDPOINT, to be freed. -EINVAL. */
+int csi_serve_path(const struct csi_serve_config *config, char **ret, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* Returns after SIGTERM and a drain. --status has /healthz, which is what Probe answers on the
+ * endpoint: the programs' own state, never a store's, and what a livenessprobe beside it would ask.
+ * Errors with err. */
 int csi_serve(const struct csi_serve_config *config, const struct csi_serve_hooks *hooks,
               struct error *err) __attribute__((warn_unused_result));
 

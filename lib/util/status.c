@@ -58,7 +58,9 @@ static unsigned fill(const struct status *status, const char *url, struct buf *b
             metrics_write(status->config.metrics, body);
         }
         if (status->config.more != NULL) {
-            status->config.more(status->config.context, body);
+            status->config.more(status->config.more_context != NULL ? status->config.more_context
+                                                                    : status->config.context,
+                                body);
         }
         return MHD_HTTP_OK;
     }

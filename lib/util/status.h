@@ -5,8 +5,9 @@
  *     r = status_new(&(struct status_config){.address = "127.0.0.1:9100", .metrics = metrics,
  *                                            .health = healthy, .context = node}, &status, err);
  *
- * /healthz answers 200 "ok" or 503 with the text of `health`; it must come from memory, without a
- * store, a lock held for long, or a network. GET and HEAD only; at most 32 connections, 5 s each.
+ * /healthz answers 200 "ok" or 503 with the text of `health`; it must come from the process itself,
+ * without a store, a lock held for long, or a network. GET and HEAD only; at most 32 connections, 5
+ * s each.
  */
 #ifndef UTIL_STATUS_H
 #define UTIL_STATUS_H
@@ -28,6 +29,7 @@ struct status_config {
     void *context;
     /* Appends to /metrics what others count; NULL: nobody. Any thread, not for long. */
     void (*more)(void *context, struct buf *out);
+    void *more_context; /* NULL: `context` */
 };
 
 int status_new(const struct status_config *config, struct status **ret, struct error *err)
