@@ -269,6 +269,16 @@ install: all man ## install programs and manual pages under DESTDIR and PREFIX
 	ln -sf $(PREFIX)/bin/skyvol-mount $(DESTDIR)$(HELPER_DIR)/mount.fuse.skyvol
 	$(if $(NGX_MODULE),install -D -m 0644 $(NGX_MODULE) $(DESTDIR)$(PREFIX)/lib/ngx_http_skyvol_module.so)
 
+# One archive and one list of packages (SPDX) for each program; no docker, no registry: scripts/images.py.
+IMAGES := $(BUILD)/images
+.PHONY: images build-all tag-all push-all
+images build-all: all ## container images, into build/images
+	$(Q)scripts/images.py build $(IMAGES) --build $(BUILD)
+tag-all: ## name them for a registry: REGISTRY=registry.example:5000/skyvol
+	$(Q)scripts/images.py tag $(IMAGES) $(REGISTRY)
+push-all: ## push them there by skopeo, podman or docker, whose login must have been made
+	$(Q)scripts/images.py push $(IMAGES) $(REGISTRY)
+
 test-distributions: ## build and unit-test in fresh Debian 12, 13 and Ubuntu 24.04 roots (as root)
 	$(Q)scripts/test-distributions.sh
 
