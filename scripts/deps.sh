@@ -6,6 +6,7 @@
 #   scripts/deps.sh demo    also what `make demo` uses
 #   scripts/deps.sh test    also what `make check` and the gates run
 #   scripts/deps.sh bench   the same: what `make bench-mount` compares with is among it
+#   scripts/deps.sh kubernetes   also what `make test-kubernetes` uses; Go 1.26 must be there
 #
 # Only what is absent is installed. Without root it prints the command that an administrator has to run.
 # The suites that others wrote and no distribution packages (csi-sanity, versitygw, MinIO, pjdfstest,
@@ -14,8 +15,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-test}
-case "$what" in build | demo | test | bench) ;; *)
-    echo "usage: scripts/deps.sh build|demo|test|bench" >&2
+case "$what" in build | demo | test | bench | kubernetes) ;; *)
+    echo "usage: scripts/deps.sh build|demo|test|bench|kubernetes" >&2
     exit 2
     ;;
 esac
@@ -28,6 +29,8 @@ build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev l
 demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
     s3fs sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
+kubernetes_packages=(containerd runc etcd-server containernetworking-plugins iptables iproute2 conntrack
+    busybox-static python3-yaml openssl)
 
 missing_of() {
     local package
@@ -103,6 +106,7 @@ cargo_tool() { # name
 case "$what" in
 build) install_packages "${build_packages[@]}" ;;
 demo) install_packages "${build_packages[@]}" "${demo_packages[@]}" ;;
+kubernetes) install_packages "${build_packages[@]}" "${kubernetes_packages[@]}" ;;
 test | bench)
     install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
     mkdir -p "$tools" "$cache"
