@@ -22,7 +22,7 @@ case "$what" in build | demo | test | bench | kubernetes) ;; *)
 esac
 
 build_packages=(build-essential pkg-config python3 ca-certificates libgrpc-dev libprotobuf-c-dev
-    protobuf-c-compiler protobuf-compiler libprotobuf-dev libfuse3-dev fuse3 libcurl4-openssl-dev
+    protobuf-c-compiler protobuf-compiler libprotobuf-dev libfuse3-dev fuse3 curl libcurl4-openssl-dev
     libssl-dev libsqlite3-dev libcjson-dev libexpat1-dev libmicrohttpd-dev uthash-dev zlib1g-dev
     libisal-dev nginx-light nginx-dev libpcre2-dev mount procps
     help2man)

@@ -8,8 +8,8 @@
     images.py push DIR REGISTRY   ... and go there by skopeo, podman or docker
 
 An image holds our programs, the shared libraries that the loader finds for them, the certificate
-authorities and a list of Debian packages that all this comes from (SPDX): no shell, no package
-manager. deploy/images/Dockerfile copies the same trees. Equal input gives equal archives: names are
+authorities and a list of Debian packages that all this comes from (SPDX): no package manager, and
+no shell but in `setup`, for the scripts of deploy/kubernetes. deploy/images/Dockerfile copies the same trees. Equal input gives equal archives: names are
 sorted, times are SOURCE_DATE_EPOCH or the last commit's.
 """
 import argparse
@@ -32,6 +32,9 @@ USER = 65532
 ORDINARY = f"{USER}:{USER}"
 NOTHING = ""  # root: what mounts
 
+# What the scripts of deploy/kubernetes call.
+SCRIPTED = ["sh", "base64", "cat", "curl", "head", "od", "rm", "sed", "sha256sum", "sleep", "tr"]
+
 # name: (user, entry point, our programs, files of the system's packages)
 IMAGES = {
     "controller": (ORDINARY, "skyvol-controller", ["skyvol-controller"], []),
@@ -40,6 +43,7 @@ IMAGES = {
     "meta": (ORDINARY, "skyvol-meta", ["skyvol-meta"], ["/usr/bin/tar"]),  # tar: kubectl cp
     "s3": (ORDINARY, "skyvol-s3", ["skyvol-s3", "skyvol-s3-keys"], ["/usr/sbin/nginx"]),
     "cli": (ORDINARY, "skyvolctl", ["skyvolctl"], []),
+    "setup": (ORDINARY, "sh", ["skyvolctl"], [f"/usr/bin/{p}" for p in SCRIPTED]),
 }
 MODULE = "ngx_http_skyvol_module.so"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"

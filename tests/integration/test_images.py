@@ -117,7 +117,7 @@ def test_programs_run_in_nothing_but_their_image(built, tmp_path):
         for tree in ("base", name):
             subprocess.run(["cp", "-al", f"{built / 'trees' / tree}/.", root], check=True)
         for program in [*(f"/usr/bin/{p}" for p in programs), *others]:
-            flag = "-v" if program.endswith("nginx") else "--version"
-            done = subprocess.run(["chroot", root, program, flag], capture_output=True, text=True)
+            flags = {"nginx": ["-v"], "sh": ["-c", "skyvolctl --version"]}.get(program.split("/")[-1], ["--version"])
+            done = subprocess.run(["chroot", root, program, *flags], capture_output=True, text=True)
             assert done.returncode == 0, (name, program, done.stderr)
-        assert not [p for p in root.glob("usr/bin/*sh")]
+        assert bool([p for p in root.glob("usr/bin/*sh")]) == (name == "setup")
