@@ -186,7 +186,7 @@ static int identify(struct call *call, struct s3_fault *fault)
     struct identity who;
     int ret = call_identify(call, &claim, &who, fault);
 
-    ret = ret == 0 ? s3_auth_verify(&call->message, call->auth, &call->key, fault) : ret;
+    ret = ret == 0 ? call_verify(call, who.secret, fault) : ret;
     ret = ret == 0 ? call_admit(call, who.key, fault) : ret;
     explicit_bzero(&who, sizeof(who));
     return ret;
@@ -197,6 +197,7 @@ static int authenticate(struct call *call, struct s3_fault *fault)
     struct s3_auth_rules rules = {
         .now_s = clock_realtime_ns(clock_real()) / 1000000000,
         .region = call->server->region,
+        .v2 = call->server->presign_v2,
     };
     int ret;
 
@@ -209,6 +210,7 @@ static int authenticate(struct call *call, struct s3_fault *fault)
         return call_admit(call, NULL, fault);
     }
     ret = s3_auth_parse(&call->message, &rules, call->auth, fault);
+    ret = ret == 0 ? call_presigned(call, &rules, fault) : ret;
     if (ret != 0) {
         return ret;
     }

@@ -47,6 +47,7 @@ struct call_server {
     struct s3_key_cache *keys;
     struct policies *policies; /* what is remembered of them */
     const char *region;
+    bool presign_v2;             /* URLs may be signed by Signature Version 2 */
     const char *const *suffixes; /* for virtual-host style; NULL: none */
     struct limits *limits;       /* NULL: none */
     struct limits_bounds bounds; /* of keys that have none of their own, and of all */
@@ -241,6 +242,12 @@ void call_cors_done(struct call *call);
 /* Who the claim is, if a signature by call->key or who->secret proves it. Wipe *ret after use. */
 int call_identify(struct call *call, const struct claim *claim, struct identity *ret,
                   struct s3_fault *fault) __attribute__((warn_unused_result));
+/* Of a URL that is presigned of old, what it says; all others are parsed already. */
+int call_presigned(struct call *call, const struct s3_auth_rules *rules, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+/* Whether the signature is by call->key, or (version 2) by the secret. */
+int call_verify(struct call *call, const char *secret, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
 /* Let it in by the limits of its key, NULL for one that nobody has signed (yet), or set a fault. */
 int call_admit(struct call *call, const struct credential *key, struct s3_fault *fault)
     __attribute__((warn_unused_result));

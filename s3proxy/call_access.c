@@ -153,7 +153,10 @@ static struct slice signer_said(const struct call *call, enum s3_policy_key key)
                         : call->auth->kind == S3_AUTH_HEADER ? "REST-HEADER"
                                                              : "REST-QUERY-STRING");
     default:
-        return slice_of(call->form != NULL && call->form_v2 ? "AWS" : "AWS4-HMAC-SHA256");
+        return slice_of((call->form != NULL && call->form_v2) ||
+                                call->auth->kind == S3_AUTH_QUERY_V2
+                            ? "AWS"
+                            : "AWS4-HMAC-SHA256");
     }
 }
 

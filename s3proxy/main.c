@@ -114,6 +114,9 @@ static const struct option_spec options[] = {
            "the region that requests must be signed for"),
     OPTION(struct proxy_config, host_suffix, OPTION_LIST, "host-suffix", "DOMAIN", NULL,
            "answer for BUCKET.DOMAIN too"),
+    OPTION(struct proxy_config, presign_v2, OPTION_BOOL, "presign-v2", NULL, "true",
+           "accept URLs presigned by Signature Version 2, as boto3, awscli and s3cmd make them by "
+           "default"),
     NUMBER(key_requests, "key-requests-per-second", "N", "0", KEY_LIMITS_RATE_MAX,
            "requests that each access key may make; 0: no limit, here and below. A key of its own "
            "limits in --credentials-file or skyvol-meta has those"),

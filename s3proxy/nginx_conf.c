@@ -100,6 +100,7 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     write_value("skyvol_identity_token", c->identity_token, out);
     buf_addf(out, "  skyvol_session_lifetime %llus;\n", (unsigned long long)(c->session_ms / 1000));
     write_value("skyvol_region", c->region, out);
+    buf_addf(out, "  skyvol_presign_v2 %s;\n", c->presign_v2 ? "on" : "off");
     if (c->status != NULL) {
         buf_addf(out, "  skyvol_counters \"%s/counters\";\n", c->run_dir);
     }

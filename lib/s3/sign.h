@@ -133,11 +133,17 @@ int s3_signature(struct slice canonical_request, const char *timestamp, const ch
 
 /* ---- server ---- */
 
-enum s3_auth_kind { S3_AUTH_NONE, S3_AUTH_HEADER, S3_AUTH_QUERY };
+enum s3_auth_kind {
+    S3_AUTH_NONE,
+    S3_AUTH_HEADER,
+    S3_AUTH_QUERY,
+    S3_AUTH_QUERY_V2 /* to be read and verified by sign_v2.h */
+};
 
 struct s3_auth_rules {
     int64_t now_s;      /* the server's clock */
     const char *region; /* the only one accepted; NULL: any */
+    bool v2;            /* URLs may be presigned by Signature Version 2 */
 };
 
 /* What a request claims; nothing of it is true before s3_auth_verify() has returned 0. */
@@ -154,17 +160,24 @@ struct s3_auth {
     char signature[S3_HEX_SIZE];
     enum s3_payload payload;
     char payload_hash[S3_HEX_SIZE]; /* the header's value: hex or one of the words */
+    const char *v2_expires;         /* S3_AUTH_QUERY_V2: as it stands in the URL, */
+    const char *v2_query;           /* and what is signed of the query */
 };
 
 /*
  * Read Authorization or the X-Amz-* query, and check all that needs no secret: form, algorithm,
  * service, region, clock skew, expiry, that host and every x-amz-* header sent is signed, and that
- * not both forms are there. A request with neither is S3_AUTH_NONE.
+ * not both forms are there. A request with neither is S3_AUTH_NONE. Of S3_AUTH_QUERY_V2, which only
+ * rules->v2 allows, nothing but the kind is set.
  */
 int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *rules,
                   struct s3_auth *ret, struct s3_fault *fault) __attribute__((warn_unused_result));
 
-/* Compare signatures, in constant time. */
+/* Read the value of x-amz-content-sha256 into auth->payload and auth->payload_hash. */
+int s3_payload_parse(struct slice value, struct s3_auth *auth, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
+
+/* Compare signatures, in constant time. Not for S3_AUTH_QUERY_V2, which never fits here. */
 int s3_auth_verify(const struct s3_message *message, const struct s3_auth *auth,
                    const struct s3_signing_key *key, struct s3_fault *fault)
     __attribute__((warn_unused_result));

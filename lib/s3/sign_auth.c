@@ -7,6 +7,7 @@
 #include "s3/conditions.h"
 #include "s3/names.h"
 #include "s3/sign.h"
+#include "s3/sign_v2.h"
 #include "util/cleanup.h"
 
 enum { CANONICAL_MAX = 256 * 1024 };
@@ -135,7 +136,7 @@ static int check_signed_headers(const struct s3_message *message, const struct s
     return 0;
 }
 
-static int parse_payload(struct slice value, struct s3_auth *auth, struct s3_fault *fault)
+int s3_payload_parse(struct slice value, struct s3_auth *auth, struct s3_fault *fault)
 {
     static const enum s3_payload words[] = {S3_PAYLOAD_UNSIGNED, S3_PAYLOAD_STREAMING,
                                             S3_PAYLOAD_STREAMING_TRAILER,
@@ -273,7 +274,7 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
               sizeof(auth->session_token))) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }
-    return parse_payload(hash, auth, fault);
+    return s3_payload_parse(hash, auth, fault);
 }
 
 /* ---- the query form ---- */
@@ -358,15 +359,15 @@ static int query_payload(const struct s3_message *message, struct s3_auth *auth,
         return s3_fault_set(fault, S3_INVALID_REQUEST, "x-amz-content-sha256 is there twice");
     }
     if (header.data != NULL) {
-        return parse_payload(header, auth, fault);
+        return s3_payload_parse(header, auth, fault);
     }
     if (params == 1) {
         if (s3_query_get(message->query, "X-Amz-Content-Sha256", &value) != 1) {
             return s3_fault_set(fault, S3_INVALID_ARGUMENT, "X-Amz-Content-Sha256 is malformed");
         }
-        return parse_payload((struct slice){buf_str(&value), buf_len(&value)}, auth, fault);
+        return s3_payload_parse((struct slice){buf_str(&value), buf_len(&value)}, auth, fault);
     }
-    return parse_payload(slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
+    return s3_payload_parse(slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
 }
 
 static int parse_query_form(const struct s3_message *message, const struct s3_auth_rules *rules,
@@ -427,11 +428,7 @@ static int parse_anonymous(const struct s3_message *message, struct s3_auth *aut
     struct slice hash = s3_message_header(message, "x-amz-content-sha256");
     int error;
 
-    if (count_params(message->query, "AWSAccessKeyId") > 0) {
-        return s3_fault_set(fault, S3_INVALID_REQUEST,
-                            "Signature Version 2 is not supported. Please use AWS4-HMAC-SHA256");
-    }
-    error = parse_payload(hash.data != NULL ? hash : slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
+    error = s3_payload_parse(hash.data != NULL ? hash : slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
     if (error == 0 &&
         (auth->payload == S3_PAYLOAD_STREAMING || auth->payload == S3_PAYLOAD_STREAMING_TRAILER)) {
         return s3_fault_set(fault, S3_ACCESS_DENIED, "A signed body needs a signed request");
@@ -444,6 +441,7 @@ int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *
 {
     bool header = s3_message_header(message, "authorization").data != NULL;
     bool query = has_query_auth(message->query);
+    bool v2 = s3_v2_signed(message->query);
     AUTOFREE struct s3_auth *auth = calloc(1, sizeof(*auth));
     int error;
 
@@ -451,13 +449,21 @@ int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *
         (void)s3_fault_set(fault, S3_INTERNAL_ERROR, "%s", "");
         return -ENOMEM;
     }
-    if (header && query) {
+    if ((header ? 1 : 0) + (query ? 1 : 0) + (v2 ? 1 : 0) > 1) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT,
                             "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
                             "parameter or the Authorization header should be specified");
     }
-    auth->kind = header ? S3_AUTH_HEADER : query ? S3_AUTH_QUERY : S3_AUTH_NONE;
-    if (header) {
+    auth->kind = header  ? S3_AUTH_HEADER
+                 : query ? S3_AUTH_QUERY
+                 : v2    ? S3_AUTH_QUERY_V2
+                         : S3_AUTH_NONE;
+    if (v2) {
+        error = rules->v2 ? 0
+                          : s3_fault_set(fault, S3_INVALID_REQUEST,
+                                         "Signature Version 2 is not supported. Please use "
+                                         "AWS4-HMAC-SHA256");
+    } else if (header) {
         error = parse_header_form(message, rules, auth, fault);
     } else if (query) {
         error = parse_query_form(message, rules, auth, fault);
@@ -478,7 +484,7 @@ int s3_auth_verify(const struct s3_message *message, const struct s3_auth *auth,
     char scope[S3_SCOPE_SIZE];
     int error;
 
-    if (auth->kind == S3_AUTH_NONE) {
+    if (auth->kind == S3_AUTH_NONE || auth->kind == S3_AUTH_QUERY_V2) {
         return s3_fault_set(fault, S3_ACCESS_DENIED, "%s", "");
     }
     error = s3_scope_format(auth->timestamp, auth->region, "s3", scope);

@@ -8,7 +8,7 @@ enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 102
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
-    ngx_flag_t store_virtual_host;
+    ngx_flag_t store_virtual_host, presign_v2;
     ngx_array_t *volumes;
     ngx_str_t credentials, meta_keys, session_keys, identity_token;
     time_t session_lifetime;
@@ -57,6 +57,8 @@ static ngx_command_t commands[] = {
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, session_lifetime), NULL},
     MAIN_STRING("skyvol_identity_token", identity_token),
     MAIN_STRING("skyvol_region", region),
+    {NAME("skyvol_presign_v2"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, presign_v2), NULL},
     MAIN_STRING("skyvol_counters", counters),
     MAIN_STRING("skyvol_limits", limits),
     {NAME("skyvol_limit"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_limit,
@@ -77,6 +79,7 @@ static void *create_main_conf(ngx_conf_t *cf)
         conf->suffixes = NGX_CONF_UNSET_PTR;
         conf->volumes = NGX_CONF_UNSET_PTR;
         conf->store_virtual_host = NGX_CONF_UNSET;
+        conf->presign_v2 = NGX_CONF_UNSET;
         conf->session_lifetime = NGX_CONF_UNSET;
     }
     return conf;
@@ -274,6 +277,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
     server->region = (const char *)conf->region.data;
+    server->presign_v2 = conf->presign_v2 == 1;
     server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);
     ret = open_stores(conf, &err);
     ret = ret == 0 ? open_credentials(conf, &err) : ret;

@@ -171,9 +171,6 @@ class Aws(Session):
         self.aws("s3", "cp", "--no-progress", f"s3://{self.bucket}/{key}", f"s3://{self.bucket}/{to}")
 
     def link(self, key):
-        """In us-east-1 it signs URLs by version 2, unless told otherwise."""
-        (self.folder / "v4").write_text("[default]\ns3 =\n  signature_version = s3v4\n")
-        self.environment["AWS_CONFIG_FILE"] = str(self.folder / "v4")
         return self.aws("s3", "presign", f"s3://{self.bucket}/{key}").strip()
 
     def remove(self, key):
@@ -181,8 +178,6 @@ class Aws(Session):
 
 
 class S3cmd(Session):
-    missing = ("presign",)  # signurl knows version 2 only
-
     def begin(self):
         url = urllib.parse.urlsplit(self.where.url)
         bucket = f"%(bucket)s.{url.netloc}" if self.where.by_name and not self.style else url.netloc
@@ -226,6 +221,9 @@ class S3cmd(Session):
 
     def copy(self, key, to):
         self.s3cmd("cp", f"s3://{self.bucket}/{key}", f"s3://{self.bucket}/{to}")
+
+    def link(self, key):
+        return self.s3cmd("signurl", f"s3://{self.bucket}/{key}", "+600").strip()
 
     def remove(self, key):
         self.s3cmd("del", f"s3://{self.bucket}/{key}")
