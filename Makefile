@@ -136,13 +136,14 @@ $(BUILD)/lib/ngx_http_skyvol_module.so: $(NGX_MODULE_SRC:%.c=$(BUILD)/%.o) $(BUI
 	    -lisal -lcrypto -lm
 
 # Fuzz targets: with libFuzzer (make fuzz), and over their corpus among the unit tests.
-FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c lib/mount/*.c) lib/csi/source.c
+FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c lib/mount/*.c) lib/csi/source.c \
+                lib/kube/frames.c lib/kube/status.c
 FUZZ_SECONDS ?= 20
 
 $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h) tests/fuzz/fuzz.h
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h lib/kube/*.h) tests/fuzz/fuzz.h
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	    $(filter-out -MMD -MP $(HARDENING),$(BASE_CFLAGS)) -o $@ $(filter %.c,$^) $(PKG_LIBS)
