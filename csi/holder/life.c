@@ -99,22 +99,23 @@ static int send_start(struct supervisor *s, struct mounted *m, int socket)
 
 static int spawn(struct supervisor *s, struct mounted *m, bool export_journal)
 {
-    char cgroup[512];
+    char cgroup[CGROUP_PATH_MAX];
     struct process_mounter config = {.program = s->config->mounter,
+                                     .cgroups = s->config->cgroups,
                                      .export_journal = export_journal,
                                      .urgent = m->was_ready && !export_journal};
     struct process p = {.pidfd = -1};
     int pair[2];
     int r;
 
-    if (process_cgroup(s->config->cgroup_root, m->key, m->memory_bytes, cgroup, sizeof(cgroup))) {
+    if (cgroups_make(s->config->cgroups, m->key, m->memory_bytes, cgroup)) {
         config.cgroup = cgroup;
     }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return -errno;
     }
     config.socket = pair[1];
-    m->cgroup_oom_kills = process_cgroup_oom_kills(s->config->cgroup_root, m->key);
+    m->cgroup_oom_kills = cgroups_oom_kills(s->config->cgroups, m->key);
     r = process_start_mounter(&config, &p);
     (void)close(pair[1]);
     if (r < 0) {
@@ -278,7 +279,7 @@ static void look_for_oom(const struct supervisor *s, struct mounted *m)
 {
     enum { MIB = 1 << 20 };
 
-    if (process_cgroup_oom_kills(s->config->cgroup_root, m->key) <= m->cgroup_oom_kills) {
+    if (cgroups_oom_kills(s->config->cgroups, m->key) <= m->cgroup_oom_kills) {
         return;
     }
     m->oom_kills++;

@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "csi/holder/cgroup.h"
 #include "csi/holder/keeper.h"
 #include "csi/holder/process.h"
 #include "csi/holder/supervisor.h"
@@ -48,7 +49,8 @@ static const struct option_spec specs[] = {
     OPTION(struct config, journal_max, OPTION_SIZE, "journal-max", "SIZE", "8GiB",
            "of that directory"),
     OPTION(struct config, cgroup, OPTION_STRING, "cgroup", "PATH", NULL,
-           "make a cgroup for each mount below this directory"),
+           "make this directory in a mounted cgroup hierarchy, or in /sys/fs/cgroup above those of "
+           "cgroup v1, and in it a cgroup for each mount"),
     OPTION(struct config, log_level, OPTION_STRING, "log-level", "LEVEL", "info",
            "error, warn, info or debug"),
     OPTION(struct config, keeper_fd, OPTION_NUMBER, "keeper-fd", "N", "0",
@@ -78,13 +80,13 @@ static const char *beside(char *room, size_t size)
     return room;
 }
 
-static int supervise(const struct config *config)
+static int supervise(const struct config *config, const struct cgroups *cgroups)
 {
     char mounter[4096];
     struct supervisor_config supervisor = {
         .socket = config->socket,
         .mounter = config->mounter != NULL ? config->mounter : beside(mounter, sizeof(mounter)),
-        .cgroup_root = config->cgroup,
+        .cgroups = cgroups,
         .keeper = (int)config->keeper_fd,
         .resend = config->resend,
         .crash_limit = (unsigned)config->crash_limit,
@@ -103,12 +105,16 @@ static int supervise(const struct config *config)
 int main(int argc, char **argv)
 {
     struct config config = {0};
+    struct cgroups cgroups = {0};
     struct error err = ERROR_INIT;
     enum log_level level = LOG_INFO;
     int r = options_parse(&program, argc, argv, &config, &err);
 
     if (r == 0 && log_parse_level(config.log_level, &level) < 0) {
         r = error_set(&err, -EINVAL, "--log-level: '%s' is none", config.log_level);
+    }
+    if (r == 0) {
+        r = cgroups_init(&cgroups, config.cgroup, &err);
     }
     if (r != 0) {
         return options_exit(&program, r, &err);
@@ -117,7 +123,8 @@ int main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     process_prefer(PROCESS_OOM_HOLDER);
     /* The keeper starts this program again with --keeper-fd: that one is the supervisor. */
-    r = config.keeper_fd > 0 ? supervise(&config) : keeper_run(argv);
+    r = config.keeper_fd > 0 ? supervise(&config, &cgroups) : keeper_run(argv);
+    cgroups_done(&cgroups);
     options_done(&program, &config);
     return r;
 }

@@ -19,9 +19,6 @@
 
 #include "mount/mountinfo.h"
 #include "mount/readahead.h"
-#include "util/buf.h"
-#include "util/cleanup.h"
-#include "util/file.h"
 
 static int begin(struct process *ret)
 {
@@ -102,7 +99,6 @@ static void become_mounter(const struct process_mounter *config)
     char option[] = "--holder-fd=3";
     char export[] = "--export-journal";
     char *argv[] = {program, option, config->export_journal ? export : NULL, NULL};
-    char path[512];
 
     (void)setsid(); /* it outlives us, also if a terminal goes away */
     process_prefer(PROCESS_OOM_MOUNTER);
@@ -110,8 +106,7 @@ static void become_mounter(const struct process_mounter *config)
         process_hurry(getpid(), true);
     }
     if (config->cgroup != NULL) {
-        (void)snprintf(path, sizeof(path), "%s/cgroup.procs", config->cgroup);
-        (void)write_file(path, "0");
+        cgroups_enter(config->cgroups, config->cgroup);
     }
     if (dup2(config->socket, FD) < 0) {
         _exit(126);
@@ -256,59 +251,4 @@ uint64_t process_start_time(pid_t pid)
         at = strchr(at + 1, ' ');
     }
     return at != NULL ? strtoull(at, NULL, 10) : 0;
-}
-
-bool process_cgroup(const char *root, const char *key, uint64_t memory_bytes, char *ret,
-                    size_t size)
-{
-    char path[512];
-    char number[32];
-
-    if (root == NULL || snprintf(ret, size, "%s/%s", root, key) >= (int)size) {
-        return false;
-    }
-    if (mkdir(ret, 0755) < 0 && errno != EEXIST) {
-        return false;
-    }
-    (void)snprintf(number, sizeof(number), "%llu", (unsigned long long)memory_bytes);
-    (void)snprintf(path, sizeof(path), "%s/memory.max", ret);
-    if (memory_bytes > 0 && !write_file(path, number)) {
-        (void)snprintf(path, sizeof(path), "%s/memory.limit_in_bytes", ret);
-        (void)write_file(path, number);
-    }
-    return true;
-}
-
-void process_cgroup_remove(const char *root, const char *key)
-{
-    char path[512];
-
-    if (root != NULL && snprintf(path, sizeof(path), "%s/%s", root, key) < (int)sizeof(path)) {
-        (void)rmdir(path);
-    }
-}
-
-/* "oom_kill N" is a line of cgroup2's memory.events and of cgroup v1's memory.oom_control. */
-uint64_t process_cgroup_oom_kills(const char *root, const char *key)
-{
-    static const char *const files[] = {"memory.events", "memory.oom_control"};
-    static const char name[] = "oom_kill ";
-
-    for (size_t i = 0; root != NULL && i < sizeof(files) / sizeof(files[0]); i++) {
-        CLEANUP(buf_done) struct buf text = BUF_INIT(4096);
-        char path[512];
-
-        if (snprintf(path, sizeof(path), "%s/%s/%s", root, key, files[i]) >= (int)sizeof(path) ||
-            file_read(path, &text) < 0) {
-            continue;
-        }
-        for (const char *line = buf_str(&text); line != NULL;) {
-            if (strncmp(line, name, strlen(name)) == 0) {
-                return strtoull(line + strlen(name), NULL, 10);
-            }
-            line = strchr(line, '\n');
-            line = line != NULL ? line + 1 : NULL;
-        }
-    }
-    return 0;
 }

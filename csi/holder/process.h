@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "csi/holder/cgroup.h"
+
 struct process {
     pid_t pid;
     int pidfd;
@@ -20,7 +22,8 @@ struct process {
 
 struct process_mounter {
     const char *program;
-    const char *cgroup;  /* directory to be in, or NULL */
+    const struct cgroups *cgroups;
+    const char *cgroup;  /* the group of it to be in, or NULL */
     int socket;          /* becomes descriptor 3, "--holder-fd=3" */
     bool export_journal; /* mount nothing: write what is dirty to the journal */
     bool urgent;         /* programs wait for it: it goes before others until it is ready */
@@ -60,12 +63,6 @@ int process_reap(pid_t pid);
 /* In clock ticks since boot, 0 if there is no such process. */
 uint64_t process_start_time(pid_t pid);
 
-/* Create the cgroup directory root/key and set its memory limit (cgroup v2, else v1). Best effort;
- * false: not there. `root` NULL: none is wanted. */
-bool process_cgroup(const char *root, const char *key, uint64_t memory_bytes, char *ret,
-                    size_t size);
-void process_cgroup_remove(const char *root, const char *key); /* once it is empty */
-
 enum { PROCESS_OOM_HOLDER = -900, PROCESS_OOM_MOUNTER = -500 };
 
 /* The processor's priority of a process and all its threads. Best effort, as the next one. */
@@ -74,8 +71,5 @@ void process_hurry(pid_t pid, bool hurry);
 /* Out of memory, the kernel takes workloads first, then a mounter, then us: that is what can be
  * brought back at all. Best effort: without CAP_SYS_RESOURCE all stays as it is. */
 void process_prefer(int oom_score_adj);
-
-/* How often the kernel has killed in that cgroup for lack of memory; 0 also if nobody counts. */
-uint64_t process_cgroup_oom_kills(const char *root, const char *key);
 
 #endif

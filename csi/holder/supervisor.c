@@ -51,7 +51,7 @@ void supervisor_remove(struct supervisor *s, struct mounted *m)
     }
     TAILQ_REMOVE(&s->mounts, m, link);
     s->mount_count--;
-    process_cgroup_remove(s->config->cgroup_root, m->key);
+    cgroups_remove(s->config->cgroups, m->key);
     mounted_free(m);
 }
 

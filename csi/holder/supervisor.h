@@ -13,13 +13,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "csi/holder/cgroup.h"
+
 struct supervisor_config {
-    const char *socket;      /* where to listen */
-    const char *mounter;     /* the program skyvol-mount */
-    const char *cgroup_root; /* one cgroup for each mount in here; NULL: none */
-    int keeper;              /* socket to the keeper */
-    bool resend;             /* mounters may ask the kernel for RESEND */
-    unsigned crash_limit;    /* so many deaths within crash_window_ms end a mount */
+    const char *socket;            /* where to listen */
+    const char *mounter;           /* the program skyvol-mount */
+    const struct cgroups *cgroups; /* one for each mount */
+    int keeper;                    /* socket to the keeper */
+    bool resend;                   /* mounters may ask the kernel for RESEND */
+    unsigned crash_limit;          /* so many deaths within crash_window_ms end a mount */
     uint64_t crash_window_ms;
     uint64_t start_timeout_ms; /* a mounter that is not ready by then is killed */
     uint64_t memory_bytes;     /* of a mount that names none */

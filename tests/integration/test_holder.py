@@ -148,11 +148,10 @@ def test_each_mount_has_a_cgroup_that_its_mounters_share(rig, target):
         pytest.skip("no cgroup can be made here")
     for i, (point, limit) in enumerate(cgroup_roots()):
         root = pathlib.Path(point, f"skyvol-test-{os.getpid()}")
-        root.mkdir()
         try:
             check_cgroup(rig("--cgroup", root), root / f"v{i}", limit, target)
         finally:
-            for left in (*root.iterdir(), root):
+            for left in (*root.glob("v*"), root):
                 if left.is_dir():
                     left.rmdir()
 
@@ -172,6 +171,51 @@ def check_cgroup(one, cgroup, limit, target):
     one.client.unmount(key, drain_ms=2000)
     wait_until(lambda: not cgroup.exists(), what="the end of the cgroup")
     one.processes.stop(one.process)
+
+
+def cgroups_of(pid):
+    """Hierarchy: group, of a process; cgroup2's own is 0::."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as lines:
+        return dict(line.strip().split(":", 1)[1].rsplit(":", 1) for line in lines)
+
+
+def test_no_cgroup_of_the_holder_is_a_mounters(rig, target):
+    """As in a container of a node with cgroup v1, which would kill all that is in any of its groups."""
+    top = pathlib.Path("/sys/fs/cgroup")
+    tops = [p for p in top.glob("*/") if (p / "cgroup.procs").exists() and not p.is_symlink()]
+    if top / "memory" not in tops or not all(os.access(p, os.W_OK) for p in tops):
+        pytest.skip("no cgroup v1 here")
+    name = f"skyvol-v1-{os.getpid()}"
+    groups = [p / "container" for p in tops if p.name != "cpuset"]  # a new one of that has no processor
+    one = None
+    try:
+        for group in groups:
+            group.mkdir()
+        one = rig("--cgroup", top / name)
+        for group in groups:
+            for pid in (one.process.pid, holder_client.supervisor_of(one.process.pid)):
+                (group / "cgroup.procs").write_text(str(pid))
+        one.client.mount("v1", target, memory_bytes=96 << 20)
+        one.wait_running()
+        mounter = one.mounter()
+        assert "/container" not in cgroups_of(mounter).values()
+        assert cgroups_of(mounter)["memory"] == f"/{name}/v1"
+        assert int((top / "memory" / name / "v1" / "memory.limit_in_bytes").read_text()) == 96 << 20
+        one.client.unmount("v1", drain_ms=2000)
+        one.processes.stop(one.process)
+        assert not (top / "memory" / name).exists()
+    finally:
+        if one and one.process.poll() is None:
+            one.processes.stop(one.process)
+        for group in groups:
+            if group.exists():
+                group.rmdir()
+
+
+def test_a_cgroup_that_is_none_is_refused(workdir):
+    done = subprocess.run([BIN / "skyvol-holder", "--socket", workdir / "s", "--cgroup", workdir / "c"],
+                          capture_output=True, text=True, timeout=30)
+    assert done.returncode != 0 and "no cgroup hierarchy" in done.stderr
 
 
 def test_another_target_or_config_under_the_same_key_is_refused(rig, target, workdir):
