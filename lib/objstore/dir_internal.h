@@ -111,6 +111,12 @@ struct dir_store {
 enum job_next job_fail(struct job *job, int status, enum s3_code code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* Fail with -EIO that no repetition can help, and tell the administrator which file of data/ it is.
+ */
+enum job_next dir_damaged(struct job *job, const char *file, const char *why);
+/* False: it was cut. */
+bool dir_file_whole(int fd, uint64_t size);
+
 /* JOB_DONE with the status of the commit told, if that was an error. */
 enum job_next job_fail_commit(struct job *job);
 

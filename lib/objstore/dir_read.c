@@ -87,9 +87,17 @@ int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir
             break;
         }
     }
-    if (r != 0) {
-        (void)job_fail(job, r == -ENOENT ? -EIO : r, S3_INTERNAL_ERROR,
-                       "cannot open the object's file: %s", strerror(-r));
+    if (r == 0 && !dir_file_whole(*ret_fd, ret->info.size)) {
+        (void)close(*ret_fd);
+        *ret_fd = -1;
+        (void)dir_damaged(job, ret->file, "it is shorter than the index says");
+        return -EIO;
+    }
+    if (r == -ENOENT) {
+        (void)dir_damaged(job, ret->file, "it is not there");
+    } else if (r != 0) {
+        (void)job_fail(job, r, S3_INTERNAL_ERROR, "cannot open the object's file: %s",
+                       strerror(-r));
     }
     return r;
 }
@@ -373,9 +381,12 @@ enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n <= 0) {
+        if (n == 0) {
+            return dir_damaged(job, job->object.file, "it is shorter than the index says");
+        }
+        if (n < 0) {
             return job_fail(job, -EIO, S3_INTERNAL_ERROR, "cannot read the object's file: %s",
-                            n < 0 ? strerror(errno) : "it is shorter than the index says");
+                            strerror(errno));
         }
         ret = r->sink.write != NULL ? r->sink.write(r, worker->buffer, (size_t)n) : 0;
         if (ret == -EAGAIN) {

@@ -291,6 +291,7 @@ struct objstore_result {
     int status;                /* 0 or a negative errno value, as listed above */
     int s3_code;               /* enum s3_code (s3/error.h) when the store named one, else 0 */
     struct error error;        /* text for people when status < 0 */
+    bool lasting;              /* the failure is no passing one, whatever its status: damage */
     struct objstore_info info; /* HEAD, GET, PUT, COPY, UPLOAD_PART(_COPY), UPLOAD_COMPLETE */
     /* DELETE: a delete marker was made or removed; GET, HEAD and TAGS_* that failed: there is one.
      * info.version_id is the marker's, or that of the version deleted; info.mtime_ns its time. */

@@ -97,6 +97,9 @@ static bool garbled(const struct attempt *a, const struct objstore_result *resul
 /* Keys that have expired are about to be replaced where somebody sees to that. */
 static bool worth_another(const struct attempt *a, const struct objstore_result *result)
 {
+    if (result->lasting) {
+        return false;
+    }
     return passing(result->status) || garbled(a, result) ||
            (result->status == -EKEYEXPIRED &&
             clock_monotonic_ms(clock_real()) < a->begun_ms + EXPIRED_WAIT_MS);

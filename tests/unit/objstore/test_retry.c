@@ -176,10 +176,62 @@ static void a_source_begins_anew_under_the_wrapper(UNUSED void **state)
     objstore_free(retry);
 }
 
+/* ---- damage ---- */
+
+struct damaged {
+    struct objstore base;
+    bool lasting;
+    unsigned asked;
+};
+
+static void damaged_submit(struct objstore *base, struct objstore_request *request)
+{
+    struct damaged *store = container_of(base, struct damaged, base);
+    const struct objstore_result result = {.status = -EIO, .lasting = store->lasting};
+
+    store->asked++;
+    request->done(request, &result);
+}
+
+static void damaged_free(struct objstore *base)
+{
+    objstore_base_done(base);
+}
+
+static const struct objstore_ops damaged_ops = {damaged_submit, stub_cancel, stub_resume,
+                                                damaged_free};
+
+static unsigned asked_of(bool lasting)
+{
+    const struct objstore_retry_config config = {.tries = 3, .base_ms = 1, .cap_ms = 2};
+    struct damaged store = {.lasting = lasting};
+    struct objstore *retry = NULL;
+    atomic_int status = 1;
+    struct objstore_request get = {
+        .op = OBJSTORE_GET, .bucket = "bucket", .key = "k", .done = note, .arg = &status};
+
+    assert_int_equal(objstore_base_init(&store.base, &damaged_ops, "damaged"), 0);
+    assert_int_equal(objstore_retry_new(&store.base, &config, &retry), 0);
+    objstore_submit(retry, &get);
+    for (int i = 0; i < 2000 && atomic_load(&status) == 1; i++) {
+        (void)nanosleep(&(const struct timespec){.tv_nsec = 5000000}, NULL);
+    }
+    assert_int_equal(atomic_load(&status), -EIO);
+    objstore_free(retry);
+    return store.asked;
+}
+
+static void damage_is_told_at_once(UNUSED void **state)
+{
+    assert_int_equal(asked_of(false), 3);
+    assert_int_equal(asked_of(true), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_source_begins_anew_under_the_wrapper),
+        cmocka_unit_test(damage_is_told_at_once),
         cmocka_unit_test(who_looks_for_an_earlier_try_is_cancelled_once_the_store_has_it),
     };
 
