@@ -485,6 +485,11 @@ static int find_volume(struct call *call, struct s3_fault *fault)
                    : s3_fault_set(fault, S3_NO_SUCH_BUCKET, "%s", "");
     }
     if (op->source_bucket != NULL && stores_volume(stores, op->source_bucket) != call->volume) {
+        if (call->anonymous || !call_sees(call, op->source_bucket)) { /* as if there were none */
+            return s3_fault_set(fault, S3_ACCESS_DENIED, "%s",
+                                call->anonymous ? "anonymous requests are not allowed"
+                                                : "this access key is for other buckets");
+        }
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "a copy stays inside its volume");
     }
     if (call->volume != NULL && op->op == OBJSTORE_BUCKET_CREATE) {
@@ -525,8 +530,8 @@ void call_begin(struct call *call)
     }
     ret = ret == 0 ? call_access_check(call, fault) : ret;
     call->operation = ret == 0 ? (int)call->op.op : -1;
-    ret = ret == 0 ? find_volume(call, fault) : ret;
     ret = ret == 0 ? call_own(call, fault) : ret;
+    ret = ret == 0 ? find_volume(call, fault) : ret;
     if (ret == 0 && call->read_only && (call->writes || !objstore_op_reads(call->op.op))) {
         ret = s3_fault_set(fault, S3_ACCESS_DENIED, "this access key only reads");
     }

@@ -6,6 +6,7 @@ import json
 import socket
 
 import boto3
+import botocore.exceptions
 import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -647,6 +648,45 @@ def test_in_front_of_a_store_its_policy_is_the_stores_own(behind, processes, wor
     assert code_of(s3.put_public_access_block, Bucket="bucket",
                    PublicAccessBlockConfiguration=ON) == ("NotImplemented", 501)
     front.close()
+
+
+def test_a_volumes_name_is_told_to_nobody_else(processes, workdir):
+    """As the source of a copy, too: what is not the caller's and what is not there are refused alike."""
+    store = workdir / "volumes"
+    first = Endpoint(processes, workdir, serve=["--dir", store], name="first")
+    first.client().create_bucket(Bucket="under")
+    first.close()
+    served = Endpoint(processes, workdir, serve=["--dir", workdir / "store", "--volume", f"vol=dir://{store}/under"],
+                      more_keys=[{"access_key": "guest", "secret_key": SECRET, "buckets": ["guests", "bucket"]},
+                                 {"access_key": "ann", "secret_key": SECRET, "account": "a"}])
+    s3 = served.client()
+    for bucket in ("bucket", "guests"):
+        s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket="vol", Key="k", Body=b"1")
+    put(s3, statement(["s3:PutObject", "s3:GetObject"]))
+    ann = served.client(access="ann")
+    ann.create_bucket(Bucket="anns")
+
+    def told(call, name, **more):
+        with pytest.raises(botocore.exceptions.ClientError) as caught:
+            call(**{k: v.format(name) for k, v in more.items()})
+        error = caught.value.response
+        return error["Error"]["Code"], error["Error"]["Message"], error["ResponseMetadata"]["HTTPStatusCode"]
+    guest = served.client(access="guest")
+    for client, bucket in ((guest, "guests"), (guest, "bucket"), (nobody(served), "bucket")):
+        for call, more in ((client.copy_object, {"Bucket": bucket, "Key": "c", "CopySource": "{}/k"}),
+                           (client.get_object, {"Bucket": "{}", "Key": "k"}),
+                           (client.put_object, {"Bucket": "{}", "Key": "k"}),
+                           (client.create_bucket, {"Bucket": "{}"}),
+                           (client.list_objects_v2, {"Bucket": "{}"})):
+            assert told(call, "vol", **more) == told(call, "absent", **more), (bucket, more)
+            assert told(call, "vol", **more)[::2] == DENIED
+    # of accounts it is one more bucket of another
+    assert told(ann.copy_object, "vol", Bucket="anns", Key="c", CopySource="{}/k")[::2] == DENIED
+    assert told(ann.copy_object, "bucket", Bucket="guests", Key="c", CopySource="{}/k")[::2] == DENIED
+    assert told(s3.copy_object, "vol", Bucket="bucket", Key="c", CopySource="{}/k")[::2] == ("NotImplemented", 501)
+    assert keys(s3) == []
+    served.close()
 
 
 def test_a_volume_has_no_policy(processes, workdir):
