@@ -1,141 +1,178 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// schema builds kustomizations and plain YAML files and decodes every object strictly with the types that
-// the Kubernetes API server itself is made of: an unknown kind, an unknown or doubled field, a wrong type
-// or a broken kustomization is an error that names file and field.
+// schema knows the types that the Kubernetes API server itself is made of, and Helm's own template engine. It is
+// what takes long to compile: the slice of tests/conformance/run_manifests goes by what it wrote down.
 //
-//	schema PATH...   a folder with kustomization.yaml is built, another folder's *.yaml are read
+//	schema facts GROUP/VERSION/KIND...   the fields of these kinds, as JSON
+//	schema check <OBJECTS                decodes a JSON array strictly: unknown or doubled fields, wrong types
+//	schema helm CHART [VALUES]           renders a chart as `helm template skyvol -n skyvol-system` does
 package main
 
 import (
-	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"reflect"
+	"sort"
+	"strings"
 
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 )
 
-// podOf gives the pod template of the kinds that have one, with the volumes that claim templates add.
-func podOf(object runtime.Object) (string, *corev1.PodTemplateSpec) {
-	switch o := object.(type) {
-	case *appsv1.Deployment:
-		return o.Name, &o.Spec.Template
-	case *appsv1.DaemonSet:
-		return o.Name, &o.Spec.Template
-	case *appsv1.StatefulSet:
-		for _, claim := range o.Spec.VolumeClaimTemplates {
-			volume := corev1.Volume{Name: claim.Name}
-			o.Spec.Template.Spec.Volumes = append(o.Spec.Template.Spec.Volumes, volume)
-		}
-		return o.Name, &o.Spec.Template
-	}
-	return "", nil
+// Types that are written otherwise than they are made.
+var written = map[string]string{
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Time":                     "string",
+	"k8s.io/apimachinery/pkg/apis/meta/v1.MicroTime":                "string",
+	"k8s.io/apimachinery/pkg/apis/meta/v1.Duration":                 "string",
+	"k8s.io/apimachinery/pkg/apis/meta/v1.FieldsV1":                 "any",
+	"k8s.io/apimachinery/pkg/util/intstr.IntOrString":               "string|integer",
+	"k8s.io/apimachinery/pkg/api/resource.Quantity":                 "string|integer|number",
+	"k8s.io/apimachinery/pkg/runtime.RawExtension":                  "any",
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1.JSON": "any",
 }
 
-// checkPod finds what the schema cannot: a mount of a volume that is not there.
-func checkPod(name string, template *corev1.PodTemplateSpec) error {
-	volumes := map[string]bool{}
-	for _, v := range template.Spec.Volumes {
-		volumes[v.Name] = true
+type facts struct {
+	Kinds map[string]string            `json:"kinds"`
+	Types map[string]map[string]string `json:"types"`
+}
+
+func (f *facts) word(t reflect.Type) string {
+	name := t.PkgPath() + "." + t.Name()
+	if word, ok := written[name]; ok {
+		return word
 	}
-	for _, c := range append(template.Spec.InitContainers, template.Spec.Containers...) {
-		for _, m := range c.VolumeMounts {
-			if !volumes[m.Name] {
-				return fmt.Errorf("%s: container %s mounts volume %q, which the pod does not have", name, c.Name, m.Name)
-			}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return f.word(t.Elem())
+	case reflect.Bool:
+		return "boolean"
+	case reflect.String:
+		return "string"
+	case reflect.Int32, reflect.Int64, reflect.Int, reflect.Uint8:
+		return "integer"
+	case reflect.Float64:
+		return "number"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "string"
 		}
+		return "[]" + f.word(t.Elem())
+	case reflect.Map:
+		return "{}" + f.word(t.Elem())
+	case reflect.Struct:
+		parts := strings.Split(t.PkgPath(), "/")
+		short := parts[len(parts)-2] + "." + t.Name()
+		if _, known := f.Types[short]; !known {
+			f.Types[short] = map[string]string{}
+			f.fields(t, f.Types[short])
+		}
+		return short
+	}
+	return "any"
+}
+
+func (f *facts) fields(t reflect.Type, out map[string]string) {
+	for i := range t.NumField() {
+		field := t.Field(i)
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
+		switch {
+		case strings.Contains(options, "inline") || field.Anonymous && name == "":
+			f.fields(field.Type, out)
+		case name != "" && name != "-":
+			out[name] = f.word(field.Type)
+		}
+	}
+}
+
+func writeFacts(kinds []string) error {
+	f := &facts{Kinds: map[string]string{}, Types: map[string]map[string]string{}}
+	for _, kind := range kinds {
+		at := strings.LastIndex(kind, "/")
+		version, err := schema.ParseGroupVersion(kind[:at])
+		if err != nil {
+			return err
+		}
+		object, err := scheme.Scheme.New(version.WithKind(kind[at+1:]))
+		if err != nil {
+			return err
+		}
+		f.Kinds[kind] = f.word(reflect.TypeOf(object))
+	}
+	text, err := json.MarshalIndent(f, "", " ")
+	if err == nil {
+		fmt.Println(string(text))
+	}
+	return err
+}
+
+func check(in io.Reader) error {
+	var objects []json.RawMessage
+	var wrong []error
+	if err := json.NewDecoder(in).Decode(&objects); err != nil {
+		return err
+	}
+	codec := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	for _, object := range objects {
+		if _, _, err := codec.Decode(object, nil, nil); err != nil && !runtime.IsNotRegisteredError(err) {
+			wrong = append(wrong, fmt.Errorf("%w: %.200s", err, object))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+func helm(arguments []string) error {
+	chart, err := loader.Load(arguments[0])
+	if err != nil {
+		return err
+	}
+	own := map[string]any{}
+	if len(arguments) > 1 {
+		if own, err = chartutil.ReadValuesFile(arguments[1]); err != nil {
+			return err
+		}
+	}
+	release := chartutil.ReleaseOptions{Name: "skyvol", Namespace: "skyvol-system", IsInstall: true}
+	values, err := chartutil.ToRenderValues(chart, own, release, nil) // by values.schema.json, too
+	if err != nil {
+		return err
+	}
+	files, err := engine.Render(chart, values)
+	if err != nil {
+		return err
+	}
+	names := []string{}
+	for name := range files {
+		if strings.HasSuffix(name, ".yaml") {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		fmt.Printf("---\n%s\n", files[name])
 	}
 	return nil
 }
 
-func check(source string, data []byte) (int, error) {
-	codec := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
-	reader := yaml.NewYAMLReader(newLineReader(data))
-	count := 0
-	for {
-		document, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			return count, nil
-		}
-		if err != nil {
-			return count, fmt.Errorf("%s: %w", source, err)
-		}
-		if len(bytes.TrimSpace(stripComments(document))) == 0 {
-			continue
-		}
-		object, _, err := codec.Decode(document, nil, nil)
-		if err != nil {
-			return count, fmt.Errorf("%s: %w", source, err)
-		}
-		if name, template := podOf(object); template != nil {
-			if err := checkPod(name, template); err != nil {
-				return count, fmt.Errorf("%s: %w", source, err)
-			}
-		}
-		count++
-	}
-}
-
-func checkPath(path string) (int, error) {
-	if _, err := os.Stat(filepath.Join(path, "kustomization.yaml")); err == nil {
-		built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), path)
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", path, err)
-		}
-		data, err := built.AsYaml()
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", path, err)
-		}
-		return check(path, data)
-	}
-	files, err := filepath.Glob(filepath.Join(path, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		return 0, fmt.Errorf("%s: no YAML files", path)
-	}
-	total := 0
-	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			return total, err
-		}
-		count, err := check(file, data)
-		if err != nil {
-			return total, err
-		}
-		total += count
-	}
-	return total, nil
-}
-
 func main() {
-	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: schema PATH...")
-		os.Exit(2)
+	err := errors.New("usage: schema facts KIND... | check | helm CHART [VALUES]")
+	switch {
+	case len(os.Args) > 2 && os.Args[1] == "facts":
+		err = writeFacts(os.Args[2:])
+	case len(os.Args) == 2 && os.Args[1] == "check":
+		err = check(os.Stdin)
+	case len(os.Args) > 2 && os.Args[1] == "helm":
+		err = helm(os.Args[2:])
 	}
-	failed := false
-	for _, path := range os.Args[1:] {
-		count, err := checkPath(path)
-		if err == nil && count == 0 {
-			err = fmt.Errorf("%s: nothing there", path)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			failed = true
-			continue
-		}
-		fmt.Printf("%s: %d objects\n", path, count)
-	}
-	if failed {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
