@@ -504,6 +504,7 @@ static void dir_free(struct objstore *base)
     cond_done(&store->work);
     cond_done(&store->idle);
     cond_done(&store->commit_work);
+    s3_md5_team_done(&store->md5_team);
     mutex_done(&store->lock);
     objstore_base_done(&store->base);
     free(store);
@@ -605,6 +606,7 @@ int objstore_dir_new(const struct objstore_dir_config *config, struct objstore *
     TAILQ_INIT(&store->queue);
     TAILQ_INIT(&store->parked);
     TAILQ_INIT(&store->commits);
+    s3_md5_team_init(&store->md5_team);
     mutex_init(&store->lock);
     cond_init(&store->work);
     cond_init(&store->idle);

@@ -249,7 +249,12 @@ static void show_key(const char *key, char ret[NAME_SHOWN_MAX + 1])
     ret[len] = '\0';
 }
 
-int dir_files_publish(struct dir_files *files, int fd, const char *generation, const char *bucket,
+int dir_files_flush(struct dir_files *files, int fd)
+{
+    return files->durable && fsync(fd) != 0 ? -errno : 0;
+}
+
+int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
                       const char *key, char ret_file[DIR_FILE_NAME_MAX])
 {
     char shown[NAME_SHOWN_MAX + 1];
@@ -259,9 +264,6 @@ int dir_files_publish(struct dir_files *files, int fd, const char *generation, c
     AUTOCLOSE int bucket_dir = -1;
     int ret;
 
-    if (files->durable && fsync(fd) != 0) {
-        return -errno;
-    }
     show_key(key, shown);
     (void)snprintf(folder, sizeof(folder), "%s/%s", bucket, fan);
     (void)snprintf(ret_file, DIR_FILE_NAME_MAX, "%s/%s.%s", folder, generation, shown);

@@ -9,10 +9,11 @@
  *     root/tmp/OWNER.lock                    locked as long as the owning process lives
  *     root/reserve             room for the index to delete on a disk that is full
  *
- * Writing: dir_files_create() gives an empty file, dir_files_publish() links it under its final
- * name, the index commits, dir_files_settle() drops the first link. A process that dies in between
- * leaves the first link, by which dir_files_sweep() of any later process finds and removes what no
- * index row names. Final names are never used twice, so a reader's file never changes.
+ * Writing: dir_files_create() gives an empty file, dir_files_flush() makes its bytes durable,
+ * dir_files_publish() links it under its final name, the index commits, dir_files_settle() drops
+ * the first link. A process that dies in between leaves the first link, by which dir_files_sweep()
+ * of any later process finds and removes what no index row names. Final names are never used twice,
+ * so a reader's file never changes.
  *
  * No key is ever a path: what a name shows of it is escaped, and looked up by nobody. Safe from
  * any thread.
@@ -39,8 +40,11 @@ DEFINE_CLEANUP(struct dir_files *, dir_files_close);
 int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
     __attribute__((warn_unused_result));
 
-/* Make the bytes durable and give the file its name. `fd` stays the caller's. */
-int dir_files_publish(struct dir_files *files, int fd, const char *generation, const char *bucket,
+/* Make the bytes durable. */
+int dir_files_flush(struct dir_files *files, int fd) __attribute__((warn_unused_result));
+
+/* Give a file that was flushed its name, durably. */
+int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
                       const char *key, char ret_file[DIR_FILE_NAME_MAX])
     __attribute__((warn_unused_result));
 

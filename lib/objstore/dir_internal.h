@@ -24,6 +24,7 @@
 #include "objstore/objstore_backend.h"
 #include "s3/checksum.h"
 #include "s3/error.h"
+#include "s3/md5_team.h"
 #include "util/mutex.h"
 
 enum job_next { JOB_DONE, JOB_PARK, JOB_COMMIT };
@@ -64,11 +65,14 @@ struct job {
     char file[DIR_FILE_NAME_MAX];
     bool published;
     bool started;
-    uint64_t done_bytes, end;          /* GET: offset and end; PUT: bytes so far */
-    struct s3_checksum md5, sum, also; /* also: of a part whose upload has no kind */
-    enum objstore_checksum_kind kind;  /* of `sum` */
-    enum dir_versioning versioning;    /* asked for */
-    bool plain_upload;                 /* its parts are kept with the default kind */
+    uint64_t done_bytes, end; /* GET: offset and end; PUT: bytes so far */
+    struct s3_md5 md5;
+    struct s3_md5_seat md5_seat;
+    bool md5_posted;
+    struct s3_checksum sum, also;     /* also: of a part whose upload has no kind */
+    enum objstore_checksum_kind kind; /* of `sum` */
+    enum dir_versioning versioning;   /* asked for */
+    bool plain_upload;                /* its parts are kept with the default kind */
 };
 
 struct dir_worker {
@@ -89,6 +93,7 @@ struct dir_store {
     char *private_root;             /* of a memory store: removed at the end */
     uint64_t part_min;
     struct objstore_caps caps;
+    struct s3_md5_team md5_team; /* of the workers */
 
     struct mutex lock; /* of everything below */
     struct cond work;  /* something in `queue`, or ending */
@@ -140,10 +145,15 @@ int dir_owner_check(struct dir_index *index, struct job *job) __attribute__((war
 int dir_owner_create(struct dir_index *index, struct job *job, int created)
     __attribute__((warn_unused_result));
 
-/* Shared by the steps that write: dir_write.c. `kind`: what to compute beside the ETag. */
+/* The same after an errno value of reading or writing bytes. */
+enum job_next dir_fail_io(struct job *job, int ret);
+
+/* Shared by the steps that write: dir_bytes.c. `kind`: what to compute beside the ETag. */
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind);
-int dir_write_bytes(struct job *job, const void *bytes, size_t len);
-/* Checks digests, fills object.info, publishes the file. */
+/* `stay`: the bytes are there until dir_write_end() or dir_write_drop(). */
+int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay);
+int dir_write_all(int fd, const char *bytes, size_t len);
+/* Makes the bytes durable, checks digests, fills object.info, publishes the file. */
 enum job_next dir_write_end(struct job *job);
 /* Undo what is not committed; close. Allowed for any job, twice too. */
 void dir_write_drop(struct job *job);

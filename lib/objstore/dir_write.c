@@ -18,125 +18,6 @@ static bool is_part(const struct objstore_request *r)
     return r->op == OBJSTORE_UPLOAD_PART || r->op == OBJSTORE_UPLOAD_PART_COPY;
 }
 
-static enum job_next fail_io(struct job *job, int ret)
-{
-    return job_fail(job, ret == -EDQUOT ? -ENOSPC : ret, S3_OK, "cannot write the object: %s",
-                    strerror(-ret));
-}
-
-int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
-{
-    int ret = s3_checksum_init(&job->md5, S3_CHECKSUM_MD5);
-
-    if (ret == 0 && kind != OBJSTORE_CHECKSUM_NONE) {
-        ret = s3_checksum_init(&job->sum, (enum s3_checksum_kind)kind);
-    }
-    if (ret == 0 && job->plain_upload && kind != OBJSTORE_CHECKSUM_CRC64NVME) {
-        ret = s3_checksum_init(&job->also, S3_CHECKSUM_CRC64NVME);
-    }
-    return ret;
-}
-
-static int write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 ? -errno : -EIO;
-        }
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-int dir_write_bytes(struct job *job, const void *bytes, size_t len)
-{
-    int ret;
-
-    if (len == 0) {
-        return 0;
-    }
-    if (job->generation[0] == '\0') { /* empty objects have no file */
-        ret = dir_files_create(job->store->files, &job->fd, job->generation);
-        if (ret != 0) {
-            job->generation[0] = '\0';
-            return ret;
-        }
-    }
-    s3_checksum_add(&job->md5, bytes, len);
-    if (job->sum.kind != S3_CHECKSUM_NONE) {
-        s3_checksum_add(&job->sum, bytes, len);
-    }
-    if (job->also.kind != S3_CHECKSUM_NONE) {
-        s3_checksum_add(&job->also, bytes, len);
-    }
-    ret = write_all(job->fd, bytes, len);
-    job->done_bytes += ret == 0 ? len : 0;
-    return ret;
-}
-
-void dir_write_drop(struct job *job)
-{
-    s3_checksum_done(&job->md5);
-    s3_checksum_done(&job->sum);
-    s3_checksum_done(&job->also);
-    memset(&job->also, 0, sizeof(job->also));
-    memset(&job->md5, 0, sizeof(job->md5));
-    memset(&job->sum, 0, sizeof(job->sum));
-    if (job->fd >= 0) {
-        (void)close(job->fd);
-        job->fd = -1;
-    }
-    if (job->generation[0] != '\0') {
-        bool unwanted = job->published && !(job->committed && job->commit_status == 0);
-
-        /* What cannot be removed, or may be committed after all, is left to a later sweep. */
-        if (!job->commit_unknown &&
-            (!unwanted || dir_files_remove(job->store->files, job->file) == 0)) {
-            dir_files_settle(job->store->files, job->generation);
-        }
-        job->generation[0] = '\0';
-    }
-}
-
-static enum job_next check_digests(struct job *job, bool *ok)
-{
-    const struct objstore_request *r = job->request;
-    struct objstore_info *info = &job->object.info;
-    unsigned char raw[S3_CHECKSUM_MAX];
-    CLEANUP(buf_done) struct buf text = BUF_INIT(128);
-
-    *ok = false;
-    s3_checksum_raw(&job->md5, raw);
-    encode_base64(&text, raw, 16);
-    if (r->content_md5 != NULL && strcmp(r->content_md5, buf_str(&text)) != 0) {
-        return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match Content-MD5");
-    }
-    buf_reset(&text);
-    encode_hex(&text, raw, 16);
-    if (info->etag[0] == '\0') {
-        (void)snprintf(info->etag, sizeof(info->etag), "%s", buf_str(&text));
-    }
-    if (job->sum.kind != S3_CHECKSUM_NONE) {
-        char value[S3_CHECKSUM_TEXT_SIZE];
-
-        s3_checksum_base64(&job->sum, value);
-        if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, value) != 0) {
-            return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match their checksum");
-        }
-        info->checksum.kind = (enum objstore_checksum_kind)job->sum.kind;
-        info->checksum.composite = false;
-        (void)snprintf(info->checksum.value, sizeof(info->checksum.value), "%s", value);
-    }
-    *ok = true;
-    return JOB_COMMIT;
-}
-
 static int change_put(struct dir_index *index, struct job *job)
 {
     const struct objstore_request *r = job->request;
@@ -162,34 +43,6 @@ static int change_part(struct dir_index *index, struct job *job)
         s3_checksum_base64(&job->also, part.info.checksum.value);
     }
     return ret == 0 ? dir_index_part_put(index, r->upload_id, r->part_number, &part) : ret;
-}
-
-enum job_next dir_write_end(struct job *job)
-{
-    const struct objstore_request *r = job->request;
-    struct objstore_info *info = &job->object.info;
-    bool ok;
-    enum job_next next = check_digests(job, &ok);
-    int ret;
-
-    if (!ok) {
-        return next;
-    }
-    info->size = job->done_bytes;
-    info->mtime_ns = clock_realtime_ns(clock_real());
-    if (job->generation[0] != '\0') {
-        ret = dir_files_publish(job->store->files, job->fd, job->generation, r->bucket, r->key,
-                                job->file);
-        if (ret != 0) {
-            return fail_io(job, ret);
-        }
-        job->published = true;
-        job->object.file = job->file;
-    }
-    if (job->change == NULL) {
-        job->change = is_part(r) ? change_part : change_put;
-    }
-    return JOB_COMMIT;
 }
 
 static enum job_next write_committed(struct job *job)
@@ -243,6 +96,7 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
 
     *ok = false;
     job->kind = kind_or_default(r->checksum.kind);
+    job->change = is_part(r) ? change_part : change_put;
     if (ret != 0) {
         return job_fail(job, ret, ret == -ENOENT ? S3_NO_SUCH_BUCKET : S3_OK, "%s",
                         ret == -ENOENT ? "no such bucket" : dir_index_error(worker->index));
@@ -272,8 +126,8 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
     int ret;
 
     if (r->source.data != NULL || r->source.size == 0) {
-        ret = dir_write_bytes(job, r->source.data, (size_t)r->source.size);
-        return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+        ret = dir_write_bytes(job, r->source.data, (size_t)r->source.size, true);
+        return ret != 0 ? dir_fail_io(job, ret) : dir_write_end(job);
     }
     for (;;) {
         ssize_t n = r->source.read(r, worker->buffer, DIR_BUFFER_SIZE);
@@ -291,9 +145,9 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
         if ((uint64_t)n > r->source.size - job->done_bytes) {
             return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "more bytes came than were told");
         }
-        ret = dir_write_bytes(job, worker->buffer, (size_t)n);
+        ret = dir_write_bytes(job, worker->buffer, (size_t)n, false);
         if (ret != 0) {
-            return fail_io(job, ret);
+            return dir_fail_io(job, ret);
         }
     }
     if (job->done_bytes != r->source.size && r->source.size != OBJSTORE_TO_END) {
@@ -317,7 +171,7 @@ enum job_next dir_step_put(struct dir_worker *worker, struct job *job)
         }
         ret = dir_write_start(job, job->kind);
         if (ret != 0) {
-            return fail_io(job, ret);
+            return dir_fail_io(job, ret);
         }
         job->started = true;
     }
@@ -339,7 +193,7 @@ static int copy_bytes(struct dir_worker *worker, struct job *job, int from, uint
         if (n <= 0) {
             return n < 0 ? -errno : -EIO; /* the index knows its size: the file was cut */
         }
-        ret = dir_write_bytes(job, worker->buffer, (size_t)n);
+        ret = dir_write_bytes(job, worker->buffer, (size_t)n, false);
         if (ret != 0) {
             return ret;
         }
@@ -447,7 +301,7 @@ enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
     }
     ret = dir_write_start(job, job->kind);
     ret = ret == 0 ? copy_bytes(worker, job, from, range.offset, range.len) : ret;
-    return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+    return ret != 0 ? dir_fail_io(job, ret) : dir_write_end(job);
 }
 
 /* The parts that the caller named, found among those that were uploaded. */
@@ -611,7 +465,7 @@ static int append_file(struct job *job, int from, uint64_t len, char *buffer)
 
             n = read(from, buffer, len < DIR_BUFFER_SIZE ? (size_t)len : DIR_BUFFER_SIZE);
             if (n > 0) {
-                ret = write_all(job->fd, buffer, (size_t)n);
+                ret = dir_write_all(job->fd, buffer, (size_t)n);
             }
             if (ret != 0) {
                 return ret;
@@ -743,7 +597,7 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
     /* The parts first: if the upload is there after that, they were all there. */
     ret = dir_index_part_list(worker->index, r->upload_id, &job->arena, &a.have);
     if (ret != 0) {
-        return fail_io(job, ret);
+        return dir_fail_io(job, ret);
     }
     ret = dir_index_bucket(worker->index, r->bucket, &job->bucket);
     ret = ret == 0 ? dir_index_upload_get(worker->index, job->bucket.id, r->key, r->upload_id,
@@ -771,9 +625,9 @@ enum job_next dir_step_complete(struct dir_worker *worker, struct job *job)
             return JOB_DONE;
         }
         return ret == -ENOENT ? job_fail(job, -EBUSY, S3_OPERATION_ABORTED, "the upload changed")
-                              : fail_io(job, ret);
+                              : dir_fail_io(job, ret);
     }
     job->change = change_complete;
-    ret = s3_checksum_init(&job->md5, S3_CHECKSUM_MD5); /* only so that it can be ended */
-    return ret != 0 ? fail_io(job, ret) : dir_write_end(job);
+    s3_md5_init(&job->md5); /* only so that it can be ended */
+    return dir_write_end(job);
 }

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The directory backend's bytes on their way into a file: sums, the disk, the file's name. */
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "objstore/dir_internal.h"
+#include "util/buf.h"
+#include "util/clock.h"
+#include "util/encode.h"
+
+enum job_next dir_fail_io(struct job *job, int ret)
+{
+    return job_fail(job, ret == -EDQUOT ? -ENOSPC : ret, S3_OK, "cannot write the object: %s",
+                    strerror(-ret));
+}
+
+int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
+{
+    int ret = 0;
+
+    s3_md5_init(&job->md5);
+    if (kind != OBJSTORE_CHECKSUM_NONE) {
+        ret = s3_checksum_init(&job->sum, (enum s3_checksum_kind)kind);
+    }
+    if (ret == 0 && job->plain_upload && kind != OBJSTORE_CHECKSUM_CRC64NVME) {
+        ret = s3_checksum_init(&job->also, S3_CHECKSUM_CRC64NVME);
+    }
+    return ret;
+}
+
+int dir_write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static void finish_md5(struct job *job)
+{
+    if (job->md5_posted) {
+        s3_md5_team_finish(&job->store->md5_team, &job->md5_seat);
+        job->md5_posted = false;
+    }
+}
+
+int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
+{
+    struct dir_store *store = job->store;
+    int ret;
+
+    assert(!job->md5_posted); /* what stays is all there is */
+    if (len == 0) {
+        return 0;
+    }
+    if (job->generation[0] == '\0') { /* empty objects have no file */
+        ret = dir_files_create(store->files, &job->fd, job->generation);
+        if (ret != 0) {
+            job->generation[0] = '\0';
+            return ret;
+        }
+    }
+    s3_md5_team_post(&store->md5_team, &job->md5_seat, &job->md5, bytes, len);
+    job->md5_posted = true;
+    if (job->sum.kind != S3_CHECKSUM_NONE) {
+        s3_checksum_add(&job->sum, bytes, len);
+    }
+    if (job->also.kind != S3_CHECKSUM_NONE) {
+        s3_checksum_add(&job->also, bytes, len);
+    }
+    ret = dir_write_all(job->fd, bytes, len);
+    job->done_bytes += ret == 0 ? len : 0;
+    if (!stay) {
+        finish_md5(job);
+    }
+    return ret;
+}
+
+void dir_write_drop(struct job *job)
+{
+    finish_md5(job); /* another thread may be reading the bytes */
+    s3_checksum_done(&job->sum);
+    s3_checksum_done(&job->also);
+    memset(&job->also, 0, sizeof(job->also));
+    memset(&job->sum, 0, sizeof(job->sum));
+    if (job->fd >= 0) {
+        (void)close(job->fd);
+        job->fd = -1;
+    }
+    if (job->generation[0] != '\0') {
+        bool unwanted = job->published && !(job->committed && job->commit_status == 0);
+
+        /* What cannot be removed, or may be committed after all, is left to a later sweep. */
+        if (!job->commit_unknown &&
+            (!unwanted || dir_files_remove(job->store->files, job->file) == 0)) {
+            dir_files_settle(job->store->files, job->generation);
+        }
+        job->generation[0] = '\0';
+    }
+}
+
+static enum job_next check_digests(struct job *job, bool *ok)
+{
+    const struct objstore_request *r = job->request;
+    struct objstore_info *info = &job->object.info;
+    unsigned char raw[S3_MD5_SIZE];
+    CLEANUP(buf_done) struct buf text = BUF_INIT(128);
+
+    *ok = false;
+    s3_md5_raw(&job->md5, raw);
+    encode_base64(&text, raw, sizeof(raw));
+    if (r->content_md5 != NULL && strcmp(r->content_md5, buf_str(&text)) != 0) {
+        return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match Content-MD5");
+    }
+    buf_reset(&text);
+    encode_hex(&text, raw, sizeof(raw));
+    if (info->etag[0] == '\0') {
+        (void)snprintf(info->etag, sizeof(info->etag), "%s", buf_str(&text));
+    }
+    if (job->sum.kind != S3_CHECKSUM_NONE) {
+        char value[S3_CHECKSUM_TEXT_SIZE];
+
+        s3_checksum_base64(&job->sum, value);
+        if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, value) != 0) {
+            return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match their checksum");
+        }
+        info->checksum.kind = (enum objstore_checksum_kind)job->sum.kind;
+        info->checksum.composite = false;
+        (void)snprintf(info->checksum.value, sizeof(info->checksum.value), "%s", value);
+    }
+    *ok = true;
+    return JOB_COMMIT;
+}
+
+static int publish(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    struct dir_files *files = job->store->files;
+    int ret = dir_files_flush(files, job->fd);
+
+    ret = ret == 0 ? dir_files_publish(files, job->generation, r->bucket, r->key, job->file) : ret;
+    if (ret == 0) {
+        job->published = true;
+        job->object.file = job->file;
+    }
+    return ret;
+}
+
+/* The file has its name before its sum is known: until the commit nobody asks for it, and the
+ * disk's time is what others need to do the sum. */
+enum job_next dir_write_end(struct job *job)
+{
+    struct objstore_info *info = &job->object.info;
+    bool ok;
+    enum job_next next;
+    int ret = job->generation[0] != '\0' ? publish(job) : 0;
+
+    if (ret != 0) {
+        return dir_fail_io(job, ret);
+    }
+    finish_md5(job);
+    next = check_digests(job, &ok);
+    if (!ok) {
+        return next;
+    }
+    info->size = job->done_bytes;
+    info->mtime_ns = clock_realtime_ns(clock_real());
+    return JOB_COMMIT;
+}

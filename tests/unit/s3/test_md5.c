@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "s3/checksum.h"
+#include "s3/md5.h"
+#include "s3/md5_team.h"
+#include "test.h"
+#include "util/cleanup.h"
+
+enum { DATA_LEN = 1 << 20, STREAMS = 24, TIMES = 6 };
+
+/* The same each time, and nothing like a pattern. */
+static uint32_t next(uint32_t *seed)
+{
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+static unsigned char *make_data(void)
+{
+    unsigned char *data = malloc(DATA_LEN);
+    uint32_t seed = 7;
+
+    assert_non_null(data);
+    for (size_t i = 0; i < DATA_LEN; i++) {
+        data[i] = (unsigned char)next(&seed);
+    }
+    return data;
+}
+
+static void hex_of(struct s3_md5 *md5, char ret[2 * S3_MD5_SIZE + 1])
+{
+    unsigned char raw[S3_MD5_SIZE];
+
+    s3_md5_raw(md5, raw);
+    for (size_t i = 0; i < S3_MD5_SIZE; i++) {
+        (void)snprintf(ret + 2 * i, 3, "%02x", raw[i]);
+    }
+}
+
+static void assert_sum(struct s3_md5 *md5, const void *bytes, size_t len)
+{
+    char found[2 * S3_MD5_SIZE + 1];
+    char expected[2 * S3_CHECKSUM_MAX + 1];
+
+    hex_of(md5, found);
+    assert_int_equal(s3_checksum_hex_of(S3_CHECKSUM_MD5, bytes, len, expected), 0);
+    assert_string_equal(found, expected);
+}
+
+static void sums_are_those_of_rfc_1321(UNUSED void **state)
+{
+    static const char *const known[][2] = {
+        {"", "d41d8cd98f00b204e9800998ecf8427e"},
+        {"a", "0cc175b9c0f1b6a831c399e269772661"},
+        {"abc", "900150983cd24fb0d6963f7d28e17f72"},
+        {"message digest", "f96b697d7cb7938d525a2f31aaf161d0"},
+        {"abcdefghijklmnopqrstuvwxyz", "c3fcd3d76192e4007dfb496cca67e13b"},
+        {"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
+         "d174ab98d277d9f5a5611c2c9f419d9f"},
+        {"1234567890123456789012345678901234567890"
+         "1234567890123456789012345678901234567890",
+         "57edf4a22be3c955ac49da2e2107b67a"},
+    };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        struct s3_md5 md5;
+        char found[2 * S3_MD5_SIZE + 1];
+
+        s3_md5_init(&md5);
+        s3_md5_add(&md5, known[i][0], strlen(known[i][0]));
+        hex_of(&md5, found);
+        assert_string_equal(found, known[i][1]);
+    }
+}
+
+static void every_length_and_cut_gives_the_sum(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    uint32_t seed = 1;
+
+    for (size_t len = 0; len < 300; len++) {
+        struct s3_md5 md5;
+        size_t at = 0;
+
+        s3_md5_init(&md5);
+        while (at < len) {
+            size_t some = 1 + next(&seed) % 90;
+
+            some = some < len - at ? some : len - at;
+            s3_md5_add(&md5, data + at, some);
+            at += some;
+        }
+        assert_sum(&md5, data, len);
+    }
+}
+
+static void every_way_gives_the_same(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    const struct s3_md5_way *ways;
+    size_t count = s3_md5_ways(&ways);
+
+    assert_int_equal(ways[0].lanes, 1);
+    assert_int_equal(ways[0].least, 1);
+    for (size_t w = 0; w < count; w++) {
+        for (size_t blocks = 0; blocks < 20; blocks++) {
+            struct s3_md5 md5[S3_MD5_LANES_MAX];
+            uint32_t(*states[S3_MD5_LANES_MAX])[4];
+            const unsigned char *bytes[S3_MD5_LANES_MAX];
+
+            for (size_t i = 0; i < ways[w].lanes; i++) {
+                s3_md5_init(&md5[i]);
+                states[i] = &md5[i].state;
+                bytes[i] = data + i * 10007; /* odd addresses, too */
+            }
+            ways[w].run(states, bytes, blocks);
+            for (size_t i = 0; i < ways[w].lanes; i++) {
+                md5[i].len = blocks * S3_MD5_BLOCK;
+                assert_sum(&md5[i], data + i * 10007, blocks * S3_MD5_BLOCK);
+            }
+        }
+    }
+}
+
+static void streams_side_by_side_do_not_mix(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+
+    for (size_t count = 1; count <= S3_MD5_LANES_MAX; count++) {
+        struct s3_md5 md5[S3_MD5_LANES_MAX];
+        struct s3_md5_lane lanes[S3_MD5_LANES_MAX];
+
+        for (size_t i = 0; i < count; i++) {
+            s3_md5_init(&md5[i]);
+            lanes[i] = (struct s3_md5_lane){&md5[i], data + i * 5001};
+        }
+        s3_md5_add_blocks(lanes, count, 7);
+        for (size_t i = 0; i < count; i++) {
+            lanes[i].bytes += 7L * S3_MD5_BLOCK;
+        }
+        s3_md5_add_blocks(lanes, count, 12);
+        for (size_t i = 0; i < count; i++) {
+            s3_md5_add(&md5[i], data + i * 5001 + 19L * S3_MD5_BLOCK, i);
+            assert_sum(&md5[i], data + i * 5001, 19L * S3_MD5_BLOCK + i);
+        }
+    }
+}
+
+struct stream {
+    pthread_t thread;
+    struct s3_md5_team *team;
+    const unsigned char *data;
+    uint32_t seed;
+    struct s3_md5 sums[TIMES];
+    size_t lengths[TIMES];
+};
+
+static void *hash_some(void *arg)
+{
+    struct stream *s = arg;
+
+    for (size_t k = 0; k < TIMES; k++) {
+        size_t len = next(&s->seed) % DATA_LEN, at = 0;
+        struct s3_md5_seat seat;
+
+        s3_md5_init(&s->sums[k]);
+        s->lengths[k] = len;
+        while (at < len) { /* pieces of any size and beginning, large ones often enough */
+            size_t some = 1 + next(&s->seed) % (next(&s->seed) % 2 == 0 ? 400000 : 70000);
+
+            some = some < len - at ? some : len - at;
+            s3_md5_team_post(s->team, &seat, &s->sums[k], s->data + at, some);
+            for (uint32_t pause = next(&s->seed) % 3; pause > 0; pause--) {
+                sched_yield(); /* others may hash it meanwhile */
+            }
+            s3_md5_team_finish(s->team, &seat);
+            at += some;
+        }
+    }
+    return NULL;
+}
+
+static void who_hashes_takes_the_others_along(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    struct s3_md5_team team;
+    struct s3_md5 md5[12];
+    struct s3_md5_seat seats[12];
+
+    s3_md5_team_init(&team);
+    for (size_t i = 0; i < 12; i++) {
+        s3_md5_init(&md5[i]);
+        s3_md5_team_post(&team, &seats[i], &md5[i], data + i, DATA_LEN / 2 + 1000 * i);
+    }
+    s3_md5_team_finish(&team, &seats[11]); /* the longest of the first eight lanes */
+    for (size_t i = 0; i < 12; i++) {
+        assert_int_equal(seats[i].blocks == 0, i < 7 || i == 11);
+    }
+    for (size_t i = 0; i < 11; i++) {
+        s3_md5_team_finish(&team, &seats[i]);
+    }
+    assert_null(team.first);
+    assert_false(team.led);
+    for (size_t i = 0; i < 12; i++) {
+        assert_sum(&md5[i], data + i, DATA_LEN / 2 + 1000 * i);
+    }
+    s3_md5_team_done(&team);
+}
+
+/* More threads than lanes. */
+static void threads_that_hash_together_get_their_own_sums(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    static struct stream streams[STREAMS];
+    struct s3_md5_team team;
+
+    s3_md5_team_init(&team);
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        streams[i] = (struct stream){.team = &team, .data = data, .seed = i};
+        assert_int_equal(pthread_create(&streams[i].thread, NULL, hash_some, &streams[i]), 0);
+    }
+    for (size_t i = 0; i < STREAMS; i++) {
+        assert_int_equal(pthread_join(streams[i].thread, NULL), 0);
+    }
+    assert_null(team.first);
+    assert_false(team.led);
+    s3_md5_team_done(&team);
+    for (size_t i = 0; i < STREAMS; i++) {
+        for (size_t k = 0; k < TIMES; k++) {
+            assert_sum(&streams[i].sums[k], data, streams[i].lengths[k]);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sums_are_those_of_rfc_1321),
+        cmocka_unit_test(every_length_and_cut_gives_the_sum),
+        cmocka_unit_test(every_way_gives_the_same),
+        cmocka_unit_test(streams_side_by_side_do_not_mix),
+        cmocka_unit_test(who_hashes_takes_the_others_along),
+        cmocka_unit_test(threads_that_hash_together_get_their_own_sums),
+    };
+
+    return cmocka_run_group_tests_name("s3/md5", tests, NULL, NULL);
+}
