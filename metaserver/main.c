@@ -7,6 +7,7 @@
 #include <sys/file.h>
 
 #include "csi/secrets.h"
+#include "kube/options.h"
 #include "metaserver/meta.h"
 #include "util/cleanup.h"
 #include "util/file.h"
@@ -20,6 +21,7 @@ enum {
     WAITERS = 256, /* sessions that wait for a lock at a time: a thread each */
     LEASE_MIN_MS = 1000,
     LEASE_MAX_MS = 3600 * 1000,
+    BELIEVE_MS = 300 * 1000, /* that a pod has its volume */
 };
 
 struct config {
@@ -32,6 +34,9 @@ struct config {
     uint64_t create_timeout_ms;
     uint64_t lease_ms;
     char *ca_file, *cert_file, *tls_key_file;
+    char *node_name, *audience, *driver;
+    bool pod_tokens;
+    struct kube_options kube;
 };
 
 static const struct option_spec options[] = {
@@ -61,6 +66,18 @@ static const struct option_spec options[] = {
            "our certificate"),
     OPTION(struct config, tls_key_file, OPTION_STRING, "tls-key-file", "FILE", NULL,
            "its private key"),
+    OPTION(
+        struct config, node_name, OPTION_STRING, "node-certificate", "NAME", "skyvol-node",
+        "a caller with this name in its certificate is a node: it may attach volumes and do what "
+        "mounts do, and nothing else"),
+    OPTION(struct config, pod_tokens, OPTION_BOOL, "pod-tokens", NULL, "false",
+           "a node gets a volume only with the token of a pod that runs there and has it, as "
+           "Kubernetes says (TokenReview)"),
+    OPTION(struct config, audience, OPTION_STRING, "pod-token-audience", "NAME", "skyvol-meta",
+           "audience of these tokens: one of the CSIDriver's tokenRequests"),
+    OPTION(struct config, driver, OPTION_STRING, "driver", "NAME", "csi.skyvol.io",
+           "name of the CSI driver in PersistentVolumes"),
+    KUBE_OPTIONS(struct config, kube),
 };
 
 static const struct options_program program = {
@@ -119,6 +136,7 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
     if (ret == 0) {
         log_info("serving", "program", "skyvol-meta", "listen", config->listen.items[0], NULL);
         signals_wait_stop(signals);
+        pods_stop(meta->pods);
         ret = rpc_server_drain(server, DRAIN_MS);
     }
     signals_free(signals);
@@ -171,6 +189,16 @@ static int open_beside(const struct config *config, struct meta *meta, struct er
     return r == 0 ? facts_open(facts, &meta->facts, err) : r;
 }
 
+static int open_pods(const struct config *config, struct meta *meta, struct error *err)
+{
+    const struct pods_config pods = {.kube = kube_options_config(&config->kube),
+                                     .audience = config->audience,
+                                     .driver = config->driver,
+                                     .believe_ms = BELIEVE_MS};
+
+    return config->pod_tokens ? pods_new(&pods, &meta->pods, err) : 0;
+}
+
 static int check(const struct config *config, struct error *err)
 {
     int files =
@@ -210,6 +238,7 @@ int main(int argc, char **argv)
         return options_exit(&program, ret, &err);
     }
     meta.cluster = config.cluster;
+    meta.node_name = config.node_name[0] != '\0' ? config.node_name : NULL;
     meta.create_timeout_ms = config.create_timeout_ms;
     ret = csi_secrets_init();
     ret = ret == 0 ? metrics_new(&meta.metrics) : ret;
@@ -217,6 +246,7 @@ int main(int argc, char **argv)
     ret = ret == 0 ? db_open(config.database, &meta.db, &err) : ret;
     ret = ret == 0 ? seal_open(config.key_file, &meta.seal, &err) : ret;
     ret = ret == 0 ? open_beside(&config, &meta, &err) : ret;
+    ret = ret == 0 ? open_pods(&config, &meta, &err) : ret;
     ret = ret == 0 ? meta_start(&meta, &err) : ret;
     if (ret == 0) {
         meta_reseal(&meta);
@@ -227,6 +257,7 @@ int main(int argc, char **argv)
     if (ret != 0) {
         (void)fprintf(stderr, "skyvol-meta: %s\n", error_text(&err, ret));
     }
+    pods_free(meta.pods);
     seal_close(meta.seal);
     live_close(meta.live);
     facts_close(meta.facts);

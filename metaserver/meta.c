@@ -79,10 +79,14 @@ int meta_serve(struct meta *meta, struct rpc_server *server, struct error *err)
     int ret = 0;
 
     for (size_t i = 0; ret == 0 && i < sizeof(services) / sizeof(services[0]); i++) {
-        ret = rpc_server_add(server, &services[i], err);
+        struct rpc_service service = services[i];
+
+        service.allow = meta_allow;
+        ret = rpc_server_add(server, &service, err);
     }
     for (size_t i = 0; ret == 0 && i < sizeof(later) / sizeof(later[0]); i++) {
-        const struct rpc_service none = {.descriptor = later[i], .context = meta};
+        const struct rpc_service none = {
+            .descriptor = later[i], .allow = meta_allow, .context = meta};
 
         ret = rpc_server_add(server, &none, err);
     }

@@ -15,6 +15,8 @@
  *   facts.c        attributes of objects, in a file of their own
  *   namespace.c    attributes and hard links: the service
  *   admin.c        backup and rebuild
+ *   roles.c        what a node may call
+ *   pods.c         which volume a pod's token stands for, by Kubernetes
  *
  * Locks: meta->lock covers the list of open stores and of names being created; it is never held
  * while a store or the database is waited for.
@@ -28,6 +30,7 @@
 #include "metaserver/db.h"
 #include "metaserver/facts.h"
 #include "metaserver/live.h"
+#include "metaserver/pods.h"
 #include "metaserver/seal.h"
 #include "mount/config.h"
 #include "objstore/objstore.h"
@@ -51,6 +54,8 @@ struct meta {
     struct seal *seal;
     const char *cluster;     /* of markers: who we are among several */
     struct metrics *metrics; /* NULL: nothing is counted */
+    const char *node_name;   /* in the certificates of nodes; NULL: there are none */
+    struct pods *pods;       /* NULL: nodes attach without a pod's token */
     struct mutex lock;
     struct cond changed; /* something to reap, something reaped, or the end */
     struct open_store stores[META_STORES_MAX];
@@ -156,6 +161,14 @@ extern const struct rpc_method meta_lease_methods[4];
 
 /* ---- namespace.c ---- */
 extern const struct rpc_method meta_namespace_methods[6];
+
+/* ---- roles.c ---- */
+/* Of every service: 0, or -EACCES for what is not a node's to call. */
+int meta_allow(struct rpc_call *call, struct error *err);
+bool meta_is_node(struct rpc_call *call);
+/* Does the pod whose token a node shows have the volume? See pods.h. */
+int meta_check_pod(struct rpc_call *call, const Skyvol__Meta__V1__AttachVolumeRequest *in,
+                   struct error *err) __attribute__((warn_unused_result));
 
 /* ---- reaper.c ---- */
 void *reaper_main(void *arg);

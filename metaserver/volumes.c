@@ -364,8 +364,10 @@ static int attach_volume(struct rpc_call *call, const ProtobufCMessage *request,
     Skyvol__Meta__V1__AttachVolumeResponse *out = (void *)reply;
     struct db_volume v;
     struct db_store store;
-    int ret = find_volume(call, in->id, "", &v, err);
+    /* Before anything is told: a node does not learn which volumes there are. */
+    int ret = meta_check_pod(call, in, err);
 
+    ret = ret == 0 ? find_volume(call, in->id, "", &v, err) : ret;
     if (ret == 0 && v.state == DB_DELETING) {
         ret = error_set(err, -ENOENT, "volume %s is being deleted", v.id);
     }

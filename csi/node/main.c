@@ -20,6 +20,7 @@ struct config {
     struct option_list allow;
     char *node_id, *holder, *state, *mounts, *journal;
     char *registration_dir, *kubelet_path;
+    bool pod_tokens;
     uint64_t drain_limit_ms;
 };
 
@@ -39,6 +40,9 @@ static const struct option_spec specs[] = {
     OPTION(struct config, drain_limit_ms, OPTION_DURATION_MS, "drain-limit", "TIME", "60s",
            "NodeUnstage waits so long for a store to take everything; then the rest is left in the "
            "journal of skyvol-holder (--journal-dir)"),
+    OPTION(struct config, pod_tokens, OPTION_BOOL, "pod-tokens", NULL, "false",
+           "show skyvol-meta the token that kubelet passes for the pod (audience skyvol-meta, see "
+           "skyvol-meta --pod-tokens)"),
     OPTION(struct config, registration_dir, OPTION_STRING, "registration-dir", "PATH", NULL,
            "kubelet's plugins_registry: tell kubelet of this driver there (default: "
            "node-driver-registrar does)"),
@@ -193,6 +197,7 @@ static int run(const struct config *config, struct error *err)
                  .state_dir = config->state,
                  .mounts_dir = config->mounts,
                  .journal_dir = config->journal,
+                 .pod_tokens = config->pod_tokens,
                  .drain_limit_ms = config->drain_limit_ms,
                  .policy = {.endpoints = config->allow.items,
                             .endpoint_count = config->allow.count}},

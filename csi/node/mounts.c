@@ -10,6 +10,7 @@
 
 #include "csi/capability.h"
 #include "csi/node/keep.h"
+#include "csi/token.h"
 #include "mount/bounded.h"
 #include "mount/mountinfo.h"
 #include "util/file.h"
@@ -21,6 +22,11 @@ void plan_done(struct plan *plan)
 {
     csi_source_done(&plan->source);
     mount_ticket_done(&plan->ticket);
+    if (plan->pod_token != NULL) {
+        explicit_bzero(plan->pod_token, strlen(plan->pod_token));
+        free(plan->pod_token);
+        plan->pod_token = NULL;
+    }
 }
 
 /* ---- What is asked for ---- */
@@ -86,6 +92,10 @@ int plan_make(const struct node *node, const struct plan_input *input, struct pl
 
     ret->exclusive = csi_mode_one_node(input->capability->access_mode->mode);
     r = r < 0 ? r : hash_wish(input, ret);
+    if (r == 0 && node->pod_tokens && ret->source.managed) {
+        r = csi_token_find(&input->secrets, &input->context, CSI_TOKEN_AUDIENCE, &ret->pod_token,
+                           err);
+    }
     if (r == 0 && !ret->source.ephemeral &&
         csi_mode_single_node(input->capability->access_mode->mode)) {
         r = set_default(&ret->source.options, "sync", "fsync", err); /* nobody else looks */
@@ -208,6 +218,9 @@ static int attach(struct node *node, struct rpc_call *call, struct record *recor
     ask.node = rpc_call_strdup(call, node->id);
     ask.read_only = mount_options_true(&plan->source.options, "ro");
     ask.exclusive = plan->exclusive;
+    if (plan->pod_token != NULL) {
+        ask.pod_token = plan->pod_token;
+    }
     if (ask.node == NULL) {
         return -ENOMEM;
     }
@@ -306,6 +319,43 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
     return r < 0 ? holder_errno(node, r, err) : 0;
 }
 
+struct refresh {
+    struct node *node;
+    struct rpc_call *call;
+    struct record *record;
+    struct plan *plan;
+    const char *key;
+    bool new_target; /* for a pod that has not got the volume yet */
+};
+
+/* What skyvol-meta refuses a pod it does not get because another pod has it. */
+static bool is_refusal(const struct refresh *f, int r)
+{
+    return f->new_target && f->node->pod_tokens && (r == -EACCES || r == -EKEYREJECTED);
+}
+
+static int refresh(const struct refresh *f, struct error *err)
+{
+    CLEANUP(buf_wipe) struct buf keys = BUF_INIT(TEXT_MAX);
+    struct error why = ERROR_INIT;
+    int r = f->plan->source.managed ? attach(f->node, f->call, f->record, f->plan, &why) : 0;
+
+    if (is_refusal(f, r)) {
+        return r;
+    }
+    if (r < 0) {
+        log_warn("a mount keeps the credentials that it has", "volume", f->record->volume, "error",
+                 error_text(&why, r), NULL);
+        return 0;
+    }
+    r = format_credentials(f->plan, &keys);
+    if (r == 0 && buf_len(&keys) > 0) {
+        r = holder_credentials(f->node->socket, f->key, buf_str(&keys), NODE_QUICK_MS, err);
+        r = r < 0 ? holder_errno(f->node, r, err) : 0;
+    }
+    return r;
+}
+
 int mounts_ensure(struct node *node, struct rpc_call *call, struct record *record,
                   struct plan *plan, const char *at, struct error *err)
 {
@@ -313,7 +363,8 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
     int r = 0;
 
     if (known != NULL && mounts_alive(node, known)) {
-        return mounts_refresh(node, call, record, plan, plan->key, err);
+        return refresh(&(struct refresh){node, call, record, plan, plan->key, .new_target = true},
+                       err);
     }
     if (known != NULL) {
         log_warn("a mount is dead: it is made anew", "volume", record->volume, "mount", plan->key,
@@ -349,25 +400,7 @@ int mounts_ensure(struct node *node, struct rpc_call *call, struct record *recor
 int mounts_refresh(struct node *node, struct rpc_call *call, struct record *record,
                    struct plan *plan, const char *key, struct error *err)
 {
-    CLEANUP(buf_wipe) struct buf keys = BUF_INIT(TEXT_MAX);
-    int r;
-
-    if (plan->source.managed) {
-        struct error why = ERROR_INIT;
-
-        r = attach(node, call, record, plan, &why);
-        if (r < 0) {
-            log_warn("a mount keeps the credentials that it has", "volume", record->volume, "error",
-                     error_text(&why, r), NULL);
-            return 0;
-        }
-    }
-    r = format_credentials(plan, &keys);
-    if (r == 0 && buf_len(&keys) > 0) {
-        r = holder_credentials(node->socket, key, buf_str(&keys), NODE_QUICK_MS, err);
-        r = r < 0 ? holder_errno(node, r, err) : 0;
-    }
-    return r;
+    return refresh(&(struct refresh){node, call, record, plan, key, .new_target = false}, err);
 }
 
 /* ---- Taking away ---- */

@@ -19,6 +19,7 @@ struct plan {
     char wish[RECORD_HASH_SIZE]; /* of all that was asked for, but for the identity */
     char key[HOLDER_KEY_MAX];
     bool exclusive;             /* a single-node access mode */
+    char *pod_token;            /* what kubelet passes for skyvol-meta; NULL: none */
     struct mount_ticket ticket; /* for the metaserver of a managed volume, once attached */
 };
 
@@ -62,6 +63,7 @@ int mounts_drop(struct node *node, struct record *record, const char *key,
 /*
  * Hand credentials to the running mounter of `key`: those of the secrets, if they had any, or those
  * that the metaserver has now. A metaserver that does not answer is no error: the mount goes on.
+ * Nor is one that refuses, for what is published already.
  */
 int mounts_refresh(struct node *node, struct rpc_call *call, struct record *record,
                    struct plan *plan, const char *key, struct error *err)

@@ -47,6 +47,7 @@ struct node {
     const char *state_dir;
     const char *mounts_dir;
     const char *journal_dir; /* of the holder; NULL: not known */
+    bool pod_tokens; /* skyvol-meta is shown the token of the pod: Publish has it, Stage not */
     uint64_t drain_limit_ms; /* from the first Unstage on: then the journal takes the rest */
     struct csi_policy policy;
     struct csi_meta meta;

@@ -18,10 +18,14 @@ static int check_stage(const Csi__V1__NodeStageVolumeRequest *in, struct error *
     return r < 0 ? r : csi_capability_check(in->volume_capability, err);
 }
 
-/* Without keys and not declared public, the identity is not known yet: Publish may bring it. */
-static bool is_complete(const struct plan *plan)
+/* Without keys and not declared public, the identity is not known yet: Publish may bring it. So it
+ * is with the pod's token that skyvol-meta wants to see, which no Stage has. */
+static bool is_complete(const struct node *node, const struct plan *plan)
 {
-    return plan->source.managed || plan->source.credentials.access_key != NULL ||
+    if (plan->source.managed) {
+        return !node->pod_tokens;
+    }
+    return plan->source.credentials.access_key != NULL ||
            mount_options_true(&plan->source.options, "anonymous");
 }
 
@@ -44,12 +48,12 @@ static int stage_locked(struct node *node, struct rpc_call *call,
         r = error_set(err, -errno, "cannot make %s: %s", in->staging_target_path,
                       strerrordesc_np(errno));
     }
-    if (r == 0 && is_complete(plan)) {
+    if (r == 0 && is_complete(node, plan)) {
         r = mounts_ensure(node, call, &record, plan, in->staging_target_path, err);
     }
     r = r < 0 ? r
               : record_set_staged(&record, in->staging_target_path,
-                                  is_complete(plan) ? plan->key : NULL, plan->wish);
+                                  is_complete(node, plan) ? plan->key : NULL, plan->wish);
     return r < 0 ? r : record_save(node->state_dir, &record, err);
 }
 
