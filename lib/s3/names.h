@@ -8,6 +8,7 @@
 #define S3_NAMES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "s3/error.h"
 #include "util/buf.h"
@@ -44,6 +45,13 @@ struct s3_target {
  */
 int s3_target_parse(struct slice raw_path, struct slice host_bucket, struct s3_target *ret,
                     struct s3_fault *fault) __attribute__((warn_unused_result));
+
+/*
+ * Which names a query may have, as a set in which some others seem to be, too: for who asks for
+ * many. `name` is not "".
+ */
+uint64_t s3_query_names(struct slice raw_query);
+bool s3_query_may_have(uint64_t names, const char *name);
 
 /*
  * Find a query parameter; '+' and %XX are decoded into `value` (reset first). Returns 1 found (the

@@ -159,9 +159,31 @@ static void query_parameters_are_found_and_decoded(UNUSED void **state)
     assert_string_equal(buf_str(&value), "x");
     assert_int_equal(s3_query_get(query, "empty", NULL), 1);
     assert_int_equal(s3_query_get(query, "upload", &value), 0);
+    assert_int_equal(s3_query_get(query, "uploads2", &value), 0);
+    assert_int_equal(s3_query_get(slice_of("upload%00=1"), "upload", &value), 0);
+    assert_int_equal(s3_query_get(slice_of("upload%7=1&up%7=2"), "upload", &value), 0);
+    assert_int_equal(s3_query_get(slice_of("a+b=1"), "a b", &value), 1);
     assert_int_equal(s3_query_get(slice_of(""), "x", &value), 0);
     assert_int_equal(s3_query_get(slice_of("x=%zz"), "x", &value), -EILSEQ);
     assert_int_equal(s3_query_get(slice_of("x=01234567890123456"), "x", &value), -EFBIG);
+}
+
+static void a_set_of_names_misses_none(UNUSED void **state)
+{
+    static const char *const queries[] = {"uploads&prefix=a%2Fb+c&empty=", "pre%66ix=x&uploads",
+                                          "=&&prefix&uploads=%zz", "a+b&uploads", ""};
+    static const char *const names[] = {"uploads", "prefix", "empty", "a b", " b"};
+
+    for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+        uint64_t set = s3_query_names(slice_of(queries[i]));
+
+        for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+            assert_true(s3_query_may_have(set, names[k]) ||
+                        s3_query_get(slice_of(queries[i]), names[k], NULL) == 0);
+        }
+    }
+    assert_false(s3_query_may_have(s3_query_names(slice_of("prefix=uploads")), "uploads"));
+    assert_false(s3_query_may_have(s3_query_names(slice_of("")), "uploads"));
 }
 
 static void copy_sources_come_in_several_spellings(UNUSED void **state)
@@ -400,6 +422,7 @@ int main(void)
         cmocka_unit_test(nothing_in_a_path_is_normalised),
         cmocka_unit_test(a_key_of_1025_bytes_is_too_long),
         cmocka_unit_test(query_parameters_are_found_and_decoded),
+        cmocka_unit_test(a_set_of_names_misses_none),
         cmocka_unit_test(copy_sources_come_in_several_spellings),
         cmocka_unit_test(http_dates_are_read_in_all_three_forms),
         cmocka_unit_test(xml_dates_keep_milliseconds),
