@@ -123,17 +123,7 @@ static enum job_next run_step(struct dir_worker *worker, struct job *job, bool c
         return job_fail(job, job->timed_out ? -ETIMEDOUT : -ECANCELED, S3_REQUEST_TIMEOUT,
                         job->timed_out ? "the bytes did not come or go in time" : "cancelled");
     }
-    if (!job->owned) {
-        int ret = dir_owner_check(worker->index, job);
-
-        if (ret != 0) {
-            return job_fail(job, ret, ret == -EACCES ? S3_ACCESS_DENIED : S3_OK, "%s",
-                            ret == -EACCES ? "the bucket is another's"
-                                           : dir_index_error(worker->index));
-        }
-        job->owned = true;
-    }
-    return job->step(worker, job);
+    return dir_owner_enter(worker, job) ? job->step(worker, job) : JOB_DONE;
 }
 
 static void *worker_main(void *arg)
@@ -494,6 +484,7 @@ static void dir_free(struct objstore *base)
         dir_index_close(store->workers[i].index);
         free(store->workers[i].buffer);
     }
+    dir_now_close(store);
     dir_index_close(store->commit_index);
     dir_files_close(store->files);
     dir_changes_close(store->changes);
@@ -512,6 +503,7 @@ static void dir_free(struct objstore *base)
 
 static const struct objstore_ops dir_ops = {
     .submit = dir_submit,
+    .now = dir_now,
     .cancel = dir_cancel,
     .resume = dir_resume,
     .free = dir_free,
@@ -572,6 +564,7 @@ static int start(struct dir_store *store, const struct objstore_dir_config *conf
     for (unsigned i = 0; ret == 0 && i < threads; i++) {
         ret = start_worker(store, index, durable, err);
     }
+    ret = ret == 0 && config->now ? dir_now_open(store, index, err) : ret;
     ret = ret == 0 ? -pthread_create(&store->committer, NULL, committer_main, store) : ret;
     store->has_committer = ret == 0;
     return ret;

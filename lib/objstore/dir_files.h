@@ -55,6 +55,10 @@ void dir_files_settle(struct dir_files *files, const char *generation);
 int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
     __attribute__((warn_unused_result));
 
+/* The same without waiting for the disk; -EAGAIN: that cannot be done, or not be known. */
+int dir_files_read_now(struct dir_files *files, const char *file, int *ret_fd)
+    __attribute__((warn_unused_result));
+
 /* All of it can be read without waiting for the disk, as far as can be told by looking at some. */
 bool dir_files_cached(int fd, uint64_t offset, uint64_t end);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "objstore/dir_hurry.h"
 #include "objstore/dir_index_internal.h"
 #include "util/sql.h"
 
@@ -96,6 +97,7 @@ static const struct sql_schema schema = {.what = "index",
     " WHERE bucket = ?1 AND " condition
 
 static const char *const sql_text[SQL_COUNT] = {
+    [SQL_READ] = "BEGIN",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
@@ -302,6 +304,33 @@ int dir_index_open(const char *path, bool durable, struct dir_index **ret, struc
     return r;
 }
 
+int dir_index_open_hurried(const char *path, struct dir_index **ret, struct error *err)
+{
+    CLEANUP(dir_index_close_p) struct dir_index *index = calloc(1, sizeof(*index));
+    const char *vfs = dir_hurry_vfs();
+    int r;
+
+    if (index == NULL || vfs == NULL) {
+        return index == NULL ? error_set(err, -ENOMEM, "out of memory")
+                             : error_set(err, -ENOTSUP, "SQLite has other system calls");
+    }
+    dir_hurry_begin(DIR_HURRY_OPEN);
+    r = sql_errno(
+        sqlite3_open_v2(path, &index->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, vfs));
+    (void)sqlite3_busy_timeout(index->db, BUSY_TIMEOUT_MS);
+    /* The last of these opens the log. */
+    r = r == 0 ? sql_execute(index->db, "PRAGMA cache_size=-2048; PRAGMA trusted_schema=OFF;"
+                                        "SELECT 1 FROM bucket LIMIT 1")
+               : r;
+    (void)sqlite3_busy_timeout(index->db, 0);
+    (void)dir_hurry_end();
+    if (r != 0) {
+        return error_set(err, r, "cannot read the index %s: %s", path, sqlite3_errmsg(index->db));
+    }
+    *ret = TAKE(index);
+    return 0;
+}
+
 void dir_index_close(struct dir_index *index)
 {
     if (index == NULL) {
@@ -312,6 +341,18 @@ void dir_index_close(struct dir_index *index)
     }
     (void)sqlite3_close(index->db);
     free(index);
+}
+
+int dir_index_read_begin(struct dir_index *index)
+{
+    return run_plain(index, SQL_READ);
+}
+
+void dir_index_read_end(struct dir_index *index)
+{
+    if (sqlite3_get_autocommit(index->db) == 0 && run_plain(index, SQL_COMMIT) != 0) {
+        dir_index_rollback(index);
+    }
 }
 
 int dir_index_begin(struct dir_index *index)

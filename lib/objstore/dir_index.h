@@ -33,8 +33,17 @@ enum {
  */
 int dir_index_open(const char *path, bool durable, struct dir_index **ret, struct error *err)
     __attribute__((warn_unused_result));
+/* One that is there, to be asked between dir_hurry_begin() and _end(). -ENOTSUP: this SQLite
+ * cannot.
+ */
+int dir_index_open_hurried(const char *path, struct dir_index **ret, struct error *err)
+    __attribute__((warn_unused_result));
 void dir_index_close(struct dir_index *index); /* NULL is allowed */
 DEFINE_CLEANUP(struct dir_index *, dir_index_close);
+
+/* What is read between the two is of one moment. The end also follows a begin that failed. */
+int dir_index_read_begin(struct dir_index *index) __attribute__((warn_unused_result));
+void dir_index_read_end(struct dir_index *index);
 
 int dir_index_begin(struct dir_index *index) __attribute__((warn_unused_result));
 int dir_index_commit(struct dir_index *index) __attribute__((warn_unused_result));

@@ -8,6 +8,7 @@
 #include "objstore/dir_index.h"
 
 enum dir_sql {
+    SQL_READ,
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,

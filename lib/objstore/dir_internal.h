@@ -79,7 +79,9 @@ struct dir_worker {
     struct dir_store *store;
     struct dir_index *index;
     char *buffer;
-    pthread_t thread;
+    pthread_t thread; /* none of the one for dir_now() */
+    bool now;         /* never waits: a file that would have to be waited for is -EAGAIN */
+    struct arena arena;
 };
 
 enum { DIR_BUFFER_SIZE = 256 * 1024, DIR_WORKERS_MAX = 64 };
@@ -110,6 +112,10 @@ struct dir_store {
     struct dir_index *commit_index; /* the committer's */
     pthread_t committer;
     bool has_committer;
+
+    struct dir_worker now; /* of whoever has set `now_busy`; its index is NULL: nobody is to */
+    atomic_flag now_busy;
+    atomic_bool now_useless; /* this file system cannot tell what is in memory */
 };
 
 /* Fill the job's result with an error; returns JOB_DONE. `code` may be S3_OK: by errno. */
@@ -139,6 +145,21 @@ enum job_next dir_step_upload(struct dir_worker *worker,
 enum job_next dir_step_tags(struct dir_worker *worker, struct job *job);
 enum job_next dir_step_doc(struct dir_worker *worker, struct job *job); /* of a bucket */
 
+/* What a GET or HEAD is about: object, file and range, or with *ok false the job's failure. */
+enum job_next dir_get_find(struct dir_worker *worker, struct job *job, bool *ok);
+/* Then: tells the receiver of a GET what will come. 0, or the job's failure. */
+int dir_get_tell(struct job *job);
+/* The bytes of a range that are not given as a file. */
+enum { DIR_GIVE_MIN = 64 * 1024 };
+
+/* objstore_now(). What it needs comes and goes with the store. */
+bool dir_now(struct objstore *base, struct objstore_request *request);
+int dir_now_open(struct dir_store *store, const char *index, struct error *err)
+    __attribute__((warn_unused_result));
+void dir_now_close(struct dir_store *store);
+
+/* Before the first step of a job; false: it has failed. */
+bool dir_owner_enter(struct dir_worker *worker, struct job *job);
 /* Whether the request's buckets are whose it says: -EACCES. Fills result.owner. */
 int dir_owner_check(struct dir_index *index, struct job *job) __attribute__((warn_unused_result));
 /* After dir_index_bucket_create() said `created`: sets the owner. -EACCES: it is another's. */

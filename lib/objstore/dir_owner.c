@@ -51,6 +51,18 @@ int dir_owner_check(struct dir_index *index, struct job *job)
     return ret;
 }
 
+bool dir_owner_enter(struct dir_worker *worker, struct job *job)
+{
+    int ret = job->owned ? 0 : dir_owner_check(worker->index, job);
+
+    if (ret != 0) {
+        (void)job_fail(job, ret, ret == -EACCES ? S3_ACCESS_DENIED : S3_OK, "%s",
+                       ret == -EACCES ? "the bucket is another's" : dir_index_error(worker->index));
+    }
+    job->owned = ret == 0;
+    return ret == 0;
+}
+
 int dir_owner_create(struct dir_index *index, struct job *job, int created)
 {
     const struct objstore_request *r = job->request;

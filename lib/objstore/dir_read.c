@@ -12,7 +12,7 @@
 #include "util/encode.h"
 #include "util/random.h"
 
-enum { OPEN_TRIES = 8, GIVE_MIN = 64 * 1024, UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE };
+enum { OPEN_TRIES = 8, UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE };
 
 static enum job_next fail_bucket(struct dir_worker *worker, struct job *job, int ret)
 {
@@ -82,10 +82,15 @@ int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir
         if (r != 0 || ret->file == NULL) {
             return r;
         }
-        r = dir_files_read(worker->store->files, ret->file, ret_fd);
-        if (r != -ENOENT) {
+        r = worker->now ? dir_files_read_now(worker->store->files, ret->file, ret_fd)
+                        : dir_files_read(worker->store->files, ret->file, ret_fd);
+        if (r != -ENOENT || worker->now) {
             break;
         }
+    }
+    if (worker->now && (r != 0 || !dir_file_whole(*ret_fd, ret->info.size))) {
+        (void)job_fail(job, -EAGAIN, S3_OK, "it is for a thread to say what is wrong");
+        return -EAGAIN;
     }
     if (r == 0 && !dir_file_whole(*ret_fd, ret->info.size)) {
         (void)close(*ret_fd);
@@ -287,7 +292,7 @@ static enum job_next check_get(struct job *job, bool *ok)
     return JOB_DONE;
 }
 
-static enum job_next get_object(struct dir_worker *worker, struct job *job, bool *ok)
+enum job_next dir_get_find(struct dir_worker *worker, struct job *job, bool *ok)
 {
     struct objstore_request *r = job->request;
     const struct dir_name name = name_of(r);
@@ -314,27 +319,20 @@ static enum job_next get_object(struct dir_worker *worker, struct job *job, bool
                             : job_fail(job, -EBUSY, S3_OK, "the object changes all the time");
 }
 
-static enum job_next get_start(struct dir_worker *worker, struct job *job, bool *ok)
+int dir_get_tell(struct job *job)
 {
     struct objstore_request *r = job->request;
-    enum job_next next = get_object(worker, job, ok);
-    int ret;
+    struct objstore_range range = {job->done_bytes, job->end - job->done_bytes};
+    int ret = 0;
 
-    if (!*ok) {
-        return next;
-    }
     job->result.info = job->object.info;
     if (r->op == OBJSTORE_GET && r->sink.info != NULL) {
-        struct objstore_range range = {job->done_bytes, job->end - job->done_bytes};
-
         ret = r->sink.info(r, &job->object.info, range);
-        if (ret != 0) {
-            *ok = false;
-            return job_fail(job, ret, S3_OK, "the receiver refused: %s", strerror(-ret));
-        }
     }
-    job->started = true;
-    return JOB_DONE;
+    if (ret != 0) {
+        (void)job_fail(job, ret, S3_OK, "the receiver refused: %s", strerror(-ret));
+    }
+    return ret;
 }
 
 /* Whether the receiver takes the file itself, so that no byte goes through our hands. */
@@ -344,7 +342,7 @@ static bool give_file(struct job *job, int *ret)
     struct objstore_range range = {job->done_bytes, job->end - job->done_bytes};
 
     *ret = 0;
-    if (r->sink.file == NULL || range.len <= GIVE_MIN ||
+    if (r->sink.file == NULL || range.len <= DIR_GIVE_MIN ||
         !dir_files_cached(job->fd, job->done_bytes, job->end)) {
         return false;
     }
@@ -363,11 +361,12 @@ enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
     int ret;
 
     if (!job->started) {
-        enum job_next next = get_start(worker, job, &ok);
+        enum job_next next = dir_get_find(worker, job, &ok);
 
-        if (!ok || r->op == OBJSTORE_HEAD) {
+        if (!ok || dir_get_tell(job) != 0 || r->op == OBJSTORE_HEAD) {
             return next;
         }
+        job->started = true;
         if (give_file(job, &ret)) {
             return ret == 0 ? JOB_DONE
                             : job_fail(job, ret, S3_OK, "the receiver failed: %s", strerror(-ret));

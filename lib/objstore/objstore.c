@@ -192,19 +192,33 @@ static const char *fault_of_lists(const struct objstore_request *r)
     return NULL;
 }
 
+static const char *fault_of(const struct objstore_request *request)
+{
+    const char *fault;
+    unsigned needs;
+
+    if ((unsigned)request->op >= OBJSTORE_OP_COUNT) {
+        return "unknown operation";
+    }
+    needs = ops_facts[request->op].needs;
+    fault = fault_of_names(request, needs);
+    fault = fault != NULL ? fault : fault_of_values(request, needs);
+    fault = fault != NULL ? fault : fault_of_lists(request);
+    return fault != NULL ? fault : fault_of_docs(request);
+}
+
+bool objstore_now(struct objstore *store, struct objstore_request *request)
+{
+    return store->ops->now != NULL &&
+           (request->op == OBJSTORE_GET || request->op == OBJSTORE_HEAD) &&
+           fault_of(request) == NULL && store->ops->now(store, request);
+}
+
 void objstore_submit(struct objstore *store, struct objstore_request *request)
 {
-    const char *fault = "unknown operation";
+    const char *fault = fault_of(request);
 
     memset(request->store_private, 0, sizeof(request->store_private));
-    if ((unsigned)request->op < OBJSTORE_OP_COUNT) {
-        unsigned needs = ops_facts[request->op].needs;
-
-        fault = fault_of_names(request, needs);
-        fault = fault != NULL ? fault : fault_of_values(request, needs);
-        fault = fault != NULL ? fault : fault_of_lists(request);
-        fault = fault != NULL ? fault : fault_of_docs(request);
-    }
     if (fault != NULL) {
         objstore_fail(request, -EINVAL, "%s", fault);
         return;

@@ -401,6 +401,16 @@ struct objstore_request {
 void objstore_submit(struct objstore *store, struct objstore_request *request);
 
 /*
+ * Answer a GET or HEAD on the caller's thread, if that needs no waiting for a disk, a lock or
+ * anybody else: for event loops. True: it is over, done() was called. False: nothing was called
+ * back, objstore_submit() it. The result is the same in both ways. write() and file() must take
+ * what they get: what they return but 0 ends the request. Any thread, but one at a time gets an
+ * answer. Only a directory store that was opened for it ever answers so.
+ */
+bool objstore_now(struct objstore *store, struct objstore_request *request)
+    __attribute__((warn_unused_result));
+
+/*
  * Ask a submitted request to end soon with -ECANCELED. Does not wait and calls nothing back, so a
  * lock may be held. Must not race with the freeing of the request: call it only while done() is
  * known not to have returned yet.

@@ -17,6 +17,9 @@
 
 struct objstore_ops {
     void (*submit)(struct objstore *store, struct objstore_request *request);
+    /* objstore_now(), for a valid GET or HEAD; NULL: never. A wrapper may hand the request itself
+     * to its inner store, as it is over when that returns. */
+    bool (*now)(struct objstore *store, struct objstore_request *request);
     void (*cancel)(struct objstore *store, struct objstore_request *request);
     void (*resume)(struct objstore *store, struct objstore_request *request);
     void (*free)(struct objstore *store);

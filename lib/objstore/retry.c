@@ -560,8 +560,15 @@ static void retry_free(struct objstore *base)
     free(store);
 }
 
+/* What is answered at once is nothing to try again. */
+static bool retry_now(struct objstore *base, struct objstore_request *request)
+{
+    return objstore_now(container_of(base, struct retry_store, base)->inner, request);
+}
+
 static const struct objstore_ops retry_ops = {
     .submit = retry_submit,
+    .now = retry_now,
     .cancel = retry_cancel,
     .resume = retry_resume,
     .free = retry_free,

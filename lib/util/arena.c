@@ -76,16 +76,34 @@ char *arena_strdup(struct arena *arena, const char *text)
     return text != NULL ? arena_strndup(arena, text, strlen(text)) : NULL;
 }
 
-void arena_done(struct arena *arena)
+static void free_chunks(struct arena_chunk *chunk)
 {
-    struct arena_chunk *chunk = arena->chunks;
-
     while (chunk != NULL) {
         struct arena_chunk *next = chunk->next;
 
         free(chunk);
         chunk = next;
     }
+}
+
+void arena_done(struct arena *arena)
+{
+    free_chunks(arena->chunks);
     arena->chunks = NULL;
+    arena->used = 0;
+}
+
+void arena_reset(struct arena *arena)
+{
+    struct arena_chunk *kept = arena->chunks;
+
+    if (kept == NULL || kept->len > CHUNK_MIN) {
+        arena_done(arena);
+        return;
+    }
+    free_chunks(kept->next);
+    memset(kept->data, 0, kept->used);
+    kept->used = 0;
+    kept->next = NULL;
     arena->used = 0;
 }

@@ -43,4 +43,7 @@ char *arena_strndup(struct arena *arena, const char *bytes, size_t len)
 /* Free everything; the arena is empty and usable again. */
 void arena_done(struct arena *arena);
 
+/* The same, but a little memory is kept for the next use. arena_done() must follow some time. */
+void arena_reset(struct arena *arena);
+
 #endif

@@ -136,7 +136,7 @@ static int parse_location(const char *text, bool bucket, struct location *l, str
 static int open_backend(const struct volume_open_config *config, const struct location *l,
                         struct objstore **ret, struct error *err)
 {
-    const struct objstore_dir_config dir = {.root = l->root};
+    const struct objstore_dir_config dir = {.root = l->root, .now = config->now};
     const struct objstore_s3_config s3 = {
         .endpoint = config->endpoint,
         .region = config->region,

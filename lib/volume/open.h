@@ -37,6 +37,7 @@ struct volume_open_config {
     struct objstore_s3_wishes wishes;
     bool public_only; /* the endpoint is somebody's who must not reach this machine by it */
     bool read_only;
+    bool now; /* a directory: objstore_now() answers what is in memory, see objstore/dir.h */
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */
     uint32_t request_timeout_ms; /* 0: 60000 */

@@ -116,8 +116,8 @@ static void rig_store_free(struct objstore *base)
     free(store);
 }
 
-static const struct objstore_ops rig_store_ops = {rig_submit, rig_cancel, rig_resume,
-                                                  rig_store_free};
+static const struct objstore_ops rig_store_ops = {
+    .submit = rig_submit, .cancel = rig_cancel, .resume = rig_resume, .free = rig_store_free};
 
 static void rig_start(struct rig *rig)
 {

@@ -203,7 +203,8 @@ static void make_file(void)
 LOCK_UNCHECKED
 static void rig_new(uint64_t memory, const char *etag, uint64_t size)
 {
-    static const struct objstore_ops ops = {rig_submit, rig_cancel, rig_resume, rig_free};
+    static const struct objstore_ops ops = {
+        .submit = rig_submit, .cancel = rig_cancel, .resume = rig_resume, .free = rig_free};
     struct state_config config = {.pool_bytes = 16 << 20};
     struct volume_config volume = {.bucket = "bucket", .prefix = ""};
 

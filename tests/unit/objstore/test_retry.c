@@ -58,7 +58,8 @@ static void stub_free(struct objstore *base)
     free(container_of(base, struct stub, base));
 }
 
-static const struct objstore_ops stub_ops = {stub_submit, stub_cancel, stub_resume, stub_free};
+static const struct objstore_ops stub_ops = {
+    .submit = stub_submit, .cancel = stub_cancel, .resume = stub_resume, .free = stub_free};
 
 static void note(struct objstore_request *request, const struct objstore_result *result)
 {
@@ -122,7 +123,8 @@ static void nothing(UNUSED struct objstore *base, UNUSED struct objstore_request
 {
 }
 
-static const struct objstore_ops rereading_ops = {rereading_submit, nothing, nothing, stub_free};
+static const struct objstore_ops rereading_ops = {
+    .submit = rereading_submit, .cancel = nothing, .resume = nothing, .free = stub_free};
 
 struct outer {
     struct objstore_request request;
@@ -198,8 +200,8 @@ static void damaged_free(struct objstore *base)
     objstore_base_done(base);
 }
 
-static const struct objstore_ops damaged_ops = {damaged_submit, stub_cancel, stub_resume,
-                                                damaged_free};
+static const struct objstore_ops damaged_ops = {
+    .submit = damaged_submit, .cancel = stub_cancel, .resume = stub_resume, .free = damaged_free};
 
 static unsigned asked_of(bool lasting)
 {
