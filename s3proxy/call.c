@@ -13,9 +13,6 @@
 #include "util/log.h"
 
 enum {
-    QUICK_MS = 60 * 1000,        /* what moves no bytes, */
-    SLOW_MS = 600 * 1000,        /* what moves them inside the store, */
-    STREAM_MS = 6 * 3600 * 1000, /* and what comes from or goes to the client */
     ARENA_MAX = 8 * 1024 * 1024,
     HEADERS_MAX = 64 * 1024,
     REPLY_MAX = 16 * 1024 * 1024,
@@ -92,6 +89,7 @@ static int message_copy(struct call *call)
         }
     }
     call->query = call->message.query;
+    call->query_names = s3_query_names(call->query);
     return headers != NULL ? 0 : -ENOMEM;
 }
 
@@ -295,91 +293,6 @@ void call_fault(struct call *call, enum s3_code code, const char *text)
     mutex_unlock(&call->lock);
 }
 
-static void call_done(struct objstore_request *op, const struct objstore_result *result)
-{
-    struct call *call = op->arg;
-    struct objstore_result none = {0};
-
-    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET &&
-        call_doc_absent(op->doc, &none.document) == S3_OK) {
-        result = &none;
-    }
-    if (op->op == OBJSTORE_BUCKET_CREATE &&
-        result->s3_code == (int)S3_BUCKET_ALREADY_OWNED_BY_YOU &&
-        strcmp(call->server->region, "us-east-1") == 0) {
-        result = &none; /* as in AWS's first region, and only there */
-    }
-    if (result->status < 0 && !call->head_ready) {
-        enum s3_code code = reply_code(op, result);
-        bool of_version = op->version_id != NULL || op->source_version_id != NULL ||
-                          op->op == OBJSTORE_LIST_VERSIONS;
-        bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
-                   stores_embedded(&call->server->stores, call->target.bucket);
-        bool hide = call->conceals && (code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION);
-
-        code = hide ? S3_ACCESS_DENIED : code;
-        if (result->status == -ENODATA && call->preflight) {
-            call_fault(call, S3_ACCESS_FORBIDDEN,
-                       "CORSResponse: CORS is not enabled for this bucket.");
-        }
-        call->reply.mtime_s = call->whole ? -1 : call->reply.mtime_s; /* its head was made */
-        call_fault(call, code, say ? result->error.text : "");
-        reply_fault(call);
-        if (!hide) {
-            reply_marker(call, result);
-        }
-    } else if (result->status == 0 && !call->whole &&
-               !(call->op.op == OBJSTORE_GET && call->head_ready)) {
-        call->format(call, result);
-    }
-    mutex_lock(&call->lock);
-    if (!call->again) {
-        pipe_end(&call->pipe, result->status);
-        call->head_ready = true;
-    }
-    call->running = false;
-    call->wake(call); /* under the lock: an idle call may be freed as soon as it is open */
-    mutex_unlock(&call->lock);
-}
-
-static uint32_t timeout_ms(enum objstore_op op)
-{
-    switch (op) {
-    case OBJSTORE_GET:
-    case OBJSTORE_PUT:
-    case OBJSTORE_UPLOAD_PART:
-        return STREAM_MS;
-    case OBJSTORE_COPY:
-    case OBJSTORE_UPLOAD_PART_COPY:
-    case OBJSTORE_UPLOAD_COMPLETE:
-    case OBJSTORE_DELETE_BATCH:
-        return SLOW_MS;
-    default:
-        return QUICK_MS;
-    }
-}
-
-static void submit(struct call *call)
-{
-    const struct objstore_result none = {0};
-
-    call->op.arg = call;
-    call->op.done = call_done;
-    call->op.timeout_ms = timeout_ms(call->op.op);
-    mutex_lock(&call->lock);
-    call->running = true;
-    mutex_unlock(&call->lock);
-    if (call->volume != NULL && call->internal) {
-        volume_submit_internal(call->volume, &call->op);
-    } else if (call->volume != NULL) {
-        volume_submit(call->volume, &call->op);
-    } else if (call->server->stores.store != NULL) {
-        objstore_submit(call->server->stores.store, &call->op);
-    } else {
-        call_done(&call->op, &none); /* the list of buckets, which are the volumes */
-    }
-}
-
 static void open_stream(struct call *call);
 
 /* The head was all right: what may go on does. */
@@ -423,7 +336,7 @@ void call_continue(struct call *call)
     call->again = again ? false : call->again;
     mutex_unlock(&call->lock);
     if (again) {
-        submit(call);
+        call_submit(call);
     }
 }
 
@@ -466,7 +379,7 @@ static void open_stream(struct call *call)
         pipe_expect(&call->pipe, call->body_size);
     }
     call->op.source.read = read_pipe;
-    submit(call);
+    call_submit(call);
 }
 
 /* Whose the bucket is, and what a bucket that is a volume cannot do. */
@@ -713,7 +626,7 @@ void call_feed_end(struct call *call)
         call->op.source.data = buf_str(&call->body);
         call->op.source.size = buf_len(&call->body);
     }
-    submit(call);
+    call_submit(call);
 }
 
 bool call_head_ready(struct call *call)

@@ -99,6 +99,7 @@ struct call {
     bool tls, expects; /* set with `message`; expects: the client sends no body unasked */
     struct s3_target target;
     struct slice query;
+    uint64_t query_names;  /* s3_query_names() of it */
     bool head;             /* a HEAD request */
     bool writes;           /* changes something although its operation only reads */
     enum s3_acl acl;       /* asked for */
@@ -137,6 +138,8 @@ struct call {
 
     int operation;      /* op.op as it was chosen; negative: refused before */
     bool failed;        /* the event loop's: the head or the body was refused */
+    bool now;           /* it runs the operation itself: nobody is to be woken by that */
+    bool at_once;       /* and has done so */
     struct reply reply; /* the event loop's, or of the store's thread while the operation runs */
 
     struct mutex lock;     /* of what follows; taken before a store's own and the module's */
@@ -177,6 +180,10 @@ uint64_t call_now_us(void); /* CLOCK_MONOTONIC */
 struct slice call_cors_headers(const struct call *call);
 bool call_idle(struct call *call);
 void call_cancel(struct call *call);
+/* Of the operation; of what runs beside it, call->wake(). */
+void call_wake(struct call *call);
+/* Start `op`, which is whole; it may be over when this returns. */
+void call_submit(struct call *call);
 /* After a wake: submits what must be submitted once more. */
 void call_continue(struct call *call);
 /* True when the reply's bytes are in call_file() or come by call_output(). */

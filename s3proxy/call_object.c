@@ -38,7 +38,8 @@ const char *call_query(struct call *call, const char *name)
     struct buf value = BUF_INIT(VALUE_MAX);
     const char *ret = NULL;
 
-    if (s3_query_get(call->query, name, &value) == 1) {
+    if (s3_query_may_have(call->query_names, name) &&
+        s3_query_get(call->query, name, &value) == 1) {
         ret = arena_strndup(&call->arena, buf_str(&value), buf_len(&value));
     }
     buf_done(&value);
@@ -47,7 +48,7 @@ const char *call_query(struct call *call, const char *name)
 
 bool call_has(struct call *call, const char *name)
 {
-    return s3_query_get(call->query, name, NULL) == 1;
+    return s3_query_may_have(call->query_names, name) && s3_query_get(call->query, name, NULL) == 1;
 }
 
 int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t max, uint32_t *ret,
@@ -527,7 +528,7 @@ static void get_streams(struct call *call)
     call->head_ready = true;
     call->streams = true;
     mutex_unlock(&call->lock);
-    call->wake(call);
+    call_wake(call);
 }
 
 static int get_write(struct objstore_request *op, const void *bytes, size_t len)

@@ -10,7 +10,7 @@
 #include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
-enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 2 };
+enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 3 };
 
 /* By class of status: 0 (gone) and 1xx to 5xx. */
 static const char *const classes[CLASSES] = {"gone", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -20,6 +20,7 @@ struct shared {
     atomic_uint_least64_t requests[OPERATIONS][CLASSES];
     atomic_uint_least64_t us[OPERATIONS], store_us[OPERATIONS];
     atomic_uint_least64_t received[OPERATIONS], sent[OPERATIONS];
+    atomic_uint_least64_t at_once[OPERATIONS];
 };
 
 struct counters {
@@ -27,7 +28,8 @@ struct counters {
     struct shared shown; /* the launcher's: what the metrics have already */
     const struct limits *limits;
     uint64_t limited_shown[LIMITS_REASONS];
-    struct metric *requests, *seconds, *store_seconds, *received, *sent, *limited, *in_flight;
+    struct metric *requests, *seconds, *store_seconds, *received, *sent, *at_once, *limited,
+        *in_flight;
 };
 
 static int wrap(void *shared, struct counters **ret)
@@ -87,6 +89,7 @@ void counters_count(struct counters *counters, const struct counters_request *re
     add(&counters->shared->store_us[operation], request->store_us);
     add(&counters->shared->received[operation], request->received);
     add(&counters->shared->sent[operation], request->sent);
+    add(&counters->shared->at_once[operation], request->at_once ? 1 : 0);
 }
 
 const char *counters_operation(int operation)
@@ -117,6 +120,7 @@ static void update_operation(struct counters *c, int op)
         {c->store_seconds, &c->shared->store_us[op], &c->shown.store_us[op], 1e-6},
         {c->received, &c->shared->received[op], &c->shown.received[op], 1},
         {c->sent, &c->shared->sent[op], &c->shown.sent[op], 1},
+        {c->at_once, &c->shared->at_once[op], &c->shown.at_once[op], 1},
     };
     const char *name = counters_operation(op < OBJSTORE_OP_COUNT ? op : -1);
 
@@ -177,6 +181,10 @@ int counters_show(struct counters *counters, const struct limits *limits, struct
           .help = "Bytes of replies to S3 requests.",
           .labels = {"op"}},
          &counters->sent},
+        {{.name = "s3_at_once_total",
+          .help = "S3 requests that were answered from memory, without a thread of the store.",
+          .labels = {"op"}},
+         &counters->at_once},
         {{.name = "s3_limited_total",
           .help = "Requests and connections refused or ended by a limit.",
           .labels = {"reason"}},

@@ -9,6 +9,7 @@
 #ifndef S3PROXY_COUNTERS_H
 #define S3PROXY_COUNTERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "s3proxy/limits.h"
@@ -23,6 +24,7 @@ struct counters_request {
     uint64_t us;             /* from its head to its end */
     uint64_t store_us;       /* of it, from the end of its body to the reply's head */
     uint64_t received, sent; /* bytes on the wire, heads included */
+    bool at_once;            /* answered by the event loop itself */
 };
 
 /* "none" for what is no operation. */

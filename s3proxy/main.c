@@ -54,6 +54,8 @@ static const struct option_spec options[] = {
            "authorities beside the system's for its certificate"),
     OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,
            "false", "address its buckets as BUCKET.HOST"),
+    OPTION(struct proxy_config, reads_by_threads, OPTION_BOOL, "reads-by-threads", NULL, "false",
+           "let threads answer all reads of the embedded store, also of what is in memory"),
     OPTION(struct proxy_config, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
            "JSON with the access keys, mode 0600, or the directory of a mounted Secret; read again "
            "when it changes. Needed but with --meta or --sidecar"),

@@ -94,6 +94,7 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     write_value("skyvol_store_credentials", c->store_credentials, out);
     write_value("skyvol_store_ca", c->store_ca, out);
     buf_addf(out, "  skyvol_store_virtual_host %s;\n", c->store_virtual_host ? "on" : "off");
+    buf_addf(out, "  skyvol_reads_by_threads %s;\n", c->reads_by_threads ? "on" : "off");
     write_value("skyvol_credentials", c->credentials, out);
     write_value("skyvol_meta_keys", c->meta_keys, out);
     write_value("skyvol_session_keys", c->session_keys, out);
@@ -130,7 +131,7 @@ static void write_http(const struct proxy_config *c, struct buf *out)
              "\"key_id\":\"$skyvol_key_id\",\"operation\":\"$skyvol_operation\","
              "\"bucket\":\"$skyvol_bucket\",\"key\":\"$skyvol_object\","
              "\"error\":\"$skyvol_error\",\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
-             "  access_log /dev/stdout json;\n"
+             "  access_log /dev/stdout json buffer=4k flush=1s;\n"
              "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
              "  sendfile on;\n  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
              "  client_body_buffer_size 256k;\n"

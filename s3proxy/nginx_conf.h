@@ -16,6 +16,7 @@ struct proxy_config {
     char *store; /* as stores.h has it, like all that begins with store */
     char *store_endpoint, *store_region, *store_credentials, *store_ca;
     bool store_virtual_host;
+    bool reads_by_threads;
     struct option_list volumes;
     char *credentials; /* NULL: only temporary ones */
     char *meta;        /* skyvol-meta's address; NULL: no keys of its */

@@ -90,7 +90,9 @@ static int open_all(struct stores *stores, const struct stores_config *config,
     if (config->store != NULL) {
         open->location = config->store;
         stores->embedded = is_embedded(config->store);
+        open->now = config->now;
         ret = volume_open_store(open, &stores->store, err);
+        open->now = false; /* volumes are not asked so */
     }
     for (size_t i = 0; ret == 0 && i < count; i++) {
         ret = open_volume(stores, open, config->volumes[i], err);

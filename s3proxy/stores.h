@@ -24,6 +24,7 @@ struct stores_config {
     const char *credentials_file; /* NULL: anonymous */
     const char *ca_file;          /* NULL: the system's authorities only */
     bool virtual_host_style;
+    bool now;                   /* the embedded store's objstore_now() is to be asked */
     const char *const *volumes; /* NAME=LOCATION, NULL after the last; NULL: none */
 };
 

@@ -8,7 +8,7 @@ enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 102
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
-    ngx_flag_t store_virtual_host, presign_v2;
+    ngx_flag_t store_virtual_host, presign_v2, reads_by_threads;
     ngx_array_t *volumes;
     ngx_str_t credentials, meta_keys, session_keys, identity_token;
     time_t session_lifetime;
@@ -48,6 +48,8 @@ static ngx_command_t commands[] = {
     MAIN_STRING("skyvol_store_ca", store_ca),
     {NAME("skyvol_store_virtual_host"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, store_virtual_host), NULL},
+    {NAME("skyvol_reads_by_threads"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, reads_by_threads), NULL},
     {NAME("skyvol_volume"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_str_array_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, volumes), NULL},
     MAIN_STRING("skyvol_credentials", credentials),
@@ -80,6 +82,7 @@ static void *create_main_conf(ngx_conf_t *cf)
         conf->volumes = NGX_CONF_UNSET_PTR;
         conf->store_virtual_host = NGX_CONF_UNSET;
         conf->presign_v2 = NGX_CONF_UNSET;
+        conf->reads_by_threads = NGX_CONF_UNSET;
         conf->session_lifetime = NGX_CONF_UNSET;
     }
     return conf;
@@ -220,6 +223,7 @@ static int open_stores(const skyvol_main_conf_t *conf, struct error *err)
         .credentials_file = (const char *)conf->store_credentials.data,
         .ca_file = (const char *)conf->store_ca.data,
         .virtual_host_style = conf->store_virtual_host == 1,
+        .now = conf->reads_by_threads != 1,
         .volumes = take_list(conf->volumes, volumes, VOLUMES_MAX),
     };
 

@@ -58,6 +58,7 @@ static void http_gone(void *data)
         .store_us = request->store_us,
         .received = (uint64_t)http->request_length,
         .sent = (uint64_t)http->connection->sent,
+        .at_once = call->at_once,
     };
 
     counters_count(skyvol_worker.counters, &count);

@@ -34,7 +34,8 @@ static void count(struct counters *c, int operation, int status)
                                              .us = 1500000,
                                              .store_us = 500000,
                                              .received = 10,
-                                             .sent = 20};
+                                             .sent = 20,
+                                             .at_once = status == 200};
 
     counters_count(c, &request);
 }
@@ -85,6 +86,7 @@ static void what_other_processes_count_is_shown_once(void **state UNUSED)
     assert_non_null(strstr(buf_str(&text), "s3_store_seconds_total{op=\"put\"} 2\n"));
     assert_non_null(strstr(buf_str(&text), "s3_received_bytes_total{op=\"put\"} 40\n"));
     assert_non_null(strstr(buf_str(&text), "s3_sent_bytes_total{op=\"none\"} 80\n"));
+    assert_non_null(strstr(buf_str(&text), "s3_at_once_total{op=\"put\"} 2\n"));
     assert_non_null(strstr(buf_str(&text), "s3_limited_total{reason=\"rate\"} 0\n"));
     assert_non_null(strstr(buf_str(&text), "s3_requests_in_flight 0\n"));
     buf_done(&text);

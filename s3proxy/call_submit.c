@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The operation of a call: given to the store, and what the store answers. */
+#include <errno.h>
+#include <string.h>
+
+#include "s3proxy/call.h"
+
+enum {
+    QUICK_MS = 60 * 1000,       /* what moves no bytes, */
+    SLOW_MS = 600 * 1000,       /* what moves them inside the store, */
+    STREAM_MS = 6 * 3600 * 1000 /* and what comes from or goes to the client */
+};
+
+void call_wake(struct call *call)
+{
+    if (!call->now) {
+        call->wake(call);
+    }
+}
+
+static void call_done(struct objstore_request *op, const struct objstore_result *result)
+{
+    struct call *call = op->arg;
+    struct objstore_result none = {0};
+
+    if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET &&
+        call_doc_absent(op->doc, &none.document) == S3_OK) {
+        result = &none;
+    }
+    if (op->op == OBJSTORE_BUCKET_CREATE &&
+        result->s3_code == (int)S3_BUCKET_ALREADY_OWNED_BY_YOU &&
+        strcmp(call->server->region, "us-east-1") == 0) {
+        result = &none; /* as in AWS's first region, and only there */
+    }
+    if (result->status < 0 && !call->head_ready) {
+        enum s3_code code = reply_code(op, result);
+        bool of_version = op->version_id != NULL || op->source_version_id != NULL ||
+                          op->op == OBJSTORE_LIST_VERSIONS;
+        bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
+                   stores_embedded(&call->server->stores, call->target.bucket);
+        bool hide = call->conceals && (code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION);
+
+        code = hide ? S3_ACCESS_DENIED : code;
+        if (result->status == -ENODATA && call->preflight) {
+            call_fault(call, S3_ACCESS_FORBIDDEN,
+                       "CORSResponse: CORS is not enabled for this bucket.");
+        }
+        call->reply.mtime_s = call->whole ? -1 : call->reply.mtime_s; /* its head was made */
+        call_fault(call, code, say ? result->error.text : "");
+        reply_fault(call);
+        if (!hide) {
+            reply_marker(call, result);
+        }
+    } else if (result->status == 0 && !call->whole &&
+               !(call->op.op == OBJSTORE_GET && call->head_ready)) {
+        call->format(call, result);
+    }
+    mutex_lock(&call->lock);
+    if (!call->again) {
+        pipe_end(&call->pipe, result->status);
+        call->head_ready = true;
+    }
+    call->running = false;
+    call_wake(call); /* under the lock: an idle call may be freed as soon as it is open */
+    mutex_unlock(&call->lock);
+}
+
+static uint32_t timeout_ms(enum objstore_op op)
+{
+    switch (op) {
+    case OBJSTORE_GET:
+    case OBJSTORE_PUT:
+    case OBJSTORE_UPLOAD_PART:
+        return STREAM_MS;
+    case OBJSTORE_COPY:
+    case OBJSTORE_UPLOAD_PART_COPY:
+    case OBJSTORE_UPLOAD_COMPLETE:
+    case OBJSTORE_DELETE_BATCH:
+        return SLOW_MS;
+    default:
+        return QUICK_MS;
+    }
+}
+
+/* What is in memory is answered by the event loop itself, before this returns. */
+static void submit_to_store(struct call *call, struct objstore *store)
+{
+    call->now = true;
+    call->at_once = objstore_now(store, &call->op);
+    call->now = false;
+    if (!call->at_once) {
+        objstore_submit(store, &call->op);
+    }
+}
+
+void call_submit(struct call *call)
+{
+    const struct objstore_result none = {0};
+
+    call->op.arg = call;
+    call->op.done = call_done;
+    call->op.timeout_ms = timeout_ms(call->op.op);
+    mutex_lock(&call->lock);
+    call->running = true;
+    mutex_unlock(&call->lock);
+    if (call->volume != NULL && call->internal) {
+        volume_submit_internal(call->volume, &call->op);
+    } else if (call->volume != NULL) {
+        volume_submit(call->volume, &call->op);
+    } else if (call->server->stores.store != NULL) {
+        submit_to_store(call, call->server->stores.store);
+    } else {
+        call_done(&call->op, &none); /* the list of buckets, which are the volumes */
+    }
+}
