@@ -348,6 +348,8 @@ void reply_put(struct call *call, const struct objstore_result *result);
 void call_fault(struct call *call, enum s3_code code, const char *text);
 /* The reply that call->fault asks for; from whoever owns the reply now. */
 void reply_fault(struct call *call);
+/* What AWS tells of some errors beside the sentence. */
+void reply_details(struct call *call, struct s3_xml_error *error);
 /* What a failed operation is for the client. What a store says of our own keys is nothing that the
  * client could help: it is logged, and he may try again. */
 enum s3_code reply_code(const struct objstore_request *op, const struct objstore_result *result);

@@ -75,11 +75,13 @@ void reply_fault(struct call *call)
         .bucket = call->target.bucket[0] != '\0' ? call->target.bucket : NULL,
         .key = call->target.key[0] != '\0' ? call->target.key : NULL,
         .region = code == S3_AUTHORIZATION_HEADER_MALFORMED ? call->server->region : NULL,
+        .details = fault.detail,
     };
 
     buf_reset(&reply->body);
     if (code != S3_NOT_MODIFIED && !call->head) {
         buf_reset(&reply->headers);
+        reply_details(call, &error);
         s3_xml_error(&reply->body, &error);
     }
     if (code == S3_SLOW_DOWN) { /* the store's own, too */

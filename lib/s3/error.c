@@ -363,6 +363,7 @@ int s3_fault_set(struct s3_fault *fault, enum s3_code code, const char *format, 
         va_list args;
 
         fault->code = code;
+        fault->detail[0] = '\0';
         va_start(args, format);
         if (vsnprintf(fault->text, sizeof(fault->text), format, args) < 0) {
             fault->text[0] = '\0';
@@ -370,6 +371,31 @@ int s3_fault_set(struct s3_fault *fault, enum s3_code code, const char *format, 
         va_end(args);
     }
     return s3_code_errno(code);
+}
+
+int s3_fault_detail(struct s3_fault *fault, const char *name, struct slice value)
+{
+    size_t used, room;
+
+    if (fault == NULL) {
+        return -EINVAL;
+    }
+    used = strlen(fault->detail);
+    room = sizeof(fault->detail) - used;
+    if (strlen(name) + 3 < room) {
+        used += (size_t)snprintf(fault->detail + used, room, "%s=", name);
+        for (size_t i = 0; i < value.len && used + 2 < sizeof(fault->detail); i++) {
+            char c = value.data[i];
+
+            if (c < ' ' || c > '~') {
+                c = '?';
+            }
+            fault->detail[used++] = c;
+        }
+        fault->detail[used++] = '\n';
+        fault->detail[used] = '\0';
+    }
+    return s3_code_errno(fault->code);
 }
 
 const char *s3_fault_text(const struct s3_fault *fault)

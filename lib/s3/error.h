@@ -124,6 +124,8 @@ enum s3_code s3_code_from_errno(int error, bool bucket_op);
 struct s3_fault {
     enum s3_code code;
     char text[256];
+    char detail[256]; /* elements of the error XML, "Name=value\n" each, cut where there is no room
+                       */
 };
 
 #define S3_FAULT_INIT                                                                              \
@@ -135,5 +137,9 @@ struct s3_fault {
 int s3_fault_set(struct s3_fault *fault, enum s3_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 const char *s3_fault_text(const struct s3_fault *fault);
+
+/* Behind s3_fault_set(), which forgets them: one more element, as AWS has it. Returns as that did.
+ */
+int s3_fault_detail(struct s3_fault *fault, const char *name, struct slice value);
 
 #endif

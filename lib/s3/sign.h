@@ -156,7 +156,7 @@ struct s3_auth {
     int64_t time_s;
     uint32_t expires_s;             /* S3_AUTH_QUERY */
     char session_token[4096];       /* "": none */
-    char signed_headers_text[2048]; /* lower case names with ';' between */
+    char signed_headers_text[4096]; /* lower case names with ';' between */
     char signature[S3_HEX_SIZE];
     enum s3_payload payload;
     char payload_hash[S3_HEX_SIZE]; /* the header's value: hex or one of the words */

@@ -121,6 +121,8 @@ static bool lists_name(const char *names, struct slice name)
 static int check_signed_headers(const struct s3_message *message, const struct s3_auth *auth,
                                 enum s3_code malformed, struct s3_fault *fault)
 {
+    CLEANUP(buf_done) struct buf unsigned_names = BUF_INIT(64 * 1024);
+
     if (!lists_name(auth->signed_headers_text, slice_of("host"))) {
         return s3_fault_set(fault, malformed, "The host header must be signed");
     }
@@ -129,11 +131,26 @@ static int check_signed_headers(const struct s3_message *message, const struct s
 
         if (name.len > 6 && strncasecmp(name.data, "x-amz-", 6) == 0 &&
             !lists_name(auth->signed_headers_text, name)) {
-            return s3_fault_set(fault, S3_ACCESS_DENIED,
-                                "There were headers present in the request which were not signed");
+            buf_addf(&unsigned_names, "%s%.*s", buf_len(&unsigned_names) > 0 ? ", " : "",
+                     (int)name.len, name.data);
         }
     }
-    return 0;
+    if (buf_len(&unsigned_names) == 0) {
+        return 0;
+    }
+    (void)s3_fault_set(fault, S3_ACCESS_DENIED,
+                       "There were headers present in the request which were not signed");
+    return s3_fault_detail(fault, "HeadersNotSigned",
+                           (struct slice){buf_str(&unsigned_names), buf_len(&unsigned_names)});
+}
+
+/* As AWS tells clocks. */
+static int add_time(struct s3_fault *fault, const char *name, int64_t time_s)
+{
+    char text[S3_ISO_DATE_SIZE];
+
+    s3_iso_date_format(time_s * 1000000000, text);
+    return s3_fault_detail(fault, name, slice_of(text));
 }
 
 int s3_payload_parse(struct slice value, struct s3_auth *auth, struct s3_fault *fault)
@@ -208,7 +225,10 @@ static int parse_time(const struct s3_message *message, const struct s3_auth_rul
                             "The date of the credential is not that of the request");
     }
     if (auth->time_s > rules->now_s + S3_SKEW_S || auth->time_s < rules->now_s - S3_SKEW_S) {
-        return s3_fault_set(fault, S3_REQUEST_TIME_TOO_SKEWED, "%s", "");
+        (void)s3_fault_set(fault, S3_REQUEST_TIME_TOO_SKEWED, "%s", "");
+        (void)s3_fault_detail(fault, "RequestTime", amz.data != NULL ? amz : date);
+        (void)add_time(fault, "ServerTime", rules->now_s);
+        return s3_fault_detail(fault, "MaxAllowedSkewMilliseconds", slice_of("900000"));
     }
     return 0;
 }
@@ -227,7 +247,9 @@ static int check_scheme(struct slice *value, struct s3_fault *fault)
     }
     if (!slice_starts_with(*value, slice_of(algorithm)) || value->len == strlen(algorithm) ||
         value->data[strlen(algorithm)] != ' ') {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unsupported Authorization Type");
+        (void)s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unsupported Authorization Type");
+        (void)s3_fault_detail(fault, "ArgumentName", slice_of("Authorization"));
+        return s3_code_errno(S3_INVALID_ARGUMENT); /* its value may be a secret */
     }
     value->data += strlen(algorithm);
     value->len -= strlen(algorithm);
@@ -343,7 +365,10 @@ static int parse_validity(const struct s3_message *message, const struct s3_auth
         return s3_fault_set(fault, S3_ACCESS_DENIED, "Request is not yet valid");
     }
     if (rules->now_s > auth->time_s + (int64_t)auth->expires_s) {
-        return s3_fault_set(fault, S3_REQUEST_EXPIRED, "%s", "");
+        (void)s3_fault_set(fault, S3_REQUEST_EXPIRED, "%s", "");
+        (void)s3_fault_detail(fault, "X-Amz-Expires", slice_of(expires));
+        (void)add_time(fault, "Expires", auth->time_s + (int64_t)auth->expires_s);
+        return add_time(fault, "ServerTime", rules->now_s);
     }
     return 0;
 }

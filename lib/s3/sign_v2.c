@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "s3/checksum.h"
+#include "s3/conditions.h"
 #include "s3/names.h"
 #include "util/cleanup.h"
 #include "util/encode.h"
@@ -240,7 +241,13 @@ static int check_expires(const char *text, const struct s3_auth_rules *rules, st
     }
     auth->time_s = strtoll(text, NULL, 10);
     if (auth->time_s < rules->now_s) {
-        return s3_fault_set(fault, S3_REQUEST_EXPIRED, "%s", "");
+        char now[S3_ISO_DATE_SIZE], end[S3_ISO_DATE_SIZE];
+
+        s3_iso_date_format(auth->time_s * 1000000000, end);
+        s3_iso_date_format(rules->now_s * 1000000000, now);
+        (void)s3_fault_set(fault, S3_REQUEST_EXPIRED, "%s", "");
+        (void)s3_fault_detail(fault, "Expires", slice_of(end));
+        return s3_fault_detail(fault, "ServerTime", slice_of(now));
     }
     if (auth->time_s > rules->now_s + S3_PRESIGN_MAX_S + S3_SKEW_S) {
         return s3_fault_set(fault, S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR,

@@ -111,6 +111,24 @@ static void begin(struct buf *out, const char *root)
     buf_addf(out, "%s<%s%s>", declaration, root, space);
 }
 
+/* Lines of "Name=value". */
+static void add_details(struct buf *out, const char *text)
+{
+    while (text != NULL && *text != '\0') {
+        size_t len = strcspn(text, "\n"), name_len = strcspn(text, "=\n");
+        char name[64], value[256];
+
+        if (name_len < len && name_len < sizeof(name) && len - name_len - 1 < sizeof(value)) {
+            memcpy(name, text, name_len);
+            name[name_len] = '\0';
+            memcpy(value, text + name_len + 1, len - name_len - 1);
+            value[len - name_len - 1] = '\0';
+            s3_xml_text(out, name, value);
+        }
+        text += len + (text[len] == '\n' ? 1 : 0);
+    }
+}
+
 void s3_xml_error(struct buf *out, const struct s3_xml_error *error)
 {
     const char *message = error->message;
@@ -125,6 +143,11 @@ void s3_xml_error(struct buf *out, const struct s3_xml_error *error)
     s3_xml_text(out, "Key", error->key);
     s3_xml_text(out, "Region", error->region);
     s3_xml_text(out, "Condition", error->condition);
+    add_details(out, error->details);
+    s3_xml_text(out, "AWSAccessKeyId", error->access_key);
+    s3_xml_text(out, "StringToSign", error->string_to_sign);
+    s3_xml_text(out, "SignatureProvided", error->signature);
+    s3_xml_text(out, "CanonicalRequest", error->canonical_request);
     s3_xml_text(out, "Resource", error->resource);
     s3_xml_text(out, "RequestId", error->request_id);
     buf_addstr(out, "</Error>");

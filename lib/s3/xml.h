@@ -31,8 +31,13 @@ struct s3_xml_error {
     const char *request_id;
     const char *bucket;
     const char *key;
-    const char *region;    /* AuthorizationHeaderMalformed, redirects */
-    const char *condition; /* PreconditionFailed: name of the header */
+    const char *region;     /* AuthorizationHeaderMalformed, redirects */
+    const char *condition;  /* PreconditionFailed: name of the header */
+    const char *details;    /* as struct s3_fault has them; NULL: none */
+    const char *access_key; /* InvalidAccessKeyId, SignatureDoesNotMatch: what was shown, */
+    const char *signature;  /* and what it was compared by; NULL: not told */
+    const char *string_to_sign;
+    const char *canonical_request;
 };
 void s3_xml_error(struct buf *out, const struct s3_xml_error *error);
 

@@ -33,6 +33,32 @@ static int parse_text(const char *text)
     return s3_xml_parse(text, strlen(text), &doc, NULL);
 }
 
+static void details_are_elements_of_their_own(UNUSED void **state)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+    struct s3_xml_error error = {.code = S3_ACCESS_DENIED};
+    struct s3_fault fault = S3_FAULT_INIT;
+    char long_value[300];
+
+    memset(long_value, 'n', sizeof(long_value));
+    (void)s3_fault_set(&fault, S3_ACCESS_DENIED, "%s", "");
+    assert_int_equal(s3_fault_detail(&fault, "HeadersNotSigned", slice_of("a, <b>\n\xff=c")),
+                     s3_code_errno(S3_ACCESS_DENIED));
+    (void)s3_fault_detail(&fault, "Other", slice_of("x"));
+    (void)s3_fault_detail(&fault, "Long", (struct slice){long_value, sizeof(long_value)});
+    (void)s3_fault_detail(&fault, "Lost", slice_of("x"));
+    error.details = fault.detail;
+    error.access_key = "who";
+    s3_xml_error(&text, &error);
+    assert_non_null(strstr(buf_str(&text), "<HeadersNotSigned>a, &lt;b&gt;?"
+                                           "?=c</HeadersNotSigned>"
+                                           "<Other>x</Other><Long>nnn"));
+    assert_null(strstr(buf_str(&text), "Lost"));
+    assert_non_null(strstr(buf_str(&text), "<AWSAccessKeyId>who</AWSAccessKeyId>"));
+    (void)s3_fault_set(&fault, S3_ACCESS_DENIED, "%s", "");
+    assert_string_equal(fault.detail, "");
+}
+
 static void an_error_keeps_code_message_and_region(UNUSED void **state)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
@@ -395,6 +421,7 @@ static void texts_and_lists_have_a_limit(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(details_are_elements_of_their_own),
         cmocka_unit_test(an_error_keeps_code_message_and_region),
         cmocka_unit_test(buckets_are_listed_with_their_dates),
         cmocka_unit_test(lists_of_every_kind_come_back_with_and_without_url_encoding),
