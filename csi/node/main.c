@@ -10,7 +10,9 @@
 #include "csi/node/keep.h"
 #include "csi/node/node.h"
 #include "csi/node/register.h"
+#include "csi/node/taint.h"
 #include "csi/serve.h"
+#include "kube/options.h"
 #include "mount/stats_holder.h"
 #include "util/file.h"
 #include "util/log.h"
@@ -19,7 +21,8 @@ struct config {
     struct csi_serve_config serve;
     struct option_list allow;
     char *node_id, *holder, *state, *mounts, *journal;
-    char *registration_dir, *kubelet_path;
+    char *registration_dir, *kubelet_path, *ready_taint;
+    struct kube_options kube;
     bool pod_tokens;
     uint64_t drain_limit_ms;
 };
@@ -48,6 +51,10 @@ static const struct option_spec specs[] = {
            "node-driver-registrar does)"),
     OPTION(struct config, kubelet_path, OPTION_STRING, "kubelet-registration-path", "PATH", NULL,
            "the socket of --endpoint as kubelet sees it (default: the same path)"),
+    OPTION(struct config, ready_taint, OPTION_STRING, "ready-taint", "KEY", NULL,
+           "a taint that is taken off this node (--node-id) when kubelet knows the driver and "
+           "skyvol-holder answers, as csi.skyvol.io/agent-not-ready"),
+    KUBE_OPTIONS(struct config, kube),
     OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
            "endpoints that volumes may name: URLs, hosts, *.domain (default: all that are public)"),
 };
@@ -66,6 +73,8 @@ struct running {
     char *path; /* of the CSI socket, as kubelet sees it */
     struct registration *registration;
     atomic_bool registered;
+    atomic_bool asked; /* by kubelet, who we are: with a node-driver-registrar that has to do */
+    _Atomic(struct taint *) taint;
     struct node node;
 };
 
@@ -74,6 +83,36 @@ static void told(void *context, bool registered)
     struct running *running = context;
 
     atomic_store(&running->registered, registered);
+    if (registered) {
+        taint_registered(atomic_load(&running->taint));
+    }
+}
+
+static void asked(void *context)
+{
+    struct running *running = context;
+
+    atomic_store(&running->asked, true);
+    if (running->config->registration_dir == NULL) {
+        taint_registered(atomic_load(&running->taint));
+    }
+}
+
+static int start_taint(struct running *running, struct error *err)
+{
+    const struct config *config = running->config;
+    const struct taint_config taint = {.kube = kube_options_config(&config->kube),
+                                       .node = running->node.id,
+                                       .key = config->ready_taint,
+                                       .holder = config->holder};
+    struct taint *started = NULL;
+    int r = config->ready_taint != NULL ? taint_new(&taint, &started, err) : 0;
+
+    atomic_store(&running->taint, started);
+    if (r == 0 && atomic_load(&running->asked)) { /* before it was there */
+        asked(running);
+    }
+    return r;
 }
 
 static int add(struct rpc_server *server, const struct csi_meta *meta, void *context,
@@ -102,9 +141,11 @@ static int ready(void *context, struct error *err)
         .context = running,
     };
 
-    return config->registration_dir != NULL
+    int r = start_taint(running, err);
+
+    return r == 0 && config->registration_dir != NULL
                ? registration_new(&registration, &running->registration, err)
-               : 0;
+               : r;
 }
 
 static void ends(void *context)
@@ -119,6 +160,7 @@ static void drained(void *context)
 {
     struct running *running = context;
 
+    taint_free(atomic_load(&running->taint)); /* no call is left that could tell it anything */
     keep_free(running->node.keep);
 }
 
@@ -205,6 +247,8 @@ static int run(const struct config *config, struct error *err)
     struct node *node = &running.node;
     int r;
 
+    node->asked = asked;
+    node->asked_context = &running;
     if (node->id == NULL) {
         if (gethostname(host, sizeof(host) - 1) < 0) {
             return error_set(err, -errno, "cannot tell the host's name: set --node-id");

@@ -57,6 +57,9 @@ static int get_info(struct rpc_call *call, const ProtobufCMessage *request, Prot
     (void)err;
     out->node_id = rpc_call_strdup(call, node->id);
     out->max_volumes_per_node = HOLDER_LIST_MAX;
+    if (node->asked != NULL) {
+        node->asked(node->asked_context);
+    }
     return out->node_id != NULL ? 0 : -ENOMEM;
 }
 

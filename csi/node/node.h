@@ -50,6 +50,8 @@ struct node {
     bool pod_tokens; /* skyvol-meta is shown the token of the pod: Publish has it, Stage not */
     uint64_t drain_limit_ms; /* from the first Unstage on: then the journal takes the rest */
     struct csi_policy policy;
+    void (*asked)(void *context); /* who we are: kubelet does when it registers us. NULL: nobody */
+    void *asked_context;
     struct csi_meta meta;
     struct keep *keep;
 
