@@ -137,14 +137,15 @@ def verified(api, workdir, name):
                    check=True, capture_output=True)
 
 
-ALL = {"skyvol-ca", "skyvol-meta-tls", "skyvol-client-tls", "skyvol-seal-keys", "skyvol-s3-keys",
+CERTIFICATES = ("skyvol-meta-tls", "skyvol-client-tls", "skyvol-node-tls")
+ALL = {*CERTIFICATES, "skyvol-ca", "skyvol-seal-keys", "skyvol-s3-keys",
        "skyvol-store-default"}
 
 
 def test_the_job_makes_all_secrets_once(api, workdir):
     make_certs(api, workdir)
     assert set(api.kept) == ALL
-    for name in ("skyvol-meta-tls", "skyvol-client-tls"):
+    for name in CERTIFICATES:
         verified(api, workdir, name)
         assert api.kept[name]["type"] == "kubernetes.io/tls"
     assert json.loads(member(api, "skyvol-store-default", "credentials"))["secretKey"] == \
@@ -162,7 +163,7 @@ def test_a_job_that_was_cut_off_is_finished_by_the_next(api, workdir):
     api.refuse = None
     make_certs(api, workdir)
     assert set(api.kept) == ALL
-    for name in ("skyvol-meta-tls", "skyvol-client-tls"):
+    for name in CERTIFICATES:
         verified(api, workdir, name)
     assert json.loads(member(api, "skyvol-store-default", "credentials"))["secretKey"] == \
         member(api, "skyvol-s3-keys", "secret_key").decode()
@@ -179,8 +180,8 @@ def test_renewing_replaces_certificates_and_nothing_else(api, workdir):
     make_certs(api, workdir, "renew")
     for name in ALL:
         changed = api.kept[name] != before[name]
-        assert changed == (name in ("skyvol-meta-tls", "skyvol-client-tls")), name
-    for name in ("skyvol-meta-tls", "skyvol-client-tls"):
+        assert changed == (name in CERTIFICATES), name
+    for name in CERTIFICATES:
         verified(api, workdir, name)
         assert member(api, name, "ca.crt") == member(api, "skyvol-ca", "ca.crt")
 

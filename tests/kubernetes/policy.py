@@ -6,7 +6,7 @@ import re
 PRIVILEGED = {("skyvol-node", "node"), ("skyvol-holder", "holder")}  # mount for other pods
 ROOT_PODS = {"skyvol-node", "skyvol-holder"}
 NO_LIMIT = {("skyvol-holder", "holder")}  # what mounters share is counted there
-TOKENS = {"skyvol-controller", "skyvol-certs"}  # accounts that ask the API server
+TOKENS = {"skyvol-controller", "skyvol-certs", "skyvol-meta"}  # accounts that ask the API server
 CLUSTER_WIDE = {"Namespace", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "StorageClass", "PersistentVolume",
                 "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "SecurityContextConstraints",
                 "PriorityClass"}
@@ -219,7 +219,7 @@ def spoilt(items):
     yield containers_may_little, container(lambda c: c["securityContext"].pop("readOnlyRootFilesystem"))
     yield resources_are_told, container(lambda c: c["resources"].pop("limits"))
     yield images_have_a_tag, container(lambda c: c.update(image="skyvol-meta"))
-    yield tokens_only_where_needed, copy(lambda i, p: p and i["metadata"]["name"] == meta and
+    yield tokens_only_where_needed, copy(lambda i, p: p and i["metadata"]["name"] == "skyvol-holder" and
                                          p["spec"].pop("automountServiceAccountToken"))
     yield paths_of_the_host_only_where_named, copy(
         lambda i, p: p and i["metadata"]["name"] == meta and
