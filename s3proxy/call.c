@@ -239,7 +239,7 @@ static int body_chunked(struct call *call, struct s3_fault *fault)
     errno = 0;
     config.decoded_len = strtoull(decoded, &end, 10);
     if (*end != '\0' || errno != 0) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad x-amz-decoded-content-length");
+        return s3_fault_set(fault, S3_MISSING_CONTENT_LENGTH, "bad x-amz-decoded-content-length");
     }
     call->body_size = config.decoded_len;
     if (is_signed) {

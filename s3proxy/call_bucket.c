@@ -393,14 +393,27 @@ static int parse_batch(struct call *call, struct s3_fault *fault)
 
 /* ---- routes ---- */
 
+/* As regions are called, here or elsewhere: "eu-west-1", "us-gov-east-1", "EU". */
+static bool could_be_region(const char *text)
+{
+    size_t len = strlen(text);
+    const char *last = strrchr(text, '-');
+
+    return strcmp(text, "EU") == 0 ||
+           (len > 5 && text[2] == '-' && last > text + 3 && last[1] >= '1' && last[1] <= '9' &&
+            last[2] == '\0' && strspn(text, "abcdefghijklmnopqrstuvwxyz-") == len - 1);
+}
+
 static int parse_create(struct call *call, struct s3_fault *fault)
 {
     int ret = buf_len(&call->body) > 0 ? call_xml(call, S3_XML_CREATE_BUCKET, fault) : 0;
 
     if (ret == 0 && call->doc != NULL && call->doc->location[0] != '\0' &&
         strcmp(call->doc->location, call->server->region) != 0) {
-        ret = s3_fault_set(fault, S3_ILLEGAL_LOCATION_CONSTRAINT, "the region here is %s",
-                           call->server->region);
+        ret = s3_fault_set(fault,
+                           could_be_region(call->doc->location) ? S3_ILLEGAL_LOCATION_CONSTRAINT
+                                                                : S3_INVALID_LOCATION_CONSTRAINT,
+                           "the region here is %s", call->server->region);
     }
     if (ret == 0 && call->doc != NULL && call->doc->count > 0) { /* not taken and forgotten */
         ret = s3_fault_set(fault, S3_NOT_IMPLEMENTED,

@@ -335,7 +335,8 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
     call->op.content_md5 = md5;
     if (md5 != NULL && (decode_base64(slice_of(md5), digest, sizeof(digest), &len) != 0 ||
                         len != sizeof(digest))) {
-        return s3_fault_set(fault, S3_INVALID_DIGEST, "%s", "");
+        (void)s3_fault_set(fault, S3_INVALID_DIGEST, "%s", "");
+        return s3_fault_detail(fault, "Content-MD5", slice_of(md5));
     }
     ret = user_meta(call, fault);
     ret = ret == 0 ? put_checksum(call, fault) : ret;
@@ -619,6 +620,10 @@ static int check_overrides(struct call *call, struct s3_fault *fault)
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         const char *value = call_query(call, names[i]);
 
+        if (value != NULL && call->anonymous) {
+            return s3_fault_set(fault, S3_INVALID_REQUEST,
+                                "%s is for signed requests, not for anonymous ones", names[i]);
+        }
         for (; value != NULL && *value != '\0'; value++) {
             if ((unsigned char)*value < ' ' || *value == 0x7f) {
                 return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is no header", names[i]);

@@ -335,6 +335,12 @@ static enum job_next choose_parts(struct job *job, struct assembly *a, bool *ok)
             return job_fail(job, -EINVAL, S3_INVALID_PART,
                             "part %u was not uploaded or is another version", want->number);
         }
+        if (a->upload.checksum.composite && want->checksum.kind != a->upload.checksum.kind) {
+            return job_fail(job, -EINVAL, S3_INVALID_REQUEST,
+                            "the upload's checksum is made of those of its parts, and that of part "
+                            "%u is missing in the request",
+                            want->number);
+        }
         if (i + 1 < r->parts_count && part->size < job->store->part_min) {
             return job_fail(job, -EINVAL, S3_ENTITY_TOO_SMALL,
                             "part %u has %llu bytes; all but the last need %llu", want->number,

@@ -77,7 +77,7 @@ int s3_chunked_new(const struct s3_chunked_config *config, struct s3_chunked **r
         return s3_fault_set(fault, S3_INVALID_REQUEST, "x-amz-trailer needs a -TRAILER payload");
     }
     if (trailer.len == 0 && config->payload == S3_PAYLOAD_STREAMING_TRAILER) {
-        return s3_fault_set(fault, S3_INVALID_REQUEST, "x-amz-trailer is missing");
+        return s3_fault_set(fault, S3_MALFORMED_TRAILER, "x-amz-trailer is missing");
     }
     decoder = calloc(1, sizeof(*decoder));
     if (decoder == NULL) {
@@ -176,14 +176,13 @@ static int header_line(struct s3_chunked *decoder, struct slice line, struct s3_
     uint64_t size = 0;
 
     if (!parse_size(&line, &size)) {
-        return fail(decoder, fault, S3_INVALID_CHUNK_SIZE, "A chunk's size is malformed");
+        return fail(decoder, fault, S3_INCOMPLETE_BODY, "A chunk's size is malformed");
     }
     if (decoder->is_signed) {
         struct slice signature = {line.data + sizeof(field) - 1, line.len - (sizeof(field) - 1)};
 
         if (!slice_starts_with(line, slice_of(field)) || !valid_signature(signature)) {
-            return fail(decoder, fault, S3_SIGNATURE_DOES_NOT_MATCH,
-                        "A chunk has no well-formed signature");
+            return fail(decoder, fault, S3_INCOMPLETE_BODY, "A chunk has no well-formed signature");
         }
         memcpy(decoder->chunk_signature, signature.data, signature.len);
         if (s3_checksum_init(&decoder->chunk_hash, S3_CHECKSUM_SHA256) < 0) {
@@ -191,7 +190,7 @@ static int header_line(struct s3_chunked *decoder, struct slice line, struct s3_
             return -ENOMEM;
         }
     } else if (line.len > 0) {
-        return fail(decoder, fault, S3_INVALID_CHUNK_SIZE, "A chunk's size line is malformed");
+        return fail(decoder, fault, S3_INCOMPLETE_BODY, "A chunk's size line is malformed");
     }
     if (size > decoder->decoded_len - decoder->seen_len) {
         return fail(decoder, fault, S3_INCOMPLETE_BODY,
@@ -257,7 +256,7 @@ static int trailer_line(struct s3_chunked *decoder, struct slice line, struct s3
     decoder->sum_kind = decoder->sum.kind;
     s3_checksum_base64(&decoder->sum, decoder->sum_text);
     if (!s3_checksum_same(value, slice_of(decoder->sum_text))) {
-        return fail(decoder, fault, S3_XAMZ_CONTENT_CHECKSUM_MISMATCH,
+        return fail(decoder, fault, S3_BAD_DIGEST,
                     "The checksum of the trailer does not match the body");
     }
     return 0;
@@ -268,7 +267,7 @@ static int take_line(struct s3_chunked *decoder, struct slice line, struct s3_fa
     bool bare_lf = line.len == 0 || line.data[line.len - 1] != '\r';
 
     if (bare_lf && decoder->state != STATE_TRAILER) {
-        return fail(decoder, fault, S3_INVALID_CHUNK_SIZE, "A chunk does not end in CRLF");
+        return fail(decoder, fault, S3_INCOMPLETE_BODY, "A chunk does not end in CRLF");
     }
     line.len -= bare_lf ? 0 : 1;
     switch (decoder->state) {
@@ -276,7 +275,7 @@ static int take_line(struct s3_chunked *decoder, struct slice line, struct s3_fa
         return header_line(decoder, line, fault);
     case STATE_DATA_END:
         if (line.len > 0) {
-            return fail(decoder, fault, S3_INVALID_CHUNK_SIZE, "A chunk is longer than its size");
+            return fail(decoder, fault, S3_INCOMPLETE_BODY, "A chunk is longer than its size");
         }
         decoder->state = STATE_HEADER;
         return check_chunk(decoder, fault);
@@ -303,7 +302,7 @@ static int feed_line(struct s3_chunked *decoder, const char *data, size_t len, s
 
     if (part > LINE_MAX_BYTES - decoder->line_len) {
         return fail(decoder, fault,
-                    decoder->state == STATE_TRAILER ? S3_MALFORMED_TRAILER : S3_INVALID_CHUNK_SIZE,
+                    decoder->state == STATE_TRAILER ? S3_MALFORMED_TRAILER : S3_INCOMPLETE_BODY,
                     "A line of the body's framing is too long");
     }
     memcpy(decoder->line + decoder->line_len, data, part);

@@ -16,8 +16,8 @@
  * before s3_chunked_finish() returned 0. It is 0 only if the last chunk, all signatures, the
  * declared trailer with its checksum, and the decoded length were there and right.
  *
- * Faults: InvalidChunkSize, SignatureDoesNotMatch, IncompleteBody, MalformedTrailerError,
- * XAmzContentChecksumMismatch, InvalidRequest. A failed decoder stays failed.
+ * Faults: IncompleteBody (also a malformed frame), SignatureDoesNotMatch, MalformedTrailerError,
+ * BadDigest, InvalidRequest. A failed decoder stays failed.
  *
  * Encoder (client): one chunk at a time, sizes known in advance. Objects belong to one thread at a
  * time.

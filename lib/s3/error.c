@@ -66,6 +66,9 @@ static const struct entry {
                                -EBADMSG},
     [S3_INVALID_DIGEST] = {"InvalidDigest", "The Content-Md5 you specified is not valid.", 400,
                            -EINVAL},
+    [S3_INVALID_LOCATION_CONSTRAINT] = {"InvalidLocationConstraint",
+                                        "The specified location-constraint is not valid", 400,
+                                        -EINVAL},
     [S3_INVALID_OBJECT_STATE] = {"InvalidObjectState", "The object is in an archive storage class",
                                  403, -EPERM},
     [S3_INVALID_PART] =
@@ -223,7 +226,6 @@ static const struct {
     {"XMinioInvalidObjectName", S3_INVALID_ARGUMENT},
     {"KeyTooLong", S3_KEY_TOO_LONG},
     {"InvalidChunkSize", S3_INVALID_CHUNK_SIZE},
-    {"InvalidLocationConstraint", S3_ILLEGAL_LOCATION_CONSTRAINT},
     {"InvalidRegion", S3_AUTHORIZATION_HEADER_MALFORMED},
     {"XAdminUserNotFound", S3_INVALID_ACCESS_KEY_ID},
     {"XMinioInvalidResourceName", S3_INVALID_ARGUMENT},

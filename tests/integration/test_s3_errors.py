@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What error documents tell beside their sentence, as AWS does, and what they never tell."""
 import hashlib
+import json
 import xml.etree.ElementTree
 
 import boto3
+import pytest
 from botocore.config import Config
 
 from test_s3 import SECRET, code_of, plain, s3  # noqa: F401  (fixtures)
 from test_s3_identity import Sidecar
-from test_s3_negative import Request, now
+from test_s3_negative import OPEN_STREAM, TRAILER_STREAM, Request, now
 from test_s3_presign import ask, by_hand
 
 
@@ -90,3 +92,60 @@ def test_metadata_of_two_kilobytes_may_be_all_names(plain, s3):
     assert s3.head_object(Bucket="bucket", Key="k")["Metadata"] == metadata
     assert code_of(s3.put_object, Bucket="bucket", Key="k", Body=b"",
                    Metadata={"n" * 2100: "v"}) == ("MetadataTooLarge", 400)
+
+
+def test_a_composite_checksum_needs_those_of_the_parts(s3):
+    where = {"Bucket": "bucket", "Key": "k"}
+    upload = s3.create_multipart_upload(**where, ChecksumAlgorithm="SHA1")["UploadId"]
+    part = s3.upload_part(**where, UploadId=upload, PartNumber=1, Body=b"x", ChecksumAlgorithm="SHA1")
+    named = {"PartNumber": 1, "ETag": part["ETag"]}
+
+    def complete(**more):
+        return s3.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": [named | more]})
+    assert code_of(complete) == ("InvalidRequest", 400)
+    assert code_of(complete, ChecksumSHA256="n2alat9FhKiZXkZO18V2LLcZFM3IT8R7DjSMvK//7WU=") == ("InvalidRequest", 400)
+    assert code_of(complete, ChecksumSHA1="Kq5sNclPz7QV2+lfQIuc6R7oRu0=") == ("InvalidPart", 400)
+    assert complete(ChecksumSHA1=part["ChecksumSHA1"])["ChecksumType"] == "COMPOSITE"
+    whole = s3.create_multipart_upload(**where, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")["UploadId"]
+    part = s3.upload_part(**where, UploadId=whole, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32")
+    s3.complete_multipart_upload(**where, UploadId=whole, MultipartUpload={"Parts": [
+        {"PartNumber": 1, "ETag": part["ETag"]}]})  # of the whole object none is needed
+
+
+def test_a_location_is_another_region_or_none(plain):
+    """From elsewhere than the first region boto3 has to name one."""
+    client = plain.client()
+    for name, want in (("eu-west-1", "IllegalLocationConstraintException"), ("EU", "IllegalLocationConstraintException"),
+                       ("us-gov-east-1", "IllegalLocationConstraintException"), ("nowhere", "InvalidLocationConstraint"),
+                       ("eu-west-", "InvalidLocationConstraint"), ("e-1", "InvalidLocationConstraint")):
+        assert code_of(client.create_bucket, Bucket="elsewhere",
+                       CreateBucketConfiguration={"LocationConstraint": name}) == (want, 400), name
+
+
+def test_nobody_chooses_headers_without_a_signature(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"bytes")
+    s3.put_bucket_policy(Bucket="bucket", Policy=json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/*"}]}))
+    where = f"{plain.url}/bucket/k"
+    assert ask(plain, "GET", where)[2] == b"bytes"
+    told = document(ask(plain, "GET", f"{where}?response-content-type=text%2Fhtml"))
+    assert told["Code"] == "InvalidRequest"
+    assert ask(plain, "HEAD", f"{where}?response-expires=x")[0] == 400
+
+
+@pytest.mark.parametrize("body, size, code", [
+    (b"5\nhello\r\n0\r\n\r\n", "5", "IncompleteBody"), (b"z\r\nhello\r\n0\r\n\r\n", "5", "IncompleteBody"),
+    (b"5\r\nhello\r\n", "5", "IncompleteBody"), (b"5\r\nhello\r\n0\r\n\r\n", "5x", "MissingContentLength"),
+    (b"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n", "5", "BadDigest")])
+def test_broken_streams_have_the_codes_of_aws(plain, s3, body, size, code):
+    more = {"x-amz-trailer": "x-amz-checksum-crc32"} if b"crc32" in body else {}
+    request = Request(plain, payload=OPEN_STREAM, body=body,
+                      headers={"x-amz-decoded-content-length": size, "content-encoding": "aws-chunked"} | more)
+    assert document(request.send())["Code"] == code
+    assert code_of(s3.head_object, Bucket="bucket", Key="k") == ("404", 404)
+
+
+def test_a_signed_trailer_has_to_be_declared(plain, s3):
+    request = Request(plain, payload=TRAILER_STREAM, body=b"0\r\n\r\n",
+                      headers={"x-amz-decoded-content-length": "0", "content-encoding": "aws-chunked"})
+    assert document(request.send())["Code"] == "MalformedTrailerError"

@@ -403,7 +403,10 @@ def _cksum_helper(s3, bucket, name):
         assert head[f"Checksum{name}"] == want and head["ChecksumType"] == kind
         # And as it comes from a client that says nothing at the end.
         upload = Upload(s3, bucket, ChecksumAlgorithm=name, ChecksumType=kind)
-        upload.part(1, b"bytes", ChecksumAlgorithm=name)
+        reply = upload.part(1, b"bytes", ChecksumAlgorithm=name)
+        if kind == "COMPOSITE":  # it is made of those of the parts
+            assert error(upload.complete) == ("InvalidRequest", 400)
+            upload.parts[-1][f"Checksum{name}"] = reply[f"Checksum{name}"]
         assert upload.complete()["ChecksumType"] == kind
     if len(kinds.get(name, [])) == 1:
         other = "COMPOSITE" if kinds[name] == ["FULL_OBJECT"] else "FULL_OBJECT"
