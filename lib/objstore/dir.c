@@ -327,6 +327,7 @@ static void *committer_main(void *arg)
         if (take_batch_locked(store, &batch)) {
             mutex_unlock(&store->lock);
             commit_batch(store, &batch);
+            dir_now_close_files(store);
             mutex_lock(&store->lock);
             while ((job = TAILQ_FIRST(&batch)) != NULL) {
                 TAILQ_REMOVE(&batch, job, link);
@@ -346,6 +347,9 @@ static void *committer_main(void *arg)
         }
         cond_wait_ms(&store->commit_work, &store->lock, TICK_MS);
         expire_parked_locked(store);
+        mutex_unlock(&store->lock);
+        dir_now_close_files(store);
+        mutex_lock(&store->lock);
     }
     mutex_unlock(&store->lock);
     return NULL;

@@ -23,7 +23,8 @@ struct objstore_dir_config {
     uint32_t threads;  /* that read and write files; 0: 8, at most 64 */
     bool not_durable;  /* no flushing: for tests, where a crash of the machine may lose writes */
     uint64_t part_min; /* smallest part but the last; 0: 5 MiB, as in S3 */
-    bool now;          /* objstore_now() answers what is in memory; else never */
+    bool now; /* objstore_now() answers what is in memory; else never. Keeps some files open
+               * that were read, also for a second or two after they were removed. */
 };
 
 int objstore_dir_new(const struct objstore_dir_config *config, struct objstore **ret,

@@ -97,7 +97,6 @@ static const struct sql_schema schema = {.what = "index",
     " WHERE bucket = ?1 AND " condition
 
 static const char *const sql_text[SQL_COUNT] = {
-    [SQL_READ] = "BEGIN",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
@@ -264,8 +263,12 @@ char *dir_column_text(sqlite3_stmt *statement, int column, struct arena *arena)
 void dir_copy_fixed(char *to, size_t size, sqlite3_stmt *statement, int column)
 {
     const char *text = (const char *)sqlite3_column_text(statement, column);
+    size_t len = text != NULL ? strnlen(text, size - 1) : 0;
 
-    (void)snprintf(to, size, "%s", text != NULL ? text : "");
+    if (len > 0) {
+        memcpy(to, text, len);
+    }
+    to[len] = '\0';
 }
 
 const char *dir_index_error(const struct dir_index *index)
@@ -340,19 +343,44 @@ void dir_index_close(struct dir_index *index)
         (void)sqlite3_finalize(index->statements[i]);
     }
     (void)sqlite3_close(index->db);
+    free(index->remembered);
     free(index);
 }
 
-int dir_index_read_begin(struct dir_index *index)
+void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms)
 {
-    return run_plain(index, SQL_READ);
+    enum { TRUSTED_MS = 1000 };
+
+    if (index->remembered == NULL) {
+        index->remembered = calloc(DIR_BUCKETS_REMEMBERED, sizeof(*index->remembered));
+    } else if (index->changes == changes && now_ms - index->since_ms < TRUSTED_MS) {
+        return;
+    } else {
+        for (size_t i = 0; i < DIR_BUCKETS_REMEMBERED; i++) {
+            index->remembered[i].name[0] = '\0';
+        }
+    }
+    index->changes = changes;
+    index->since_ms = now_ms;
 }
 
-void dir_index_read_end(struct dir_index *index)
+struct dir_remembered *dir_index_remembered(struct dir_index *index, const char *bucket)
 {
-    if (sqlite3_get_autocommit(index->db) == 0 && run_plain(index, SQL_COMMIT) != 0) {
-        dir_index_rollback(index);
+    struct dir_remembered *place;
+    size_t len = strlen(bucket), hash = len;
+
+    if (index->remembered == NULL || len == 0 || len > OBJSTORE_BUCKET_MAX) {
+        return NULL;
     }
+    for (size_t i = 0; i < len; i++) {
+        hash = hash * 31 + (unsigned char)bucket[i];
+    }
+    place = &index->remembered[hash % DIR_BUCKETS_REMEMBERED];
+    if (strcmp(place->name, bucket) != 0) {
+        *place = (struct dir_remembered){0};
+        memcpy(place->name, bucket, len + 1);
+    }
+    return place;
 }
 
 int dir_index_begin(struct dir_index *index)
@@ -388,9 +416,15 @@ void dir_index_undo(struct dir_index *index)
 
 int dir_index_bucket(struct dir_index *index, const char *name, struct dir_bucket *ret)
 {
-    sqlite3_stmt *s = dir_index_statement(index, SQL_BUCKET_GET);
+    struct dir_remembered *known = dir_index_remembered(index, name);
+    sqlite3_stmt *s;
     int code;
 
+    if (known != NULL && known->bucket.id != 0) {
+        *ret = known->bucket;
+        return 0;
+    }
+    s = dir_index_statement(index, SQL_BUCKET_GET);
     if (s == NULL) {
         return -EIO;
     }
@@ -399,6 +433,9 @@ int dir_index_bucket(struct dir_index *index, const char *name, struct dir_bucke
     if (code == SQLITE_ROW) {
         ret->id = sqlite3_column_int64(s, 0);
         ret->versioning = (enum dir_versioning)sqlite3_column_int(s, 1);
+        if (known != NULL) {
+            known->bucket = *ret;
+        }
     }
     (void)sqlite3_reset(s);
     return code == SQLITE_ROW ? 0 : code == SQLITE_DONE ? -ENOENT : sql_errno(code);

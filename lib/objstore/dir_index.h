@@ -41,9 +41,11 @@ int dir_index_open_hurried(const char *path, struct dir_index **ret, struct erro
 void dir_index_close(struct dir_index *index); /* NULL is allowed */
 DEFINE_CLEANUP(struct dir_index *, dir_index_close);
 
-/* What is read between the two is of one moment. The end also follows a begin that failed. */
-int dir_index_read_begin(struct dir_index *index) __attribute__((warn_unused_result));
-void dir_index_read_end(struct dir_index *index);
+/*
+ * What is read of buckets (whose they are, whether they keep versions) is remembered from now on,
+ * and counts as long as this is called with the same number, a second at most: objstore_changes().
+ */
+void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms);
 
 int dir_index_begin(struct dir_index *index) __attribute__((warn_unused_result));
 int dir_index_commit(struct dir_index *index) __attribute__((warn_unused_result));

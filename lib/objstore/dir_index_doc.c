@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The index's documents of buckets: policy, CORS rules and the like; and whose a bucket is. */
 #include <errno.h>
+#include <string.h>
 
 #include "objstore/dir_index_internal.h"
 #include "util/sql.h"
@@ -60,9 +61,15 @@ int dir_index_doc_delete(struct dir_index *index, int64_t bucket, const char *na
 int dir_index_owner(struct dir_index *index, const char *bucket, struct arena *arena,
                     const char **ret)
 {
-    sqlite3_stmt *s = dir_index_statement(index, SQL_OWNER_GET);
+    struct dir_remembered *known = dir_index_remembered(index, bucket);
+    sqlite3_stmt *s;
     int code, r;
 
+    if (known != NULL && known->owner_known) {
+        *ret = arena_strdup(arena, known->owner);
+        return *ret != NULL ? 0 : -ENOMEM;
+    }
+    s = dir_index_statement(index, SQL_OWNER_GET);
     if (s == NULL) {
         return -EIO;
     }
@@ -72,6 +79,10 @@ int dir_index_owner(struct dir_index *index, const char *bucket, struct arena *a
     if (code == SQLITE_ROW) {
         *ret = dir_column_text(s, 0, arena);
         r = *ret != NULL ? 0 : -ENOMEM;
+        if (r == 0 && known != NULL && strlen(*ret) <= DIR_OWNER_MAX) {
+            dir_copy_fixed(known->owner, sizeof(known->owner), s, 0);
+            known->owner_known = true;
+        }
     }
     (void)sqlite3_reset(s);
     return r;

@@ -8,7 +8,6 @@
 #include "objstore/dir_index.h"
 
 enum dir_sql {
-    SQL_READ,
     SQL_BEGIN,
     SQL_COMMIT,
     SQL_ROLLBACK,
@@ -68,10 +67,24 @@ enum dir_sql {
     SQL_COUNT
 };
 
+enum { DIR_BUCKETS_REMEMBERED = 16, DIR_OWNER_MAX = 255 };
+
+struct dir_remembered {
+    char name[OBJSTORE_BUCKET_MAX + 1]; /* "": nothing */
+    struct dir_bucket bucket;           /* id 0: not known */
+    char owner[DIR_OWNER_MAX + 1];      /* with owner_known */
+    bool owner_known;
+};
+
 struct dir_index {
+    struct dir_remembered *remembered; /* NULL: nothing is to be, see dir_index_trust() */
+    uint64_t changes, since_ms;        /* what they count for */
     sqlite3 *db;
     sqlite3_stmt *statements[SQL_COUNT]; /* prepared when first used */
 };
+
+/* What is remembered of a bucket, or the place for it; NULL: nothing is to be. */
+struct dir_remembered *dir_index_remembered(struct dir_index *index, const char *bucket);
 
 /* The statement, reset and without bindings; NULL when it cannot be prepared. */
 sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which);

@@ -82,6 +82,8 @@ struct dir_worker {
     pthread_t thread; /* none of the one for dir_now() */
     bool now;         /* never waits: a file that would have to be waited for is -EAGAIN */
     struct arena arena;
+    struct dir_opened *opened;
+    bool borrowed; /* the file under way is one of those */
 };
 
 enum { DIR_BUFFER_SIZE = 256 * 1024, DIR_WORKERS_MAX = 64 };
@@ -116,6 +118,7 @@ struct dir_store {
     struct dir_worker now; /* of whoever has set `now_busy`; its index is NULL: nobody is to */
     atomic_flag now_busy;
     atomic_bool now_useless; /* this file system cannot tell what is in memory */
+    uint64_t now_closes_ms;  /* the committer's: when to close files again */
 };
 
 /* Fill the job's result with an error; returns JOB_DONE. `code` may be S3_OK: by errno. */
@@ -157,6 +160,14 @@ bool dir_now(struct objstore *base, struct objstore_request *request);
 int dir_now_open(struct dir_store *store, const char *index, struct error *err)
     __attribute__((warn_unused_result));
 void dir_now_close(struct dir_store *store);
+/* The committer: once in a while. May wait for the disk. */
+void dir_now_close_files(struct dir_store *store);
+/* An object's file, opened just so or still. -ENOENT: ask again; -EAGAIN: not without waiting, or
+ * it is damaged. */
+int dir_now_read(struct dir_worker *worker, const struct dir_object *object, int *ret_fd)
+    __attribute__((warn_unused_result));
+/* Of any worker. */
+void dir_now_close_file(struct dir_worker *worker, int fd);
 
 /* Before the first step of a job; false: it has failed. */
 bool dir_owner_enter(struct dir_worker *worker, struct job *job);

@@ -5,17 +5,102 @@
  * found in memory: until then it can still go the other way.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "objstore/dir_hurry.h"
 #include "objstore/dir_internal.h"
+#include "util/clock.h"
 #include "util/container.h"
 #include "util/log.h"
 
-enum { MEMORY_MAX = 32 * 1024 * 1024 };
+enum { MEMORY_MAX = 32 * 1024 * 1024, OPENED = 64, OPENED_MS = 1000 };
+
+/*
+ * Files that were read lately stay open for a second or two. The index is asked for a name each
+ * time, and a name is never used twice: so nobody gets bytes that a key had once. They are closed
+ * by the committer, as the last close of a file that was removed may wait for the disk.
+ */
+struct dir_opened {
+    int fd; /* -1: none */
+    uint64_t since_ms;
+    char name[DIR_FILE_NAME_MAX];
+};
+
+static struct dir_opened *place_of(struct dir_worker *worker, const char *name)
+{
+    size_t hash = 0;
+
+    for (; *name != '\0'; name++) {
+        hash = hash * 31 + (unsigned char)*name;
+    }
+    return &worker->opened[hash % OPENED];
+}
+
+/* Removed or cut behind the index's back: a thread finds the words for it. */
+static bool is_sound(int fd, uint64_t size)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_nlink > 0 && (uint64_t)st.st_size >= size;
+}
+
+int dir_now_read(struct dir_worker *worker, const struct dir_object *object, int *ret_fd)
+{
+    struct dir_opened *place = place_of(worker, object->file);
+    int ret = 0;
+
+    worker->borrowed = place->fd >= 0 && strcmp(place->name, object->file) == 0;
+    if (worker->borrowed) {
+        *ret_fd = place->fd;
+    } else {
+        ret = dir_files_read_now(worker->store->files, object->file, ret_fd);
+    }
+    if (ret == 0 && !worker->borrowed && place->fd < 0 &&
+        strlen(object->file) < sizeof(place->name)) {
+        place->fd = *ret_fd;
+        place->since_ms = clock_monotonic_ms(clock_real());
+        memcpy(place->name, object->file, strlen(object->file) + 1);
+        worker->borrowed = true;
+    }
+    return ret == 0 && !is_sound(*ret_fd, object->info.size) ? -EAGAIN : ret;
+}
+
+void dir_now_close_file(struct dir_worker *worker, int fd)
+{
+    if (!worker->borrowed) {
+        (void)close(fd);
+    }
+}
+
+static void close_opened(struct dir_worker *worker, uint64_t now_ms, uint64_t age_ms)
+{
+    for (size_t i = 0; worker->opened != NULL && i < OPENED; i++) {
+        struct dir_opened *o = &worker->opened[i];
+
+        if (o->fd >= 0 && now_ms - o->since_ms >= age_ms) {
+            (void)close(o->fd);
+            o->fd = -1;
+        }
+    }
+}
+
+void dir_now_close_files(struct dir_store *store)
+{
+    uint64_t now_ms = clock_monotonic_ms(clock_real());
+
+    if (store->now.index == NULL || now_ms < store->now_closes_ms ||
+        atomic_flag_test_and_set(&store->now_busy)) { /* who reads must not wait, and so do we */
+        return;
+    }
+    close_opened(&store->now, now_ms, OPENED_MS);
+    atomic_flag_clear(&store->now_busy);
+    store->now_closes_ms = now_ms + OPENED_MS / 2;
+}
 
 /* What the index said, rather than what kept us from asking it. */
 static bool is_answer(int status)
@@ -37,24 +122,36 @@ static bool is_answer(int status)
 /* True with *ok telling whether there is something to be read. */
 static bool find(struct dir_worker *worker, struct job *job, bool *ok)
 {
+    uint64_t changes;
     int ret;
 
     *ok = false;
+    if (objstore_changes(&worker->store->base, &changes)) {
+        dir_index_trust(worker->index, changes, clock_monotonic_ms(clock_real()));
+    }
     dir_hurry_begin(DIR_HURRY_READ);
-    ret = dir_index_read_begin(worker->index);
-    if (ret == 0 && dir_owner_enter(worker, job)) {
+    if (dir_owner_enter(worker, job)) {
         (void)dir_get_find(worker, job, ok);
     }
-    dir_index_read_end(worker->index);
-    ret = ret == 0 ? dir_hurry_end() : (dir_hurry_end(), -EAGAIN);
+    ret = dir_hurry_end();
     if (ret == -ENOTSUP) {
         atomic_store(&worker->store->now_useless, true);
     }
     return ret == 0 && is_answer(job->result.status);
 }
 
+/* What is given away is not one of those that stay open. */
+static bool own_file(struct dir_worker *worker, struct job *job)
+{
+    if (worker->borrowed) {
+        job->fd = fcntl(job->fd, F_DUPFD_CLOEXEC, 0);
+        worker->borrowed = false;
+    }
+    return job->fd >= 0;
+}
+
 /* The bytes of a GET into the worker's buffer, or a look at those that are given as a file. */
-static bool bytes_are_here(struct dir_worker *worker, const struct job *job)
+static bool bytes_are_here(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
     uint64_t len = job->end - job->done_bytes;
@@ -64,7 +161,8 @@ static bool bytes_are_here(struct dir_worker *worker, const struct job *job)
         return true;
     }
     if (len > DIR_GIVE_MIN) {
-        return r->sink.file != NULL && dir_files_cached(job->fd, job->done_bytes, job->end);
+        return r->sink.file != NULL && dir_files_cached(job->fd, job->done_bytes, job->end) &&
+               own_file(worker, job);
     }
     return preadv2(job->fd, &part, 1, (off_t)job->done_bytes, RWF_NOWAIT) == (ssize_t)len;
 }
@@ -96,7 +194,7 @@ static bool answer(struct dir_worker *worker, struct objstore_request *request)
         give(worker, &job);
     }
     if (job.fd >= 0) {
-        (void)close(job.fd);
+        dir_now_close_file(worker, job.fd);
     }
     if (found) {
         request->done(request, &job.result);
@@ -130,8 +228,12 @@ int dir_now_open(struct dir_store *store, const char *index, struct error *err)
     worker->store = store;
     worker->now = true;
     worker->arena = (struct arena)ARENA_INIT(MEMORY_MAX);
+    worker->opened = calloc(OPENED, sizeof(*worker->opened));
+    for (size_t i = 0; worker->opened != NULL && i < OPENED; i++) {
+        worker->opened[i].fd = -1;
+    }
     worker->buffer = malloc(DIR_GIVE_MIN);
-    if (worker->buffer == NULL) {
+    if (worker->buffer == NULL || worker->opened == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }
     ret = dir_index_open_hurried(index, &worker->index, &why);
@@ -145,6 +247,8 @@ int dir_now_open(struct dir_store *store, const char *index, struct error *err)
 void dir_now_close(struct dir_store *store)
 {
     dir_index_close(store->now.index);
+    close_opened(&store->now, 0, 0);
+    free(store->now.opened);
     free(store->now.buffer);
     arena_done(&store->now.arena);
 }

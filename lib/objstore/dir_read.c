@@ -82,15 +82,15 @@ int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir
         if (r != 0 || ret->file == NULL) {
             return r;
         }
-        r = worker->now ? dir_files_read_now(worker->store->files, ret->file, ret_fd)
+        r = worker->now ? dir_now_read(worker, ret, ret_fd)
                         : dir_files_read(worker->store->files, ret->file, ret_fd);
-        if (r != -ENOENT || worker->now) {
+        if (r != -ENOENT) {
             break;
         }
     }
-    if (worker->now && (r != 0 || !dir_file_whole(*ret_fd, ret->info.size))) {
-        (void)job_fail(job, -EAGAIN, S3_OK, "it is for a thread to say what is wrong");
-        return -EAGAIN;
+    if (worker->now) { /* which has looked; what is wrong is for a thread to say */
+        job->result.status = r == 0 ? 0 : -EAGAIN;
+        return job->result.status;
     }
     if (r == 0 && !dir_file_whole(*ret_fd, ret->info.size)) {
         (void)close(*ret_fd);
@@ -302,7 +302,7 @@ enum job_next dir_get_find(struct dir_worker *worker, struct job *job, bool *ok)
     for (int i = 0; i < OPEN_TRIES && next == JOB_PARK; i++) {
         *ok = false;
         if (job->fd >= 0) {
-            (void)close(job->fd);
+            dir_now_close_file(worker, job->fd);
             job->fd = -1;
         }
         ret = r->op == OBJSTORE_HEAD ? find_object(worker, job, &name, &job->object)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* objstore_now() beside objstore_submit(): the same answers, and none where one would wait. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -14,6 +15,7 @@
 #include "objstore/dir.h"
 #include "objstore/objstore_call.h"
 #include "objstore/retry.h"
+#include "s3/error.h"
 #include "test.h"
 
 enum { BIG = 200 * 1024 };
@@ -291,6 +293,111 @@ static void bytes_on_the_disk_are_not_waited_for(void **state)
     buf_done(&a.body);
 }
 
+static void a_bucket_of_the_same_name_is_another(void **state)
+{
+    const struct objstore_request get = {.op = OBJSTORE_GET, .key = "k"};
+    struct stores *s = *state;
+    struct answer a;
+
+    for (int i = 0; i < 10; i++) {
+        put(s->other, "k", "x", 1);
+        a = at_once(s->store, get);
+        assert_string_equal(buf_str(&a.body), "x");
+        buf_done(&a.body);
+        call(s->other,
+             (struct objstore_request){.op = OBJSTORE_DELETE, .bucket = "bucket", .key = "k"});
+        call(s->other, (struct objstore_request){.op = OBJSTORE_BUCKET_DELETE, .bucket = "bucket"});
+        a = at_once(s->store, get);
+        assert_int_equal(a.s3_code, S3_NO_SUCH_BUCKET);
+        call(s->other, (struct objstore_request){.op = OBJSTORE_BUCKET_CREATE,
+                                                 .bucket = "bucket",
+                                                 .account = i % 2 == 0 ? "you" : "me"});
+        a = at_once(s->store,
+                    (struct objstore_request){.op = OBJSTORE_HEAD, .key = "k", .account = "me"});
+        assert_int_equal(a.status, i % 2 == 0 ? -EACCES : -ENOENT);
+    }
+}
+
+/* Finds the one file of an object. */
+static char found_file[256];
+static int find_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)ftw;
+    if (type == FTW_F && strstr(path, "/data/") != NULL) {
+        (void)snprintf(found_file, sizeof(found_file), "%s", path);
+    }
+    return 0;
+}
+
+static void damage_is_for_a_thread_to_tell(void **state)
+{
+    const struct objstore_request get = {.op = OBJSTORE_GET, .key = "k"};
+    struct stores *s = *state;
+    struct answer a;
+
+    put(s->other, "k", "hello", 5);
+    a = at_once(s->store, get);
+    buf_done(&a.body);
+    assert_int_equal(nftw(s->root, find_one, 16, FTW_PHYS), 0);
+    assert_int_equal(truncate(found_file, 4), 0);
+    assert_false(ask(s->store, get, &a));
+    assert_false(ask(
+        s->store, (struct objstore_request){.op = OBJSTORE_GET, .key = "k", .range = {0, 1}}, &a));
+    assert_int_equal(truncate(found_file, 5), 0);
+    a = at_once(s->store, get);
+    buf_done(&a.body);
+    assert_int_equal(unlink(found_file), 0); /* it is open still, and nobody is to be told so */
+    assert_false(ask(s->store, get, &a));
+}
+
+/* How many files that we have open were removed. */
+static int removed_and_open(const char *root)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    const struct dirent *entry;
+    int count = 0;
+
+    assert_non_null(dir);
+    while ((entry = readdir(dir)) != NULL) {
+        char target[512];
+        ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+
+        target[n > 0 ? n : 0] = '\0';
+        count += strstr(target, root) != NULL && strstr(target, "/data/") != NULL &&
+                 strstr(target, "(deleted)") != NULL;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+static void removed_objects_give_their_room_back(void **state)
+{
+    struct stores *s = *state;
+    int most = 0;
+
+    for (int i = 0; i < 5; i++) {
+        char key[2] = {(char)('a' + i), '\0'};
+        struct answer a;
+
+        put(s->other, key, "x", 1);
+        a = at_once(s->store, (struct objstore_request){.op = OBJSTORE_GET, .key = key});
+        buf_done(&a.body);
+        call(s->other,
+             (struct objstore_request){.op = OBJSTORE_DELETE, .bucket = "bucket", .key = key});
+    }
+    for (int i = 0; i < 1000; i++) { /* 10 s */
+        int now = removed_and_open(s->root);
+
+        most = now > most ? now : most;
+        if (most > 0 && now == 0) {
+            return;
+        }
+        (void)usleep(10000);
+    }
+    fail_msg("%d removed files stay open", most);
+}
+
 static void only_a_store_opened_for_it_answers(void **state)
 {
     struct stores *s = *state;
@@ -357,6 +464,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_answers_are_those_of_a_thread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_another_has_changed_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bytes_on_the_disk_are_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_bucket_of_the_same_name_is_another, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damage_is_for_a_thread_to_tell, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(removed_objects_give_their_room_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_a_store_opened_for_it_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_stale_is_read_while_others_write, set_up,
                                         tear_down),
