@@ -211,9 +211,8 @@ static int hex_digit(char c)
                                   : -1;
 }
 
-/* Whether a raw name is this one once it is decoded. Every route asks for some thirty names that a
- * query has not: nothing is copied for that. */
-static bool is_named(struct slice raw, const char *name)
+/* Every route asks for some thirty names that a query has not: nothing is copied for that. */
+bool s3_query_is_named(struct slice raw, const char *name)
 {
     size_t i = 0;
 
@@ -278,7 +277,7 @@ int s3_query_get(struct slice raw_query, const char *name, struct buf *value)
         const char *equals = memchr(raw_query.data, '=', len);
         size_t name_len = equals != NULL ? (size_t)(equals - raw_query.data) : len;
 
-        if (is_named((struct slice){raw_query.data, name_len}, name)) {
+        if (s3_query_is_named((struct slice){raw_query.data, name_len}, name)) {
             size_t skip = equals != NULL ? name_len + 1 : len;
             int error;
 

@@ -46,6 +46,9 @@ struct s3_target {
 int s3_target_parse(struct slice raw_path, struct slice host_bucket, struct s3_target *ret,
                     struct s3_fault *fault) __attribute__((warn_unused_result));
 
+/* Whether a parameter's name, as it stands in the query, is this one. */
+bool s3_query_is_named(struct slice raw, const char *name);
+
 /*
  * Which names a query may have, as a set in which some others seem to be, too: for who asks for
  * many. `name` is not "".

@@ -267,12 +267,18 @@ struct query {
 static int encode_again(struct slice raw, struct buf *out, size_t *ret_start, size_t *ret_len)
 {
     CLEANUP(buf_done) struct buf plain = BUF_INIT(CANONICAL_MAX);
-    int error = decode_percent(&plain, raw, true);
+    int error;
 
+    *ret_start = buf_len(out);
+    if (encode_percent_is_same(raw)) { /* as most are */
+        buf_add(out, raw.data, raw.len);
+        *ret_len = raw.len;
+        return buf_error(out);
+    }
+    error = decode_percent(&plain, raw, true);
     if (error < 0) {
         return error == -EILSEQ ? -EINVAL : error;
     }
-    *ret_start = buf_len(out);
     encode_percent(out, (struct slice){buf_str(&plain), buf_len(&plain)}, false);
     *ret_len = buf_len(out) - *ret_start;
     return buf_error(out);
@@ -351,11 +357,12 @@ static int canonical_query(struct slice raw, bool presigned, struct buf *out)
     if (raw.len == 0) {
         return 0;
     }
-    q = calloc(1, sizeof(*q));
+    q = malloc(sizeof(*q)); /* of which the most is room that is hardly ever used */
     if (q == NULL) {
         return -ENOMEM;
     }
-    q->text.max = CANONICAL_MAX;
+    q->text = (struct buf)BUF_INIT(CANONICAL_MAX);
+    q->count = 0;
     error = split_query(raw, q);
     if (error < 0) {
         return error;

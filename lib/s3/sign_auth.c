@@ -9,6 +9,7 @@
 #include "s3/sign.h"
 #include "s3/sign_v2.h"
 #include "util/cleanup.h"
+#include "util/encode.h"
 
 enum { CANONICAL_MAX = 256 * 1024 };
 
@@ -301,27 +302,49 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
 
 /* ---- the query form ---- */
 
-static size_t count_params(struct slice query, const char *name)
+/* How many there are of the name; the value of the first, as it came. */
+static size_t find_param(struct slice query, const char *name, struct slice *ret)
 {
     size_t count = 0;
 
     while (query.len > 0) {
         const char *amp = memchr(query.data, '&', query.len);
         size_t len = amp != NULL ? (size_t)(amp - query.data) : query.len;
+        const char *equals = memchr(query.data, '=', len);
+        size_t name_len = equals != NULL ? (size_t)(equals - query.data) : len;
 
-        count += s3_query_get((struct slice){query.data, len}, name, NULL) != 0 ? 1U : 0U;
+        if (s3_query_is_named((struct slice){query.data, name_len}, name)) {
+            size_t skip = equals != NULL ? name_len + 1 : len;
+
+            *ret = count == 0 ? (struct slice){query.data + skip, len - skip} : *ret;
+            count++;
+        }
         query.data += len + (amp != NULL ? 1 : 0);
         query.len -= len + (amp != NULL ? 1 : 0);
     }
     return count;
 }
 
+static size_t count_params(struct slice query, const char *name)
+{
+    struct slice value = {0};
+
+    return find_param(query, name, &value);
+}
+
 /* One parameter, there exactly once. */
 static bool take_param(struct slice query, const char *name, char *ret, size_t size)
 {
     CLEANUP(buf_done) struct buf value = BUF_INIT(16384);
+    struct slice raw;
 
-    return count_params(query, name) == 1 && s3_query_get(query, name, &value) == 1 &&
+    if (find_param(query, name, &raw) != 1) {
+        return false;
+    }
+    if (encode_percent_is_same(raw)) { /* as most are */
+        return copy(raw, ret, size);
+    }
+    return decode_percent(&value, raw, true) == 0 &&
            copy((struct slice){buf_str(&value), buf_len(&value)}, ret, size);
 }
 

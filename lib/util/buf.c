@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUF_CAP_MIN = 64, BUF_CAP_SMALL = 1024 };
+enum { BUF_CAP_MIN = 256, BUF_CAP_SMALL = 1024 };
 
 void buf_done(struct buf *b)
 {

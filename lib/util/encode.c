@@ -132,6 +132,16 @@ static bool unreserved(char c)
            c == '.' || c == '_' || c == '~';
 }
 
+bool encode_percent_is_same(struct slice text)
+{
+    size_t i = 0;
+
+    while (i < text.len && unreserved(text.data[i])) {
+        i++;
+    }
+    return i == text.len;
+}
+
 /* Runs are appended as a whole: most text has nothing to encode. */
 void encode_percent(struct buf *out, struct slice text, bool keep_slash)
 {

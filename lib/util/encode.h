@@ -30,6 +30,8 @@ int decode_base64(struct slice text, void *ret, size_t cap, size_t *ret_len)
  * wants it. `keep_slash` leaves '/' as it is.
  */
 void encode_percent(struct buf *out, struct slice text, bool keep_slash);
+/* Whether there is nothing in it to encode; then there is nothing to decode either. */
+bool encode_percent_is_same(struct slice text);
 
 /* Decode %XX into `out`; '+' becomes a space only with `plus_is_space`. -EILSEQ: a bad escape. */
 int decode_percent(struct buf *out, struct slice text, bool plus_is_space)

@@ -26,6 +26,10 @@ static ngx_int_t set(ngx_http_request_t *http, ngx_http_variable_value_t *value,
     if (copy == NULL) {
         return NGX_ERROR;
     }
+    while (i < text.len && (unsigned char)text.data[i] < 0x80) { /* as nearly always */
+        copy[i] = (u_char)text.data[i];
+        i++;
+    }
     while (i < text.len) {
         size_t n = character((struct slice){text.data + i, text.len - i});
 
@@ -52,16 +56,21 @@ static ngx_int_t path_variable(ngx_http_request_t *http, ngx_http_variable_value
     const u_char *mark = uri->len > 0 ? memchr(uri->data, '?', uri->len) : NULL;
     size_t len = mark != NULL ? (size_t)(mark - uri->data) : uri->len;
     CLEANUP(buf_done) struct buf text = BUF_INIT(3 * len + 1);
+    size_t run = 0;
 
     (void)data;
     for (size_t i = 0; i < len; i++) {
-        if (uri->data[i] > ' ' && uri->data[i] < 0x7f && uri->data[i] != '"' &&
-            uri->data[i] != '\\') {
-            buf_add(&text, &uri->data[i], 1);
-        } else {
+        if (uri->data[i] <= ' ' || uri->data[i] >= 0x7f || uri->data[i] == '"' ||
+            uri->data[i] == '\\') {
+            buf_add(&text, uri->data + run, i - run);
             buf_addf(&text, "%%%02X", uri->data[i]);
+            run = i + 1;
         }
     }
+    if (run == 0) { /* nothing is to be escaped */
+        return set(http, value, (struct slice){(const char *)uri->data, len});
+    }
+    buf_add(&text, uri->data + run, len - run);
     return set(http, value, (struct slice){buf_str(&text), buf_len(&text)});
 }
 
@@ -84,7 +93,8 @@ static struct slice text_of(const struct skyvol_request *request, enum what what
     case ERROR:
         return slice_of(s3_code_name(call_error(request->call)));
     default:
-        (void)snprintf(room, size, "%.6f", (double)request->store_us / 1e6);
+        (void)snprintf(room, size, "%llu.%06llu", (unsigned long long)request->store_us / 1000000,
+                       (unsigned long long)request->store_us % 1000000);
         return slice_of(room);
     }
 }
