@@ -32,6 +32,7 @@ CHECK_CFLAGS = $(filter-out -MMD -MP,$(ALL_CFLAGS))
 
 # A program is a folder: its main.c and its modules. program:folder. Modules may come before main.c does.
 PROGRAMS := $(foreach p,skyvol-controller:csi/controller skyvol-node:csi/node skyvol-holder:csi/holder \
+            skyvol-webhook:csi/webhook \
             skyvol-mount:mounter skyvol-meta:metaserver skyvol-s3:s3proxy skyvol-s3-keys:s3keys skyvolctl:cli,\
             $(if $(wildcard $(lastword $(subst :, ,$(p)))/*.c),$(p)))
 program_name = $(firstword $(subst :, ,$(1)))
@@ -137,16 +138,20 @@ $(BUILD)/lib/ngx_http_skyvol_module.so: $(NGX_MODULE_SRC:%.c=$(BUILD)/%.o) $(BUI
 
 # Fuzz targets: with libFuzzer (make fuzz), and over their corpus among the unit tests.
 FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c lib/mount/*.c) lib/csi/source.c \
-                lib/kube/frames.c lib/kube/status.c
+                lib/kube/frames.c lib/kube/status.c csi/webhook/inject.c csi/webhook/review.c
 FUZZ_SECONDS ?= 20
 
 $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(PKG_LIBS)
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h lib/kube/*.h) tests/fuzz/fuzz.h
+# Modules of a program, before the library that they need.
+$(BUILD)/tests/fuzz/replay_admission: PKG_LIBS := $(BUILD)/csi/webhook.a $(LIB) $(PKG_LIBS)
+$(BUILD)/tests/fuzz/replay_admission: $(BUILD)/csi/webhook.a
+
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h lib/kube/*.h csi/webhook/*.h) tests/fuzz/fuzz.h
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
-	    $(filter-out -MMD -MP $(HARDENING),$(BASE_CFLAGS)) -o $@ $(filter %.c,$^) $(PKG_LIBS)
+	    $(filter-out -MMD -MP $(HARDENING),$(BASE_CFLAGS)) -I. -o $@ $(filter %.c,$^) $(PKG_LIBS)
 
 fuzz: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%) ## run every fuzz target for FUZZ_SECONDS (20)
 	$(Q)for f in $(FUZZ); do mkdir -p $(BUILD)/fuzz/$$f && echo "fuzz  $$f" && \

@@ -43,6 +43,7 @@ IMAGES = {
     "meta": (ORDINARY, "skyvol-meta", ["skyvol-meta"], ["/usr/bin/tar"]),  # tar: kubectl cp
     "s3": (ORDINARY, "skyvol-s3", ["skyvol-s3", "skyvol-s3-keys"], ["/usr/sbin/nginx"]),
     "cli": (ORDINARY, "skyvolctl", ["skyvolctl"], []),
+    "webhook": (ORDINARY, "skyvol-webhook", ["skyvol-webhook"], []),
     "setup": (ORDINARY, "sh", ["skyvolctl"], [f"/usr/bin/{p}" for p in SCRIPTED]),
 }
 MODULE = "ngx_http_skyvol_module.so"

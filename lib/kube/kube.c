@@ -173,6 +173,11 @@ void kube_cancel_now(struct kube_cancel *cancel)
     mutex_unlock(&cancel->lock);
 }
 
+int kube_cancel_wait(struct kube_cancel *cancel, uint64_t ms)
+{
+    return kube_pause(cancel, ms);
+}
+
 void kube_cancel_free(struct kube_cancel *cancel)
 {
     if (cancel != NULL) {

@@ -117,6 +117,8 @@ int kube_list(struct kube_client *client, const struct kube_request *request,
 /* Ends the calls that were given it, now and later, with -ECANCELED. Any thread. */
 int kube_cancel_new(struct kube_cancel **ret) __attribute__((warn_unused_result));
 void kube_cancel_now(struct kube_cancel *cancel);
+/* Wait so long; -ECANCELED as soon as it is. */
+int kube_cancel_wait(struct kube_cancel *cancel, uint64_t ms) __attribute__((warn_unused_result));
 void kube_cancel_free(struct kube_cancel *cancel); /* when no call uses it any more */
 
 /* A string at a path of names such as "spec.csi.driver" (no name with a dot); "" if there is none,

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "csi/webhook/inject.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "kube/kube.h"
+
+#define TOKEN_DIR "/var/run/secrets/skyvol.io/s3"
+#define STORE_DIR "/etc/skyvol/store"
+
+enum { CONTAINERS_MAX = 256, BUCKET_MIN = 3, BUCKET_MAX = 63, NAME_LONGEST = 253, PATH_MAX_ = 128 };
+
+/* What the containers' SDKs look for. */
+static const char *const environment[][2] = {
+    {"AWS_ENDPOINT_URL", "http://127.0.0.1:9000"},
+    {"AWS_REGION", "us-east-1"},
+    {"AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:9001/credentials"},
+    {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", TOKEN_DIR "/token"},
+};
+
+struct injection {
+    const struct inject_config *config;
+    const cJSON *spec;
+    const char *bucket;
+    char secret[NAME_LONGEST + 1];
+    cJSON *patch;
+    bool failed; /* no memory */
+};
+
+/* ---- what is asked for ---- */
+
+static bool is_name(const char *text, size_t min, size_t max)
+{
+    size_t len = strlen(text);
+    bool good = len >= min && len <= max && strchr("-.", text[0]) == NULL &&
+                strchr("-.", text[len - 1]) == NULL;
+
+    return good && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+}
+
+static const cJSON *get(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static int read_wish(struct injection *in, const cJSON *annotations, struct error *err)
+{
+    const char *secret = cJSON_GetStringValue(get(annotations, INJECT_SECRET_ANNOTATION));
+    char own[NAME_LONGEST + 1];
+
+    in->bucket = cJSON_GetStringValue(get(annotations, INJECT_ANNOTATION));
+    if (in->bucket == NULL || !is_name(in->bucket, BUCKET_MIN, BUCKET_MAX)) {
+        return error_set(err, -EINVAL,
+                         "annotation " INJECT_ANNOTATION
+                         ": the name of a claim is needed, of %d to "
+                         "%d lower-case letters, digits, '-' and '.': it is the bucket's name",
+                         BUCKET_MIN, BUCKET_MAX);
+    }
+    (void)snprintf(own, sizeof(own), "%s-s3", in->bucket);
+    secret = secret != NULL ? secret : own;
+    if (!is_name(secret, 1, NAME_LONGEST)) {
+        return error_set(err, -EINVAL,
+                         "annotation " INJECT_SECRET_ANNOTATION ": this is no name of a Secret");
+    }
+    (void)snprintf(in->secret, sizeof(in->secret), "%s", secret);
+    return 0;
+}
+
+static int check_pod(const struct injection *in, struct error *err)
+{
+    if (!cJSON_IsObject(in->spec) || cJSON_GetArraySize(get(in->spec, "containers")) < 1 ||
+        cJSON_GetArraySize(get(in->spec, "containers")) > CONTAINERS_MAX ||
+        cJSON_GetArraySize(get(in->spec, "initContainers")) > CONTAINERS_MAX) {
+        return error_set(err, -EINVAL, "this is no pod with 1 to %d containers", CONTAINERS_MAX);
+    }
+    if (cJSON_IsTrue(get(in->spec, "hostNetwork"))) {
+        return error_set(err, -EINVAL,
+                         INJECT_ANNOTATION ": a pod in the node's network would open its bucket to "
+                                           "all programs of the node: leave hostNetwork out");
+    }
+    return 0;
+}
+
+/* ---- operations ---- */
+
+static void add_operation(struct injection *in, const char *path, cJSON *value)
+{
+    cJSON *operation = cJSON_CreateObject();
+
+    if (cJSON_AddStringToObject(operation, "op", "add") == NULL ||
+        cJSON_AddStringToObject(operation, "path", path) == NULL || value == NULL ||
+        !cJSON_AddItemToObject(operation, "value", value)) {
+        cJSON_Delete(value);
+        cJSON_Delete(operation);
+        in->failed = true;
+    } else if (!cJSON_AddItemToArray(in->patch, operation)) {
+        cJSON_Delete(operation);
+        in->failed = true;
+    }
+}
+
+static const cJSON *find(const cJSON *list, const char *member, const char *value)
+{
+    const cJSON *one;
+
+    cJSON_ArrayForEach(one, list)
+    {
+        const char *text = cJSON_GetStringValue(get(one, member));
+
+        if (text != NULL && strcmp(text, value) == 0) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+/* To the list at `path`, at its end or as its first; `there`: the list as it is, or NULL. */
+static void add_to_list(struct injection *in, const char *path, const cJSON *there, bool first,
+                        cJSON *item)
+{
+    char place[PATH_MAX_];
+    cJSON *list;
+
+    if (item == NULL) {
+        in->failed = true;
+        return;
+    }
+    if (cJSON_IsArray(there)) {
+        (void)snprintf(place, sizeof(place), "%s/%s", path, first ? "0" : "-");
+        add_operation(in, place, item);
+        return;
+    }
+    list = cJSON_CreateArray();
+    if (!cJSON_AddItemToArray(list, item)) {
+        cJSON_Delete(item);
+        in->failed = true;
+    }
+    add_operation(in, path, list);
+}
+
+/* A list that is not there is made with its first item; then there is one. */
+struct list {
+    char path[PATH_MAX_];
+    const cJSON *there;
+    cJSON *mark; /* an empty array, once made */
+};
+
+static void append(struct injection *in, struct list *list, cJSON *item)
+{
+    add_to_list(in, list->path, list->mark != NULL ? list->mark : list->there, false, item);
+    if (!cJSON_IsArray(list->there) && list->mark == NULL) {
+        list->mark = cJSON_CreateArray();
+        in->failed = in->failed || list->mark == NULL;
+    }
+}
+
+/* ---- the containers ---- */
+
+static cJSON *parse(const char *text)
+{
+    return cJSON_Parse(text);
+}
+
+static cJSON *variable(const char *name, const char *value)
+{
+    cJSON *one = cJSON_CreateObject();
+
+    if (cJSON_AddStringToObject(one, "name", name) == NULL ||
+        cJSON_AddStringToObject(one, "value", value) == NULL) {
+        cJSON_Delete(one);
+        return NULL;
+    }
+    return one;
+}
+
+static void change_container(struct injection *in, const cJSON *container, const char *path)
+{
+    struct list env = {.there = get(container, "env")};
+    struct list mounts = {.there = get(container, "volumeMounts")};
+
+    (void)snprintf(env.path, sizeof(env.path), "%s/env", path);
+    (void)snprintf(mounts.path, sizeof(mounts.path), "%s/volumeMounts", path);
+    for (size_t i = 0; i < sizeof(environment) / sizeof(environment[0]); i++) {
+        if (find(env.there, "name", environment[i][0]) == NULL) {
+            append(in, &env, variable(environment[i][0], environment[i][1]));
+        }
+    }
+    if (find(mounts.there, "mountPath", TOKEN_DIR) == NULL) {
+        append(in, &mounts,
+               parse("{\"name\":\"" INJECT_NAME "-token\",\"mountPath\":\"" TOKEN_DIR
+                     "\",\"readOnly\":true}"));
+    }
+    cJSON_Delete(env.mark);
+    cJSON_Delete(mounts.mark);
+}
+
+static void change_containers(struct injection *in, const char *kind)
+{
+    const cJSON *one;
+    int index = 0;
+
+    cJSON_ArrayForEach(one, get(in->spec, kind))
+    {
+        const char *name = cJSON_GetStringValue(get(one, "name"));
+        char path[64];
+
+        (void)snprintf(path, sizeof(path), "/spec/%s/%d", kind, index++);
+        if (cJSON_IsObject(one) && (name == NULL || strcmp(name, INJECT_NAME) != 0)) {
+            change_container(in, one, path);
+        }
+    }
+}
+
+/* ---- volumes ---- */
+
+static cJSON *store_volume(const struct injection *in)
+{
+    cJSON *volume = parse("{\"name\":\"" INJECT_NAME "-store\",\"secret\":{\"defaultMode\":288,"
+                          "\"items\":[{\"key\":\"credentials\",\"path\":\"credentials\"}]}}");
+
+    if (cJSON_AddStringToObject(cJSON_GetObjectItem(volume, "secret"), "secretName", in->secret) ==
+        NULL) {
+        cJSON_Delete(volume);
+        return NULL;
+    }
+    return volume;
+}
+
+static void change_volumes(struct injection *in)
+{
+    static const char *const plain[] = {
+        "{\"name\":\"" INJECT_NAME "-token\",\"projected\":{\"sources\":[{\"serviceAccountToken\":"
+        "{\"audience\":\"" INJECT_NAME "\",\"expirationSeconds\":3600,\"path\":\"token\"}}]}}",
+        "{\"name\":\"" INJECT_NAME "-run\",\"emptyDir\":{\"medium\":\"Memory\"}}",
+        "{\"name\":\"" INJECT_NAME "-tmp\",\"emptyDir\":{}}",
+    };
+    struct list volumes = {.path = "/spec/volumes", .there = get(in->spec, "volumes")};
+
+    if (find(volumes.there, "name", INJECT_NAME "-store") == NULL) {
+        append(in, &volumes, store_volume(in));
+    }
+    for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+        cJSON *volume = parse(plain[i]);
+        const char *name = cJSON_GetStringValue(get(volume, "name"));
+
+        if (name != NULL && find(volumes.there, "name", name) != NULL) {
+            cJSON_Delete(volume);
+        } else {
+            append(in, &volumes, volume);
+        }
+    }
+    cJSON_Delete(volumes.mark);
+}
+
+/* ---- the sidecar ---- */
+
+/* The Secret's files are root's, and readable by its group: hence group 0, which may do nothing
+ * else without capabilities. */
+static const char sidecar_text[] =
+    "{\"name\":\"" INJECT_NAME "\",\"restartPolicy\":\"Always\","
+    "\"args\":[\"--sidecar\",\"--store-credentials-file=" STORE_DIR "/credentials\","
+    "\"--identity-token-file=" TOKEN_DIR "/token\",\"--run-dir=/run/skyvol/s3\","
+    "\"--status=0.0.0.0:9002\"],"
+    "\"startupProbe\":{\"httpGet\":{\"path\":\"/healthz\",\"port\":9002},\"periodSeconds\":1,"
+    "\"failureThreshold\":60},"
+    "\"resources\":{\"requests\":{\"cpu\":\"10m\",\"memory\":\"32Mi\"},"
+    "\"limits\":{\"memory\":\"256Mi\"}},"
+    "\"securityContext\":{\"runAsNonRoot\":true,\"runAsUser\":65532,\"runAsGroup\":0,"
+    "\"privileged\":false,\"allowPrivilegeEscalation\":false,\"readOnlyRootFilesystem\":true,"
+    "\"capabilities\":{\"drop\":[\"ALL\"]},\"seccompProfile\":{\"type\":\"RuntimeDefault\"}},"
+    "\"volumeMounts\":["
+    "{\"name\":\"" INJECT_NAME "-store\",\"mountPath\":\"" STORE_DIR "\",\"readOnly\":true},"
+    "{\"name\":\"" INJECT_NAME "-token\",\"mountPath\":\"" TOKEN_DIR "\",\"readOnly\":true},"
+    "{\"name\":\"" INJECT_NAME "-run\",\"mountPath\":\"/run/skyvol\"},"
+    "{\"name\":\"" INJECT_NAME "-tmp\",\"mountPath\":\"/tmp\"}]}";
+
+/* A variable of the Secret: where the store is, no key. */
+static bool add_reference(cJSON *env, const struct injection *in, const char *name, const char *key,
+                          bool optional)
+{
+    cJSON *one = cJSON_CreateObject();
+    cJSON *from = cJSON_AddObjectToObject(one, "valueFrom");
+    cJSON *reference = cJSON_AddObjectToObject(from, "secretKeyRef");
+
+    return cJSON_AddStringToObject(one, "name", name) != NULL &&
+           cJSON_AddStringToObject(reference, "name", in->secret) != NULL &&
+           cJSON_AddStringToObject(reference, "key", key) != NULL &&
+           cJSON_AddBoolToObject(reference, "optional", optional) != NULL &&
+           cJSON_AddItemToArray(env, one);
+}
+
+static cJSON *sidecar(const struct injection *in)
+{
+    cJSON *one = parse(sidecar_text);
+    cJSON *env = cJSON_AddArrayToObject(one, "env");
+    char volume[BUCKET_MAX + 64];
+    cJSON *argument;
+
+    (void)snprintf(volume, sizeof(volume), "--volume=%s=$(STORE_LOCATION)", in->bucket);
+    argument = cJSON_CreateString(volume);
+    if (!cJSON_AddItemToArray(cJSON_GetObjectItem(one, "args"), argument) ||
+        cJSON_AddStringToObject(one, "image", in->config->image) == NULL ||
+        !add_reference(env, in, "STORE_LOCATION", "location", false) ||
+        !add_reference(env, in, "SKYVOL_S3_STORE_ENDPOINT", "endpoint", true) ||
+        !add_reference(env, in, "SKYVOL_S3_STORE_REGION", "region", true)) {
+        cJSON_Delete(one);
+        return NULL;
+    }
+    return one;
+}
+
+int inject_pod(const struct inject_config *config, const cJSON *pod, cJSON **ret, struct error *err)
+{
+    const cJSON *annotations = get(get(pod, "metadata"), "annotations");
+    struct injection in = {.config = config, .spec = get(pod, "spec")};
+    const cJSON *init = get(in.spec, "initContainers");
+    int r;
+
+    if (get(annotations, INJECT_ANNOTATION) == NULL) {
+        return 0;
+    }
+    r = read_wish(&in, annotations, err);
+    r = r < 0 ? r : check_pod(&in, err);
+    if (r < 0) {
+        return r;
+    }
+    in.patch = cJSON_CreateArray();
+    /* The sidecar comes last: as the first of its list it moves all others. */
+    change_containers(&in, "initContainers");
+    change_containers(&in, "containers");
+    change_volumes(&in);
+    if (find(init, "name", INJECT_NAME) == NULL) {
+        add_to_list(&in, "/spec/initContainers", init, true, sidecar(&in));
+    }
+    if (in.failed || in.patch == NULL) {
+        cJSON_Delete(in.patch);
+        return -ENOMEM;
+    }
+    if (cJSON_GetArraySize(in.patch) == 0) {
+        cJSON_Delete(in.patch);
+        return 0;
+    }
+    *ret = in.patch;
+    return 1;
+}

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""skyvol-webhook, asked as the API server asks it: over HTTPS, trusting the caBundle of its configuration."""
+import base64
+import copy
+import http.client
+import json
+import os
+import ssl
+import subprocess
+import urllib.request
+
+import pytest
+from conftest import free_port, listening, program, wait_until
+from fake_kube import FakeKube, apply_operations
+
+NAME, SPACE = "skyvol-webhook", "skyvol-system"
+HOOKS = ("admissionregistration.k8s.io/v1", "mutatingwebhookconfigurations")
+IMAGE = "registry.example/skyvol-s3:1"
+
+
+@pytest.fixture
+def kube():
+    server = FakeKube()
+    server.put("v1", "secrets", {"metadata": {"name": f"{NAME}-tls", "namespace": SPACE, "labels": {"a": "b"}},
+                                 "type": "Opaque"})
+    server.put(*HOOKS, {"metadata": {"name": NAME}, "webhooks": [
+        {"name": "s3.skyvol.io", "clientConfig": {"service": {"name": NAME, "namespace": SPACE}}}]})
+    yield server
+    server.close()
+
+
+class Webhook:
+    def __init__(self, workdir, processes, kube, *options, name="webhook"):
+        self.kube, self.port = kube, free_port()
+        self.status = free_port()
+        self.process = processes.start(
+            [program("skyvol-webhook"), "--listen", f"127.0.0.1:{self.port}", "--status", f"127.0.0.1:{self.status}",
+             "--namespace", SPACE, "--image", IMAGE, "--look-every", "200ms", "--settle", "500ms",
+             *kube.options(workdir), *options], name)
+
+    def wait(self):
+        wait_until(lambda: listening(self.port), what="webhook", process=self.process)
+        return self
+
+    def bundle(self):
+        return base64.b64decode(self.kube.get(*HOOKS, NAME)["webhooks"][0]["clientConfig"]["caBundle"]).decode()
+
+    def connect(self, bundle=None):
+        """A connection that verifies as the API server does: the Service's name, the bundle, nothing else."""
+        context = ssl.create_default_context(cadata=bundle or self.bundle())
+
+        class Connection(http.client.HTTPSConnection):
+            def connect(self):
+                http.client.HTTPConnection.connect(self)
+                self.sock = context.wrap_socket(self.sock, server_hostname=f"{NAME}.{SPACE}.svc")
+
+        return Connection("127.0.0.1", self.port, timeout=20)
+
+    def served(self):
+        """The certificate that it shows now."""
+        connection = self.connect()
+        connection.connect()
+        der = connection.sock.getpeercert(binary_form=True)
+        connection.close()
+        return der
+
+    def post(self, body, path="/mutate"):
+        connection = self.connect()
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        return answer.status, text
+
+    def review(self, pod, **more):
+        request = {"uid": "7-8-9", "kind": {"group": "", "version": "v1", "kind": "Pod"}, "operation": "CREATE",
+                   "namespace": "team", "object": pod, **more}
+        status, text = self.post(json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+                                             "request": request}))
+        assert status == 200, text
+        answer = json.loads(text)
+        assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+        assert answer["response"]["uid"] == "7-8-9"
+        return answer["response"]
+
+    def changed(self, pod):
+        """The pod as the API server makes it of the answer."""
+        response = self.review(pod)
+        assert response["allowed"] is True
+        if "patch" not in response:
+            return pod
+        assert response["patchType"] == "JSONPatch"
+        return apply_operations(copy.deepcopy(pod), json.loads(base64.b64decode(response["patch"])))
+
+
+def pod(spec=None, **annotations):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "web-", "annotations": annotations},
+            "spec": spec or {"containers": [{"name": "app", "image": "app"}]}}
+
+
+S3 = {"skyvol.io/s3": "photos"}
+
+
+@pytest.fixture
+def webhook(workdir, processes, kube):
+    return Webhook(workdir, processes, kube).wait()
+
+
+def one(items, name):
+    (found,) = [i for i in items if i["name"] == name]
+    return found
+
+
+def test_a_pod_that_asks_gets_the_sidecar_and_its_containers_find_it(webhook):
+    got = webhook.changed(pod(**S3))["spec"]
+    sidecar = got["initContainers"][0]
+    assert (sidecar["name"], sidecar["image"], sidecar["restartPolicy"]) == ("skyvol-s3", IMAGE, "Always")
+    assert "--sidecar" in sidecar["args"] and "--volume=photos=$(STORE_LOCATION)" in sidecar["args"]
+    assert one(sidecar["env"], "STORE_LOCATION")["valueFrom"]["secretKeyRef"] == {
+        "name": "photos-s3", "key": "location", "optional": False}
+    security = sidecar["securityContext"]
+    assert security["runAsNonRoot"] and security["readOnlyRootFilesystem"] and security["capabilities"] == {
+        "drop": ["ALL"]} and not security["allowPrivilegeEscalation"]
+    app = got["containers"][0]
+    assert {e["name"]: e["value"] for e in app["env"]} == {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9000", "AWS_REGION": "us-east-1",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:9001/credentials",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/secrets/skyvol.io/s3/token"}
+    (mount,) = app["volumeMounts"]
+    assert mount["readOnly"] and mount["mountPath"] == "/var/run/secrets/skyvol.io/s3"
+    assert one(got["volumes"], mount["name"])["projected"]["sources"][0]["serviceAccountToken"]["path"] == "token"
+    store = one(got["volumes"], "skyvol-s3-store")["secret"]
+    assert store["secretName"] == "photos-s3" and store["defaultMode"] == 0o440
+    assert "skyvol-s3-store" not in [m["name"] for m in app["volumeMounts"]], "the store's keys are the sidecar's"
+    names = {v["name"] for v in got["volumes"]}
+    assert {m["name"] for m in sidecar["volumeMounts"]} <= names
+
+
+def test_the_sidecar_is_one_that_skyvol_s3_understands(webhook, workdir, processes):
+    """Its arguments and variables, with the places moved: the program must come up and hand out credentials."""
+    sidecar = webhook.changed(pod(**S3))["spec"]["initContainers"][0]
+    places = {"/var/run/secrets/skyvol.io/s3": "token", "/etc/skyvol/store": "store", "/run/skyvol": "run"}
+    for place in places.values():
+        (workdir / place).mkdir()
+    (workdir / "token" / "token").write_text("a.service.account-token_" + "x" * 1500)
+    data = workdir / "store" / "..2026"  # as kubelet lays a Secret out
+    data.mkdir()
+    (data / "credentials").write_text('{"accessKey": "a", "secretKey": "b"}')
+    (data / "credentials").chmod(0o440)
+    (workdir / "store" / "..data").symlink_to("..2026")
+    (workdir / "store" / "credentials").symlink_to("..data/credentials")
+    ports = {"9002": free_port()}
+    env = {"PATH": os.environ["PATH"], "SKYVOL_S3_STORE_ENDPOINT": "http://127.0.0.1:1"}
+    arguments = [a.replace("$(STORE_LOCATION)", "s3://bucket/photos") for a in sidecar["args"]]
+    for old, new in places.items():
+        arguments = [a.replace(old, str(workdir / new)) for a in arguments]
+    arguments = [a.replace("0.0.0.0:9002", f"127.0.0.1:{ports['9002']}") for a in arguments]
+    identity, data = free_port(), free_port()
+    s3 = processes.start([program("skyvol-s3"), *arguments, "--listen", f"127.0.0.1:{data}", "--identity-listen",
+                          f"127.0.0.1:{identity}"], env=env)
+    try:
+        wait_until(lambda: listening(identity) and listening(ports["9002"]), what="sidecar", process=s3)
+    except AssertionError:
+        print(s3.log.read_text()); raise
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports['9002']}/healthz", timeout=10) as answer:
+        assert answer.status == 200
+    ask = urllib.request.Request(f"http://127.0.0.1:{identity}/credentials",
+                                 headers={"Authorization": (workdir / "token" / "token").read_text()})
+    with urllib.request.urlopen(ask, timeout=10) as answer:
+        assert json.loads(answer.read())["SecretAccessKey"]
+
+
+def test_a_second_round_changes_nothing_and_gives_new_containers_what_they_lack(webhook):
+    spec = {"containers": [{"name": "app", "env": [{"name": "AWS_REGION", "value": "mine"}, {"name": "X"}],
+                            "volumeMounts": [{"name": "data", "mountPath": "/data"}]}, {"name": "other"}],
+            "initContainers": [{"name": "first", "env": []}], "volumes": [{"name": "data", "emptyDir": {}}],
+            "terminationGracePeriodSeconds": 9007199254740993}
+    asked = pod(spec, **S3, **{"skyvol.io/s3-secret": "keys"})
+    got = webhook.changed(asked)
+    names = [c["name"] for c in got["spec"]["initContainers"]]
+    assert names == ["skyvol-s3", "first"]
+    assert one(got["spec"]["volumes"], "skyvol-s3-store")["secret"]["secretName"] == "keys"
+    assert got["spec"]["containers"][0]["env"][0] == {"name": "AWS_REGION", "value": "mine"}
+    for container in got["spec"]["containers"] + got["spec"]["initContainers"][1:]:
+        assert [e["name"] for e in container["env"]].count("AWS_REGION") == 1
+        assert one(container["env"], "AWS_ENDPOINT_URL") and one(container["volumeMounts"], "skyvol-s3-token")
+    assert got["spec"]["terminationGracePeriodSeconds"] == 9007199254740993
+    assert "patch" not in webhook.review(got)
+    got["spec"]["containers"].append({"name": "by another webhook"})
+    again = webhook.changed(got)
+    assert one(again["spec"]["containers"][2]["env"], "AWS_ENDPOINT_URL")
+    assert len(again["spec"]["initContainers"]) == 2 and len(again["spec"]["volumes"]) == 5
+
+
+def test_others_are_left_alone_and_wishes_that_cannot_be_are_refused_with_a_reason(webhook):
+    for left in (pod(), pod(**{"skyvol.io/other": "x"})):
+        assert webhook.review(left) == {"uid": "7-8-9", "allowed": True}
+    assert webhook.review(pod(**S3), operation="UPDATE") == {"uid": "7-8-9", "allowed": True}
+    assert webhook.review(pod(**S3), kind={"group": "apps", "version": "v1", "kind": "Deployment"})["allowed"]
+    host = pod({"hostNetwork": True, "containers": [{"name": "a"}]}, **S3)
+    for refused, word in ((host, "hostNetwork"), (pod(**{"skyvol.io/s3": "No/Name"}), "name of a claim"),
+                          (pod(**{"skyvol.io/s3": ""}), "name of a claim"),
+                          (pod(**S3, **{"skyvol.io/s3-secret": "../x"}), "Secret"),
+                          (pod({"containers": []}, **S3), "containers")):
+        answer = webhook.review(refused)
+        assert answer["allowed"] is False and word in answer["status"]["message"], answer
+
+
+def test_what_is_no_review_is_refused_and_large_ones_are_bounded(webhook):
+    for body in ("", "x", "[]", '{"kind": "AdmissionReview"}', "[" * 2000):
+        assert webhook.post(body)[0] == 400
+    assert webhook.post("{}", "/other")[0] == 404
+    big = pod(**S3)
+    big["metadata"]["annotations"]["pad"] = "x" * (3 << 20)
+    assert webhook.review(big)["patch"]
+    try:
+        assert webhook.post("x" * (7 << 20))[0] == 413
+    except (ConnectionError, ssl.SSLError):
+        pass  # it does not read what it will not take
+    assert webhook.review(pod(**S3))["patch"]
+
+
+def test_the_certificate_is_made_once_and_kept_over_a_restart(webhook, workdir, processes, kube):
+    secret = kube.get("v1", "secrets", f"{NAME}-tls", SPACE)
+    assert set(secret["data"]) == {"ca.crt", "tls.crt", "tls.key"} and secret["metadata"]["labels"] == {"a": "b"}
+    assert {c["path"] for c in kube.calls()} == {
+        f"/api/v1/namespaces/{SPACE}/secrets/{NAME}-tls", f"/apis/{HOOKS[0]}/{HOOKS[1]}/{NAME}"}
+    before = webhook.served()
+    processes.stop(webhook.process)
+    assert webhook.process.returncode == 0
+    assert base64.b64decode(secret["data"]["tls.key"]).decode() not in webhook.process.log.read_text()
+    again = Webhook(workdir, processes, kube, name="again").wait()
+    assert again.served() == before
+    assert kube.get("v1", "secrets", f"{NAME}-tls", SPACE)["data"] == secret["data"]
+
+
+def test_replicas_that_start_together_agree(workdir, processes, kube):
+    both = [Webhook(workdir, processes, kube, name=f"replica{i}") for i in range(3)]
+    for replica in both:
+        replica.wait()
+    wait_until(lambda: len({r.served() for r in both}) == 1, what="one certificate")
+    assert both[0].review(pod(**S3))["patch"]
+
+
+def test_another_certificate_is_served_without_a_break_and_the_old_one_is_trusted_meanwhile(webhook, kube):
+    first = webhook.served()
+    kept = webhook.connect()
+    kept.connect()
+    secret = kube.get("v1", "secrets", f"{NAME}-tls", SPACE)
+    old_bundle = webhook.bundle()
+    secret["data"]["tls.crt"] = ""  # as one that has ended
+    kube.put("v1", "secrets", secret)
+    wait_until(lambda: webhook.bundle() != old_bundle, what="another authority", process=webhook.process)
+    assert old_bundle in webhook.bundle(), "replicas that still serve the old one are trusted"
+    while webhook.served() == first:
+        assert webhook.review(pod(**S3))["patch"]
+    assert webhook.review(pod(**S3))["patch"]
+    with pytest.raises(ssl.SSLError):
+        webhook.connect(old_bundle).connect()
+    kept.close()
+
+
+def test_a_certificate_in_the_last_third_of_its_time_is_renewed(workdir, processes, kube):
+    certs = workdir / "certs"
+    for arguments in (("init", certs, "--days", "90"),
+                      ("issue", certs, "x", "--host", f"{NAME}.{SPACE}.svc", "--days", "90")):
+        subprocess.run([program("skyvolctl"), "certs", *arguments], check=True, capture_output=True)
+    names = {"ca.crt": "ca.crt", "tls.crt": "x.crt", "tls.key": "x.key"}
+    secret = kube.get("v1", "secrets", f"{NAME}-tls", SPACE)
+    secret["data"] = {k: base64.b64encode((certs / v).read_bytes()).decode() for k, v in names.items()}
+    kube.put("v1", "secrets", secret)
+    young = Webhook(workdir, processes, kube, name="young").wait()
+    assert young.bundle() == (certs / "ca.crt").read_text(), "one of 90 days is young"
+    processes.stop(young.process)
+    other = Webhook(workdir, processes, kube, "--service", "other", name="other").wait()
+    assert young.bundle() != (certs / "ca.crt").read_text(), "one of another name is of no use"
+    processes.stop(other.process)
+
+
+def test_an_api_server_in_trouble_delays_and_ends_nothing(workdir, processes, kube):
+    kube.fault(times=2, path="/secrets/", status=500, body="nonsense")
+    kube.fault(path="/mutatingwebhookconfigurations/", status=429, headers={"Retry-After": "1"})
+    kube.fault(method="PUT", path="/secrets/", status=409, body={"reason": "Conflict"})
+    webhook = Webhook(workdir, processes, kube).wait()
+    assert webhook.review(pod(**S3))["patch"]
+    kube.own_tokens = set()
+    assert webhook.review(pod(**S3))["patch"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{webhook.status}/healthz", timeout=10) as answer:
+        assert answer.read() == b"ok\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{webhook.status}/metrics", timeout=10) as answer:
+        assert b"skyvol_webhook_patched_total 2" in answer.read()
+
+
+def test_a_configuration_that_was_overwritten_is_told_again(webhook, kube):
+    hooks = kube.get(*HOOKS, NAME)
+    del hooks["webhooks"][0]["clientConfig"]["caBundle"]
+    hooks["webhooks"].insert(0, {"name": "another.skyvol.io", "clientConfig": {}})
+    kube.put(*HOOKS, hooks)
+    wait_until(lambda: all("caBundle" in h["clientConfig"] for h in kube.get(*HOOKS, NAME)["webhooks"]),
+               what="the bundle", process=webhook.process)

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+
+#include "csi/webhook/review.h"
+#include "kube/kube.h"
+#include "test.h"
+#include "util/encode.h"
+
+static const struct inject_config config = {.image = "image"};
+
+#define REVIEW(object)                                                                             \
+    "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{\"uid\":"   \
+    "\"u\",\"operation\":\"CREATE\",\"kind\":{\"group\":\"\",\"kind\":\"Pod\"},\"object\":" object \
+    "}}"
+#define ASKS "{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"photos\"}},\"spec\":"
+
+static cJSON *answer(const char *text, bool *patched)
+{
+    struct buf out = BUF_INIT(1 << 20);
+    struct error err = ERROR_INIT;
+    cJSON *json;
+
+    assert_int_equal(review_answer(&config, slice_of(text), &out, patched, &err), 0);
+    json = cJSON_Parse(buf_str(&out));
+    assert_non_null(json);
+    assert_string_equal(kube_text(json, "response.uid"), "u");
+    buf_done(&out);
+    return json;
+}
+
+static bool allowed(const cJSON *json)
+{
+    return cJSON_IsTrue(cJSON_GetObjectItem(cJSON_GetObjectItem(json, "response"), "allowed"));
+}
+
+static void test_a_pod_that_asks_is_patched(UNUSED void **state)
+{
+    bool patched = false;
+    cJSON *json = answer(REVIEW(ASKS "{\"containers\":[{\"name\":\"a\"}]}}"), &patched);
+    char text[8192] = "";
+    size_t len = 0;
+
+    assert_true(patched && allowed(json));
+    assert_int_equal(
+        decode_base64(slice_of(kube_text(json, "response.patch")), text, sizeof(text) - 1, &len),
+        0);
+    assert_non_null(
+        strstr(text, "{\"op\":\"add\",\"path\":\"/spec/containers/0/env\",\"value\":[{"));
+    assert_non_null(strstr(text, "\"path\":\"/spec/containers/0/env/-\""));
+    assert_non_null(strstr(text, "\"path\":\"/spec/volumes\",\"value\":[{\"name\":"));
+    assert_non_null(strstr(text, "\"path\":\"/spec/initContainers\",\"value\":[{\"name\":"));
+    assert_non_null(strstr(text, "\"photos-s3\""));
+    cJSON_Delete(json);
+}
+
+static void test_a_pod_that_does_not_ask_is_allowed_as_it_is(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        REVIEW("{\"spec\":{\"containers\":[{}]}}"), REVIEW("{}"), REVIEW("null"), REVIEW("7"),
+        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3-secret\":\"x\"}}}")};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        bool patched = true;
+        cJSON *json = answer(texts[i], &patched);
+
+        assert_false(patched);
+        assert_true(allowed(json));
+        assert_string_equal(kube_text(json, "response.patch"), "");
+        cJSON_Delete(json);
+    }
+}
+
+static void test_a_wish_that_cannot_be_is_refused(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        REVIEW(ASKS "{}}"),
+        REVIEW(ASKS "{\"containers\":[]}}"),
+        REVIEW(ASKS "{\"hostNetwork\":true,\"containers\":[{}]}}"),
+        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":7}},\"spec\":{}}"),
+        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"$(X)\"}},\"spec\":{}}"),
+        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"-ab\"}},\"spec\":{}}"),
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        bool patched = true;
+        cJSON *json = answer(texts[i], &patched);
+
+        assert_false(patched || allowed(json));
+        assert_true(kube_text(json, "response.status.message")[0] != '\0');
+        cJSON_Delete(json);
+    }
+}
+
+static void test_what_is_no_review_is_said_to_be_none(UNUSED void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "nonsense",
+        "[]",
+        "{}",
+        "{\"kind\":\"AdmissionReview\"}",
+        ("{\"apiVersion\":\"admission.k8s.io/v1beta1\",\"kind\":\"AdmissionReview\",\"request\":{"
+         "\"uid\":\"u\"}}"),
+        "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":\"AdmissionReview\",\"request\":{}}"};
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct buf out = BUF_INIT(1 << 20);
+        struct error err = ERROR_INIT;
+        bool patched = false;
+
+        assert_int_equal(review_answer(&config, slice_of(texts[i]), &out, &patched, &err), -EINVAL);
+        assert_int_equal(buf_len(&out), 0);
+        buf_done(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_pod_that_asks_is_patched),
+        cmocka_unit_test(test_a_pod_that_does_not_ask_is_allowed_as_it_is),
+        cmocka_unit_test(test_a_wish_that_cannot_be_is_refused),
+        cmocka_unit_test(test_what_is_no_review_is_said_to_be_none),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
