@@ -349,6 +349,11 @@ integration: all $(BUILD)/tests/unit/mounter/test_takeover ## the integration te
 integration-full: all $(BUILD)/tests/unit/mounter/test_takeover ## the long integration tests: crash loops
 	$(Q)$(PYTEST) -q -m full tests/integration
 
+# Needs root and Go; or KUBECONFIG of a cluster that has the images: docs/kubernetes-testing.md.
+.PHONY: test-kubernetes
+test-kubernetes: all ## a real Kubernetes cluster, and all that Skyvol does in it, one line a step
+	$(Q)$(if $(KUBECONFIG),,scripts/deps.sh kubernetes && )BUILD=$(BUILD) build/venv/bin/python tests/kubernetes/run $(STEPS)
+
 demo: ## install what is missing, build, and run Skyvol end to end in a temporary directory
 	$(Q)scripts/demo.sh
 

@@ -4,13 +4,18 @@
 #include <errno.h>
 #include <string.h>
 
-static int fail(struct rpc_call *call, enum rpc_code code, const struct error *err, int r)
+static int fail(const struct csi_meta *meta, struct rpc_call *call, enum rpc_code code,
+                const struct error *err, int r)
 {
     if (code == RPC_OK) { /* it never got there */
         code = rpc_code_from_errno(r);
     }
     if (code == RPC_INTERNAL || code == RPC_UNKNOWN) {
         code = RPC_UNAVAILABLE;
+    }
+    if (code == RPC_UNAVAILABLE || code == RPC_DEADLINE_EXCEEDED) { /* gRPC tells an address only */
+        return rpc_call_fail(call, code, "skyvol-meta at %s: %s", meta->address,
+                             error_text(err, r));
     }
     return rpc_call_fail(call, code, "%s", error_text(err, r));
 }
@@ -38,7 +43,7 @@ int csi_meta_call(const struct csi_meta *meta, struct rpc_call *call,
     }
     r = rpc_client_call(meta->client, &request, &reply, &err);
     if (r < 0) {
-        return fail(call, code, &err, r);
+        return fail(meta, call, code, &err, r);
     }
     memcpy(ret, &reply, sizeof(void *));
     return 0;

@@ -30,10 +30,13 @@ absent() { # names...
     return 1
 }
 
+core=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
+wanted=("${core[@]}" csi-provisioner csi-resizer)
+[ "${1:-}" != e2e ] || wanted+=(e2e-storage.test agnhost)
+absent "${wanted[@]}" || { echo "$out"; exit 0; }
 exec 9>"$out/lock"
 flock 9
 
-core=(kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl)
 if absent "${core[@]}"; then
     version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
     IFS=. read -r major minor _ <<<"${version#v}"
