@@ -48,15 +48,18 @@ def pair(processes, workdir):
     served.close()
 
 
-def ask(endpoint, method, path, headers=(), access=ACCESS, secret=SECRET, sign=True):
-    """The reply to the last byte, on a connection of its own, without what is another each time."""
+def head_of(endpoint, method, path, headers=(), access=ACCESS, secret=SECRET, sign=True):
     lines = signed(endpoint, method, path, headers, access=access, secret=secret) if sign else [
         f"Host: 127.0.0.1:{endpoint.port}", *(f"{k}: {v}" for k, v in dict(headers).items())]
+    return "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "Connection: close", "", ""])
+
+
+def ask(endpoint, head):
+    """The reply to the last byte, on a connection of its own, without what is another each time."""
     out = b""
     with socket.create_connection(("127.0.0.1", endpoint.port), 10) as raw:
         raw.settimeout(30)
-        raw.sendall("\r\n".join([f"{method} {path} HTTP/1.1", *lines, "Connection: close", "", ""])
-                    .encode("latin-1"))
+        raw.sendall(head.encode("latin-1"))
         while data := raw.recv(1 << 18):
             out += data
     assert re.search(rb"x-amz-request-id: [0-9a-f]{32}\r\n", out), out[:500]
@@ -158,7 +161,8 @@ def test_both_ways_answer_alike(pair):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         def both(row):
             method, path, headers, more = row
-            return row, [ask(e, method, path, headers, **more) for e in (pair.fast, pair.slow)]
+            head = head_of(pair.fast, method, path, headers, **more)  # one: errors tell what was signed
+            return row, [ask(e, head) for e in (pair.fast, pair.slow)]
         for row, (fast, slow) in pool.map(both, rows):
             assert fast == slow, (row, fast[:1500], slow[:1500])
             found.add(status(fast))
