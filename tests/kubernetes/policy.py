@@ -6,10 +6,10 @@ import re
 PRIVILEGED = {("skyvol-node", "node"), ("skyvol-holder", "holder")}  # mount for other pods
 ROOT_PODS = {"skyvol-node", "skyvol-holder"}
 NO_LIMIT = {("skyvol-holder", "holder")}  # what mounters share is counted there
-TOKENS = {"skyvol-controller", "skyvol-certs", "skyvol-meta"}  # accounts that ask the API server
+TOKENS = {"skyvol-controller", "skyvol-certs", "skyvol-meta", "skyvol-webhook"}  # accounts that ask the API server
 CLUSTER_WIDE = {"Namespace", "CSIDriver", "ClusterRole", "ClusterRoleBinding", "StorageClass", "PersistentVolume",
                 "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "SecurityContextConstraints",
-                "PriorityClass"}
+                "PriorityClass", "MutatingWebhookConfiguration"}
 
 
 def pod_of(item):
@@ -105,9 +105,9 @@ def rights_are_narrow(items):
             if verbs & {"escalate", "bind", "impersonate"} or any("/proxy" in r or "/exec" in r for r in resources):
                 yield f"{name}: rights that give others: {rule}"
             if "secrets" in resources:
-                if not verbs <= {"get", "create", "patch"} or item["kind"] == "ClusterRole":
+                if not verbs <= {"get", "create", "patch", "update"} or item["kind"] == "ClusterRole":
                     yield f"{name}: Secrets are listed, watched or of the whole cluster: {rule}"
-                if "patch" in verbs and not rule.get("resourceNames"):
+                if verbs & {"patch", "update"} and not rule.get("resourceNames"):
                     yield f"{name}: any Secret can be changed"
             if "nodes" in resources and verbs - {"get", "list", "watch"} and name != "skyvol-node":
                 yield f"{name}: changes nodes"
