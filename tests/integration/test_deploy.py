@@ -4,6 +4,7 @@ import ast
 import base64
 import http.server
 import json
+import os
 import re
 import shutil
 import ssl
@@ -12,7 +13,7 @@ import textwrap
 import threading
 
 import pytest
-from conftest import ROOT, free_port, listening, program, wait_until
+from conftest import BIN, ROOT, free_port, listening, program, wait_until
 
 DEPLOY = ROOT / "deploy/kubernetes"
 SCRIPTED = re.search(r"^SCRIPTED = (\[.*\])$", (ROOT / "scripts/images.py").read_text(), re.MULTILINE)
@@ -278,3 +279,38 @@ def test_credentials_of_a_store_are_renewed_when_its_secret_changes(stores, work
     stores.write("default", credentials='{"accessKey": "app", "secretKey": "second-secret"}')
     wait_until(lambda: create("two"), 30, "volume by the new key", stores.script)
     assert b"secret" not in stores.script.log.read_bytes()
+
+
+def test_one_machine_by_its_compose_files(workdir, processes):
+    """What compose.yaml starts, without containers: its scripts, keys and variables."""
+    compose = workdir / "deploy" / "compose"
+    shutil.copytree(ROOT / "deploy", workdir / "deploy", ignore=shutil.ignore_patterns("secrets"))
+    for _ in range(2):  # what is there is kept
+        subprocess.run([compose / "keys"], check=True, capture_output=True, timeout=60, env={
+            **os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OWNER": str(os.geteuid())})
+    ports = {7443: free_port(), 9000: free_port(), 9100: free_port(), 9101: free_port()}
+    secrets = compose / "secrets"
+
+    def variables(file, tls):
+        text = (compose / file).read_text()
+        for place, here in (("/etc/skyvol/tls", secrets / tls), ("/etc/skyvol/seal", secrets / "seal"),
+                            ("/etc/skyvol/keys", secrets / "s3"), ("/var/lib/skyvol", workdir / file),
+                            ("/run/skyvol/s3", workdir / "run"), ("skyvol-meta:", "127.0.0.1:"),
+                            ("0.0.0.0", "127.0.0.1")):
+            text = text.replace(place, str(here))
+        for port, free in ports.items():
+            text = text.replace(f":{port}", f":{free}")
+        (workdir / file).mkdir(exist_ok=True)
+        return dict(line.split("=", 1) for line in text.splitlines() if line and line[0] != "#")
+
+    meta = processes.start([program("skyvol-meta")], env=variables("meta.env", "meta"))
+    s3 = processes.start([program("skyvol-s3")], env=variables("s3.env", "client"))
+    for process, port in ((meta, 7443), (s3, 9000)):
+        wait_until(lambda: listening(ports[port]), what=f"port {port}", process=process)
+    (secrets / "stores/default/endpoint").write_text(f"http://127.0.0.1:{ports[9000]}")
+    ctl = variables("stores.env", "client")
+    text = (secrets / "stores.sh").read_text().replace("nap 5", "nap 0.1")
+    stores = processes.start(["/bin/sh", "-c", text], "stores", env={
+        **ctl, "PATH": tools(workdir), "STORES": str(secrets / "stores"), "STATE": str(workdir / "run")})
+    wait_until(lambda: subprocess.run([program("skyvolctl"), "volume", "create", "one", "--size", "1GiB"], env=ctl,
+                                      check=False, capture_output=True).returncode == 0, 30, "a volume", stores)
