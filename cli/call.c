@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "csi/secrets.h"
+#include "mount/keys_file.h"
 #include "rpc/client.h"
 #include "rpc/json.h"
 #include "util/cleanup.h"
@@ -122,21 +123,29 @@ int call_json(const struct call *call, cJSON **ret, struct error *err)
     return *ret != NULL ? 0 : -ENOMEM;
 }
 
+static int read_text(const char *path, struct buf *out, struct error *err)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    int r = file_read(is_stdin ? "/dev/stdin" : path, out);
+
+    return r < 0 ? error_set(err, r, "cannot read %s: %s", is_stdin ? "stdin" : path,
+                             strerrordesc_np(-r))
+                 : 0;
+}
+
 int call_read_json(const char *path, cJSON **ret, struct error *err)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(JSON_MAX);
-    bool is_stdin = strcmp(path, "-") == 0;
-    int r = file_read(is_stdin ? "/dev/stdin" : path, &text);
+    int r = read_text(path, &text, err);
     cJSON *json;
 
     if (r < 0) {
-        return error_set(err, r, "cannot read %s: %s", is_stdin ? "stdin" : path,
-                         strerrordesc_np(-r));
+        return r;
     }
     json = cJSON_ParseWithOpts(buf_str(&text), NULL, true);
     OPENSSL_cleanse(text.data, text.len);
     if (json == NULL) {
-        return error_set(err, -EINVAL, "%s is not JSON", is_stdin ? "stdin" : path);
+        return error_set(err, -EINVAL, "%s is not JSON", strcmp(path, "-") == 0 ? "stdin" : path);
     }
     *ret = json;
     return 0;
@@ -144,17 +153,22 @@ int call_read_json(const char *path, cJSON **ret, struct error *err)
 
 int call_read_keys(const char *path, struct mount_credentials *ret, struct error *err)
 {
-    CLEANUP(cJSON_Delete_p) cJSON *json = NULL;
+    CLEANUP(buf_done) struct buf text = BUF_INIT(JSON_MAX);
     int r;
 
     if (path == NULL) {
         return 0;
     }
-    r = call_read_json(path, &json, err);
-    r = r < 0 ? r : mount_credentials_read(json, ret, err);
+    r = read_text(path, &text, err);
+    r = r < 0 ? r : mount_keys_parse(buf_str(&text), ret, err);
+    if (text.data != NULL) {
+        OPENSSL_cleanse(text.data, text.len);
+    }
     if (r == 0 && ret->access_key == NULL) {
-        r = error_set(err, -EINVAL,
-                      "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}");
+        r = error_set(
+            err, -EINVAL,
+            "the credentials file must be {\"accessKey\": ..., \"secretKey\": ...}, or an "
+            "AWS credentials file");
     }
     return r;
 }

@@ -123,7 +123,7 @@ static int run_add(int argc, char *const *argv)
         OPTION(struct options, virtual_host_style, OPTION_BOOL, "virtual-host-style", NULL, NULL,
                "the bucket stands in the host name"),
         OPTION(struct options, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
-               "JSON with accessKey and secretKey; - for stdin")};
+               "keys: JSON, or an AWS credentials file; - for stdin")};
     static const struct options_program program = META_PROGRAM(
         struct options, meta, "store add",
         "Add a store: a location (s3:// or dir:///root) with its keys.", "NAME LOCATION", 2, 2);

@@ -49,7 +49,7 @@ static const struct option_spec options[] = {
     OPTION(struct proxy_config, store_region, OPTION_STRING, "store-region", "NAME", "us-east-1",
            "what requests to it are signed for"),
     OPTION(struct proxy_config, store_credentials, OPTION_STRING, "store-credentials-file", "FILE",
-           NULL, "JSON with access_key, secret_key, session_token, mode 0600; default: anonymous"),
+           NULL, "keys, as JSON or an AWS credentials file, mode 0600; default: anonymous"),
     OPTION(struct proxy_config, store_ca, OPTION_STRING, "store-ca-file", "FILE", NULL,
            "authorities beside the system's for its certificate"),
     OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,

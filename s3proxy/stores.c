@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mount/config.h"
+#include "mount/keys_file.h"
 #include "s3/names.h"
 #include "s3proxy/credentials.h"
 #include "util/cleanup.h"
@@ -21,7 +21,7 @@ static int read_credentials(const char *path, struct mount_credentials *ret, str
     int r = secret_file_read(path, &text, err);
 
     if (r == 0) {
-        r = mount_credentials_parse(buf_str(&text), ret, &why);
+        r = mount_keys_parse(buf_str(&text), ret, &why);
         if (r == 0 && ret->access_key == NULL) {
             r = error_set(&why, -EINVAL, "there is no access_key and secret_key in it");
         }

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "mount/keys_file.h"
 #include "util/cleanup.h"
 #include "util/url.h"
 
@@ -337,12 +338,16 @@ static int take_secrets(struct parse *p)
     const struct mount_credentials *c = &p->source->credentials;
     bool key_id_dialect =
         csi_map_get(secrets, "key_id") != NULL || csi_map_get(secrets, "key-id") != NULL;
+    const char *file = csi_map_get(secrets, "credentials"); /* a whole one, as clouds' tools have */
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < secrets->count; i++) {
         const struct csi_entry *entry = csi_map_at(secrets, i);
 
         r = take_secret(p, entry->key, entry->value, key_id_dialect);
+    }
+    if (r == 0 && file != NULL && c->access_key == NULL && c->secret_key == NULL) {
+        r = mount_keys_parse(file, &p->source->credentials, p->err);
     }
     if (r == 0 && (c->access_key == NULL) != (c->secret_key == NULL)) {
         r = error_set(p->err, -EINVAL,
