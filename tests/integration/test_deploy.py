@@ -314,3 +314,30 @@ def test_one_machine_by_its_compose_files(workdir, processes):
         **ctl, "PATH": tools(workdir), "STORES": str(secrets / "stores"), "STATE": str(workdir / "run")})
     wait_until(lambda: subprocess.run([program("skyvolctl"), "volume", "create", "one", "--size", "1GiB"], env=ctl,
                                       check=False, capture_output=True).returncode == 0, 30, "a volume", stores)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="another user needs root")
+def test_a_gateway_reads_its_stores_keys_as_kubernetes_mounts_them(workdir, processes):
+    """root's file, open to the group: by 0440 it is taken, by 0444 it is not."""
+    workdir.chmod(0o711)
+    home, keys = workdir / "home", workdir / "secret/credentials"
+    home.mkdir()
+    (workdir / "secret/..data").mkdir(parents=True)  # beside the names of each mounted Secret
+    os.chown(home, 65532, 65532)
+    keys.write_text("[default]\naws_access_key_id = AK\naws_secret_access_key = never-shown\n")
+    os.chown(keys, 0, 65532)
+    port = free_port()
+    log = workdir / "gateway.log"  # as containers' runtimes give the output to the user
+    log.touch()
+    os.chown(log, 65532, 65532)
+    for mode, good in ((0o444, False), (0o440, True)):
+        keys.chmod(mode)
+        s3 = processes.start(["setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", program("skyvol-s3"),
+                              "--listen", f"127.0.0.1:{port}", "--store", "s3://", "--store-endpoint",
+                              "http://127.0.0.1:1", "--store-credentials-file", keys, "--sidecar",
+                              "--identity-listen", f"127.0.0.1:{free_port()}", "--run-dir", home / "run"], "gateway")
+        if good:
+            wait_until(lambda: listening(port), what="skyvol-s3", process=s3)
+        else:
+            assert s3.wait(20) != 0 and "others may read it" in s3.log.read_text()
+        assert "never-shown" not in s3.log.read_text()

@@ -55,9 +55,10 @@ class Server:
                    "--service-account-issuer=https://test", f"--service-account-key-file={self.dir}/sa.key",
                    f"--service-account-signing-key-file={self.dir}/sa.key", "--service-cluster-ip-range=10.97.0.0/24",
                    "--disable-admission-plugins=ServiceAccount")
+        self.url = f"https://127.0.0.1:{port}"
         (self.dir / "config").write_text(json.dumps({
             "apiVersion": "v1", "kind": "Config", "current-context": "x",
-            "clusters": [{"name": "c", "cluster": {"server": f"https://127.0.0.1:{port}",
+            "clusters": [{"name": "c", "cluster": {"server": self.url,
                                                    "insecure-skip-tls-verify": True}}],
             "users": [{"name": "u", "user": {"token": TOKEN}}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}]}))
@@ -85,6 +86,11 @@ class Server:
 
     def apply(self, item, *words):
         return self.kubectl("apply", *words, "-f", "-", text=json.dumps(item))
+
+    def must(self, *words, item=None):
+        good, said = self.apply(item) if item else self.kubectl(*words)
+        assert good, said
+        return said
 
     def wait(self, what, condition, seconds=30):
         end = time.monotonic() + seconds
@@ -144,7 +150,74 @@ def decide(server, cases):
             yield f"{json.dumps(item)}: {said.strip()[:300]}"
 
 
-def check(programs, overlays, policy_overlay):
+def pod_with_volume(server, volume_id):
+    """A pod of node-1 with a claim of the volume, as kubelet would see it; gives its token."""
+    about = {"name": "user", "namespace": "default"}
+    claim = {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}, "storageClassName": "",
+             "volumeName": "of-user"}
+    for kind, spec in (("ServiceAccount", {}), ("PersistentVolumeClaim", {"spec": claim})):
+        server.must(item={"apiVersion": "v1", "kind": kind, "metadata": about, **spec})
+    uid = server.must("-n", "default", "get", "pvc", "user", "-o", "jsonpath={.metadata.uid}")
+    own = volume()
+    own["metadata"]["name"] = "of-user"
+    own["spec"]["csi"]["volumeHandle"] = volume_id
+    own["spec"]["claimRef"] = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "uid": uid, **about}
+    server.must(item=own)
+    server.must(item={"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": {
+        "nodeName": "node-1", "serviceAccountName": "user", "containers": [{"name": "x", "image": "x:1"}],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "user"}}]}})
+    return server.must("-n", "default", "create", "token", "user", "--audience=skyvol-meta",
+                       "--bound-object-kind=Pod", "--bound-object-name=user").strip()
+
+
+def identity(server, build):
+    """skyvol-meta with the rights of its ClusterRole: a node gets the volume of its pod, and no other."""
+    ours, address = server.dir / "meta", f"127.0.0.1:{free_ports(1)[0]}"
+
+    def run(*words, env=None):
+        return subprocess.run([str(w) for w in words], text=True, env=env, check=True, timeout=60, capture_output=True).stdout
+    ctl = build / "bin/skyvolctl"
+    run(ctl, "certs", "init", ours)
+    for name in ("meta", "node", "client"):
+        run(ctl, "certs", "issue", ours, name, "--host", f"skyvol-{name}", "--host", "127.0.0.1")
+    token = ours / "token"
+    token.write_text(server.must("-n", "skyvol-system", "create", "token", "skyvol-meta").strip())
+    server.start(build / "bin/skyvol-meta", "--listen", address, "--database", ours / "db", "--seal-key-file", ours / "seal",
+                 "--tls-ca-file", ours / "ca.crt", "--tls-cert-file", ours / "meta.crt", "--tls-key-file",
+                 ours / "meta.key", "--pod-tokens", "--kube-api", server.url, "--kube-token-file", token,
+                 "--kube-ca-file", server.dir / "certs/apiserver.crt")
+
+    def by(name):
+        return {"SKYVOLCTL_META": address, "SKYVOLCTL_TLS_CA_FILE": f"{ours}/ca.crt",
+                "SKYVOLCTL_TLS_CERT_FILE": f"{ours}/{name}.crt", "SKYVOLCTL_TLS_KEY_FILE": f"{ours}/{name}.key"}
+
+    def create(name):
+        return json.loads(run(ctl, "volume", "create", name, "--json", env=by("client")))["volume"]["id"]
+
+    def attach(volume_id, token, node="node-1"):
+        ask = {"id": volume_id, "node": node, "pod_token": token}
+        return subprocess.run([build / "tools/grpcurl", "-cacert", ours / "ca.crt", "-cert", ours / "node.crt", "-key",
+                               ours / "node.key", "-max-time", "30", "-import-path", "proto", "-proto",
+                               "skyvol/meta/v1/meta.proto", "-d", json.dumps(ask), address,
+                               "skyvol.meta.v1.Volumes/AttachVolume"], text=True, check=False, capture_output=True)
+
+    def added():
+        return subprocess.run([ctl, "store", "add", "default", f"dir://{ours}/store"], env=by("client"), check=False,
+                              capture_output=True).returncode == 0
+    server.wait("skyvol-meta", added)
+    mine, other = create("mine"), create("other")
+    token = pod_with_volume(server, mine)
+    for what, done, refusal in (("its volume", attach(mine, token), ""),
+                                ("another volume", attach(other, token), "PermissionDenied"),
+                                ("the volume on another node", attach(mine, token, "node-2"), "PermissionDenied"),
+                                ("no token", attach(mine, ""), "Unauthenticated")):
+        if (done.returncode == 0) == bool(refusal) or refusal not in done.stderr:
+            yield f"a node asks for {what}: {done.stderr[:300] or 'it is given'}"
+    if subprocess.run([ctl, "store", "list"], env=by("node"), check=False, capture_output=True).returncode == 0:
+        yield "a node may list stores"
+
+
+def check(programs, build, overlays, policy_overlay):
     """Sentences about what is wrong."""
     with Server(programs) as server:
         for overlay in [*overlays, policy_overlay]:
@@ -154,6 +227,7 @@ def check(programs, overlays, policy_overlay):
                                                  not line.endswith(("created", "configured", "unchanged")))[:600]
             if overlay != policy_overlay:  # what cannot be changed by the next one
                 server.kubectl("-n", "skyvol-system", "delete", "--wait=false", "sts,job,service", "--all")
+        yield from identity(server, build)
         server.wait("the policy", lambda: not server.apply(storage_class(parameters={"no": ""}), "--dry-run=server")[0])
         yield from decide(server, ANY)
         server.kubectl("-n", "skyvol-system", "patch", "configmap", "skyvol-admission", "-p",
