@@ -193,9 +193,6 @@ static const struct entry {
     [S3_UNRESOLVABLE_GRANT] =
         {"UnresolvableGrantByEmailAddress",
          "The e-mail address you provided does not match any account on record.", 400, -EINVAL},
-    [S3_XAMZ_CONTENT_CHECKSUM_MISMATCH] = {"XAmzContentChecksumMismatch",
-                                           "The checksum of the trailer does not match the body",
-                                           400, -EBADMSG},
     [S3_XAMZ_CONTENT_SHA256_MISMATCH] = {"XAmzContentSHA256Mismatch",
                                          "x-amz-content-sha256 does not match the body", 400,
                                          -EBADMSG},
@@ -226,6 +223,7 @@ static const struct {
     {"XMinioInvalidObjectName", S3_INVALID_ARGUMENT},
     {"KeyTooLong", S3_KEY_TOO_LONG},
     {"InvalidChunkSize", S3_INVALID_CHUNK_SIZE},
+    {"XAmzContentChecksumMismatch", S3_BAD_DIGEST},
     {"InvalidRegion", S3_AUTHORIZATION_HEADER_MALFORMED},
     {"XAdminUserNotFound", S3_INVALID_ACCESS_KEY_ID},
     {"XMinioInvalidResourceName", S3_INVALID_ARGUMENT},

@@ -23,7 +23,8 @@ MIB = 1024 * 1024
 User = collections.namedtuple("User", "access secret account name")
 URL = os.environ.get("S3_MUST_URL", "")  # of the server that run_s3_must has started
 HOST, PORT = urllib.parse.urlsplit(URL).hostname, urllib.parse.urlsplit(URL).port
-USERS = {name: User(f"{name}-key", f"{name}-secret-of-the-suite", f"{name}-account", f"{name} owner")
+OWNER = os.environ.get("S3_MUST_OWNER")  # of all buckets, where there are no accounts
+USERS = {name: User(f"{name}-key", f"{name}-secret-of-the-suite", OWNER or f"{name}-account", OWNER or f"{name} owner")
          for name in ("main", "alt", "pager")}
 # As most people have boto3: awscrt, where it is installed, makes the checksums but not the signatures.
 AUTH_TYPE_MAPS.update({"s3v4": S3SigV4Auth, "s3v4-query": S3SigV4QueryAuth})
