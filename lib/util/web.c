@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * web.c - libmicrohttpd with GnuTLS. A daemon has its certificate for life: another certificate is
- * another daemon on the same listening socket, and connections wait in the kernel meanwhile.
+ * another daemon on the same listening socket.
  */
 #include "util/web.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <stdatomic.h>
@@ -16,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "util/authority.h"
 #include "util/cleanup.h"
 
 enum {
@@ -204,11 +206,20 @@ static void texts_free(char *certificate, char *key)
     }
 }
 
+/*
+ * On a duplicate of the socket: a daemon that does not start closes what it was given. That happens
+ * when memory or threads are out; certificates have been looked at before.
+ */
 static struct MHD_Daemon *start(struct web *web, const char *certificate, const char *key)
 {
+    int fd = fcntl(web->listener, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0) {
+        return NULL;
+    }
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_TLS | MHD_USE_ITC, 0, NULL, NULL, handle, web,
-        MHD_OPTION_LISTEN_SOCKET, web->listener, MHD_OPTION_HTTPS_MEM_CERT, certificate,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_HTTPS_MEM_CERT, certificate,
         MHD_OPTION_HTTPS_MEM_KEY, key, MHD_OPTION_HTTPS_PRIORITIES,
         "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)CONNECTIONS, MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)PER_ADDRESS,
@@ -216,12 +227,20 @@ static struct MHD_Daemon *start(struct web *web, const char *certificate, const 
         NULL, MHD_OPTION_END);
 }
 
-/* Takes no more connections, lets requests end that are under way. The socket stays. */
-static void stop(struct MHD_Daemon *daemon)
+/* Takes no more connections; its socket is the caller's to close. */
+static int quiesce(struct MHD_Daemon *daemon)
+{
+    return daemon != NULL ? MHD_quiesce_daemon(daemon) : -1;
+}
+
+/* Lets requests end that are under way. */
+static void stop(struct MHD_Daemon *daemon, int fd)
 {
     const struct timespec step = {.tv_nsec = 20 * 1000 * 1000};
 
-    (void)MHD_quiesce_daemon(daemon);
+    if (daemon == NULL) {
+        return;
+    }
     for (int i = 0; i < QUIET_MS / 20; i++) {
         const union MHD_DaemonInfo *info =
             MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
@@ -232,34 +251,36 @@ static void stop(struct MHD_Daemon *daemon)
         (void)nanosleep(&step, NULL);
     }
     MHD_stop_daemon(daemon);
+    cleanup_close(&fd);
 }
 
 int web_certificate(struct web *web, const char *certificate, const char *key, struct error *err)
 {
     char *new_certificate = strdup(certificate);
     char *new_key = strdup(key);
+    const struct key_pair pair = {new_certificate, new_key};
     struct MHD_Daemon *old = web->daemon;
-    bool good = false;
+    struct MHD_Daemon *new = NULL;
+    int r = new_certificate == NULL || new_key == NULL ? -ENOMEM
+                                                       : authority_check(certificate, &pair, err);
+    int fd;
 
-    if (old != NULL) {
-        (void)MHD_quiesce_daemon(old);
+    if (r == 0) {
+        new = start(web, new_certificate, new_key);
+        r = new == NULL ? error_set(err, -EIO, "the HTTPS server does not start") : 0;
     }
-    if (new_certificate != NULL && new_key != NULL) {
-        web->daemon = start(web, new_certificate, new_key);
-        good = web->daemon != NULL;
-    }
-    if (good) {
-        texts_free(web->certificate, web->key);
-        web->certificate = new_certificate;
-        web->key = new_key;
-    } else {
+    if (r < 0) {
         texts_free(new_certificate, new_key);
-        web->daemon = old != NULL ? start(web, web->certificate, web->key) : NULL;
+        return r;
     }
-    if (old != NULL) {
-        stop(old);
-    }
-    return good ? 0 : error_set(err, -EINVAL, "the HTTPS server takes no such certificate");
+    /* For a moment both take connections, and then the new one alone. */
+    fd = quiesce(old);
+    web->daemon = new;
+    stop(old, fd);
+    texts_free(web->certificate, web->key);
+    web->certificate = new_certificate;
+    web->key = new_key;
+    return 0;
 }
 
 int web_new(const struct web_config *config, struct web **ret, struct error *err)
@@ -289,12 +310,13 @@ uint16_t web_port(const struct web *web)
 
 void web_free(struct web *web)
 {
+    int fd;
+
     if (web == NULL) {
         return;
     }
-    if (web->daemon != NULL) {
-        stop(web->daemon);
-    }
+    fd = quiesce(web->daemon);
+    stop(web->daemon, fd);
     texts_free(web->certificate, web->key);
     cleanup_close(&web->listener);
     free(web);
