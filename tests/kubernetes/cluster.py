@@ -28,7 +28,9 @@ STATE = Path("/run/skyvol-kubernetes")  # short, for unix sockets
 BRIDGE = "skyvolk8s0"
 NODE, NODE_IP, PODS = "node1", "10.244.0.1", "10.244.0.0/24"
 SERVICES, API_SERVICE = "10.96.0.0/16", "10.96.0.1"
-HOST_PATHS = [Path("/run/skyvol"), Path("/var/lib/skyvol")]  # of our manifests
+# Of our manifests, of kubelet and of containerd; what was there before stays.
+HOST_PATHS = [Path(p) for p in ("/run/skyvol", "/var/lib/skyvol", "/var/log/pods", "/var/log/containers", "/var/lib/cni",
+                                "/run/containerd", "/opt/containerd")]
 NEEDED = ["etcd", "containerd", "runc", "iptables", "conntrack", "ip", "openssl", "ctr"]
 ORDER = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "dns", "kubelet",
          "kube-proxy"]

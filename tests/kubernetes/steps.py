@@ -3,9 +3,10 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
+import signal
 import subprocess
-import time
 from pathlib import Path
 
 from cluster import BRIDGE, HOST_PATHS, KUBELET, STATE, mounter_groups, mounts, start_time
@@ -24,8 +25,10 @@ def step(name, needed=False):
 
 
 def skyvol_mounts():
-    return subprocess.run(["findmnt", "-rno", "TARGET", "-t", "fuse.skyvol"], check=False, text=True,
-                          capture_output=True).stdout.split()
+    """Of the cluster: others of this machine may be under test elsewhere."""
+    found = subprocess.run(["findmnt", "-rno", "TARGET", "-t", "fuse.skyvol"], check=False, text=True,
+                           capture_output=True).stdout.split()
+    return [point for point in found if point.startswith(f"{KUBELET}/")]
 
 
 def restore(kube):
@@ -92,6 +95,17 @@ def write_and_read(kube, _):
         random = s3.get_object(Bucket=bucket, Key=f"{prefix}d/random")["Body"].read()
         assert hashlib.md5(random).hexdigest() == said[1]
     kube.delete("pod", "writer")
+
+
+@step("a claim grows, and its next pod has the room")
+def grow(kube, _):
+    kube.run("-n", kube.namespace, "patch", "pvc", "one", "-p",
+             json.dumps({"spec": {"resources": {"requests": {"storage": "3Gi"}}}}))
+    kube.wait("the new size", 90, lambda: kube.get("pvc", "one")["status"]["capacity"]["storage"] == "3Gi")
+    kube.apply(kube.pod("grower", "df -k /data", claim="one"))
+    said = kube.succeeded("grower")
+    assert re.search(r"\s3145728\s", said), said
+    kube.delete("pod", "grower")
 
 
 @step("two pods share a volume and see each other's files")
@@ -176,13 +190,20 @@ def restart_node_plugin(kube, _):
         kube.wait("new pods", 60, lambda: not set(kube.system_pods("skyvol-node")) & set(before))
 
 
-def processes(name):
+def processes(name, group="/kubepods"):
+    """Pids of programs of the cluster: others of that name are none of our business."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (path / "comm").read_text().strip() == name:
+            if (path / "comm").read_text().strip() == name and group in (path / "cgroup").read_text():
                 found.append(int(path.name))
     return found
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def mounters():
@@ -197,8 +218,7 @@ def kill_mounters(kube, cluster):
         for _ in range(3):
             pids = mounters()
             assert pids, "no mounter is in a cgroup of its own"
-            for pid in pids:
-                subprocess.run(["kill", "-9", str(pid)], check=True)
+            kill(pids)
             more()
             assert not set(pids) & set(mounters())
 
@@ -224,6 +244,35 @@ def kill_holder(kube, cluster):
         before = kube.system_pods("skyvol-holder")
         kube.run("-n", SYSTEM, "delete", "pod", *before, "--force", "--grace-period=0")
         kube.rolled_out("daemonset/skyvol-holder")
+        more()
+    no_mounts(kube, cluster)
+
+
+@step("supervisor, keeper, node plugin and all of them with the mounters are killed while a pod writes")
+def kill_all(kube, cluster):
+    if not cluster:
+        raise StepError("left out: programs of another's node cannot be reached")
+    supervisor, keeper, plugin = "holder-super", "skyvol-holder", "skyvol-node"
+    with load(kube, "kill-all") as more:
+        for names in ((supervisor,), (keeper,), (plugin,), (keeper, supervisor)):
+            pids = [pid for name in names for pid in processes(name)]
+            assert pids, f"no {names} runs"
+            kill(pids + (mounters() if len(names) > 1 else []))
+            kube.wait(f"another {names[0]}", 120, lambda names=names, pids=pids: set(processes(names[0])) - set(pids))
+            more()
+        kube.rolled_out("daemonset/skyvol-holder", "daemonset/skyvol-node")
+    no_mounts(kube, cluster)
+
+
+@step("kubelet restarts while a pod writes")
+def restart_kubelet(kube, cluster):
+    if not cluster:
+        raise StepError("left out: another's kubelet is not restarted")
+    with load(kube, "kubelet-restart") as more:
+        cluster.end("kubelet")
+        cluster.kubelet()
+        kube.wait("the driver is known", 60, lambda: any(
+            d["name"] == DRIVER for n in kube.items("csinodes") for d in n["spec"].get("drivers") or []))
         more()
     no_mounts(kube, cluster)
 
@@ -401,8 +450,8 @@ def end_cluster(cluster):
     pids = [int(p.read_text().split()[0]) for p in (cluster.dir / "pid").glob("*")]
     cluster.stop(purge=True)
     left = [p for p in pids if start_time(p)]
-    left += [f"{name} {pid}" for name in ("skyvol-mount", "skyvol-holder") for pid in processes(name)
-             if "/skyvol/" in Path(f"/proc/{pid}/cgroup").read_text()]
+    left += [f"{name} {pid}" for name in ("skyvol-mount", "skyvol-holder") for group in ("/kubepods", ":/skyvol/")
+             for pid in processes(name, group)]
     left += [p for prefix in (KUBELET, STATE) for p in mounts(prefix)] + skyvol_mounts()
     left += [str(p) for p in (KUBELET, STATE, cluster.dir) if p.exists()]
     left += [p for p in map(str, HOST_PATHS) if p in cluster.facts.get("made", []) and Path(p).exists()]
