@@ -207,7 +207,7 @@ static ngx_int_t send_head(struct skyvol_request *request)
     return rc == NGX_OK ? ngx_http_send_header(http) : rc;
 }
 
-/* A body in memory, or none. */
+/* A body in memory, or none. It waits for those before it: small ones have a rate, too. */
 static void send_whole(struct skyvol_request *request)
 {
     ngx_http_request_t *http = request->http;
@@ -216,6 +216,9 @@ static void send_whole(struct skyvol_request *request)
     ngx_buf_t *b;
     ngx_int_t rc;
 
+    if (len > 0 && request->call->reply.status < 300 && paced(request, LIMITS_DOWN)) {
+        return;
+    }
     (void)call_charge(request->call, LIMITS_DOWN, len);
     if (len <= OUT_SIZE) {
         call_leave(request->call); /* else the client could ask again before we know it */
@@ -454,7 +457,7 @@ static void take_body(struct skyvol_request *request)
     while (!request->body_ended && !call_head_ready(request->call)) {
         ngx_int_t rc;
 
-        if (!feed(request) || (http->reading_body && paced(request, LIMITS_UP))) {
+        if (!feed(request) || paced(request, LIMITS_UP)) {
             if (event->timer_set) {
                 ngx_del_timer(event); /* it is the store that is slow, or we */
             }
@@ -480,7 +483,22 @@ static void take_body(struct skyvol_request *request)
     }
 }
 
-static void body_begins(ngx_http_request_t *http);
+static void body_event(ngx_http_request_t *http)
+{
+    go_on(ngx_http_get_module_ctx(http, ngx_http_skyvol_module));
+}
+
+static void body_begins(ngx_http_request_t *http)
+{
+    struct skyvol_request *request = ngx_http_get_module_ctx(http, ngx_http_skyvol_module);
+
+    if (http->request_body != NULL) {
+        request->body = http->request_body->bufs;
+        http->request_body->bufs = NULL;
+    }
+    http->read_event_handler = body_event;
+    go_on(request);
+}
 
 /* Refused before a byte of the body was asked for, and so it may or may not come. */
 static ngx_int_t refuse_body(ngx_http_request_t *http)
@@ -558,23 +576,6 @@ void skyvol_progress(struct skyvol_request *request)
     connection = request->http->connection;
     go_on(request);
     ngx_http_run_posted_requests(connection);
-}
-
-static void body_event(ngx_http_request_t *http)
-{
-    go_on(ngx_http_get_module_ctx(http, ngx_http_skyvol_module));
-}
-
-static void body_begins(ngx_http_request_t *http)
-{
-    struct skyvol_request *request = ngx_http_get_module_ctx(http, ngx_http_skyvol_module);
-
-    if (http->request_body != NULL) {
-        request->body = http->request_body->bufs;
-        http->request_body->bufs = NULL;
-    }
-    http->read_event_handler = body_event;
-    go_on(request);
 }
 
 /* ---- the head ---- */

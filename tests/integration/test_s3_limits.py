@@ -197,6 +197,28 @@ def test_bytes_of_a_key_are_shaped_over_its_connections(start, way):
         assert served.client().get_object(Bucket="bucket", Key="key-3")["Body"].read() == body
 
 
+def test_bytes_of_small_objects_are_shaped_too(start):
+    """Also what fits into one packet with its head, and what one connection asks for before it has a reply."""
+    served = start("--key-upload-rate", "256KiB", "--key-download-rate", "256KiB")
+    served.client("other").create_bucket(Bucket="bucket")
+    body, count = bytes(32 * 1024), 16
+    put = put_head(served, len(body)) + body
+    get = "\r\n".join([f"GET {PATH} HTTP/1.1", *signed(served, "GET"), "", ""]).encode()
+    for request in (put, get):
+        with contextlib.ExitStack() as stack:
+            sock = opened(served, stack)
+            began = time.monotonic()
+            sock.sendall(request * count)
+            out = b""
+            while out.count(b"HTTP/1.1 200 ") < count or not whole(out[out.rfind(b"HTTP/1.1"):]):
+                data = sock.recv(1 << 20)
+                assert data, out[-500:]
+                out += data
+            assert out.count(b"HTTP/1.1 200 ") == count, out[:500]
+            # a quarter of a second may run ahead, and of a reply its own bytes
+            assert time.monotonic() - began > (count - 1) * len(body) / (256 * 1024) - 0.25
+
+
 def closed_of(socks):
     """How many of them the server has closed."""
     count = 0
