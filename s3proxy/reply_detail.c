@@ -3,24 +3,32 @@
  * What AWS tells of an error beside its sentence. Of a signature that does not fit that is how the
  * request was read, which whoever sent it may know, and nothing of what it should have been.
  */
+#include <string.h>
+
 #include "s3/sign_v2.h"
 #include "s3/xml.h"
 #include "s3proxy/call.h"
 
 enum { TEXT_MAX = 16 * 1024 };
 
-/* NULL: it cannot stand in XML. */
-static const char *kept(struct call *call, const struct buf *text)
+/* Whether it can stand in XML: a client that cannot read the document does not see its code. */
+static bool is_text(struct slice text)
 {
-    for (size_t i = 0; i < buf_len(text); i++) {
-        if ((unsigned char)buf_str(text)[i] < ' ' && buf_str(text)[i] != '\n') {
-            return NULL;
+    for (size_t i = 0; i < text.len; i++) {
+        if ((unsigned char)text.data[i] < ' ' && text.data[i] != '\n') {
+            return false;
         }
     }
-    if (!s3_utf8_valid((struct slice){buf_str(text), buf_len(text)})) {
-        return NULL;
-    }
-    return buf_error(text) == 0 ? arena_strndup(&call->arena, buf_str(text), buf_len(text)) : NULL;
+    return s3_utf8_valid(text) && memmem(text.data, text.len, "\xEF\xBF\xBE", 3) == NULL &&
+           memmem(text.data, text.len, "\xEF\xBF\xBF", 3) == NULL;
+}
+
+/* NULL: it is no text. */
+static const char *kept(struct call *call, const struct buf *text)
+{
+    return buf_error(text) == 0 && is_text((struct slice){buf_str(text), buf_len(text)})
+               ? arena_strndup(&call->arena, buf_str(text), buf_len(text))
+               : NULL;
 }
 
 static void explain_v4(struct call *call, struct s3_xml_error *error)
@@ -61,13 +69,13 @@ void reply_details(struct call *call, struct s3_xml_error *error)
     bool shown = auth != NULL && auth->access_key[0] != '\0' && call->form == NULL;
 
     if (error->code == S3_INVALID_ACCESS_KEY_ID && shown) {
-        error->access_key = auth->access_key;
+        error->access_key = is_text(slice_of(auth->access_key)) ? auth->access_key : NULL;
     }
     if (error->code != S3_SIGNATURE_DOES_NOT_MATCH || !shown || call->known) {
         return; /* known: it is a chunk's signature */
     }
     error->access_key = auth->access_key;
-    error->signature = auth->signature;
+    error->signature = is_text(slice_of(auth->signature)) ? auth->signature : NULL;
     if (auth->kind == S3_AUTH_QUERY_V2) {
         explain_v2(call, error);
     } else {

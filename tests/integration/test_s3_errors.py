@@ -2,6 +2,8 @@
 """What error documents tell beside their sentence, as AWS does, and what they never tell."""
 import hashlib
 import json
+import time
+import urllib.parse
 import xml.etree.ElementTree
 
 import boto3
@@ -45,6 +47,16 @@ def test_who_is_not_known_is_named(plain, s3):
     told = document(Request(plain, access="nobody").send())
     assert (told["Code"], told["AWSAccessKeyId"]) == ("InvalidAccessKeyId", "nobody")
     assert "StringToSign" not in told
+
+
+@pytest.mark.parametrize("value", ["%FF", "%EF%BF%BE", "%EF%BF%BF", "%3Cx%3E%26%22"])
+def test_what_is_no_text_leaves_the_document_readable(plain, value):
+    start = f"/bucket/k?Expires={int(time.time()) + 60}"
+    for query in (f"AWSAccessKeyId={value}&Signature={'A' * 27}%3D",
+                  f"AWSAccessKeyId=test&Signature={('A' * 28)[len(urllib.parse.unquote_to_bytes(value)):]}{value}",
+                  f"AWSAccessKeyId=test&response-content-type={value}&Signature={'A' * 27}%3D"):
+        told = document(ask(plain, "GET", f"{plain.url}{start}&{query}"))
+        assert told["Code"] in ("InvalidAccessKeyId", "SignatureDoesNotMatch")
 
 
 def test_what_was_not_signed_is_named(plain, s3):
