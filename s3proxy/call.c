@@ -37,7 +37,7 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
     call->reply.mtime_s = -1;
     call->file.fd = -1;
     random_id(call->request_id);
-    pipe_init(&call->pipe);
+    pipe_init(&call->pipe, server->spaces);
     mutex_init(&call->lock);
     *ret = call;
     return 0;
@@ -48,6 +48,9 @@ void call_free(struct call *call)
     call_leave(call);
     cleanup_close(&call->file.fd);
     pipe_done(&call->pipe);
+    if (call->space != NULL) {
+        spaces_give(call->server->spaces, call->space, call->space_size);
+    }
     mutex_done(&call->lock);
     s3_chunked_free(call->chunked);
     s3_checksum_done(&call->sha);
@@ -254,6 +257,17 @@ static int body_chunked(struct call *call, struct s3_fault *fault)
     return ret;
 }
 
+/* Before the store hears of it, which costs it less, if there is memory for all of it. */
+static bool gather(struct call *call)
+{
+    if (call->body_size > PIPE_FIRST) {
+        call->space_size = (size_t)call->body_size;
+        call->space = spaces_take(call->server->spaces, &call->space_size);
+        return call->space != NULL;
+    }
+    return true;
+}
+
 static int body_prepare(struct call *call, struct s3_fault *fault)
 {
     int ret = 0;
@@ -277,7 +291,7 @@ static int body_prepare(struct call *call, struct s3_fault *fault)
             !stores_embedded(&call->server->stores, call->op.bucket)) {
             call->body.max = LENGTHLESS_MAX;
             call->body_kind = CALL_BODY_MEMORY;
-        } else if (call->body_size <= PIPE_SIZE && !call->expects) {
+        } else if (call->body_size <= PIPE_SIZE && !call->expects && gather(call)) {
             call->body_kind = CALL_BODY_MEMORY;
         }
     }
@@ -293,13 +307,11 @@ void call_fault(struct call *call, enum s3_code code, const char *text)
     mutex_unlock(&call->lock);
 }
 
-static void open_stream(struct call *call);
-
 /* The head was all right: what may go on does. */
 static void let_go(struct call *call)
 {
     if (call->expects && call->body_kind == CALL_BODY_PIPE && call->body_size > 0) {
-        open_stream(call);
+        call_open_stream(call);
     } else if (call->ended) {
         call_feed_end(call);
     } else if (call->held) {
@@ -341,7 +353,7 @@ void call_continue(struct call *call)
 }
 
 /* Under the lock: call_done() waits for it, so that the store still knows the request. */
-static void resume(struct call *call)
+void call_resume(struct call *call)
 {
     mutex_lock(&call->lock);
     if (call->running && call->volume != NULL) {
@@ -372,7 +384,7 @@ static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
 }
 
 /* The operation starts before the body is there. */
-static void open_stream(struct call *call)
+void call_open_stream(struct call *call)
 {
     call->streaming = true;
     if (call->form == NULL) {
@@ -493,89 +505,10 @@ void call_fail(struct call *call, enum s3_code code, const char *text)
     call_fault(call, code, text);
     if (running) {
         pipe_end(&call->pipe, -EBADMSG);
-        resume(call);
+        call_resume(call);
     } else if (!made) {
         reply_fault(call);
     }
-}
-
-ssize_t call_keep(struct call *call, const void *bytes, size_t len)
-{
-    ssize_t n = (ssize_t)len;
-
-    if (call->body_kind == CALL_BODY_PIPE) {
-        if (!call->streaming) {
-            open_stream(call);
-        }
-        n = pipe_write(&call->pipe, bytes, len);
-        if (n > 0 && pipe_wake_reader(&call->pipe)) {
-            resume(call);
-        }
-    } else {
-        buf_add(&call->body, bytes, len);
-        n = buf_error(&call->body) != 0 ? -EFBIG : n;
-    }
-    if (n < 0) {
-        bool lengthless = n == -EFBIG && call->body_size == UINT64_MAX;
-
-        call_fail(call,
-                  lengthless    ? S3_MISSING_CONTENT_LENGTH
-                  : n == -EFBIG ? S3_MAX_MESSAGE_LENGTH_EXCEEDED
-                                : S3_INTERNAL_ERROR,
-                  "");
-    }
-    return n;
-}
-
-static size_t room_for_body(struct call *call)
-{
-    if (call->body_kind != CALL_BODY_PIPE) {
-        return PIPE_SIZE / 2; /* a form may begin to use its pipe with these bytes */
-    }
-    /* What a form holds back may come out with what is fed. */
-    return pipe_room(&call->pipe, call->form != NULL ? S3_FORM_HELD_MAX : 0);
-}
-
-size_t call_feed(struct call *call, const void *bytes, size_t len)
-{
-    const char *data = bytes;
-    size_t room = room_for_body(call), used = len;
-    struct slice decoded;
-
-    if (call->failed) {
-        return len; /* failed: the rest is thrown away */
-    }
-    len = len < room ? len : room; /* what is decoded is never longer */
-    used = len;
-    call->body_seen += len;
-    if (call->form != NULL) {
-        call_form_feed(call, data, len);
-        return used;
-    }
-    if (call->chunked == NULL) {
-        if (call->auth->payload == S3_PAYLOAD_SHA256) {
-            s3_checksum_add(&call->sha, data, len);
-        }
-        if (len > 0) {
-            (void)call_keep(call, data, len);
-        }
-        return used;
-    }
-    while (len > 0 && !call->failed) {
-        struct s3_fault fault = S3_FAULT_INIT;
-        size_t eaten = 0;
-
-        if (s3_chunked_decode(call->chunked, data, len, &eaten, &decoded, &fault) != 0) {
-            call_fail(call, fault.code, s3_fault_text(&fault));
-            break;
-        }
-        if (decoded.len > 0) {
-            (void)call_keep(call, decoded.data, decoded.len);
-        }
-        data += eaten;
-        len -= eaten;
-    }
-    return used;
 }
 
 static int body_check(struct call *call, struct s3_fault *fault)
@@ -619,12 +552,14 @@ void call_feed_end(struct call *call)
     call->asked_us = call_now_us();
     if (call->streaming) {
         pipe_end(&call->pipe, 0);
-        resume(call);
+        call_resume(call);
         return;
     }
     if (call->op.op == OBJSTORE_PUT || call->op.op == OBJSTORE_UPLOAD_PART) {
-        call->op.source.data = buf_str(&call->body);
-        call->op.source.size = buf_len(&call->body);
+        bool space = call->space != NULL;
+
+        call->op.source.data = space ? call->space : buf_str(&call->body);
+        call->op.source.size = space ? call->space_len : buf_len(&call->body);
     }
     call_submit(call);
 }
@@ -661,7 +596,7 @@ bool call_idle(struct call *call)
 
 void call_cancel(struct call *call)
 {
-    mutex_lock(&call->lock); /* as in resume() */
+    mutex_lock(&call->lock); /* as in call_resume() */
     if (call->running && call->volume != NULL) {
         volume_cancel(call->volume, &call->op);
     } else if (call->running) {
@@ -693,7 +628,7 @@ ssize_t call_output(struct call *call, void *buffer, size_t cap)
     ssize_t n = pipe_read(&call->pipe, buffer, cap, false);
 
     if (n > 0 && pipe_wake_writer(&call->pipe)) {
-        resume(call);
+        call_resume(call);
     }
     return n;
 }

@@ -50,6 +50,7 @@ struct call_server {
     bool presign_v2;             /* URLs may be signed by Signature Version 2 */
     const char *const *suffixes; /* for virtual-host style; NULL: none */
     struct limits *limits;       /* NULL: none */
+    struct spaces *spaces;       /* for bodies under way */
     struct limits_bounds bounds; /* of keys that have none of their own, and of all */
 };
 
@@ -110,6 +111,8 @@ struct call {
     uint64_t body_seen; /* bytes off the wire */
     uint64_t wire_size; /* UINT64_MAX: unknown */
     struct buf body;
+    char *space; /* in place of `body` when it is neither small nor large; of the server's spaces */
+    size_t space_size, space_len;
     struct pipe pipe; /* PUT: the body; GET: the object */
     struct s3_chunked *chunked;
     struct s3_checksum sha;
@@ -164,6 +167,11 @@ void call_begin(struct call *call);
 /* True when the operation runs already, to refuse what it can before the body is asked for. */
 bool call_opened(const struct call *call);
 bool call_wants_body(struct call *call);
+/* How many bytes can be taken now; 0: none before the next wake. */
+size_t call_room(struct call *call);
+/* Where the next bytes may be put at once, and how many: call_feed() then finds them in place.
+ * NULL: they are no plain bytes, or belong elsewhere. */
+void *call_place(struct call *call, size_t *ret_len);
 /* Bytes taken; 0: there is no room now. */
 size_t call_feed(struct call *call, const void *bytes, size_t len);
 void call_feed_end(struct call *call);
@@ -263,6 +271,9 @@ int call_route_form(struct call *call, struct s3_fault *fault) __attribute__((wa
 void call_form_feed(struct call *call, const char *bytes, size_t len);
 int call_form_finish(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 void call_form_done(struct call *call);
+/* Start the operation, which reads the body while it comes; and tell it that there is more. */
+void call_open_stream(struct call *call);
+void call_resume(struct call *call);
 /* Put bytes of the body where they belong: bytes taken, or negative after a failure. */
 ssize_t call_keep(struct call *call, const void *bytes, size_t len);
 

@@ -5,15 +5,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-void pipe_init(struct pipe *pipe)
+void pipe_init(struct pipe *pipe, struct spaces *spaces)
 {
-    *pipe = (struct pipe){.end = 1, .size = PIPE_SIZE};
+    *pipe = (struct pipe){.end = 1, .most = PIPE_SIZE, .spaces = spaces};
     mutex_init(&pipe->lock);
+}
+
+static void drop_bytes(struct pipe *pipe)
+{
+    if (pipe->lent) {
+        spaces_give(pipe->spaces, pipe->bytes, pipe->size);
+    } else {
+        free(pipe->bytes);
+    }
 }
 
 void pipe_done(struct pipe *pipe)
 {
-    free(pipe->bytes);
+    drop_bytes(pipe);
     mutex_done(&pipe->lock);
 }
 
@@ -22,9 +31,55 @@ void pipe_expect(struct pipe *pipe, uint64_t total)
     mutex_lock(&pipe->lock);
     if (pipe->bytes == NULL && total < PIPE_SIZE) {
         /* Never so small that the byte that is held back fills it. */
-        pipe->size = total > PIPE_LEAST ? (size_t)total : PIPE_LEAST;
+        pipe->most = total > PIPE_LEAST ? (size_t)total : PIPE_LEAST;
     }
     mutex_unlock(&pipe->lock);
+}
+
+/* What is in it moves into other bytes. */
+static void move_locked(struct pipe *pipe, char *bytes, size_t size, bool lent)
+    REQUIRES(&pipe->lock)
+{
+    size_t first = pipe->size - pipe->start;
+
+    first = pipe->len < first ? pipe->len : first;
+    if (pipe->len > 0) {
+        memcpy(bytes, pipe->bytes + pipe->start, first);
+        memcpy(bytes + first, pipe->bytes, pipe->len - first);
+    }
+    drop_bytes(pipe);
+    pipe->bytes = bytes;
+    pipe->size = size;
+    pipe->start = 0;
+    pipe->lent = lent;
+}
+
+/* Room for so many bytes, as far as it can be had; -ENOMEM: not even the first. */
+static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
+{
+    if (pipe->bytes == NULL) {
+        size_t size = pipe->most < PIPE_FIRST ? pipe->most : PIPE_FIRST;
+        char *bytes = malloc(size);
+
+        if (bytes == NULL) {
+            return -ENOMEM;
+        }
+        move_locked(pipe, bytes, size, false);
+    }
+    while (pipe->size - pipe->len < wanted && pipe->size < pipe->most) {
+        size_t size = wanted < pipe->most - pipe->len ? pipe->len + wanted : pipe->most;
+        char *bytes = spaces_take(pipe->spaces, &size);
+
+        if (bytes == NULL) { /* rather little than none */
+            size = pipe->size + 1;
+            bytes = spaces_take(pipe->spaces, &size);
+        }
+        if (bytes == NULL) {
+            break;
+        }
+        move_locked(pipe, bytes, size, true);
+    }
+    return 0;
 }
 
 size_t pipe_room(struct pipe *pipe, size_t held)
@@ -32,7 +87,10 @@ size_t pipe_room(struct pipe *pipe, size_t held)
     size_t room;
 
     mutex_lock(&pipe->lock);
+    /* Who does not fill half of what there is needs no more. */
+    (void)grow_locked(pipe, held + (pipe->bytes != NULL ? pipe->size / 2 : 0));
     room = pipe->size - pipe->len;
+    room = pipe->bytes != NULL ? room : PIPE_FIRST; /* no memory: the first write tells */
     room = room > held ? room - held : 0;
     pipe->writer_waits = room == 0;
     mutex_unlock(&pipe->lock);
@@ -43,11 +101,8 @@ static ssize_t put_locked(struct pipe *pipe, const char *bytes, size_t len) REQU
 {
     size_t at, first;
 
-    if (pipe->bytes == NULL) {
-        pipe->bytes = malloc(pipe->size);
-        if (pipe->bytes == NULL) {
-            return -ENOMEM;
-        }
+    if (grow_locked(pipe, len) != 0) {
+        return -ENOMEM;
     }
     if (len > pipe->size - pipe->len) {
         len = pipe->size - pipe->len;
@@ -71,16 +126,34 @@ ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len)
     return n;
 }
 
+/* A piece that would never fit otherwise. */
+static int fit_locked(struct pipe *pipe, size_t len) REQUIRES(&pipe->lock)
+{
+    char *bytes;
+
+    if (pipe->len > 0 || len <= pipe->size || len > PIPE_SIZE) {
+        return 0;
+    }
+    bytes = malloc(len);
+    if (bytes == NULL) {
+        return -ENOMEM;
+    }
+    move_locked(pipe, bytes, len, false);
+    return 0;
+}
+
 int pipe_write_all(struct pipe *pipe, const void *bytes, size_t len)
 {
-    ssize_t n = -EAGAIN;
+    ssize_t n;
 
     mutex_lock(&pipe->lock);
-    if (len > pipe->size - pipe->len) {
+    n = grow_locked(pipe, len);
+    n = n == 0 ? fit_locked(pipe, len) : n;
+    if (n == 0 && len > pipe->size - pipe->len) {
         pipe->writer_waits = true;
-    } else {
-        n = put_locked(pipe, bytes, len);
+        n = -EAGAIN;
     }
+    n = n == 0 ? put_locked(pipe, bytes, len) : n;
     mutex_unlock(&pipe->lock);
     return n < 0 ? (int)n : 0;
 }
@@ -123,23 +196,25 @@ void pipe_end(struct pipe *pipe, int error)
     mutex_unlock(&pipe->lock);
 }
 
-static bool wake(struct pipe *pipe, bool *flag)
+bool pipe_wake_writer(struct pipe *pipe)
 {
     bool was;
 
     mutex_lock(&pipe->lock);
-    was = *flag;
-    *flag = false;
+    was = pipe->writer_waits;
+    pipe->writer_waits = false;
     mutex_unlock(&pipe->lock);
     return was;
 }
 
-bool pipe_wake_writer(struct pipe *pipe)
+bool pipe_wake_reader(struct pipe *pipe, size_t least)
 {
-    return wake(pipe, &pipe->writer_waits);
-}
+    bool wake;
 
-bool pipe_wake_reader(struct pipe *pipe)
-{
-    return wake(pipe, &pipe->reader_waits);
+    mutex_lock(&pipe->lock);
+    wake =
+        pipe->reader_waits && (pipe->len >= least || pipe->len >= pipe->size / 2 || pipe->end != 1);
+    pipe->reader_waits = pipe->reader_waits && !wake;
+    mutex_unlock(&pipe->lock);
+    return wake;
 }

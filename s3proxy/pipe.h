@@ -4,6 +4,8 @@
  *
  * The last byte is held back until pipe_end(): what reads cannot be finished before the writer has
  * said that all was right. Any thread; one that writes and one that reads.
+ *
+ * It begins with PIPE_FIRST bytes, and grows to PIPE_SIZE while the spaces of its worker last.
  */
 #ifndef S3PROXY_PIPE_H
 #define S3PROXY_PIPE_H
@@ -13,19 +15,24 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "s3proxy/spaces.h"
 #include "util/mutex.h"
 
-enum { PIPE_SIZE = 1024 * 1024, PIPE_LEAST = 4096 };
+enum { PIPE_SIZE = SPACES_LARGEST, PIPE_FIRST = 32 * 1024, PIPE_LEAST = 4096 };
 
 struct pipe {
-    struct mutex lock; /* of all below; a leaf */
-    char *bytes;       /* `size`, allocated at the first write */
+    struct mutex lock;     /* of all below; taken before that of the spaces */
+    struct spaces *spaces; /* to grow from */
+    char *bytes;           /* NULL until there is something to write */
+    size_t most;           /* it need not become larger */
     size_t size, start, len;
-    int end; /* 1: open; 0: ended well; negative errno value */
+    bool lent; /* `bytes` are of the spaces */
+    int end;   /* 1: open; 0: ended well; negative errno value */
     bool writer_waits, reader_waits;
 };
 
-void pipe_init(struct pipe *pipe);
+/* The spaces outlive it. */
+void pipe_init(struct pipe *pipe, struct spaces *spaces);
 void pipe_done(struct pipe *pipe);
 
 /* Before the first write: no more than so many bytes will come in all. */
@@ -34,7 +41,8 @@ void pipe_expect(struct pipe *pipe, uint64_t total);
 size_t pipe_room(struct pipe *pipe, size_t held);
 /* Put in as much as there is room for: bytes taken, 0 when full, or -ENOMEM. */
 ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len);
-/* As pipe_write(), but all or nothing: 0, -EAGAIN or -ENOMEM. */
+/* As pipe_write(), but all or nothing: 0, -EAGAIN or -ENOMEM. At most PIPE_SIZE; an empty pipe
+ * takes them, whatever the spaces say. */
 int pipe_write_all(struct pipe *pipe, const void *bytes, size_t len)
     __attribute__((warn_unused_result));
 /* Bytes, 0 at the end, -EAGAIN when there is none now, or what pipe_end() was given. `hold`: keep
@@ -44,6 +52,7 @@ ssize_t pipe_read(struct pipe *pipe, void *buffer, size_t cap, bool hold);
 void pipe_end(struct pipe *pipe, int error);
 /* True once after the other side was refused: it wants to be woken. */
 bool pipe_wake_writer(struct pipe *pipe);
-bool pipe_wake_reader(struct pipe *pipe);
+/* `least`: not for fewer bytes than that, while there is room for more. */
+bool pipe_wake_reader(struct pipe *pipe, size_t least);
 
 #endif

@@ -12,7 +12,11 @@
 #include "util/encode.h"
 #include "util/random.h"
 
-enum { OPEN_TRIES = 8, UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE };
+enum {
+    OPEN_TRIES = 8,
+    PIECE = 32 * 1024, /* a receiver must have memory for one */
+    UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE
+};
 
 static enum job_next fail_bucket(struct dir_worker *worker, struct job *job, int ret)
 {
@@ -374,7 +378,7 @@ enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
     }
     while (job->done_bytes < job->end) {
         uint64_t left = job->end - job->done_bytes;
-        size_t want = left < DIR_BUFFER_SIZE ? (size_t)left : DIR_BUFFER_SIZE;
+        size_t want = left < PIECE ? (size_t)left : PIECE;
         ssize_t n = pread(job->fd, worker->buffer, want, (off_t)job->done_bytes);
 
         if (n < 0 && errno == EINTR) {

@@ -28,6 +28,7 @@ struct skyvol_worker {
     struct identity_config identity;
     struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
+    struct spaces spaces;   /* for bodies under way */
     size_t live;            /* requests that exist */
     ngx_msec_t grace;       /* how long a client may be slow, */
     uint64_t least_rate;    /* and bytes a second that it must reach then */
@@ -48,7 +49,9 @@ struct skyvol_request {
     ngx_chain_t out;
     ngx_buf_t out_buf;
     ngx_file_t file;      /* of out_buf */
-    u_char *room;         /* of out_buf */
+    u_char *room;         /* of out_buf; */
+    size_t room_size;     /* so much, */
+    bool room_lent;       /* of the worker's spaces */
     ngx_event_t pace;     /* set while the rate of its key lets no byte through */
     uint64_t taken;       /* bytes of the body */
     ngx_msec_t since;     /* when the client was waited for; with `client_next` */
@@ -63,6 +66,8 @@ enum s3_code skyvol_code_of_status(ngx_uint_t status);
 /* For the module's preconfiguration and postconfiguration. */
 ngx_int_t skyvol_log_variables(ngx_conf_t *cf);
 ngx_int_t skyvol_log_filter(ngx_conf_t *cf);
+/* Whether the metrics have, or will have, this request. */
+bool skyvol_is_counted(const ngx_http_request_t *http);
 ngx_int_t skyvol_handler(ngx_http_request_t *http);
 /* What nginx refuses by itself, as S3 would say it. */
 ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);

@@ -5,6 +5,8 @@
 #include <sys/eventfd.h>
 
 enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
+/* Bytes for bodies under way, of all workers; a worker has an eighth or more. */
+enum { SPACES_TOTAL = 16 * 1024 * 1024, SPACES_SHARES = 8 };
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
@@ -269,6 +271,15 @@ static int open_limits(ngx_cycle_t *cycle, const skyvol_main_conf_t *conf, struc
     return ret == 0 ? 0 : error_set(err, ret, "limits and counters: %s", strerror(-ret));
 }
 
+static size_t workers(const ngx_cycle_t *cycle)
+{
+    const ngx_core_conf_t *conf =
+        (const ngx_core_conf_t *)ngx_get_conf(cycle->conf_ctx, ngx_core_module);
+    ngx_int_t count = conf->worker_processes;
+
+    return count <= 0 ? 1 : count > SPACES_SHARES ? SPACES_SHARES : (size_t)count;
+}
+
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
@@ -280,6 +291,8 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         (conf->credentials.len == 0 && conf->session_keys.len == 0 && conf->meta_keys.len == 0)) {
         return NGX_OK;
     }
+    spaces_init(&skyvol_worker.spaces, SPACES_TOTAL / workers(cycle));
+    server->spaces = &skyvol_worker.spaces;
     server->region = (const char *)conf->region.data;
     server->presign_v2 = conf->presign_v2 == 1;
     server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);

@@ -4,7 +4,13 @@
 
 #include "s3proxy/module/ngx_http_skyvol.h"
 
-enum { OUT_SIZE = 256 * 1024, FILE_SIZE = 2 * 1024 * 1024, OUT_MIN = 1024, KEEP_ALIVE_MS = 200 };
+enum {
+    OUT_SIZE = 256 * 1024,
+    OUT_FIRST = 16 * 1024, /* when the worker has no more */
+    FILE_SIZE = 2 * 1024 * 1024,
+    OUT_MIN = 1024,
+    KEEP_ALIVE_MS = 200
+};
 
 static void wake(struct call *call)
 {
@@ -25,6 +31,28 @@ static void wake(struct call *call)
     }
 }
 
+static void free_room(struct skyvol_request *request)
+{
+    if (request->room_lent) {
+        spaces_give(&skyvol_worker.spaces, request->room, request->room_size);
+    } else {
+        free(request->room);
+    }
+}
+
+/* Bytes that wait for the client. */
+static int find_room(struct skyvol_request *request)
+{
+    request->room_size = OUT_SIZE;
+    request->room = spaces_take(&skyvol_worker.spaces, &request->room_size);
+    request->room_lent = request->room != NULL;
+    if (request->room == NULL) {
+        request->room_size = OUT_FIRST;
+        request->room = malloc(OUT_FIRST);
+    }
+    return request->room != NULL ? 0 : -ENOMEM;
+}
+
 static bool free_if_idle(struct skyvol_request *request)
 {
     bool queued;
@@ -40,7 +68,7 @@ static bool free_if_idle(struct skyvol_request *request)
     }
     skyvol_worker.live--;
     call_free(request->call);
-    free(request->room);
+    free_room(request);
     free(request);
     return true;
 }
@@ -266,18 +294,17 @@ static size_t out_size(const struct call *call)
 static ssize_t fill_out(struct skyvol_request *request)
 {
     ngx_buf_t *b = &request->out_buf;
+    size_t most = out_size(request->call);
     ssize_t n;
 
-    if (request->room == NULL) {
-        request->room = malloc(OUT_SIZE);
-        if (request->room == NULL) {
-            return -ENOMEM;
-        }
+    if (request->room == NULL && find_room(request) != 0) {
+        return -ENOMEM;
     }
-    n = call_output(request->call, request->room, out_size(request->call));
+    most = most < request->room_size ? most : request->room_size;
+    n = call_output(request->call, request->room, most);
     if (n >= 0) {
         *b = (ngx_buf_t){.pos = request->room, .last = request->room + n, .start = request->room};
-        b->end = request->room + OUT_SIZE;
+        b->end = request->room + request->room_size;
         b->temporary = n > 0;
         b->flush = 1;
         b->last_buf = n == 0;
@@ -444,6 +471,28 @@ static void body_broken(struct skyvol_request *request, ngx_int_t rc)
     http->read_event_handler = ngx_http_test_reading;
 }
 
+/* nginx reads into a buffer of each request, which would be large for many: all that it had in
+ * there was fed, so that it may as well read where the bytes belong, or into one that all requests
+ * have in common, which is fed before anybody else reads. False: there is no room. */
+static bool aim(struct skyvol_request *request)
+{
+    static u_char common[OUT_SIZE];
+    ngx_buf_t *b = request->http->request_body->buf;
+    size_t len = 0;
+    u_char *place = call_place(request->call, &len);
+
+    if (place == NULL) {
+        place = common;
+        len = call_room(request->call);
+        len = len < sizeof(common) ? len : sizeof(common);
+    }
+    if (b != NULL && len > 0) {
+        b->start = b->pos = b->last = place;
+        b->end = place + len;
+    }
+    return len > 0;
+}
+
 static void take_body(struct skyvol_request *request)
 {
     ngx_http_request_t *http = request->http;
@@ -467,6 +516,12 @@ static void take_body(struct skyvol_request *request)
             request->body_ended = true;
             call_feed_end(request->call);
             http->read_event_handler = ngx_http_test_reading;
+            return;
+        }
+        if (!aim(request)) {
+            if (event->timer_set) {
+                ngx_del_timer(event);
+            }
             return;
         }
         rc = ngx_http_read_unbuffered_request_body(http);
@@ -708,92 +763,12 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
     return rc >= NGX_HTTP_SPECIAL_RESPONSE ? rc : NGX_DONE;
 }
 
-/* ---- what nginx refuses ---- */
-
-enum s3_code skyvol_code_of_status(ngx_uint_t status)
+bool skyvol_is_counted(const ngx_http_request_t *http)
 {
-    switch (status) {
-    case NGX_HTTP_BAD_REQUEST:
-    case NGX_HTTP_REQUEST_HEADER_TOO_LARGE:
-        return S3_BAD_REQUEST;
-    case NGX_HTTP_NOT_ALLOWED:
-        return S3_METHOD_NOT_ALLOWED;
-    case NGX_HTTP_REQUEST_TIME_OUT:
-        return S3_REQUEST_TIMEOUT;
-    case NGX_HTTP_REQUEST_ENTITY_TOO_LARGE:
-        return S3_ENTITY_TOO_LARGE;
-    case NGX_HTTP_REQUEST_URI_TOO_LARGE:
-        return S3_INVALID_URI;
-    case NGX_HTTP_NOT_IMPLEMENTED:
-        return S3_NOT_IMPLEMENTED;
-    case NGX_HTTP_SERVICE_UNAVAILABLE:
-        return S3_SERVICE_UNAVAILABLE;
-    default:
-        return status < 500 ? S3_BAD_REQUEST : S3_INTERNAL_ERROR;
-    }
-}
-
-static void fault_ends(void *data)
-{
-    const ngx_http_request_t *http = data;
-    const struct counters_request count = {
-        .operation = -1,
-        .status = (int)http->headers_out.status,
-        .received = (uint64_t)http->request_length,
-        .sent = (uint64_t)http->connection->sent,
-    };
-
-    counters_count(skyvol_worker.counters, &count);
-}
-
-/* One that we began was counted by us already, or will be. */
-static void count_fault(ngx_http_request_t *http)
-{
-    ngx_pool_cleanup_t *cleanup;
-
     for (const ngx_pool_cleanup_t *c = http->pool->cleanup; c != NULL; c = c->next) {
         if (c->handler == http_gone) {
-            return;
+            return true;
         }
     }
-    cleanup = ngx_pool_cleanup_add(http->pool, 0);
-    if (cleanup != NULL) {
-        cleanup->handler = fault_ends;
-        cleanup->data = http;
-    }
-}
-
-ngx_int_t skyvol_fault_handler(ngx_http_request_t *http)
-{
-    static u_char type[] = "application/xml";
-    struct buf text = BUF_INIT(4096);
-    char id[RANDOM_ID_SIZE];
-    struct s3_xml_error error = {.code = skyvol_code_of_status(http->err_status), .request_id = id};
-    ngx_buf_t *b;
-    ngx_chain_t link = {0};
-    ngx_int_t rc;
-
-    if (http->err_status == 0) {
-        return skyvol_handler(http); /* a client asked for this very path */
-    }
-    count_fault(http);
-    random_id(id);
-    s3_xml_error(&text, &error);
-    b = ngx_create_temp_buf(http->pool, buf_len(&text) + 1);
-    if (b == NULL || skyvol_add_header(http, "x-amz-request-id", id) != NGX_OK) {
-        buf_done(&text);
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-    b->last = ngx_cpymem(b->pos, buf_str(&text), buf_len(&text));
-    b->last_buf = 1;
-    link.buf = b;
-    http->headers_out.status = (ngx_uint_t)http->err_status;
-    http->headers_out.content_length_n = (off_t)buf_len(&text);
-    http->headers_out.content_type = (ngx_str_t){sizeof(type) - 1, type};
-    http->headers_out.content_type_len = sizeof(type) - 1;
-    buf_done(&text);
-    rc = ngx_http_send_header(http);
-    return rc == NGX_ERROR || rc > NGX_OK || http->header_only
-               ? rc
-               : ngx_http_output_filter(http, &link);
+    return false;
 }

@@ -10,15 +10,29 @@
 
 enum { TOTAL = 16 * PIPE_SIZE + 12345 };
 
+static struct spaces spaces;
+
+static int begin(UNUSED void **state)
+{
+    spaces_init(&spaces, 2 * PIPE_SIZE);
+    return 0;
+}
+
+static int end(UNUSED void **state)
+{
+    spaces_done(&spaces);
+    return 0;
+}
+
 static void nothing_is_there_at_first(void **state UNUSED)
 {
     struct pipe pipe;
     char byte;
 
-    pipe_init(&pipe);
+    pipe_init(&pipe, &spaces);
     assert_int_equal(pipe_read(&pipe, &byte, 1, false), -EAGAIN);
-    assert_true(pipe_wake_reader(&pipe));
-    assert_false(pipe_wake_reader(&pipe)); /* once */
+    assert_true(pipe_wake_reader(&pipe, 1));
+    assert_false(pipe_wake_reader(&pipe, 1)); /* once */
     pipe_end(&pipe, 0);
     assert_int_equal(pipe_read(&pipe, &byte, 1, false), 0);
     pipe_done(&pipe);
@@ -29,7 +43,7 @@ static void the_last_byte_waits_for_the_end(void **state UNUSED)
     struct pipe pipe;
     char out[8];
 
-    pipe_init(&pipe);
+    pipe_init(&pipe, &spaces);
     assert_int_equal(pipe_write(&pipe, "abc", 3), 3);
     assert_int_equal(pipe_read(&pipe, out, sizeof(out), true), 2);
     assert_memory_equal(out, "ab", 2);
@@ -46,7 +60,7 @@ static void after_a_bad_end_no_byte_comes_out(void **state UNUSED)
     struct pipe pipe;
     char out[8];
 
-    pipe_init(&pipe);
+    pipe_init(&pipe, &spaces);
     assert_int_equal(pipe_write(&pipe, "abc", 3), 3);
     pipe_end(&pipe, -EBADMSG);
     pipe_end(&pipe, 0); /* too late: the first counts */
@@ -59,7 +73,7 @@ static void a_full_pipe_takes_what_fits_or_nothing(void **state UNUSED)
     static char bytes[PIPE_SIZE + 1];
     struct pipe pipe;
 
-    pipe_init(&pipe);
+    pipe_init(&pipe, &spaces);
     assert_int_equal(pipe_write_all(&pipe, bytes, PIPE_SIZE + 1), -EAGAIN);
     assert_true(pipe_wake_writer(&pipe));
     assert_int_equal(pipe_write(&pipe, bytes, 10), 10);
@@ -70,6 +84,98 @@ static void a_full_pipe_takes_what_fits_or_nothing(void **state UNUSED)
     assert_int_equal(pipe_read(&pipe, bytes, 5, false), 5);
     assert_int_equal(pipe_write_all(&pipe, bytes, 5), 0);
     pipe_done(&pipe);
+}
+
+/* Whoever comes first has all; the others go on with little. */
+static void pipes_grow_while_there_is_memory_left(void **state UNUSED)
+{
+    static char bytes[2 * PIPE_SIZE];
+    static const size_t grown[] = {PIPE_SIZE, PIPE_SIZE / 4, PIPE_FIRST, PIPE_FIRST};
+    struct pipe pipes[4];
+
+    spaces.max = PIPE_SIZE + PIPE_SIZE / 2;
+    for (size_t i = 0; i < 4; i++) {
+        pipe_init(&pipes[i], &spaces);
+        spaces.max = i == 2 ? spaces.used : spaces.max;
+        assert_int_equal(pipe_write(&pipes[i], bytes, sizeof(bytes)), grown[i]);
+        assert_int_equal(pipe_write(&pipes[i], bytes, 1), 0);
+    }
+    assert_true(spaces.used <= PIPE_SIZE + PIPE_SIZE / 2);
+    pipe_done(&pipes[0]);
+    assert_int_equal(pipe_write(&pipes[3], bytes, sizeof(bytes)), PIPE_SIZE - PIPE_FIRST);
+    for (size_t i = 1; i < 4; i++) {
+        pipe_done(&pipes[i]);
+    }
+}
+
+static void a_pipe_that_is_kept_half_empty_does_not_grow(void **state UNUSED)
+{
+    static char bytes[PIPE_FIRST];
+    struct pipe pipe;
+
+    pipe_init(&pipe, &spaces);
+    for (int i = 0; i < 100; i++) {
+        assert_true(pipe_room(&pipe, 0) >= PIPE_FIRST / 2);
+        assert_int_equal(pipe_write(&pipe, bytes, PIPE_FIRST / 2), PIPE_FIRST / 2);
+        assert_int_equal(pipe_read(&pipe, bytes, sizeof(bytes), false), PIPE_FIRST / 2);
+    }
+    assert_int_equal(spaces.used, 0);
+    assert_int_equal(pipe_write(&pipe, bytes, PIPE_FIRST), PIPE_FIRST);
+    assert_true(pipe_room(&pipe, 0) > PIPE_FIRST);
+    assert_int_not_equal(spaces.used, 0);
+    pipe_done(&pipe);
+}
+
+static void a_piece_fits_an_empty_pipe_without_memory_left(void **state UNUSED)
+{
+    static char bytes[PIPE_SIZE];
+    struct pipe pipe;
+
+    spaces.max = 0;
+    pipe_init(&pipe, &spaces);
+    assert_int_equal(pipe_write(&pipe, bytes, 1), 1);
+    assert_int_equal(pipe_write_all(&pipe, bytes, PIPE_SIZE), -EAGAIN);
+    assert_true(pipe_wake_writer(&pipe));
+    assert_int_equal(pipe_read(&pipe, bytes, 1, false), 1);
+    assert_int_equal(pipe_write_all(&pipe, bytes, PIPE_SIZE), 0);
+    pipe_done(&pipe);
+}
+
+static void a_reader_is_not_called_for_a_few_bytes(void **state UNUSED)
+{
+    static char bytes[PIPE_FIRST];
+    struct pipe pipe;
+
+    spaces.max = 0;
+    pipe_init(&pipe, &spaces);
+    assert_int_equal(pipe_read(&pipe, bytes, 1, false), -EAGAIN);
+    assert_int_equal(pipe_write(&pipe, bytes, 100), 100);
+    assert_false(pipe_wake_reader(&pipe, PIPE_SIZE / 4));
+    assert_int_equal(pipe_write(&pipe, bytes, PIPE_FIRST / 2), PIPE_FIRST / 2);
+    assert_true(pipe_wake_reader(&pipe, PIPE_SIZE / 4)); /* half of what there is room for */
+    pipe_done(&pipe);
+}
+
+static void what_is_given_back_is_taken_again(void **state UNUSED)
+{
+    size_t size = 1000;
+    void *first = spaces_take(&spaces, &size), *other;
+
+    assert_non_null(first);
+    assert_true(size >= 1000 && size < SPACES_LARGEST);
+    spaces_give(&spaces, first, size);
+    size = 5000;
+    other = spaces_take(&spaces, &size);
+    assert_ptr_equal(first, other);
+    spaces_give(&spaces, other, size);
+    spaces.max = SPACES_LARGEST; /* no room for both: the kept one goes */
+    size = SPACES_LARGEST;
+    first = spaces_take(&spaces, &size);
+    assert_non_null(first);
+    assert_int_equal(spaces.used, SPACES_LARGEST);
+    size = 1;
+    assert_null(spaces_take(&spaces, &size));
+    spaces_give(&spaces, first, SPACES_LARGEST);
 }
 
 static char pattern(size_t at)
@@ -95,7 +201,7 @@ static void *write_side(void *arg)
             (void)sched_yield();
         }
         at += n > 0 ? (size_t)n : 0;
-        (void)pipe_wake_reader(pipe);
+        (void)pipe_wake_reader(pipe, PIPE_SIZE / 4);
     }
     pipe_end(pipe, 0);
     return NULL;
@@ -109,7 +215,7 @@ static void two_threads_pass_every_byte_in_order(void **state UNUSED)
     size_t at = 0;
     ssize_t n;
 
-    pipe_init(&pipe);
+    pipe_init(&pipe, &spaces);
     assert_int_equal(pthread_create(&writer, NULL, write_side, &pipe), 0);
     while ((n = pipe_read(&pipe, chunk, sizeof(chunk), true)) != 0) {
         for (ssize_t i = 0; i < n; i++) {
@@ -130,11 +236,16 @@ static void two_threads_pass_every_byte_in_order(void **state UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(nothing_is_there_at_first),
-        cmocka_unit_test(the_last_byte_waits_for_the_end),
-        cmocka_unit_test(after_a_bad_end_no_byte_comes_out),
-        cmocka_unit_test(a_full_pipe_takes_what_fits_or_nothing),
-        cmocka_unit_test(two_threads_pass_every_byte_in_order),
+        cmocka_unit_test_setup_teardown(nothing_is_there_at_first, begin, end),
+        cmocka_unit_test_setup_teardown(the_last_byte_waits_for_the_end, begin, end),
+        cmocka_unit_test_setup_teardown(after_a_bad_end_no_byte_comes_out, begin, end),
+        cmocka_unit_test_setup_teardown(a_full_pipe_takes_what_fits_or_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(pipes_grow_while_there_is_memory_left, begin, end),
+        cmocka_unit_test_setup_teardown(a_pipe_that_is_kept_half_empty_does_not_grow, begin, end),
+        cmocka_unit_test_setup_teardown(a_piece_fits_an_empty_pipe_without_memory_left, begin, end),
+        cmocka_unit_test_setup_teardown(a_reader_is_not_called_for_a_few_bytes, begin, end),
+        cmocka_unit_test_setup_teardown(what_is_given_back_is_taken_again, begin, end),
+        cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spaces.h - memory for bodies under way, of which a worker has only so much.
+ *
+ * Every transfer goes on in PIPE_FIRST bytes of its own; more, which makes it cheaper, it has only
+ * while there is some left here. What is given back is kept for the next.
+ *
+ *     size_t size = wanted;
+ *     void *bytes = spaces_take(spaces, &size);     NULL: there is none left
+ *     spaces_give(spaces, bytes, size);
+ *
+ * Any thread.
+ */
+#ifndef S3PROXY_SPACES_H
+#define S3PROXY_SPACES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "util/mutex.h"
+
+enum { SPACES_CLASSES = 2, SPACES_LARGEST = 1024 * 1024 };
+
+struct spaces_free {
+    struct spaces_free *next;
+};
+
+struct spaces {
+    struct mutex lock; /* of what follows; a leaf */
+    size_t used, max;  /* bytes, those that are kept included */
+    struct spaces_free *kept[SPACES_CLASSES];
+};
+
+void spaces_init(struct spaces *spaces, size_t max);
+/* All were given back. */
+void spaces_done(struct spaces *spaces);
+
+/* At least *size bytes, at most SPACES_LARGEST; *size becomes what they are. */
+void *spaces_take(struct spaces *spaces, size_t *size) __attribute__((warn_unused_result));
+void spaces_give(struct spaces *spaces, void *bytes, size_t size);
+
+#endif
