@@ -186,7 +186,7 @@ def test_a_file_that_is_shorter_than_its_object_breaks_that_reply_and_no_other(e
                         botocore.exceptions.ResponseStreamingError)):
         s3.get_object(Bucket="bucket", Key="k")["Body"].read()
     assert keys(s3) == ["k"]
-    wait_until(lambda: "an object's file" in endpoint.process.log.read_text(), what="a word of it")
+    wait_until(lambda: "an object is damaged" in endpoint.process.log.read_text(), what="a word of it")
     assert "exited on signal" not in endpoint.process.log.read_text()
 
 
