@@ -20,6 +20,7 @@ enum {
     COMMIT_MAX = 256, /* jobs in one transaction */
     TICK_MS = 500,
     GARBAGE_MAX = 256,
+    GARBAGE_MS = 1000,
     PART_MIN = 5 * 1024 * 1024,
 };
 
@@ -161,7 +162,7 @@ static void *worker_main(void *arg)
 
 static void apply_change(struct dir_index *index, struct job *job)
 {
-    int ret = dir_index_savepoint(index);
+    int ret = job->folder_status != 0 ? job->folder_status : dir_index_savepoint(index);
 
     if (ret == 0) {
         /* Once more: the bucket may be a new one of its name. */
@@ -212,6 +213,13 @@ static bool collect_garbage(struct dir_store *store)
     return removed == GARBAGE_MAX && ret == 0;
 }
 
+/* What the committer knows of files that nobody needs any more. */
+struct garbage {
+    bool some, soon;
+    unsigned changes;
+    uint64_t since_ms;
+};
+
 static bool frees(const struct job *job)
 {
     enum objstore_op op = job->request->op;
@@ -250,6 +258,26 @@ static void try_batch(struct dir_store *store, struct job_list *batch, bool agai
     }
 }
 
+/* The names of all files of the batch, by one call for each folder. */
+static void flush_folders(struct dir_store *store, const struct job_list *batch)
+{
+    struct job *job;
+    struct job *other;
+
+    TAILQ_FOREACH (job, batch, link) {
+        if (job->unflushed) {
+            int status = dir_files_flush_folder(store->files, job->file);
+
+            for (other = job; other != NULL; other = TAILQ_NEXT(other, link)) {
+                if (other->unflushed && dir_files_same_folder(job->file, other->file)) {
+                    other->folder_status = status;
+                    other->unflushed = false;
+                }
+            }
+        }
+    }
+}
+
 /* Who remembers what a bucket's documents say asks again from now on. */
 static void tell_changes(struct dir_store *store, const struct job_list *batch)
 {
@@ -270,6 +298,7 @@ static void commit_batch(struct dir_store *store, struct job_list *batch)
     struct job *job;
     bool full = false;
 
+    flush_folders(store, batch);
     try_batch(store, batch, false);
     TAILQ_FOREACH (job, batch, link) {
         full |= frees(job) && job->commit_status == -ENOSPC;
@@ -315,10 +344,31 @@ static bool take_batch_locked(struct dir_store *store, struct job_list *batch)
     return !TAILQ_EMPTY(batch);
 }
 
+/* What was deleted is to be free soon; what was replaced goes with more of its kind. */
+static void note_garbage(struct garbage *garbage, const struct job_list *batch)
+{
+    const struct job *job;
+
+    if (!garbage->some) {
+        garbage->since_ms = clock_monotonic_ms(clock_real());
+        garbage->some = true;
+    }
+    TAILQ_FOREACH (job, batch, link) {
+        garbage->changes++;
+        garbage->soon |= frees(job);
+    }
+}
+
+static bool is_due(const struct garbage *garbage)
+{
+    return garbage->some && (garbage->soon || garbage->changes >= GARBAGE_MAX / 4 ||
+                             clock_monotonic_ms(clock_real()) - garbage->since_ms >= GARBAGE_MS);
+}
+
 static void *committer_main(void *arg)
 {
     struct dir_store *store = arg;
-    bool dirty = true; /* a predecessor may have left garbage */
+    struct garbage garbage = {.some = true, .soon = true}; /* a predecessor may have left some */
     struct job_list batch;
     struct job *job;
 
@@ -327,19 +377,19 @@ static void *committer_main(void *arg)
         if (take_batch_locked(store, &batch)) {
             mutex_unlock(&store->lock);
             commit_batch(store, &batch);
+            note_garbage(&garbage, &batch);
             dir_now_close_files(store);
             mutex_lock(&store->lock);
             while ((job = TAILQ_FIRST(&batch)) != NULL) {
                 TAILQ_REMOVE(&batch, job, link);
                 enqueue_locked(store, job);
             }
-            dirty = true;
             continue;
         }
-        if (dirty) {
+        if (is_due(&garbage)) {
             mutex_unlock(&store->lock);
-            dirty = collect_garbage(store);
-            if (!dirty) {
+            if (!collect_garbage(store)) {
+                garbage = (struct garbage){.some = false};
                 dir_files_reserve(store->files);
             }
             mutex_lock(&store->lock);

@@ -153,6 +153,7 @@ static int publish(struct job *job)
     ret = ret == 0 ? dir_files_publish(files, job->generation, r->bucket, r->key, job->file) : ret;
     if (ret == 0) {
         job->published = true;
+        job->unflushed = true;
         job->object.file = job->file;
     }
     return ret;

@@ -21,6 +21,13 @@
 
 enum { NAME_SHOWN_MAX = 160, FILE_MODE = 0640, DIR_MODE = 0750, RESERVE_BYTES = 1 << 20 };
 
+/*
+ * Which digits of a generation name its folder. Not the last ones: files that are made one after
+ * the other lie in one folder, which is then flushed once for all of them. Until version 0.1 it was
+ * the last two, so that a sweep looks there, too.
+ */
+enum { FAN_SIZE = 3, FAN_DIGIT = 4, FAN_DIGIT_OLD = 2 };
+
 #define RESERVE "reserve"
 
 struct dir_files {
@@ -251,6 +258,12 @@ static void show_key(const char *key, char ret[NAME_SHOWN_MAX + 1])
     ret[len] = '\0';
 }
 
+/* Two digits of a generation's sequence; as a string. */
+static void fan_of(const char *generation, size_t digit, char ret[FAN_SIZE])
+{
+    (void)snprintf(ret, FAN_SIZE, "%.2s", generation + strlen(generation) - digit);
+}
+
 int dir_files_flush(struct dir_files *files, int fd)
 {
     return files->durable && fsync(fd) != 0 ? -errno : 0;
@@ -261,12 +274,13 @@ int dir_files_publish(struct dir_files *files, const char *generation, const cha
 {
     char shown[NAME_SHOWN_MAX + 1];
     char folder[OBJSTORE_BUCKET_MAX + 8];
-    const char *fan = generation + strlen(generation) - 2;
+    char fan[FAN_SIZE];
     AUTOCLOSE int dir = -1;
     AUTOCLOSE int bucket_dir = -1;
     int ret;
 
     show_key(key, shown);
+    fan_of(generation, FAN_DIGIT, fan);
     (void)snprintf(folder, sizeof(folder), "%s/%s", bucket, fan);
     (void)snprintf(ret_file, DIR_FILE_NAME_MAX, "%s/%s.%s", folder, generation, shown);
     ret = open_dir(files->data, folder, false, &dir);
@@ -279,14 +293,28 @@ int dir_files_publish(struct dir_files *files, const char *generation, const cha
     if (ret != 0) {
         return ret;
     }
-    if (linkat(files->tmp, generation, dir, strrchr(ret_file, '/') + 1, 0) != 0) {
-        return -errno;
-    }
-    ret = sync_dir(files, dir);
-    if (ret != 0) {
-        (void)unlinkat(files->data, ret_file, 0); /* nobody else will know of it */
-    }
-    return ret;
+    return linkat(files->tmp, generation, dir, strrchr(ret_file, '/') + 1, 0) != 0 ? -errno : 0;
+}
+
+static size_t folder_len(const char *file)
+{
+    return (size_t)(strrchr(file, '/') - file);
+}
+
+bool dir_files_same_folder(const char *a, const char *b)
+{
+    return folder_len(a) == folder_len(b) && strncmp(a, b, folder_len(a)) == 0;
+}
+
+int dir_files_flush_folder(struct dir_files *files, const char *file)
+{
+    char folder[DIR_FILE_NAME_MAX];
+    AUTOCLOSE int dir = -1;
+    int ret;
+
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)folder_len(file), file);
+    ret = open_dir(files->data, folder, false, &dir);
+    return ret == 0 ? sync_dir(files, dir) : ret;
 }
 
 void dir_files_settle(struct dir_files *files, const char *generation)
@@ -372,8 +400,9 @@ static DIR *list_dir(int parent, const char *name)
 
 /* A published file of this generation, in one bucket's folder, that no row names. */
 static int sweep_published(struct dir_files *files, struct dir_index *index, const char *bucket,
-                           const char *generation)
+                           const char *generation, size_t digit)
 {
+    char fan[FAN_SIZE];
     char folder[512];
     char file[1024];
     size_t len = strlen(generation);
@@ -381,7 +410,8 @@ static int sweep_published(struct dir_files *files, struct dir_index *index, con
     DIR *dir;
     int ret = 0;
 
-    (void)snprintf(folder, sizeof(folder), "%s/%s", bucket, generation + len - 2);
+    fan_of(generation, digit, fan);
+    (void)snprintf(folder, sizeof(folder), "%s/%s", bucket, fan);
     dir = list_dir(files->data, folder);
     while (dir != NULL && ret == 0 && (entry = readdir(dir)) != NULL) {
         bool known = true;
@@ -413,7 +443,9 @@ static int sweep_generation(struct dir_files *files, struct dir_index *index, in
     }
     while (buckets != NULL && ret == 0 && (entry = readdir(buckets)) != NULL) {
         if (entry->d_name[0] != '.') {
-            ret = sweep_published(files, index, entry->d_name, generation);
+            ret = sweep_published(files, index, entry->d_name, generation, FAN_DIGIT);
+            ret = ret == 0 ? sweep_published(files, index, entry->d_name, generation, FAN_DIGIT_OLD)
+                           : ret;
         }
     }
     if (buckets != NULL) {

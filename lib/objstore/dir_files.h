@@ -10,10 +10,11 @@
  *     root/reserve             room for the index to delete on a disk that is full
  *
  * Writing: dir_files_create() gives an empty file, dir_files_flush() makes its bytes durable,
- * dir_files_publish() links it under its final name, the index commits, dir_files_settle() drops
- * the first link. A process that dies in between leaves the first link, by which dir_files_sweep()
- * of any later process finds and removes what no index row names. Final names are never used twice,
- * so a reader's file never changes.
+ * dir_files_publish() links it under its final name, dir_files_flush_folder() makes that durable
+ * for all files of a folder, the index commits, dir_files_settle() drops the first link. A process
+ * that dies in between leaves the first link, by which dir_files_sweep() of any later process finds
+ * and removes what no index row names. Final names are never used twice, so a reader's file never
+ * changes.
  *
  * No key is ever a path: what a name shows of it is escaped, and looked up by nobody. Safe from
  * any thread.
@@ -43,10 +44,14 @@ int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[D
 /* Make the bytes durable. */
 int dir_files_flush(struct dir_files *files, int fd) __attribute__((warn_unused_result));
 
-/* Give a file that was flushed its name, durably. */
+/* Give a file that was flushed its name; durable once the name's folder is flushed. */
 int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
                       const char *key, char ret_file[DIR_FILE_NAME_MAX])
     __attribute__((warn_unused_result));
+
+int dir_files_flush_folder(struct dir_files *files, const char *file)
+    __attribute__((warn_unused_result));
+bool dir_files_same_folder(const char *a, const char *b);
 
 /* The end of a create: the index knows the file, or nobody wants it. */
 void dir_files_settle(struct dir_files *files, const char *generation);

@@ -64,6 +64,8 @@ struct job {
     char generation[DIR_GENERATION_SIZE]; /* "" when no file is being written */
     char file[DIR_FILE_NAME_MAX];
     bool published;
+    bool unflushed;    /* its name's folder is to be flushed before the commit */
+    int folder_status; /* how that went */
     bool started;
     uint64_t done_bytes, end; /* GET: offset and end; PUT: bytes so far */
     struct s3_md5 md5;
