@@ -160,10 +160,17 @@ static const char *text_of(const cJSON *object, const char *name)
     return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
 }
 
+/* Where Google's tools print it; NULL: this is no key of theirs. */
+static const char *google_id(const cJSON *object)
+{
+    const char *id = text_of(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "accessId");
+
+    return id != NULL ? id : text_of(object, "accessId");
+}
+
 static int parse_google(const cJSON *object, struct mount_credentials *ret, struct error *err)
 {
-    const cJSON *about = cJSON_GetObjectItemCaseSensitive(object, "metadata");
-    const char *id = text_of(about != NULL ? about : object, "accessId");
+    const char *id = google_id(object);
     const char *secret = text_of(object, "secret");
     struct mount_credentials keys = {NULL, NULL, NULL};
 
@@ -194,8 +201,7 @@ static int parse_json(const cJSON *object, struct mount_credentials *ret, struct
                          "credentials: a Google service account's private key signs no S3 request: "
                          "make an HMAC key for it (gcloud storage hmac create)");
     }
-    if (text_of(object, "accessId") != NULL ||
-        text_of(cJSON_GetObjectItemCaseSensitive(object, "metadata"), "accessId") != NULL) {
+    if (google_id(object) != NULL) {
         return parse_google(object, ret, err);
     }
     return mount_credentials_read(object, ret, err);

@@ -29,6 +29,9 @@ static void every_form_gives_its_keys(UNUSED void **state)
         {"{\"metadata\":{\"accessId\":\"GOOG1\",\"state\":\"ACTIVE\"},\"secret\":\"S\"}", "GOOG1",
          "S", NULL},
         {"{\"accessId\":\"GOOG1\",\"secret\":\"S\"}", "GOOG1", "S", NULL},
+        {"{\"accessId\":\"GOOG1\",\"metadata\":{},\"secret\":\"S\"}", "GOOG1", "S", NULL},
+        {"{\"accessId\":\"GOOG1\",\"metadata\":{\"accessId\":7},\"secret\":\"S\"}", "GOOG1", "S",
+         NULL},
     };
 
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
