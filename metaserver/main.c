@@ -18,7 +18,8 @@
 
 enum {
     DRAIN_MS = 15000,
-    WAITERS = 256, /* sessions that wait for a lock at a time: a thread each */
+    WAITERS = 256,  /* sessions that wait for a lock at a time: a thread each */
+    ATTACHERS = 32, /* they wait for the Kubernetes API */
     LEASE_MIN_MS = 1000,
     LEASE_MAX_MS = 3600 * 1000,
     BELIEVE_MS = 300 * 1000, /* that a pod has its volume */
@@ -108,6 +109,7 @@ static int serve(const struct config *config, struct meta *meta, struct error *e
     const struct rpc_tls tls = {config->ca_file, config->cert_file, config->tls_key_file};
     const struct rpc_pool pools[] = {
         {.name = "slow", .threads = 16},
+        {.name = "attach", .threads = ATTACHERS},
         {.name = "lock", .threads = 64, .max_queued = 1024},
         {.name = "wait", .threads = WAITERS, .max_queued = WAITERS},
     };

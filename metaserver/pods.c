@@ -15,7 +15,14 @@
 #define EXTRA "authentication.kubernetes.io/"
 #define ACCOUNT "system:serviceaccount:"
 
-enum { BELIEVED = 4096, NAME_MAX_ = 254, VOLUMES_MAX = 256, CALL_MS = 10000, HASH_SIZE = 32 };
+enum {
+    BELIEVED = 4096,
+    NAME_MAX_ = 254,
+    VOLUMES_MAX = 256,
+    CALL_MS = 10000,
+    HASH_SIZE = 32,
+    TOKEN_MAX = 64 * 1024, /* of one or two KiB; each is held several times while it is looked at */
+};
 
 /* A check that was good, by the hash of all that it was about. */
 struct believed {
@@ -345,6 +352,9 @@ int pods_check(struct pods *pods, const struct pods_claim *claim, struct error *
                          "CSIDriver tokenRequests with the audience %s, and skyvol-node "
                          "--pod-tokens",
                          pods->config.audience);
+    }
+    if (strlen(claim->token) > TOKEN_MAX) {
+        return error_set(err, -EKEYREJECTED, "the pod's token is too long to be one");
     }
     r = hash_of(claim, hash);
     if (r < 0 || is_believed(pods, hash)) {

@@ -532,6 +532,6 @@ const struct rpc_method meta_volume_methods[7] = {
     {.name = "ListVolumes", .unary = list_volumes},
     {.name = "DeleteVolume", .unary = delete_volume, .pool = "slow"},
     {.name = "ExpandVolume", .unary = expand_volume},
-    {.name = "AttachVolume", .unary = attach_volume},
+    {.name = "AttachVolume", .unary = attach_volume, .pool = "attach"},
     {.name = "GetCapacity", .unary = get_capacity, .quiet = true},
 };

@@ -103,6 +103,8 @@ def test_what_is_no_token_of_a_pod_opens_nothing(meta, kube):
     text = meta.refused(volume)
     assert "Unauthenticated" in text and "tokenRequests" in text and "--pod-tokens" in text
     assert "Unauthenticated" in meta.refused(volume, "made-up")
+    asked = len(kube.calls())
+    assert "Unauthenticated" in meta.refused(volume, "x" * 70000) and len(kube.calls()) == asked
     kube.tokens[token]["audiences"] = ["https://kubernetes.default.svc"]
     assert "audience skyvol-meta" in meta.refused(volume, token)
     kube.tokens[token]["audiences"] = ["skyvol-meta"]
@@ -200,6 +202,27 @@ def test_an_api_server_that_hangs_is_left_and_the_end_does_not_wait_for_it(meta,
     processes.stop(meta.process)
     assert time.monotonic() - began < 10
     assert hanging.wait(10) != 0
+
+
+def test_who_waits_for_the_api_server_holds_up_nobody_else(meta, kube):
+    """Renewals of sessions must not wait for it, or every mount would lose its locks."""
+    volume = meta.volume("mine")
+    _, token = add_pod(kube, volume=volume)
+    kube.fault(times=1000, path="/tokenreviews", delay=60)
+    waiting = [subprocess.Popen(
+        [tool("grpcurl"), "-cacert", meta.certs / "ca.crt", "-cert", meta.certs / "node.crt", "-key",
+         meta.certs / "node.key", "-import-path", ROOT / "proto", "-proto", "skyvol/meta/v1/meta.proto", "-d",
+         json.dumps({"id": volume, "node": "node-1", "pod_token": token}), f"127.0.0.1:{meta.port}",
+         "skyvol.meta.v1.Volumes/AttachVolume"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(20)]
+    try:
+        wait_until(lambda: len(kube.calls("POST", "/tokenreviews")) >= 16, what="the reviews")
+        assert meta.call("operator", "Volumes/GetVolume", id=volume)["volume"]["id"] == volume
+        assert [w.poll() for w in waiting] == [None] * 20
+    finally:
+        for one in waiting:
+            one.kill()
+            one.wait()
 
 
 def test_a_node_may_do_what_mounts_do_and_nothing_else(meta, kube):
