@@ -54,6 +54,13 @@ struct slice s3_message_header(const struct s3_message *message, const char *nam
     return (struct slice){NULL, 0};
 }
 
+bool s3_header_repeats(struct slice name)
+{
+    return name_is(name, "x-amz-object-attributes") ||
+           name_is(name, "x-amz-optional-object-attributes") ||
+           (name.len > 11 && strncasecmp(name.data, "x-amz-meta-", 11) == 0);
+}
+
 /* ---- HMAC ---- */
 
 /* Looking SHA-256 up costs more than hashing a request with it, so it is done once. */

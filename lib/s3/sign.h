@@ -75,6 +75,11 @@ struct s3_message {
 /* Value of the first header of that name (any case), or an empty slice with data NULL. */
 struct slice s3_message_header(const struct s3_message *message, const char *name);
 
+/* Whether several headers of that name say the same as one with all their values and commas
+ * between, as they are signed. Of every other name the first is read, so it must be the only one.
+ */
+bool s3_header_repeats(struct slice name);
+
 struct s3_signing_key {
     unsigned char bytes[32];
 };

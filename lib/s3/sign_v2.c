@@ -418,7 +418,7 @@ static int compare_headers(const void *a, const void *b)
     return order != 0 ? order : (x > y) - (x < y); /* of one name as they came */
 }
 
-/* Each "name:value[,value]\n". */
+/* Each "name:value[,value]\n". -EINVAL: one that is read singly is there twice. */
 static int add_headers(const struct s3_message *message, struct buf *out)
 {
     AUTOFREE const struct s3_header **found = calloc(message->header_count + 1, sizeof(*found));
@@ -440,6 +440,9 @@ static int add_headers(const struct s3_message *message, struct buf *out)
         bool again = i > 0 && found[i - 1]->name.len == name.len &&
                      strncasecmp(found[i - 1]->name.data, name.data, name.len) == 0;
 
+        if (again && !s3_header_repeats(name)) {
+            return -EINVAL;
+        }
         for (size_t j = 0; !again && j < name.len; j++) {
             char c = (char)tolower((unsigned char)name.data[j]);
 
@@ -526,6 +529,9 @@ int s3_v2_verify(const struct s3_message *message, struct slice host_bucket,
     }
     if (error == -ENOMEM) {
         return no_memory(fault);
+    }
+    if (error == -EINVAL) {
+        return refuse(fault, "A header is there twice");
     }
     return error == 0 && (fits || fits_too)
                ? 0

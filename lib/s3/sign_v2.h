@@ -35,7 +35,8 @@ int s3_v2_parse(struct s3_message *message, const struct s3_auth_rules *rules, s
                 struct s3_auth *auth, struct s3_fault *fault) __attribute__((warn_unused_result));
 
 /* What was parsed as it is signed; `host_bucket` as s3_host_bucket() has it. `slash`: a bucket
- * without a key is written with one behind it. */
+ * without a key is written with one behind it. -EINVAL: a header that is read singly is there
+ * twice. */
 int s3_v2_string_to_sign(const struct s3_message *message, struct slice host_bucket,
                          const struct s3_auth *auth, bool slash, struct buf *out)
     __attribute__((warn_unused_result));

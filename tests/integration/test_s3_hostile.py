@@ -431,6 +431,20 @@ def test_an_upload_says_what_checksum_it_will_have(s3):
         assert code_of(create, ChecksumAlgorithm=algorithm, ChecksumType=kind)[0] == "InvalidRequest"
 
 
+@pytest.mark.parametrize("name, first", [("x-amz-copy-source", "/bucket/a"), ("x-amz-tagging", "a=1"),
+                                         ("x-amz-acl", "private"), ("cache-control", "no-cache"),
+                                         ("content-type", "text/plain")])
+def test_a_signed_header_cut_in_two_is_refused(plain, s3, name, first):
+    """The signature of two is that of one with a comma, and the first one alone would count."""
+    s3.put_object(Bucket="bucket", Key="a", Body=b"1")
+    lines = signed(plain, headers=[(name, f"{first},b")])
+    at = next(i for i, h in enumerate(lines) if h.startswith(name))
+    cut = lines[:at] + [f"{name}: {first}", f"{name}: b"] + lines[at + 1:]
+    reply = talk(plain, cut + ["Content-Length: 0"])
+    assert status(reply) == 400 and b"<Code>InvalidRequest</Code>" in reply
+    assert keys(s3) == ["a"]
+
+
 def test_user_metadata_told_twice_is_joined(plain, s3):
     lines = signed(plain, headers=[("x-amz-meta-a", "1,2")])
     at = next(i for i, h in enumerate(lines) if h.startswith("x-amz-meta-a"))

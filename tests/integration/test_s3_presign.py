@@ -184,12 +184,29 @@ def test_a_url_ends_and_does_not_live_for_ever(plain, s3):
     assert ask(plain, "GET", url(one, "get_object", WEEK, **K))[2] == b"bytes"
 
 
-def by_hand(served, method, path, expires=None, access=ACCESS, secret=SECRET, query=""):
+def by_hand(served, method, path, expires=None, access=ACCESS, secret=SECRET, query="", amz=""):
     expires = expires or int(time.time()) + 600
-    text = f"{method}\n\n\n{expires}\n{path}{'?' if query else ''}{query}"
+    text = f"{method}\n\n\n{expires}\n{amz}{path}{'?' if query else ''}{query}"
     mac = base64.b64encode(hmac.new(secret.encode(), text.encode(), hashlib.sha1).digest()).decode()
     return (f"http://127.0.0.1:{served.port}{path}?{query}{'&' if query else ''}AWSAccessKeyId={access}"
             f"&Expires={expires}&Signature={urllib.parse.quote(mac, safe='')}")
+
+
+def test_a_header_cut_in_two_is_refused(plain, s3):
+    s3.put_object(**B, Key="a", Body=b"1")
+    for name, values, want in (("x-amz-copy-source", ("/bucket/a", "b"), 403), ("x-amz-meta-a", ("1", "2"), 200)):
+        made = urllib.parse.urlsplit(by_hand(plain, "PUT", "/bucket/k", amz=f"{name}:{','.join(values)}\n"))
+        connection = http.client.HTTPConnection("127.0.0.1", plain.port, timeout=20)
+        connection.putrequest("PUT", f"{made.path}?{made.query}")
+        for value in values:
+            connection.putheader(name, value)
+        connection.putheader("Content-Length", "0")
+        connection.endheaders()
+        reply = connection.getresponse()
+        assert reply.status == want and (want == 200 or b"there twice" in reply.read())
+        connection.close()
+    assert keys(s3) == ["a", "k"]
+    assert s3.head_object(**B, Key="k")["Metadata"] == {"a": "1,2"}
 
 
 def test_a_parameter_that_no_signer_knows_is_refused_however_it_is_signed(plain, s3):

@@ -414,6 +414,54 @@ static void the_clock_may_be_fifteen_minutes_off_and_no_more(UNUSED void **state
     assert_int_equal(parse_at(S3_NOW - 901, auth, ""), S3_REQUEST_TIME_TOO_SKEWED);
 }
 
+/* Signed by ourselves, with the header there twice. */
+static enum s3_code verify_twice(const char *name)
+{
+    CLEANUP(buf_done) struct buf authorization = BUF_INIT(4096);
+    struct s3_header headers[] = {
+        {slice_of("Host"), slice_of("examplebucket.s3.amazonaws.com")},
+        {slice_of("x-amz-content-sha256"), slice_of(S3_EMPTY_SHA256)},
+        {slice_of("x-amz-date"), slice_of(S3_STAMP)},
+        {slice_of(name), slice_of("one")},
+        {slice_of(name), slice_of("two")},
+        {slice_of("Authorization"), {NULL, 0}},
+    };
+    struct s3_message message = {slice_of("PUT"), slice_of("/test.txt"), slice_of(""), headers, 5};
+    const struct s3_auth_rules rules = {.now_s = S3_NOW, .region = "us-east-1"};
+    struct s3_signing_key key;
+    const struct s3_sign_params params = {.key = &key,
+                                          .access_key = S3_KEY,
+                                          .region = "us-east-1",
+                                          .service = "s3",
+                                          .timestamp = S3_STAMP};
+    struct s3_fault fault = S3_FAULT_INIT;
+    struct s3_auth auth;
+    int ret;
+
+    assert_int_equal(s3_signing_key_derive(S3_SECRET, "20130524", "us-east-1", "s3", &key), 0);
+    assert_int_equal(s3_sign_header(&message, &params, S3_EMPTY_SHA256, &authorization, NULL), 0);
+    headers[message.header_count++].value = slice_of(buf_str(&authorization));
+    ret = s3_auth_parse(&message, &rules, &auth, &fault);
+    ret = ret == 0 ? s3_auth_verify(&message, &auth, &key, &fault) : ret;
+    return ret == 0 ? S3_OK : fault.code;
+}
+
+static void a_signed_header_of_which_the_first_counts_is_the_only_one(UNUSED void **state)
+{
+    static const char *const single[] = {"x-amz-copy-source", "X-Amz-Acl",     "x-amz-tagging",
+                                         "content-type",      "content-md5",   "range",
+                                         "if-none-match",     "cache-control", "x-amz-meta-"};
+    static const char *const several[] = {"x-amz-meta-a", "X-Amz-Meta-B",
+                                          "x-amz-object-attributes"};
+
+    for (size_t i = 0; i < sizeof(single) / sizeof(single[0]); i++) {
+        assert_int_equal(verify_twice(single[i]), S3_INVALID_REQUEST);
+    }
+    for (size_t i = 0; i < sizeof(several) / sizeof(several[0]); i++) {
+        assert_int_equal(verify_twice(several[i]), S3_OK);
+    }
+}
+
 /* ---- presigned ---- */
 
 #define PRESIGN_QUERY                                                                              \
@@ -583,6 +631,7 @@ int main(void)
         cmocka_unit_test(a_server_refuses_what_is_not_exactly_right),
         cmocka_unit_test(a_wrong_secret_does_not_match_and_is_not_told),
         cmocka_unit_test(the_clock_may_be_fifteen_minutes_off_and_no_more),
+        cmocka_unit_test(a_signed_header_of_which_the_first_counts_is_the_only_one),
         cmocka_unit_test(a_presigned_url_is_the_published_one),
         cmocka_unit_test(a_presigned_url_opens_once_valid_and_until_it_expires),
         cmocka_unit_test(a_presigned_query_must_be_whole),

@@ -380,6 +380,12 @@ static void some_requests_are_never_presigned(void **state)
     r.headers[0] = "x-amz-security-token:a";
     r.headers[1] = "x-amz-security-token:b";
     assert_int_equal(code_of(&r), S3_ACCESS_DENIED);
+    r.headers[0] = "x-amz-copy-source:a";
+    r.headers[1] = "X-Amz-Copy-Source:b";
+    assert_int_equal(code_of(&r), S3_ACCESS_DENIED);
+    r.headers[0] = "x-amz-meta-a:a";
+    r.headers[1] = "X-Amz-Meta-A:b";
+    assert_int_equal(code_of(&r), S3_SIGNATURE_DOES_NOT_MATCH);
     r.headers[0] = NULL;
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
         r.method = methods[i];
