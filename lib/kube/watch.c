@@ -136,8 +136,8 @@ static int take_all(struct kube_watch *watch, struct stream *s, bool *ret_any)
         r = kube_frames_add(&frames, buf_str(&bytes), buf_len(&bytes));
         buf_done(&bytes);
         while (r == 0 && (r = kube_frames_next(&frames, &frame)) == 1) {
-            *ret_any = true;
             r = take_frame(watch, &frame);
+            *ret_any = *ret_any || r == 0;
             kube_frame_done(&frame);
         }
     }
@@ -296,10 +296,11 @@ static void *run(void *arg)
     (void)pthread_setname_np(pthread_self(), "kube-watch");
     do {
         uint64_t began = clock_monotonic_ms(clock_real());
+        bool listed = watch->version[0] == '\0';
         bool any = false;
         bool good;
 
-        if (watch->version[0] == '\0') {
+        if (listed) {
             r = list_once(watch);
             good = r == 0;
         } else {
@@ -310,7 +311,8 @@ static void *run(void *arg)
             }
         }
         if (good) {
-            pause = KUBE_PAUSE_FIRST_MS;
+            /* a list alone does not count: what is forgotten at once would be listed for ever */
+            pause = listed ? pause : KUBE_PAUSE_FIRST_MS;
             r = kube_pause(watch->cancel, 0);
         } else {
             r = kube_pause(watch->cancel, kube_jitter(pause));

@@ -10,6 +10,7 @@
 #include "kube/watch.h"
 #include "scripted_server.h"
 #include "test.h"
+#include "util/clock.h"
 #include "util/mutex.h"
 
 #define HEAD(status) "HTTP/1.1 " status "\r\nContent-Length: *\r\n\r\n"
@@ -177,6 +178,22 @@ static void test_a_server_in_trouble_is_asked_again(UNUSED void **state)
     scripted_server_stop(server);
 }
 
+static void test_a_server_that_always_forgets_is_asked_more_and_more_seldom(UNUSED void **state)
+{
+#define FORGETS HEAD("200 OK") "{\"type\":\"ERROR\",\"object\":{\"code\":410}}\n"
+    static const char *const answers[] = {
+        LIST("a", "5"), FORGETS,        LIST("b", "6"), FORGETS,        LIST("c", "7"),
+        FORGETS,        LIST("d", "8"), FORGETS,        LIST("e", "9"), HANGS,
+    };
+    uint64_t began = clock_monotonic_ms(clock_real());
+    struct scripted_server *server;
+
+    run(answers, sizeof(answers) / sizeof(answers[0]), "[+a][+b][+c][+d][+e]", &server);
+    /* pauses of at least 50, 100, 200 and 400 ms: half of each is chance */
+    assert_true(clock_monotonic_ms(clock_real()) - began >= 750);
+    scripted_server_stop(server);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -185,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_a_watch_goes_on_after_what_it_has_seen),
         cmocka_unit_test(test_a_server_that_forgets_is_asked_for_all_again),
         cmocka_unit_test(test_a_server_in_trouble_is_asked_again),
+        cmocka_unit_test(test_a_server_that_always_forgets_is_asked_more_and_more_seldom),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
