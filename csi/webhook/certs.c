@@ -212,6 +212,7 @@ static int patch_of(const cJSON *configuration, const char *ca, cJSON *patch)
     return count;
 }
 
+/* 1: it was told now; 0: it knew. */
 static int tell(struct certs *certs, const char *ca, struct error *err)
 {
     struct kube_request request = {.verb = KUBE_GET,
@@ -231,6 +232,7 @@ static int tell(struct certs *certs, const char *ca, struct error *err)
         if (r == 0) {
             log_info("told the API server of the authority", "configuration",
                      certs->config.configuration, NULL);
+            r = 1;
         }
     }
     cJSON_Delete(configuration);
@@ -276,7 +278,9 @@ int certs_step(struct certs *certs, struct error *err)
     if (r == 0) {
         adopt(certs, &c.pair);
     }
-    return r;
+    /* Between reading and telling another replica may have told of a newer one: who has told looks
+     * again, so that the last word is that of the Secret. */
+    return r > 0 ? -EAGAIN : r;
 }
 
 const struct key_pair *certs_pair(struct certs *certs, bool *ret_new)

@@ -36,8 +36,8 @@ int certs_new(const struct certs_config *config, struct certs **ret)
     __attribute__((warn_unused_result));
 void certs_free(struct certs *certs);
 
-/* Look, renew, tell the API server. -EAGAIN: another replica was faster, look again at once; else
- * what kube.h says. What there is to serve stays through failures. */
+/* Look, renew, tell the API server. -EAGAIN: look again at once, as something was changed, by us
+ * or another replica; else what kube.h says. What there is to serve stays through failures. */
 int certs_step(struct certs *certs, struct error *err) __attribute__((warn_unused_result));
 
 /* What is to be served now; NULL: nothing yet. Valid until the next step. *ret_new: it is another

@@ -11,7 +11,15 @@
 #define TOKEN_DIR "/var/run/secrets/skyvol.io/s3"
 #define STORE_DIR "/etc/skyvol/store"
 
-enum { CONTAINERS_MAX = 256, BUCKET_MIN = 3, BUCKET_MAX = 63, NAME_LONGEST = 253, PATH_MAX_ = 128 };
+enum {
+    CONTAINERS_MAX = 256,
+    BUCKET_MIN = 3,
+    BUCKET_MAX = 63,
+    NAME_LONGEST = 253,
+    PATH_MAX_ = 128,
+    PORT_FIRST = 9000, /* the sidecar's: S3, credentials, status */
+    PORT_LAST = 9002,
+};
 
 /* What the containers' SDKs look for. */
 static const char *const environment[][2] = {
@@ -69,8 +77,37 @@ static int read_wish(struct injection *in, const cJSON *annotations, struct erro
     return 0;
 }
 
+/* One of the two would not come up, and which one is chance. */
+static int check_ports(const struct injection *in, const char *kind, struct error *err)
+{
+    const cJSON *container, *port;
+
+    cJSON_ArrayForEach(container, get(in->spec, kind))
+    {
+        const char *name = cJSON_GetStringValue(get(container, "name"));
+
+        if (name != NULL && strcmp(name, INJECT_NAME) == 0) {
+            continue;
+        }
+        cJSON_ArrayForEach(port, get(container, "ports"))
+        {
+            double number = cJSON_GetNumberValue(get(port, "containerPort"));
+
+            if (number >= PORT_FIRST && number <= PORT_LAST) {
+                return error_set(err, -EINVAL,
+                                 INJECT_ANNOTATION ": container %.63s has the port %d, but those "
+                                                   "from %d to %d are the sidecar's",
+                                 name != NULL ? name : "?", (int)number, PORT_FIRST, PORT_LAST);
+            }
+        }
+    }
+    return 0;
+}
+
 static int check_pod(const struct injection *in, struct error *err)
 {
+    int r;
+
     if (!cJSON_IsObject(in->spec) || cJSON_GetArraySize(get(in->spec, "containers")) < 1 ||
         cJSON_GetArraySize(get(in->spec, "containers")) > CONTAINERS_MAX ||
         cJSON_GetArraySize(get(in->spec, "initContainers")) > CONTAINERS_MAX) {
@@ -81,7 +118,8 @@ static int check_pod(const struct injection *in, struct error *err)
                          INJECT_ANNOTATION ": a pod in the node's network would open its bucket to "
                                            "all programs of the node: leave hostNetwork out");
     }
-    return 0;
+    r = check_ports(in, "initContainers", err);
+    return r < 0 ? r : check_ports(in, "containers", err);
 }
 
 /* ---- operations ---- */

@@ -21,8 +21,8 @@
 #include "util/cleanup.h"
 
 enum {
-    CONNECTIONS = 64,
-    PER_ADDRESS = 16,
+    CONNECTIONS = 384,
+    PER_ADDRESS = 256, /* an API server opens one for each request, 200 at a time by default */
     SECONDS = 10,
     BACKLOG = 128,
     ANSWER_MAX = 16 << 20,

@@ -8,7 +8,7 @@
  *     r = web_certificate(web, pem, pem, err);      another one, without a break
  *     web_free(web);
  *
- * TLS 1.2 and 1.3. At most 64 connections, 16 of one address, 10 s each without a byte; bodies of
+ * TLS 1.2 and 1.3. At most 384 connections, 256 of one address, 10 s each without a byte; bodies of
  * all together at most 64 MiB, above that 503; a body above body_max is 413. GET, HEAD and POST.
  * web_new, web_certificate and web_free are for one thread.
  */

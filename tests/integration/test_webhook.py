@@ -198,7 +198,8 @@ def test_others_are_left_alone_and_wishes_that_cannot_be_are_refused_with_a_reas
     assert webhook.review(pod(**S3), operation="UPDATE") == {"uid": "7-8-9", "allowed": True}
     assert webhook.review(pod(**S3), kind={"group": "apps", "version": "v1", "kind": "Deployment"})["allowed"]
     host = pod({"hostNetwork": True, "containers": [{"name": "a"}]}, **S3)
-    for refused, word in ((host, "hostNetwork"), (pod(**{"skyvol.io/s3": "No/Name"}), "name of a claim"),
+    port = pod({"containers": [{"name": "app", "ports": [{"containerPort": 9001}]}]}, **S3)
+    for refused, word in ((host, "hostNetwork"), (port, "container app has the port 9001"), (pod(**{"skyvol.io/s3": "No/Name"}), "name of a claim"),
                           (pod(**{"skyvol.io/s3": ""}), "name of a claim"),
                           (pod(**S3, **{"skyvol.io/s3-secret": "../x"}), "Secret"),
                           (pod({"containers": []}, **S3), "containers")):
@@ -218,6 +219,19 @@ def test_what_is_no_review_is_refused_and_large_ones_are_bounded(webhook):
     except (ConnectionError, ssl.SSLError):
         pass  # it does not read what it will not take
     assert webhook.review(pod(**S3))["patch"]
+
+
+def test_an_api_server_with_many_requests_at_once_is_answered(webhook):
+    """It has one address, a connection for each request under way, and keeps 25 of them."""
+    bundle = webhook.bundle()
+    kept = [webhook.connect(bundle) for _ in range(80)]
+    for one in kept:
+        one.connect()
+    for one in kept:
+        one.request("POST", "/mutate", "{}", {"Content-Type": "application/json"})
+    for one in kept:
+        assert one.getresponse().status == 400
+        one.close()
 
 
 def test_the_certificate_is_made_once_and_kept_over_a_restart(webhook, workdir, processes, kube):
@@ -275,6 +289,28 @@ def test_a_certificate_in_the_last_third_of_its_time_is_renewed(workdir, process
     other = Webhook(workdir, processes, kube, "--service", "other", name="other").wait()
     assert young.bundle() != (certs / "ca.crt").read_text(), "one of another name is of no use"
     processes.stop(other.process)
+
+
+def test_a_replica_that_tells_of_an_older_authority_takes_it_back(workdir, processes, kube):
+    """Another one renews between its look at the Secret and its word to the API server."""
+    certs = workdir / "certs"
+    for arguments in (("init", certs), ("issue", certs, "x", "--host", f"{NAME}.{SPACE}.svc")):
+        subprocess.run([program("skyvolctl"), "certs", *arguments], check=True, capture_output=True)
+    data = {k: base64.b64encode((certs / v).read_bytes()).decode()
+            for k, v in {"ca.crt": "ca.crt", "tls.crt": "x.crt", "tls.key": "x.key"}.items()}
+    kube.fault(method="GET", path="/mutatingwebhookconfigurations/", delay=2)
+    webhook = Webhook(workdir, processes, kube, "--look-every", "1h")
+    wait_until(lambda: kube.calls("GET", "/mutatingwebhookconfigurations/"), what="its look", process=webhook.process)
+    secret = kube.get("v1", "secrets", f"{NAME}-tls", SPACE)
+    secret["data"] = data
+    kube.put("v1", "secrets", secret)
+    hooks = kube.get(*HOOKS, NAME)
+    hooks["webhooks"][0]["clientConfig"]["caBundle"] = data["ca.crt"]
+    kube.put(*HOOKS, hooks)
+    wait_until(lambda: len(kube.calls("PATCH", "/mutatingwebhookconfigurations/")) > 1, what="its second word",
+               process=webhook.process)
+    assert webhook.bundle() == (certs / "ca.crt").read_text()
+    assert webhook.wait().review(pod(**S3))["patch"]
 
 
 def test_an_api_server_in_trouble_delays_and_ends_nothing(workdir, processes, kube):

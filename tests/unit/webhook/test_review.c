@@ -77,6 +77,9 @@ static void test_a_wish_that_cannot_be_is_refused(UNUSED void **state)
         REVIEW(ASKS "{}}"),
         REVIEW(ASKS "{\"containers\":[]}}"),
         REVIEW(ASKS "{\"hostNetwork\":true,\"containers\":[{}]}}"),
+        REVIEW(ASKS "{\"containers\":[{},{\"name\":\"a\",\"ports\":[{\"containerPort\":9000}]}]}}"),
+        REVIEW(ASKS "{\"containers\":[{}],\"initContainers\":[{\"ports\":[{},"
+                    "{\"containerPort\":9002}]}]}}"),
         REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":7}},\"spec\":{}}"),
         REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"$(X)\"}},\"spec\":{}}"),
         REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"-ab\"}},\"spec\":{}}"),
@@ -115,6 +118,31 @@ static void test_what_is_no_review_is_said_to_be_none(UNUSED void **state)
     }
 }
 
+static void test_a_review_of_too_many_values_is_not_parsed(UNUSED void **state)
+{
+    static const char head[] = "{\"apiVersion\":\"admission.k8s.io/v1\",\"kind\":"
+                               "\"AdmissionReview\",\"request\":{\"uid\":\"u\",\"x\":[";
+    const size_t counts[] = {400000, 600000};
+
+    for (size_t i = 0; i < 2; i++) {
+        struct buf text = BUF_INIT(REVIEW_MAX), out = BUF_INIT(1 << 20);
+        struct error err = ERROR_INIT;
+        bool patched = false;
+
+        buf_addstr(&text, head);
+        for (size_t k = 0; k < counts[i]; k++) {
+            buf_addstr(&text, k > 0 ? ",0" : "0");
+        }
+        buf_addstr(&text, "]}}");
+        assert_int_equal(buf_error(&text), 0);
+        assert_int_equal(review_answer(&config, (struct slice){buf_str(&text), buf_len(&text)},
+                                       &out, &patched, &err),
+                         i == 0 ? 0 : -EINVAL);
+        buf_done(&text);
+        buf_done(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -122,6 +150,7 @@ int main(void)
         cmocka_unit_test(test_a_pod_that_does_not_ask_is_allowed_as_it_is),
         cmocka_unit_test(test_a_wish_that_cannot_be_is_refused),
         cmocka_unit_test(test_what_is_no_review_is_said_to_be_none),
+        cmocka_unit_test(test_a_review_of_too_many_values_is_not_parsed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
