@@ -35,15 +35,17 @@ NOTHING = ""  # root: what mounts
 # What the scripts of deploy/kubernetes call.
 SCRIPTED = ["sh", "base64", "cat", "curl", "head", "od", "rm", "sed", "sha256sum", "sleep", "tr"]
 
+SLEEP = "/usr/bin/sleep"  # before the end of what a Service leads to: preStop
+
 # name: (user, entry point, our programs, files of the system's packages)
 IMAGES = {
     "controller": (ORDINARY, "skyvol-controller", ["skyvol-controller"], []),
     "node": (NOTHING, "skyvol-node", ["skyvol-node"], []),
     "holder": (NOTHING, "skyvol-holder", ["skyvol-holder", "skyvol-mount"], []),
     "meta": (ORDINARY, "skyvol-meta", ["skyvol-meta"], ["/usr/bin/tar"]),  # tar: kubectl cp
-    "s3": (ORDINARY, "skyvol-s3", ["skyvol-s3", "skyvol-s3-keys"], ["/usr/sbin/nginx"]),
+    "s3": (ORDINARY, "skyvol-s3", ["skyvol-s3", "skyvol-s3-keys"], ["/usr/sbin/nginx", SLEEP]),
     "cli": (ORDINARY, "skyvolctl", ["skyvolctl"], []),
-    "webhook": (ORDINARY, "skyvol-webhook", ["skyvol-webhook"], []),
+    "webhook": (ORDINARY, "skyvol-webhook", ["skyvol-webhook"], [SLEEP]),
     "setup": (ORDINARY, "sh", ["skyvolctl"], [f"/usr/bin/{p}" for p in SCRIPTED]),
 }
 MODULE = "ngx_http_skyvol_module.so"

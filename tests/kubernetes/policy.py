@@ -2,6 +2,9 @@
 """What our manifests must hold to. Each rule gives sentences about what breaks it; none is broken silently."""
 import json
 import re
+from pathlib import Path
+
+from images import ours
 
 PRIVILEGED = {("skyvol-node", "node"), ("skyvol-holder", "holder")}  # mount for other pods
 ROOT_PODS = {"skyvol-node", "skyvol-holder"}
@@ -185,9 +188,43 @@ def metaserver_is_closed(items):
             yield f"{name}: asks skyvol-meta and has no label that lets it"
 
 
+def services_and_tokens_pass_the_policies(items):
+    """With any policy at all: who has a Service is let in there, and who has a token out to the API server."""
+    policies = [i["spec"] for i in items if i["kind"] == "NetworkPolicy"]
+
+    def open_ports(pod, way):
+        labels = pod["metadata"]["labels"]
+        for spec in policies:
+            chosen = spec["podSelector"]
+            if chosen.get("matchLabels", {}).items() <= labels.items() and \
+                    all(labels.get(e["key"]) in e["values"] for e in chosen.get("matchExpressions", [])):
+                yield from (port["port"] for rule in spec.get(way, []) for port in rule.get("ports", []))
+    for _, name, pod in workloads(items if policies else []):
+        for item in items:
+            if item["kind"] == "Service" and item["spec"].get("selector", {"": ""}).items() <= \
+                    pod["metadata"]["labels"].items():
+                for port in item["spec"]["ports"]:
+                    if port["targetPort"] not in open_ports(pod, "ingress"):
+                        yield f"{name}: no NetworkPolicy lets in what the Service asks at {port['targetPort']}"
+        if pod["spec"].get("automountServiceAccountToken", True) and 443 not in open_ports(pod, "egress"):
+            yield f"{name}: no NetworkPolicy lets it ask the API server"
+
+
+def commands_are_in_the_images(items):
+    for _, name, pod in workloads(items):
+        for one in containers(pod):
+            image = re.search(r"skyvol-(\w+)[:@]", one["image"])
+            hooks = [*one.get("lifecycle", {}).values(), *(v for k, v in one.items() if k.endswith("Probe"))]
+            for command in [h["exec"]["command"] for h in hooks if "exec" in h] + \
+                    ([one["command"]] if "command" in one else []):
+                _, entry, programs, others = ours.IMAGES[image[1]] if image else (None, "", [], [])
+                if image and Path(command[0]).name not in {entry, *programs, *(Path(o).name for o in others)}:
+                    yield f"{name}/{one['name']}: {command[0]} is not in its image"
+
+
 RULES = [root_only_where_named, containers_may_little, resources_are_told, images_have_a_tag, tokens_only_where_needed,
          paths_of_the_host_only_where_named, rights_are_narrow, references_lead_somewhere, names_are_unique,
-         metaserver_is_closed]
+         metaserver_is_closed, services_and_tokens_pass_the_policies, commands_are_in_the_images]
 
 
 def broken(items):
@@ -233,5 +270,10 @@ def spoilt(items):
     yield references_lead_somewhere, copy(lambda i, _: i["kind"] == "Service" and i["spec"].update(
         selector={"app.kubernetes.io/name": "absent"}))
     yield names_are_unique, items + items[:1]
+    yield commands_are_in_the_images, container(lambda c: c.update(
+        lifecycle={"preStop": {"exec": {"command": ["/bin/sleep", "5"]}}}))
     if any(i["kind"] == "NetworkPolicy" for i in items):
         yield metaserver_is_closed, copy(policy)
+        for gone in ({"skyvol-s3", "skyvol-nodes"}, {"skyvol-controller"}):
+            yield services_and_tokens_pass_the_policies, [
+                i for i in items if i["kind"] != "NetworkPolicy" or i["metadata"]["name"] not in gone]
