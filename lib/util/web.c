@@ -161,11 +161,21 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
 
 /* ---- where ---- */
 
+/* Before the port, an IPv6 address without its brackets; NULL: there is no port. */
+static char *host_of(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
+    bool v6 = len >= 2 && address[0] == '[' && address[len - 1] == ']';
+
+    return colon != NULL ? strndup(address + v6, len - 2 * v6) : NULL;
+}
+
 static int listen_on(struct web *web, const char *address, struct error *err)
 {
     struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
     const char *colon = strrchr(address, ':');
-    AUTOFREE char *host = colon != NULL ? strndup(address, (size_t)(colon - address)) : NULL;
+    AUTOFREE char *host = host_of(address);
     struct sockaddr_storage bound = {0};
     socklen_t len = sizeof(bound);
     struct addrinfo *found = NULL;

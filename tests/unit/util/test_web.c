@@ -179,6 +179,24 @@ static void test_an_address_or_certificate_that_is_none_is_refused(UNUSED void *
     assert_int_equal(web_new(&config, &web, &err), -EINVAL);
 }
 
+static void test_an_address_of_ipv6_is_in_brackets(UNUSED void **state)
+{
+    struct key_pair pair = make_pair();
+    const struct web_config config = {.address = "[::1]:0",
+                                      .certificate = pair.certificate,
+                                      .key = pair.key,
+                                      .body_max = BODY_MAX,
+                                      .handle = echo};
+    struct web *web = NULL;
+    struct error err = ERROR_INIT;
+    int r = web_new(&config, &web, &err);
+
+    /* a machine may have no IPv6; the address is understood */
+    assert_true(r == 0 || r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT);
+    web_free(web);
+    key_pair_done(&pair);
+}
+
 static int setup(UNUSED void **state)
 {
     (void)snprintf(ca_path, sizeof(ca_path), "/tmp/test_web.%d", (int)getpid());
@@ -197,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_a_body_beyond_the_bound_is_refused),
         cmocka_unit_test(test_another_certificate_takes_the_place_of_the_first),
         cmocka_unit_test(test_an_address_or_certificate_that_is_none_is_refused),
+        cmocka_unit_test(test_an_address_of_ipv6_is_in_brackets),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);
