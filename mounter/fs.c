@@ -412,7 +412,7 @@ void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
                  : rec->links > 0                   ? rec->links
                                                     : 1,
         .uid = rec->uid,
-        .gid = rec->gid,
+        .gid = fs->options.one_group ? fs->options.group : rec->gid,
         .rdev = rec->rdev,
         .blksize = 65536,
     };

@@ -81,6 +81,8 @@ enum attrs_mode { ATTRS_AUTO, ATTRS_LIST, ATTRS_FULL };
 
 struct fs_options {
     uint32_t uid, gid;
+    bool one_group; /* everything is shown, and made, as of `group` */
+    uint32_t group;
     uint32_t file_mode, dir_mode; /* of objects without attributes, without the type */
     enum sync_mode sync;
     enum attrs_mode attrs;

@@ -122,6 +122,8 @@ static void fill_options(const struct mount_config *config, const struct budget 
     *ret = (struct fs_options){
         .uid = (uint32_t)number(config, "uid", 0, 10),
         .gid = (uint32_t)number(config, "gid", 0, 10),
+        .one_group = mount_options_get(&config->options, "mount_group") != NULL,
+        .group = (uint32_t)number(config, "mount_group", 0, 10),
         .file_mode = (uint32_t)number(config, "file_mode", 0666, 8) & ~umask & 07777,
         .dir_mode = (uint32_t)number(config, "dir_mode", 0777, 8) & ~umask & 07777,
         .sync = sync == NULL                 ? SYNC_CLOSE

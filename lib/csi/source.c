@@ -371,6 +371,9 @@ static int take_flags(struct parse *p)
     if (r == 0 && input->mount_group != NULL && input->mount_group[0] != '\0') {
         r = mount_options_set(&p->source->options, "gid", input->mount_group,
                               MOUNT_OPTIONS_OPERATOR, p->err);
+        r = r < 0 ? r
+                  : mount_options_set(&p->source->options, "mount_group", input->mount_group,
+                                      MOUNT_OPTIONS_OPERATOR, p->err);
     }
     if (r == 0 && input->read_only) {
         r = mount_options_set(&p->source->options, "ro", "true", MOUNT_OPTIONS_OPERATOR, p->err);

@@ -71,6 +71,8 @@ const struct mount_option_row mount_option_table[] = {
          "owner of objects without attributes, a number (0)"),
     OURS("gid", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
          "group of objects without attributes, a number (0)"),
+    OURS("mount_group", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
+         "group that everything is shown with, whatever is stored, a number: as a pod's fsGroup"),
     OURS("umask", MOUNT_OPTION_MODE, MOUNT_OPTION_OF_USER, NULL, "taken off the modes below"),
     OURS("file_mode", MOUNT_OPTION_MODE, MOUNT_OPTION_OF_USER, NULL,
          "of objects without attributes (0666)"),

@@ -370,7 +370,7 @@ int xattr_inherit(struct op *op)
     node = fs_node(fs, op->ino);
     dir = node != NULL ? fs_rec(fs, node) : NULL;
     if (dir != NULL && (dir->mode & S_ISGID) != 0) {
-        op->gid = dir->gid;
+        op->gid = fs->options.one_group ? fs->options.group : dir->gid;
         op->mode |= S_ISDIR(op->mode) ? S_ISGID : 0U;
     }
     if (dir != NULL && dir->xattr != 0 && !S_ISLNK(op->mode)) {

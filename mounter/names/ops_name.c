@@ -497,7 +497,7 @@ struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode
     op->makes = true;
     op->mode = (uint32_t)mode;
     op->uid = fuse_req_ctx(req)->uid;
-    op->gid = fuse_req_ctx(req)->gid;
+    op->gid = op->fs->options.one_group ? op->fs->options.group : fuse_req_ctx(req)->gid;
     op->umask = (uint32_t)fuse_req_ctx(req)->umask;
     ret = op->fs->options.read_only ? -EROFS : fs_name_allowed(parent, name);
     if (ret == 0 && op->fs->options.attrs == ATTRS_LIST && !S_ISREG(mode) && !S_ISDIR(mode)) {

@@ -223,6 +223,24 @@ def test_ownership_is_anybodys_unless_it_is_given(csi):
     grouped.unstage()
 
 
+def test_a_mount_group_is_everythings(csi):
+    """As kubelet asks for a pod's fsGroup: files have it, also those that another group's pod has made."""
+    made = csi.create("groups")
+    for group in ("1000", "2000"):
+        v = Volume(csi, made["volumeId"], made["volumeContext"])
+        v.wish["volumeCapability"] = capability(volumeMountGroup=group)
+        v.stage()
+        here = v.publish()
+        (here / f"dir{group}").mkdir()
+        (here / f"dir{group}" / "file").write_text(group)
+        os.chown(here / f"dir{group}" / "file", -1, 77)  # is stored, and not shown
+        found = [here, *here.rglob("*")]
+        assert {p.stat().st_gid for p in found} == {int(group)}, group
+        v.unpublish()
+        v.unstage()
+    assert len(found) == 5
+
+
 def test_no_secret_is_in_what_others_can_see_of_a_process(csi, bucket):
     v = Volume(csi, "team-data", {}, secrets=keys(bucket))
     v.stage()
