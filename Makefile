@@ -350,9 +350,11 @@ integration-full: all $(BUILD)/tests/unit/mounter/test_takeover ## the long inte
 	$(Q)$(PYTEST) -q -m full tests/integration
 
 # Needs root and Go; or KUBECONFIG of a cluster that has the images: docs/kubernetes-testing.md.
-.PHONY: test-kubernetes
+.PHONY: test-kubernetes test-kubernetes-e2e
 test-kubernetes: all ## a real Kubernetes cluster, and all that Skyvol does in it, one line a step
 	$(Q)$(if $(KUBECONFIG),,scripts/deps.sh kubernetes && )BUILD=$(BUILD) build/venv/bin/python tests/kubernetes/run $(STEPS)
+test-kubernetes-e2e: all ## Kubernetes' storage suite for drivers outside of its tree, in such a cluster
+	$(Q)scripts/deps.sh kubernetes && BUILD=$(BUILD) build/venv/bin/python tests/kubernetes/run --suite $(STEPS)
 
 demo: ## install what is missing, build, and run Skyvol end to end in a temporary directory
 	$(Q)scripts/demo.sh

@@ -10,6 +10,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BUSYBOX = "localhost/busybox:1"
+# As the suite names them; storage specs run nothing but a shell in the last two.
+SUITE_SHELLS = ["localhost/busybox:1.37.0-1", "localhost/glibc-dns-testing:2.0.0", "localhost/nginx:1.15-4"]
+SUITE_PROGRAM = "localhost/agnhost:2.63.0"
 SIDECARS = "registry.k8s.io/sig-storage/"
 
 
@@ -38,8 +41,22 @@ def sidecar_versions():
     return {f"csi-{name}": version for name, version in found}
 
 
-def build(out, programs):
-    """The archives' paths."""
+# The suite looks at the node from a pod by `nsenter --mount=/rootfs/proc/1/ns/mnt -- ...`. Where the node's
+# first process has more rights than root, nobody may enter it; kubelet sees the same mounts.
+NSENTER = """#!/bin/sh
+for status in /rootfs/proc/[0-9]*/comm; do
+    name=$(cat $status 2>/dev/null)
+    [ "$name" = kubelet ] || continue
+    pid=${status#/rootfs/proc/}
+    shift
+    exec busybox nsenter --mount=/rootfs/proc/${pid%%/*}/ns/mnt "$@"
+done
+exec busybox nsenter "$@"
+"""
+
+
+def build(out, programs, suite=False):
+    """The archives' paths; with what Kubernetes' storage suite runs in its pods."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as work:
         shell = Path(work) / "shell"
@@ -60,4 +77,12 @@ def build(out, programs):
             shutil.copyfile(programs / name, tree / name)
             (tree / name).chmod(0o755)
             made.append(write(out / f"{name}.tar", f"{SIDECARS}{name}:{version}", tree, entry=[f"/{name}"]))
+        if suite:
+            made += [write(out / f"suite-shell{n}.tar", tag, shell, command=["sh"]) for n, tag in enumerate(SUITE_SHELLS)]
+            (shell / "bin/nsenter").unlink()
+            (shell / "bin/nsenter").write_text(NSENTER)
+            (shell / "bin/nsenter").chmod(0o755)
+            shutil.copyfile(programs / "agnhost", shell / "agnhost")
+            (shell / "agnhost").chmod(0o755)
+            made.append(write(out / "agnhost.tar", SUITE_PROGRAM, shell, entry=["/agnhost"], command=["pause"]))
     return made
