@@ -30,7 +30,7 @@ demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
     s3fs sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
 kubernetes_packages=(containerd runc etcd-server containernetworking-plugins iptables iproute2 conntrack
-    busybox-static python3-yaml openssl)
+    busybox-static python3-yaml openssl fio)
 
 missing_of() {
     local package

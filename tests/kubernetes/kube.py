@@ -18,9 +18,10 @@ class StepError(Exception):
 
 
 class Kube:
-    def __init__(self, kubectl, kubeconfig, namespace, busybox):
+    def __init__(self, kubectl, kubeconfig, namespace, busybox, tools=None):
+        """`busybox` and `tools` are images: a shell, and one with fio and boto3 beside it, if there is one."""
         self.command = [str(kubectl), f"--kubeconfig={kubeconfig}", "--request-timeout=60s"]
-        self.namespace, self.busybox = namespace, busybox
+        self.namespace, self.busybox, self.tools = namespace, busybox, tools
 
     def run(self, *arguments, check=True, timeout=120, data=None):
         try:
@@ -50,6 +51,11 @@ class Kube:
         self.run("-n", namespace or self.namespace, "delete", *arguments, "--ignore-not-found",
                  f"--timeout={seconds}s", timeout=seconds + 30)
 
+    def skyvolctl(self, *arguments, data=None):
+        """What it prints, where the documentation runs it: beside skyvol-meta."""
+        return self.run("-n", SYSTEM, "exec", "-i", "skyvol-meta-0", "-c", "stores", "--", "skyvolctl", *arguments,
+                        data=data or "")
+
     def execute(self, pod, script, check=True, timeout=120):
         return self.run("-n", self.namespace, "exec", pod, "--", "sh", "-c", script, check=check,
                         timeout=timeout)
@@ -74,12 +80,12 @@ class Kube:
                 "spec": {"accessModes": [mode], "resources": {"requests": {"storage": size}},
                          "storageClassName": storage_class} | spec}
 
-    def pod(self, name, script, claim=None, volume=None, read_only=False, labels=None):
+    def pod(self, name, script, claim=None, volume=None, read_only=False, labels=None, image=None):
         volume = volume or {"persistentVolumeClaim": {"claimName": claim}}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels or {}},
                 "spec": {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
                          "automountServiceAccountToken": False,
-                         "containers": [{"name": "c", "image": self.busybox, "command": ["sh", "-c", script],
+                         "containers": [{"name": "c", "image": image or self.busybox, "command": ["sh", "-c", script],
                                          "volumeMounts": [{"name": "data", "mountPath": "/data",
                                                            "readOnly": read_only}]}],
                          "volumes": [{"name": "data"} | volume]}}
@@ -137,8 +143,8 @@ class Kube:
     # --- the embedded store --------------------------------------------------
 
     @contextlib.contextmanager
-    def forward(self, service, port):
-        process = subprocess.Popen([*self.command[:2], "-n", SYSTEM, "port-forward", f"svc/{service}",
+    def forward(self, service, port, namespace=SYSTEM):
+        process = subprocess.Popen([*self.command[:2], "-n", namespace, "port-forward", f"svc/{service}",
                                     f":{port}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             line = process.stdout.readline()
@@ -155,12 +161,12 @@ class Kube:
         return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
     @contextlib.contextmanager
-    def store(self):
-        """A boto3 client of the embedded store."""
+    def store(self, keys=None, namespace=SYSTEM):
+        """A boto3 client of the embedded store, or of such a one in a namespace of its own."""
         import boto3
         import botocore.config
-        keys = self.secret("skyvol-s3-keys")
-        with self.forward("skyvol-s3", 9000) as port:
+        keys = keys or self.secret("skyvol-s3-keys")
+        with self.forward("skyvol-s3", 9000, namespace) as port:
             yield boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}", region_name="us-east-1",
                                aws_access_key_id=keys["access_key"], aws_secret_access_key=keys["secret_key"],
                                config=botocore.config.Config(retries={"max_attempts": 3}))

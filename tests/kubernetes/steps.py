@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Skyvol has to do in a cluster, step by step. Each takes what it made away again."""
+"""What Skyvol has to do in a cluster, step by step. Each takes what it made away again. More: steps_*.py."""
 import contextlib
 import hashlib
 import json
@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from cluster import BRIDGE, HOST_PATHS, KUBELET, STATE, mounter_groups, mounts, start_time
+from cluster import KUBELET, mounter_groups
 from kube import DRIVER, SYSTEM, StepError
 
 STEPS = []
@@ -34,7 +34,8 @@ def skyvol_mounts():
 def restore(kube):
     """After a step that failed, so that the next ones can be judged."""
     kube.run("-n", SYSTEM, "scale", "statefulset/skyvol-meta", "--replicas=1", check=False)
-    select(kube, "skyvol-s3")
+    with contextlib.suppress(StepError):  # of what is uninstalled
+        select(kube, "skyvol-s3")
     kube.run("-n", kube.namespace, "delete", "pod,pvc", "--all", "--timeout=60s", check=False)
     for volume in kube.items("pv"):
         if volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain":
@@ -131,14 +132,27 @@ def delete(kube, cluster):
 # --- programs that die or are replaced under a load --------------------------
 
 # Whole files are written anew and compared, one file stays open, and what was written first is compared
-# again at the end. Any error ends the pod.
+# again at the end; beside it fio, where the image has it, reads and writes at random and compares checksums.
+# Any error ends the pod.
 CHECKER = r"""
 fail() { echo "FAIL: $*"; exit 1; }
+cd /tmp; : >fio.runs
+random() {
+    while [ ! -e /tmp/stop ]; do
+        fio --name=v --directory=/data/fio --rw=randrw --bsrange=4k-256k --size=6m --numjobs=2 --verify=crc32c \
+            --verify_fatal=1 --verify_backlog=64 --fsync=64 --end_fsync=1 --group_reporting >fio.out 2>&1 ||
+            { mv fio.out fio.failed; return 1; }
+        echo >>fio.runs
+    done
+}
+mkdir -p /data/fio || fail mkdir
+if command -v fio >/dev/null; then random & fi
 mkdir -p /data/w || fail mkdir
 head -c 5000000 /dev/urandom >/tmp/first && cp /tmp/first /data/w/first || fail first
 exec 3>>/data/w/log || fail open
 n=0
 while [ ! -e /tmp/stop ]; do
+    [ ! -e fio.failed ] || fail "fio: $(tail -n 20 fio.failed)"
     f=/data/w/$((n % 7))
     head -c $((200000 + n % 13 * 50000)) /dev/urandom >/tmp/block
     dd if=/tmp/block of=$f bs=64k conv=fsync 2>/tmp/error || fail "dd $(cat /tmp/error)"
@@ -150,14 +164,17 @@ done
 exec 3>&-
 cmp /tmp/first /data/w/first || fail "other bytes in the first"
 seq 0 $((n - 1)) | cmp - /data/w/log || fail "other lines in the log"
+wait
+[ ! -e fio.failed ] || fail "fio: $(tail -n 20 fio.failed)"
 echo "$n rounds"
+echo "$(wc -l <fio.runs) runs of fio"
 """
 
 
 @contextlib.contextmanager
 def load(kube, name, mode="ReadWriteOnce"):
     """A pod that writes and compares all the time; at the end it must have seen no error."""
-    kube.apply(kube.claim(name, mode), kube.pod(name, CHECKER, claim=name))
+    kube.apply(kube.claim(name, mode), kube.pod(name, CHECKER, claim=name, image=kube.tools))
     kube.running(name)
 
     def rounds():
@@ -176,6 +193,7 @@ def load(kube, name, mode="ReadWriteOnce"):
     kube.execute(name, "touch /tmp/stop")
     said = kube.succeeded(name)
     assert re.search(r"^\d+ rounds$", said, re.MULTILINE), said
+    assert not kube.tools or re.search(r"^[1-9]\d* runs of fio$", said, re.MULTILINE), said
     kube.delete("pod", name)
     kube.delete("pvc", name)
 
@@ -423,42 +441,3 @@ def no_store(kube, cluster):
     assert kube.succeeded("stored", 180) == "kept\n"
     kube.delete("pod", "stored")
     kube.delete("pvc", "stored")
-
-
-@step("nothing of the tests is left in the store")
-def empty_store(kube, _):
-    with kube.store() as s3:
-        with contextlib.suppress(s3.exceptions.NoSuchBucket):
-            for one in s3.list_objects_v2(Bucket="team-data").get("Contents", []):
-                s3.delete_object(Bucket="team-data", Key=one["Key"])
-            s3.delete_bucket(Bucket="team-data")
-        kube.wait("the end of all buckets", 120, lambda: not s3.list_buckets()["Buckets"])
-
-
-@step("everything is removed, and no mount stays")
-def uninstall(kube, cluster):
-    kube.run("delete", "namespace", kube.namespace, "--timeout=120s", timeout=150)
-    kube.run("delete", "-k", OVERLAY, "--timeout=180s", timeout=240)
-    assert not kube.items("pv")
-    no_mounts(kube, cluster)
-    if cluster:
-        kube.wait("the end of all mounters", 60, lambda: not mounters())
-
-
-def end_cluster(cluster):
-    """Nothing is left: process, mount, directory, interface or rule."""
-    pids = [int(p.read_text().split()[0]) for p in (cluster.dir / "pid").glob("*")]
-    cluster.stop(purge=True)
-    left = [p for p in pids if start_time(p)]
-    left += [f"{name} {pid}" for name in ("skyvol-mount", "skyvol-holder") for group in ("/kubepods", ":/skyvol/")
-             for pid in processes(name, group)]
-    left += [p for prefix in (KUBELET, STATE) for p in mounts(prefix)] + skyvol_mounts()
-    left += [str(p) for p in (KUBELET, STATE, cluster.dir) if p.exists()]
-    left += [p for p in map(str, HOST_PATHS) if p in cluster.facts.get("made", []) and Path(p).exists()]
-    left += [str(p) for p in mounter_groups()]
-    if Path("/sys/class/net", BRIDGE).exists():
-        left.append(BRIDGE)
-    rules = subprocess.run(["iptables-save"], check=False, text=True, capture_output=True).stdout
-    left += [line for line in rules.splitlines() if "KUBE-" in line or "CNI-" in line]
-    if left:
-        raise StepError(f"left: {left[:10]}")
