@@ -63,7 +63,7 @@ def volume_of(kube, claim):
 def install(kube, _):
     kube.run("apply", "-k", OVERLAY)
     kube.rolled_out("statefulset/skyvol-meta", "statefulset/skyvol-s3", "deployment/skyvol-controller",
-                    "daemonset/skyvol-holder", "daemonset/skyvol-node")
+                    "daemonset/skyvol-holder", "daemonset/skyvol-node", "deployment/skyvol-webhook")
     nodes = kube.items("csinodes")
     drivers = {n["metadata"]["name"]: [d["name"] for d in n["spec"].get("drivers") or []] for n in nodes}
     assert all(DRIVER in found for found in drivers.values()), f"kubelet does not know the driver: {drivers}"
