@@ -205,7 +205,8 @@ static void send(struct fs *fs, struct fetch *f)
     }
     mutex_lock(&reader->lock);
     f->second_submitted = true;
-    if (f->cancelled && !f->second_ended) {
+    /* The first may have begun while this was on its way. */
+    if ((f->cancelled || f->winner == &f->request) && !f->second_ended) {
         volume_cancel(fs->volume, &f->second);
     }
     fetch_unref(reader, f);

@@ -34,6 +34,7 @@ struct rig {
     struct cond changed;
     struct get gets[GETS_MAX];
     unsigned count;
+    void (*submitted)(unsigned i); /* NULL, or called before the submit of a GET returns */
 
     struct fs fs;
     struct keep *keep;
@@ -46,13 +47,21 @@ static struct rig *rig;
 
 static void rig_submit(UNUSED struct objstore *store, struct objstore_request *request)
 {
+    void (*submitted)(unsigned i);
+    unsigned number;
+
     mutex_lock(&rig->lock);
     assert_int_equal(request->op, OBJSTORE_GET);
     assert_true(rig->count < GETS_MAX);
-    rig->gets[rig->count++] = (struct get){
+    number = rig->count++;
+    rig->gets[number] = (struct get){
         .request = request, .offset = request->range.offset, .len = request->range.len};
+    submitted = rig->submitted;
     cond_broadcast(&rig->changed);
     mutex_unlock(&rig->lock);
+    if (submitted != NULL) {
+        submitted(number);
+    }
 }
 
 static void rig_cancel(UNUSED struct objstore *store, struct objstore_request *request)

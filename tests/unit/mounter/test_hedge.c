@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A second GET when the answer to the first is late: whose bytes count, and how many are sent. */
+#include <stdatomic.h>
+
 #include "reader_rig.h"
 #include "util/clock.h"
 
@@ -104,6 +106,33 @@ static void the_first_answer_counts_when_it_begins_after_all(UNUSED void **state
     assert_int_equal(answer_begin(first + 1, "a", size), -ECANCELED);
     answer_end(first + 1, -ECANCELED);
     assert_false(one.told);
+    assert_int_equal(answer_bytes(first, "a", 0, GRAIN), 0);
+    answer_end(first, 0);
+    assert_true(one.told && is_right(&one, "a"));
+    end(&one);
+}
+
+static atomic_int overtaken = 1;
+
+static void begin_first(unsigned i)
+{
+    overtaken = answer_begin(i - 1, "a", size);
+}
+
+/* The first one's answer begins before the submission of the second has returned. */
+static void a_second_that_is_overtaken_on_its_way_is_cancelled(UNUSED void **state)
+{
+    struct reading one;
+    unsigned first = get_count();
+
+    assert_false(begin(&one, 0, somewhere(), 4096));
+    mutex_lock(&rig->lock);
+    rig->submitted = begin_first;
+    mutex_unlock(&rig->lock);
+    assert_true(wait_for_gets(first + 2, WAIT_MS));
+    assert_true(wait_for_cancel(first + 1));
+    assert_int_equal(overtaken, 0);
+    answer_end(first + 1, -ECANCELED);
     assert_int_equal(answer_bytes(first, "a", 0, GRAIN), 0);
     answer_end(first, 0);
     assert_true(one.told && is_right(&one, "a"));
@@ -243,6 +272,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_READER(the_second_answer_counts_when_it_begins_first),
         WITH_READER(the_first_answer_counts_when_it_begins_after_all),
+        WITH_READER(a_second_that_is_overtaken_on_its_way_is_cancelled),
         WITH_READER(one_that_fails_leaves_it_to_the_other),
         WITH_READER(when_both_fail_the_reader_is_told_once),
         WITH_READER(a_winner_that_breaks_off_is_an_error_and_not_mixed_with_the_other),
