@@ -291,6 +291,8 @@ def restart_kubelet(kube, cluster):
         cluster.kubelet()
         kube.wait("the driver is known", 60, lambda: any(
             d["name"] == DRIVER for n in kube.items("csinodes") for d in n["spec"].get("drivers") or []))
+        # What is in the API may be of before; of its pods it knows a moment after it has begun.
+        kube.wait("kubelet knows its pods", 60, lambda: kube.execute("kubelet-restart", "echo a", check=False))
         more()
     no_mounts(kube, cluster)
 
