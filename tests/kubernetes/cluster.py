@@ -24,6 +24,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 KUBELET = Path("/var/lib/kubelet")
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 STATE = Path("/run/skyvol-kubernetes")  # short, for unix sockets
 BRIDGE = "skyvolk8s0"
 NODE, NODE_IP, PODS = "node1", "10.244.0.1", "10.244.0.0/24"
@@ -86,6 +87,8 @@ class Cluster:
         self.containerd = STATE / "containerd.sock"
         self.facts_file = self.dir / "facts.json"
         self.facts = json.loads(self.facts_file.read_text()) if self.facts_file.exists() else {}
+        if self.facts.get("boot") != BOOT:  # nothing of it has outlived the machine's restart
+            self.facts = {}
 
     # --- processes -----------------------------------------------------------
 
@@ -135,7 +138,7 @@ class Cluster:
         for name in ("pki", "log", "pid", "conf", "cni"):
             (self.dir / name).mkdir(parents=True, exist_ok=True)
         STATE.mkdir()
-        self.facts = {"made": [str(p) for p in HOST_PATHS if not p.exists()],
+        self.facts = {"boot": BOOT, "made": [str(p) for p in HOST_PATHS if not p.exists()],
                       "ports": {n: free_port() for n in ("etcd", "peer", "api", "kcm", "scheduler", "kubelet",
                                                          "healthz", "proxy", "metrics")}}
         self.facts["forward"] = Path("/proc/sys/net/ipv4/ip_forward").read_text().strip()
@@ -302,6 +305,8 @@ state = "{STATE}/containerd"
     # --- stop ----------------------------------------------------------------
 
     def stop(self, purge):
+        if not self.facts:  # kubelet's directory and all the rest are another's
+            raise ClusterError(f"{self.dir} has no cluster: nothing is ended")
         for name in ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager"):
             self.end(name)
         if self.pid("containerd"):
