@@ -243,23 +243,41 @@ static uint64_t name_bit(const char *name, size_t len)
     return UINT64_C(1) << (((unsigned char)name[0] * 7 + len * 5) % 64);
 }
 
+bool s3_query_next(struct slice *left, struct s3_query_param *ret)
+{
+    while (left->len > 0) {
+        const char *amp = memchr(left->data, '&', left->len);
+        struct slice one = {left->data, amp != NULL ? (size_t)(amp - left->data) : left->len};
+        const char *equals = memchr(one.data, '=', one.len);
+
+        left->data += one.len + (amp != NULL ? 1 : 0);
+        left->len -= one.len + (amp != NULL ? 1 : 0);
+        if (one.len > 0) {
+            const char *end = one.data + one.len;
+            const char *value = equals != NULL ? equals + 1 : end;
+
+            ret->name =
+                (struct slice){one.data, equals != NULL ? (size_t)(equals - one.data) : one.len};
+            ret->value = (struct slice){value, (size_t)(end - value)};
+            ret->has_value = equals != NULL;
+            return true;
+        }
+    }
+    return false;
+}
+
 uint64_t s3_query_names(struct slice raw_query)
 {
+    struct s3_query_param param;
     uint64_t ret = 0;
 
-    while (raw_query.len > 0) {
-        const char *amp = memchr(raw_query.data, '&', raw_query.len);
-        size_t len = amp != NULL ? (size_t)(amp - raw_query.data) : raw_query.len;
-        const char *equals = memchr(raw_query.data, '=', len);
-        size_t name_len = equals != NULL ? (size_t)(equals - raw_query.data) : len;
+    while (s3_query_next(&raw_query, &param)) {
+        struct slice name = param.name;
 
-        if (memchr(raw_query.data, '%', name_len) != NULL ||
-            memchr(raw_query.data, '+', name_len) != NULL) {
+        if (memchr(name.data, '%', name.len) != NULL || memchr(name.data, '+', name.len) != NULL) {
             return UINT64_MAX; /* whatever it is */
         }
-        ret |= name_len > 0 ? name_bit(raw_query.data, name_len) : 0;
-        raw_query.data += len + (amp != NULL ? 1 : 0);
-        raw_query.len -= len + (amp != NULL ? 1 : 0);
+        ret |= name.len > 0 ? name_bit(name.data, name.len) : 0;
     }
     return ret;
 }
@@ -271,25 +289,20 @@ bool s3_query_may_have(uint64_t names, const char *name)
 
 int s3_query_get(struct slice raw_query, const char *name, struct buf *value)
 {
-    while (raw_query.len > 0) {
-        const char *amp = memchr(raw_query.data, '&', raw_query.len);
-        size_t len = amp != NULL ? (size_t)(amp - raw_query.data) : raw_query.len;
-        const char *equals = memchr(raw_query.data, '=', len);
-        size_t name_len = equals != NULL ? (size_t)(equals - raw_query.data) : len;
+    struct s3_query_param param;
 
-        if (s3_query_is_named((struct slice){raw_query.data, name_len}, name)) {
-            size_t skip = equals != NULL ? name_len + 1 : len;
-            int error;
+    while (s3_query_next(&raw_query, &param)) {
+        int error;
 
-            if (value == NULL) {
-                return 1;
-            }
-            buf_reset(value);
-            error = decode_percent(value, (struct slice){raw_query.data + skip, len - skip}, true);
-            return error < 0 ? error : 1;
+        if (!s3_query_is_named(param.name, name)) {
+            continue;
         }
-        raw_query.data += len + (amp != NULL ? 1 : 0);
-        raw_query.len -= len + (amp != NULL ? 1 : 0);
+        if (value == NULL) {
+            return 1;
+        }
+        buf_reset(value);
+        error = decode_percent(value, param.value, true);
+        return error < 0 ? error : 1;
     }
     return 0;
 }

@@ -46,6 +46,15 @@ struct s3_target {
 int s3_target_parse(struct slice raw_path, struct slice host_bucket, struct s3_target *ret,
                     struct s3_fault *fault) __attribute__((warn_unused_result));
 
+/* A parameter as it stands in the query, nothing decoded. */
+struct s3_query_param {
+    struct slice name, value; /* value: empty, too, when there is no '=' */
+    bool has_value;           /* there is a '=' */
+};
+
+/* Takes the next one off the front of what is left; false: there is none. Empty ones are passed. */
+bool s3_query_next(struct slice *left, struct s3_query_param *ret);
+
 /* Whether a parameter's name, as it stands in the query, is this one. */
 bool s3_query_is_named(struct slice raw, const char *name);
 

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "s3/names.h"
 #include "util/cleanup.h"
 #include "util/encode.h"
 
@@ -315,32 +316,23 @@ static int compare_params(const void *a, const void *b, void *query)
 /* Split `raw` into the decoded and re-encoded parameters of `q`. */
 static int split_query(struct slice raw, struct query *q)
 {
-    while (raw.len > 0) {
-        const char *amp = memchr(raw.data, '&', raw.len);
-        size_t len = amp != NULL ? (size_t)(amp - raw.data) : raw.len;
-        const char *equals = memchr(raw.data, '=', len);
-        size_t name_len = equals != NULL ? (size_t)(equals - raw.data) : len;
-        size_t value = equals != NULL ? name_len + 1 : len;
+    struct s3_query_param one;
+
+    while (s3_query_next(&raw, &one)) {
         struct query_param *param = &q->params[q->count];
         int error;
 
-        if (len > 0) {
-            if (q->count == QUERY_PARAMS_MAX) {
-                return -EINVAL;
-            }
-            error = encode_again((struct slice){raw.data, name_len}, &q->text, &param->name,
-                                 &param->name_len);
-            if (error == 0) {
-                error = encode_again((struct slice){raw.data + value, len - value}, &q->text,
-                                     &param->value, &param->value_len);
-            }
-            if (error < 0) {
-                return error;
-            }
-            q->count++;
+        if (q->count == QUERY_PARAMS_MAX) {
+            return -EINVAL;
         }
-        raw.data += len + (amp != NULL ? 1 : 0);
-        raw.len -= len + (amp != NULL ? 1 : 0);
+        error = encode_again(one.name, &q->text, &param->name, &param->name_len);
+        if (error == 0) {
+            error = encode_again(one.value, &q->text, &param->value, &param->value_len);
+        }
+        if (error < 0) {
+            return error;
+        }
+        q->count++;
     }
     return 0;
 }

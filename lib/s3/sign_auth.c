@@ -324,22 +324,14 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
 /* How many there are of the name; the value of the first, as it came. */
 static size_t find_param(struct slice query, const char *name, struct slice *ret)
 {
+    struct s3_query_param param;
     size_t count = 0;
 
-    while (query.len > 0) {
-        const char *amp = memchr(query.data, '&', query.len);
-        size_t len = amp != NULL ? (size_t)(amp - query.data) : query.len;
-        const char *equals = memchr(query.data, '=', len);
-        size_t name_len = equals != NULL ? (size_t)(equals - query.data) : len;
-
-        if (s3_query_is_named((struct slice){query.data, name_len}, name)) {
-            size_t skip = equals != NULL ? name_len + 1 : len;
-
-            *ret = count == 0 ? (struct slice){query.data + skip, len - skip} : *ret;
+    while (s3_query_next(&query, &param)) {
+        if (s3_query_is_named(param.name, name)) {
+            *ret = count == 0 ? param.value : *ret;
             count++;
         }
-        query.data += len + (amp != NULL ? 1 : 0);
-        query.len -= len + (amp != NULL ? 1 : 0);
     }
     return count;
 }

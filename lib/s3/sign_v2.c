@@ -167,20 +167,18 @@ static int decode(struct slice raw, struct arena *arena, const char **ret)
     return *ret != NULL ? 0 : -ENOMEM;
 }
 
-static int add_param(struct query *query, struct slice raw, struct arena *arena,
+static int add_param(struct query *query, const struct s3_query_param *raw, struct arena *arena,
                      struct s3_fault *fault)
 {
-    const char *equals = memchr(raw.data, '=', raw.len);
-    size_t name_len = equals != NULL ? (size_t)(equals - raw.data) : raw.len;
     struct param *param = &query->params[query->count];
     int error;
 
     if (query->count == PARAMS_MAX) {
         return refuse(fault, "The query has too many parameters");
     }
-    error = decode((struct slice){raw.data, name_len}, arena, &param->name);
-    if (error == 0 && equals != NULL) {
-        error = decode((struct slice){equals + 1, raw.len - name_len - 1}, arena, &param->value);
+    error = decode(raw->name, arena, &param->name);
+    if (error == 0 && raw->has_value) {
+        error = decode(raw->value, arena, &param->value);
     }
     if (error != 0) {
         return error == -ENOMEM ? no_memory(fault)
@@ -204,17 +202,11 @@ static int add_param(struct query *query, struct slice raw, struct arena *arena,
 static int read_query(struct slice raw, struct arena *arena, struct query *ret,
                       struct s3_fault *fault)
 {
+    struct s3_query_param param;
     int error = 0;
 
-    while (error == 0 && raw.len > 0) {
-        const char *amp = memchr(raw.data, '&', raw.len);
-        size_t len = amp != NULL ? (size_t)(amp - raw.data) : raw.len;
-
-        if (len > 0) {
-            error = add_param(ret, (struct slice){raw.data, len}, arena, fault);
-        }
-        raw.data += len + (amp != NULL ? 1 : 0);
-        raw.len -= len + (amp != NULL ? 1 : 0);
+    while (error == 0 && s3_query_next(&raw, &param)) {
+        error = add_param(ret, &param, arena, fault);
     }
     return error;
 }
