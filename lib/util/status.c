@@ -3,7 +3,6 @@
 #include "util/status.h"
 
 #include <microhttpd.h>
-#include <netdb.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -13,6 +12,7 @@
 #include <errno.h>
 
 #include "util/cleanup.h"
+#include "util/listen.h"
 
 enum { CONNECTIONS = 32, SECONDS = 5, BACKLOG = 32, BODY_MAX = 8 << 20 };
 
@@ -119,67 +119,16 @@ static int listen_unix(struct status *status, const char *path, int *ret, struct
     return 0;
 }
 
-static uint16_t port_of(int fd)
+static int listen_on(struct status *status, const char *text, int *ret, struct error *err)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-    char port[8];
+    int r = listen_tcp(text, BACKLOG, ret, &status->port);
 
-    if (getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
-        getnameinfo((const struct sockaddr *)&address, len, NULL, 0, port, sizeof(port),
-                    NI_NUMERICSERV) != 0) {
-        return 0;
+    if (r == -EINVAL) {
+        return error_set(err, r, "status address '%s': give host:port, :port or unix:/path", text);
     }
-    return (uint16_t)strtoul(port, NULL, 10);
-}
-
-/* "host:port", "[v6]:port" or ":port" as getaddrinfo wants them. */
-static int split(const char *address, char host[256], const char **ret_port)
-{
-    const char *colon = strrchr(address, ':');
-    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-
-    if (colon == NULL || colon[1] == '\0' || len > 255) {
-        return -EINVAL;
-    }
-    if (len >= 2 && address[0] == '[' && address[len - 1] == ']') {
-        address++;
-        len -= 2;
-    }
-    memcpy(host, address, len);
-    host[len] = '\0';
-    *ret_port = colon + 1;
-    return 0;
-}
-
-static int listen_tcp(struct status *status, const char *text, int *ret, struct error *err)
-{
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    AUTOCLOSE int fd = -1;
-    char host[256];
-    const char *port;
-    int one = 1;
-    int r = 0;
-
-    if (split(text, host, &port) < 0 ||
-        getaddrinfo(host[0] != '\0' ? host : NULL, port, &hints, &found) != 0) {
-        return error_set(err, -EINVAL, "status address '%s': give host:port, :port or unix:/path",
-                         text);
-    }
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
-        r = error_set(err, -errno, "status address: cannot listen on '%s': %s", text,
-                      strerrordesc_np(errno));
-    }
-    freeaddrinfo(found);
-    if (r < 0) {
-        return r;
-    }
-    status->port = port_of(fd);
-    *ret = take_fd(&fd);
-    return 0;
+    return r < 0 ? error_set(err, r, "status address: cannot listen on '%s': %s", text,
+                             strerrordesc_np(-r))
+                 : 0;
 }
 
 int status_new(const struct status_config *config, struct status **ret, struct error *err)
@@ -194,7 +143,7 @@ int status_new(const struct status_config *config, struct status **ret, struct e
     status->config = *config;
     r = strncmp(config->address, "unix:", 5) == 0
             ? listen_unix(status, config->address + 5, &fd, err)
-            : listen_tcp(status, config->address, &fd, err);
+            : listen_on(status, config->address, &fd, err);
     if (r == 0) {
         status->daemon = MHD_start_daemon(
             MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, handle, status, MHD_OPTION_LISTEN_SOCKET,

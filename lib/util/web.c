@@ -8,17 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "util/authority.h"
 #include "util/cleanup.h"
+#include "util/listen.h"
 
 enum {
     CONNECTIONS = 384,
@@ -161,48 +160,14 @@ static void completed(void *context, struct MHD_Connection *connection, void **s
 
 /* ---- where ---- */
 
-/* Before the port, an IPv6 address without its brackets; NULL: there is no port. */
-static char *host_of(const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-    bool v6 = len >= 2 && address[0] == '[' && address[len - 1] == ']';
-
-    return colon != NULL ? strndup(address + v6, len - 2 * v6) : NULL;
-}
-
 static int listen_on(struct web *web, const char *address, struct error *err)
 {
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
-    const char *colon = strrchr(address, ':');
-    AUTOFREE char *host = host_of(address);
-    struct sockaddr_storage bound = {0};
-    socklen_t len = sizeof(bound);
-    struct addrinfo *found = NULL;
-    AUTOCLOSE int fd = -1;
-    char port[8] = "0";
-    int one = 1;
-    int r = 0;
+    int r = listen_tcp(address, BACKLOG, &web->listener, &web->port);
 
-    if (host == NULL ||
-        getaddrinfo(host[0] != '\0' ? host : NULL, colon + 1, &hints, &found) != 0) {
-        return error_set(err, -EINVAL, "address '%s': give host:port or :port", address);
+    if (r == -EINVAL) {
+        return error_set(err, r, "address '%s': give host:port or :port", address);
     }
-    fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
-        bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0 ||
-        getsockname(fd, (struct sockaddr *)&bound, &len) < 0) {
-        r = error_set(err, -errno, "cannot listen on '%s': %s", address, strerrordesc_np(errno));
-    }
-    freeaddrinfo(found);
-    if (r < 0) {
-        return r;
-    }
-    (void)getnameinfo((const struct sockaddr *)&bound, len, NULL, 0, port, sizeof(port),
-                      NI_NUMERICSERV);
-    web->port = (uint16_t)strtoul(port, NULL, 10);
-    web->listener = take_fd(&fd);
-    return 0;
+    return r < 0 ? error_set(err, r, "cannot listen on '%s': %s", address, strerrordesc_np(-r)) : 0;
 }
 
 /* ---- life ---- */
