@@ -206,6 +206,7 @@ static int check(const struct config *config, struct error *err)
     int files =
         (config->ca_file != NULL) + (config->cert_file != NULL) + (config->tls_key_file != NULL);
     enum log_level level = LOG_INFO;
+    int r;
 
     if (files != 0 && files != 3) {
         return error_set(err, -EINVAL,
@@ -214,11 +215,9 @@ static int check(const struct config *config, struct error *err)
     if (config->lease_ms < LEASE_MIN_MS || config->lease_ms > LEASE_MAX_MS) {
         return error_set(err, -EINVAL, "--session-lease: 1s to 1h");
     }
-    if (log_parse_level(config->log_level, &level) < 0) {
-        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
-    }
+    r = options_log_level(config->log_level, &level, err);
     log_set_level(level);
-    return 0;
+    return r;
 }
 
 int main(int argc, char **argv)

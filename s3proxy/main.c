@@ -373,10 +373,10 @@ static void allow_files(struct proxy_config *config)
 static int check(struct proxy_config *config, struct error *err)
 {
     enum log_level level;
-    int ret;
+    int ret = options_log_level(config->log_level, &level, err);
 
-    if (log_parse_level(config->log_level, &level) < 0) {
-        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    if (ret < 0) {
+        return ret;
     }
     if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
         return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");

@@ -110,9 +110,7 @@ int main(int argc, char **argv)
     enum log_level level = LOG_INFO;
     int r = options_parse(&program, argc, argv, &config, &err);
 
-    if (r == 0 && log_parse_level(config.log_level, &level) < 0) {
-        r = error_set(&err, -EINVAL, "--log-level: '%s' is none", config.log_level);
-    }
+    r = r == 0 ? options_log_level(config.log_level, &level, &err) : r;
     if (r == 0) {
         r = cgroups_init(&cgroups, config.cgroup, &err);
     }

@@ -263,8 +263,9 @@ static int run(const struct config *config, struct error *err)
     enum log_level level = LOG_INFO;
     int r;
 
-    if (log_parse_level(config->log_level, &level) < 0) {
-        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    r = options_log_level(config->log_level, &level, err);
+    if (r < 0) {
+        return r;
     }
     log_set_level(level);
     signals_block();

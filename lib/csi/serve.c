@@ -204,8 +204,9 @@ int csi_serve(const struct csi_serve_config *config, const struct csi_serve_hook
     enum log_level level = LOG_INFO;
     int r;
 
-    if (log_parse_level(config->log_level, &level) < 0) {
-        return error_set(err, -EINVAL, "--log-level: '%s' is none", config->log_level);
+    r = options_log_level(config->log_level, &level, err);
+    if (r < 0) {
+        return r;
     }
     log_set_level(level);
     signals_block();

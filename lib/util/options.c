@@ -683,3 +683,11 @@ void options_help(const struct options_program *program, struct buf *out)
                  len > 0 && program->epilogue[len - 1] == '\n' ? "" : "\n");
     }
 }
+
+int options_log_level(const char *text, enum log_level *ret, struct error *err)
+{
+    return log_parse_level(text, ret) < 0
+               ? error_set(err, -EINVAL, "--log-level: give error, warn, info or debug, not '%s'",
+                           text)
+               : 0;
+}

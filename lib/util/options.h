@@ -32,6 +32,7 @@
 
 #include "util/buf.h"
 #include "util/error.h"
+#include "util/log.h"
 
 enum option_type {
     OPTION_STRING,      /* char *: allocated, NULL when not given and without default */
@@ -101,5 +102,9 @@ void options_help(const struct options_program *program, struct buf *out);
 int options_parse_size(const char *text, uint64_t *ret) __attribute__((warn_unused_result));
 int options_parse_duration_ms(const char *text, uint64_t *ret) __attribute__((warn_unused_result));
 int options_parse_number(const char *text, uint64_t *ret) __attribute__((warn_unused_result));
+
+/* What every program's --log-level says; -EINVAL with what to give instead. */
+int options_log_level(const char *text, enum log_level *ret, struct error *err)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -201,7 +201,7 @@ def test_options_that_cannot_be_are_refused_by_skyvol_s3(workdir):
     if not (BIN / "skyvol-s3").exists():
         pytest.skip("skyvol-s3 is not built")
     for words, why in ((["--listen", "9000"], "wants host:port"),
-                       (["--log-level", "loud"], "'loud' is none")):
+                       (["--log-level", "loud"], "warn, info or debug, not 'loud'")):
         done = subprocess.run([BIN / "skyvol-s3", "--credentials-file", workdir / "keys", *words],
                               capture_output=True, text=True, check=False, timeout=20)
         assert done.returncode != 0 and why in done.stderr

@@ -216,6 +216,19 @@ static void sizes_and_durations_are_exact_or_refused(void **state UNUSED)
     assert_int_equal(options_parse_duration_ms("10", &n), -EINVAL);
 }
 
+static void a_log_level_is_one_of_four(void **state)
+{
+    struct error err = ERROR_INIT;
+    enum log_level level = LOG_ERROR;
+
+    (void)state;
+    assert_int_equal(options_log_level("debug", &level, &err), 0);
+    assert_int_equal(level, LOG_DEBUG);
+    assert_int_equal(options_log_level("loud", &level, &err), -EINVAL);
+    assert_int_equal(level, LOG_DEBUG);
+    assert_non_null(strstr(err.text, "error, warn, info or debug, not 'loud'"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -225,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_flag_beats_the_environment_and_that_the_file),
         cmocka_unit_test(help_tells_every_option),
         cmocka_unit_test(sizes_and_durations_are_exact_or_refused),
+        cmocka_unit_test(a_log_level_is_one_of_four),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
