@@ -110,13 +110,20 @@ static int on_drain(void *context, const struct held_drain *drain, uint32_t *kep
     return journaled_drain(life->fs, drain->deadline_ms, drain->keep, kept_files, err);
 }
 
+static void on_trying(void *context, const struct error *why)
+{
+    const struct life *life = context;
+
+    held_trying(life->held, why);
+}
+
 static int start_held(struct life *life, struct error *err)
 {
     CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
     CLEANUP(mount_ticket_done) struct mount_ticket ticket = MOUNT_TICKET_INIT;
     struct mount_credentials credentials;
     struct session_config session = {.ops = fs_ops(), .keep = held_keep(life->held)};
-    struct setup_extra extra = {.ticket = &ticket};
+    struct setup_extra extra = {.ticket = &ticket, .trying = on_trying, .trying_context = life};
     int r = read_config(held_keep(life->held), &config, err);
 
     r = r == 0 ? read_credentials(held_keep(life->held), &credentials, &ticket, err) : r;

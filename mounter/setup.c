@@ -10,6 +10,7 @@
 
 #include "mount/journal.h"
 #include "mount/readahead.h"
+#include "mounter/advice.h"
 #include "mounter/budget.h"
 #include "mounter/probed.h"
 #include "mounter/stats.h"
@@ -229,7 +230,8 @@ static void fill_cache(const struct mount_config *config, struct buf *name, stru
 struct opening {
     struct keep *keep;
     struct mount_stats *stats;
-    bool recovers;
+    const struct setup_extra *extra;
+    struct advice_place place;
 };
 
 static void note_store(void *context, const struct objstore_watched *watched)
@@ -238,16 +240,27 @@ static void note_store(void *context, const struct objstore_watched *watched)
     trying_tried(watched->status, watched->text, watched->try_ms);
 }
 
+static void tell_holder(void *context, struct error *why)
+{
+    const struct opening *with = context;
+    int r = advice_for_pod(&with->place, why->code, why);
+
+    (void)r; /* it stands in why, too */
+    with->extra->trying(with->extra->trying_context, why);
+}
+
 /* Who mounts by hand would wait in silence for as long as a store is tried. */
-static int probe(const struct mount_config *config, struct volume *volume, struct keep *keep,
+static int probe(const struct mount_config *config, struct volume *volume, struct opening *with,
                  struct error *err)
 {
-    const char *endpoint = mount_options_get(&config->options, "endpoint");
+    const char *endpoint = with->place.endpoint;
     struct trying trying = {.store = endpoint != NULL ? endpoint : config->location,
-                            .deadline_ms = setup_deadline_ms(config)};
+                            .deadline_ms = setup_deadline_ms(config),
+                            .told = with->extra->trying != NULL ? tell_holder : NULL,
+                            .context = with};
 
     trying_begin(&trying);
-    return trying_end(&trying, probed(volume, keep, err), err);
+    return trying_end(&trying, probed(volume, with->keep, err), err);
 }
 
 /* The store's words, and what helps: "ro" does not help who has something to upload. */
@@ -257,16 +270,17 @@ static int explain_denied(const struct opening *with, int error, struct error *e
                      "%s; the bucket is tried out by writing below .skyvol/probe/: %s, and "
                      "skyvol-s3 asks for a key with \"internal\": true in its key file",
                      error_text(err, error),
-                     with->recovers ? "the keys must allow it" : "the option ro does without");
+                     with->extra->recovers ? "the keys must allow it"
+                                           : "the option ro does without");
 }
 
 static int open_volume(const struct mount_config *config,
-                       const struct mount_credentials *credentials, const struct opening *with,
+                       const struct mount_credentials *credentials, struct opening *with,
                        struct volume **ret, struct error *err)
 {
     bool anonymous = mount_options_true(&config->options, "anonymous");
     const char *path_style = mount_options_get(&config->options, "path_style");
-    const char *endpoint = mount_options_get(&config->options, "endpoint");
+    const char *endpoint = with->place.endpoint;
     const char *sse = mount_options_get(&config->options, "sse");
     const char *sse_key = mount_options_get(&config->options, "sse_key");
     const struct budget budget = divide_memory(config);
@@ -303,11 +317,12 @@ static int open_volume(const struct mount_config *config,
     if (r != 0) {
         return r;
     }
-    r = probe(config, *ret, with->keep, err);
+    r = probe(config, *ret, with, err);
     if (r == -EACCES && !open.read_only && strstr(error_text(err, r), "AccessDenied") != NULL) {
         (void)explain_denied(with, r, err);
     }
     if (r != 0) {
+        r = with->extra->trying != NULL ? advice_for_pod(&with->place, r, err) : r;
         volume_free(*ret);
         *ret = NULL;
     }
@@ -353,7 +368,11 @@ int setup_fs(const struct mount_config *config, const struct mount_credentials *
     const char *level = mount_options_get(&config->options, "log_level");
     enum log_level parsed;
     const struct budget budget = divide_memory(config);
-    struct opening opening = {.keep = keep, .recovers = extra->recovers};
+    struct opening opening = {
+        .keep = keep,
+        .extra = extra,
+        .place = {.location = config->location,
+                  .endpoint = mount_options_get(&config->options, "endpoint")}};
     CLEANUP(buf_done) struct buf cache_name = BUF_INIT(MOUNT_OPTION_VALUE_MAX + 4096);
     int r = 0;
 

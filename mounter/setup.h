@@ -18,6 +18,9 @@ struct setup_extra {
     const char *dir;    /* "": nowhere */
     uint64_t max_bytes; /* of all volumes there; 0: the default */
     const struct mount_ticket *ticket;
+    /* Under a holder: what the store fails with meanwhile, and at last, is put in a pod's words. */
+    void (*trying)(void *context, const struct error *why); /* NULL: by hand */
+    void *trying_context;
     bool recovers; /* a journal, without a mount: what errors advise */
 };
 

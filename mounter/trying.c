@@ -67,18 +67,40 @@ static void tell(const struct trying *t, const struct error *error)
              "seconds_left", log_num((int64_t)left), NULL);
 }
 
+/* For `told`: a kind of failure that it has not heard of last, or that there is no answer at all.
+ */
+static bool is_news(const struct trying *t, struct error *error, bool is_late, int *last_kind)
+{
+    enum { NO_ANSWER = 1 };
+    int kind = error->code == 0 && is_late ? NO_ANSWER : error->code;
+
+    if (t->told == NULL || kind == 0 || kind == *last_kind) {
+        return false;
+    }
+    *last_kind = kind;
+    if (kind == NO_ANSWER) {
+        (void)error_set(error, -ETIMEDOUT, "no answer as yet");
+    }
+    return true;
+}
+
 static void *trying_main(void *arg)
 {
     struct trying *t = arg;
     uint64_t next = now_ms() + FIRST_MS;
     bool refused = false;
+    int told = 0;
 
     (void)pthread_setname_np(pthread_self(), "trying");
     mutex_lock(&t->lock);
     while (!t->ended) {
         struct error error = last_error();
 
-        if (now_ms() >= next || (!refused && is_refused(error.code))) {
+        if (is_news(t, &error, now_ms() >= next, &told)) {
+            mutex_unlock(&t->lock);
+            t->told(t->context, &error);
+            mutex_lock(&t->lock);
+        } else if (now_ms() >= next || (!refused && is_refused(error.code))) {
             refused = refused || is_refused(error.code);
             next = now_ms() + AGAIN_MS;
             mutex_unlock(&t->lock);

@@ -11,7 +11,7 @@
  * A store that refuses at once is told of at once, one that says nothing after three seconds, and
  * both again every fifteen: which store, why, and for how long it is still tried. One mount of a
  * process at a time. trying_tried() may be called by any thread at any time, also before and
- * after.
+ * after. `told`, if it is there, hears of each new kind of failure within a tenth of a second.
  */
 #ifndef MOUNTER_TRYING_H
 #define MOUNTER_TRYING_H
@@ -26,6 +26,9 @@
 struct trying {
     const char *store;    /* as it is shown */
     uint64_t deadline_ms; /* from the beginning; 0: 60 000 */
+    /* Called by a thread of ours, with no lock held; the error is the callee's to change. NULL. */
+    void (*told)(void *context, struct error *why);
+    void *context;
 
     struct mutex lock;
     struct cond changed;

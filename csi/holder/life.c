@@ -127,6 +127,7 @@ static int spawn(struct supervisor *s, struct mounted *m, bool export_journal)
     m->mounter = p.pid;
     m->mounter_pidfd = p.pidfd;
     m->mounter_socket = pair[0];
+    m->trying[0] = '\0';
     r = mounted_seal_mounter(m);
     if (r == 0) {
         r = supervisor_keep(s, m, "mounter");
@@ -171,8 +172,15 @@ void life_ready(struct supervisor *s, struct mounted *m)
         m->was_ready = true;
         m->result = 0;
         m->error[0] = '\0';
+        m->trying[0] = '\0';
         supervisor_finish(m, 0, NULL);
     }
+}
+
+void life_trying(struct mounted *m, int result, const char *text)
+{
+    m->trying_result = result < 0 ? result : -EIO;
+    (void)snprintf(m->trying, sizeof(m->trying), "%s", text);
 }
 
 void life_failed(struct supervisor *s, struct mounted *m, int result, const char *text)
@@ -475,6 +483,20 @@ void life_helper_ended(struct supervisor *s, struct mounted *m)
 
 /* Deadlines */
 
+/* Who waits is told what it was that took so long, if the mounter has said it. */
+static void not_ready(struct mounted *m)
+{
+    if (m->error[0] == '\0' && m->trying[0] != '\0') {
+        note_error(m, m->trying);
+        if (m->phase == PHASE_STARTING && m->result == 0) {
+            m->result = m->trying_result;
+        }
+    } else if (m->error[0] == '\0') {
+        note_error(m, "the mounter was not ready in time");
+    }
+    end_mounter(m);
+}
+
 void life_deadline(struct supervisor *s, struct mounted *m)
 {
     m->deadline_ms = UINT64_MAX;
@@ -492,10 +514,7 @@ void life_deadline(struct supervisor *s, struct mounted *m)
         break;
     case PHASE_STARTING:
     case PHASE_RESTARTING:
-        if (m->error[0] == '\0') {
-            note_error(m, "the mounter was not ready in time");
-        }
-        end_mounter(m);
+        not_ready(m);
         break;
     case PHASE_MOUNTING:
         supervisor_finish(m, -ETIMEDOUT, "mounting hangs");

@@ -65,7 +65,9 @@ struct mounted {
     bool exported;        /* it has */
     int export_result;    /* what it said */
     int result;           /* what the waiter is told at the end of the unmount under way */
-    char error[HOLDER_TEXT_MAX];
+    char error[HOLDER_ERROR_MAX];
+    int trying_result; /* why the mounter is not ready yet, as it says; 0: it has not said */
+    char trying[HOLDER_ERROR_MAX];
     int waiter; /* the client that asked and waits for the end of this phase; -1 */
 
     pid_t mounter; /* 0: none */

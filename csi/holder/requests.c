@@ -71,7 +71,9 @@ static bool mount_again(struct request *q, int config, int *credentials)
 
         supervisor_answer(q->client->socket, r, r < 0 ? "cannot pass the credentials on" : NULL);
     } else if (m->waiter >= 0 || m->phase == PHASE_UNMOUNTING || m->phase == PHASE_DRAINING) {
-        supervisor_answer(q->client->socket, -EBUSY, "another call for this mount is under way");
+        supervisor_answer(q->client->socket, -EBUSY,
+                          m->trying[0] != '\0' ? m->trying
+                                               : "another call for this mount is under way");
     } else {
         m->waiter = q->client->socket;
         return true;
@@ -219,7 +221,7 @@ static cJSON *status_of(const struct mounted *m)
         (void)cJSON_AddStringToObject(json, "target", m->target);
         (void)cJSON_AddStringToObject(json, "source", m->source);
         (void)cJSON_AddStringToObject(json, "state", holder_state_name(mounted_state(m)));
-        (void)cJSON_AddStringToObject(json, "error", m->error);
+        (void)cJSON_AddStringToObject(json, "error", m->error[0] != '\0' ? m->error : m->trying);
         (void)cJSON_AddNumberToObject(json, "mounter", m->mounter);
         (void)cJSON_AddNumberToObject(json, "restarts", m->restarts);
         (void)cJSON_AddNumberToObject(json, "oom_kills", m->oom_kills);
@@ -514,6 +516,8 @@ void requests_mounter(struct supervisor *s, struct mounted *m)
         on_keep(s, m, &message);
     } else if (strcmp(op, "ready") == 0) {
         on_ready(s, m);
+    } else if (strcmp(op, "trying") == 0) {
+        life_trying(m, result, message_string(&message, "error"));
     } else if (strcmp(op, "failed") == 0) {
         life_failed(s, m, result, message_string(&message, "error"));
     } else if (strcmp(op, "drained") == 0) {

@@ -49,6 +49,8 @@ void supervisor_finish(struct mounted *m, int result, const char *text);
 void life_mount(struct supervisor *s, struct mounted *m, uint64_t timeout_ms);
 void life_start_mounter(struct supervisor *s, struct mounted *m);
 void life_ready(struct supervisor *s, struct mounted *m);
+/* It is not ready yet: why. */
+void life_trying(struct mounted *m, int result, const char *text);
 void life_failed(struct supervisor *s, struct mounted *m, int result, const char *text);
 void life_drain(struct supervisor *s, struct mounted *m, uint64_t drain_ms, bool keep);
 /* kept: so many files are in the journal. */

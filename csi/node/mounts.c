@@ -272,6 +272,16 @@ static int holder_errno(const struct node *node, int r, struct error *err)
     return r == -EBUSY ? -EALREADY : r;
 }
 
+/* Our caller has no more time, but the mounter still tries: what has it said as yet? */
+static int explain_timeout(const struct node *node, const char *key, struct error *err)
+{
+    struct holder_status status;
+    int r = holder_status(node->socket, key, NODE_QUICK_MS, &status, NULL);
+
+    return r == 0 && status.error[0] != '\0' ? error_set(err, -ETIMEDOUT, "%s", status.error)
+                                             : -ETIMEDOUT;
+}
+
 static int ask_holder(struct node *node, struct rpc_call *call, const struct record *record,
                       struct plan *plan, const char *at, struct error *err)
 {
@@ -316,6 +326,7 @@ static int ask_holder(struct node *node, struct rpc_call *call, const struct rec
     m.read_only = mount_options_true(&plan->source.options, "ro");
     left = left > NODE_MOUNT_MS ? NODE_MOUNT_MS : left > 1000 ? left - 500 : left;
     r = holder_mount(node->socket, &m, left, err);
+    r = r == -ETIMEDOUT ? explain_timeout(node, plan->key, err) : r;
     return r < 0 ? holder_errno(node, r, err) : 0;
 }
 

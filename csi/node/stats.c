@@ -110,10 +110,11 @@ static const char *trouble_of(struct node *node, const struct judged *of, char *
                "the pod is started again";
     }
     if (r == 0 && status.state == HOLDER_FAILED) {
-        (void)snprintf(told, size,
-                       "the mounter died too often, every call fails: %s; delete the pod so that "
-                       "it is mounted anew, and look at the log of skyvol-holder",
-                       status.error[0] != '\0' ? status.error : "it did not say why");
+        (void)snprintf(
+            told, size,
+            "the mounter died too often, every call fails: %.300s; delete the pod so that "
+            "it is mounted anew, and look at the log of skyvol-holder",
+            status.error[0] != '\0' ? status.error : "it did not say why");
         return told;
     }
     if (store_trouble(node, of->key, told, size)) {

@@ -31,6 +31,7 @@ enum {
     HOLDER_LIST_MAX = 256, /* mounts of one holder */
     HOLDER_FDS_MAX = 28,   /* descriptors of one mount */
     HOLDER_TEXT_MAX = 256,
+    HOLDER_ERROR_MAX = ERROR_TEXT_MAX,
 };
 
 #define HOLDER_SOCKET_DEFAULT "/run/skyvol/holder.sock"
@@ -95,7 +96,7 @@ struct holder_status {
     uint32_t restarts;               /* since the mount was made */
     uint32_t oom_kills;              /* of these, by the kernel for lack of memory */
     uint32_t pause_ms, pause_max_ms; /* the last wait for a successor; the longest */
-    char error[HOLDER_TEXT_MAX];
+    char error[HOLDER_ERROR_MAX];    /* also what keeps a mount from being ready as yet */
 };
 
 /* -ENOENT: no such mount (see err). */

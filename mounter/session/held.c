@@ -460,16 +460,26 @@ int held_ready(struct held *held, struct error *err)
     return r < 0 ? error_set(err, r, "telling the holder: %s", error_text(NULL, r)) : 0;
 }
 
-void held_failed(struct held *held, const struct error *why)
+static int send_why(struct held *held, const char *op, const struct error *why)
 {
-    cJSON *json = message_op("failed");
-    int r;
+    cJSON *json = message_op(op);
 
     if (json != NULL) {
         (void)cJSON_AddNumberToObject(json, "errno", why->code < 0 ? -why->code : EIO);
         (void)cJSON_AddStringToObject(json, "error", error_text(why, why->code));
     }
-    r = send_to_holder(held, json, NULL, 0);
+    return send_to_holder(held, json, NULL, 0);
+}
+
+void held_trying(struct held *held, const struct error *why)
+{
+    (void)send_why(held, "trying", why); /* a successor of the holder's waits for no more */
+}
+
+void held_failed(struct held *held, const struct error *why)
+{
+    int r = send_why(held, "failed", why);
+
     if (r < 0) {
         log_error("cannot tell the holder why", "error", error_text(why, why->code), NULL);
     }

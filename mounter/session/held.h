@@ -68,6 +68,9 @@ const char *held_key(const struct held *held);
 const char *held_journal(const struct held *held, uint64_t *ret_max_bytes);
 bool held_resend(const struct held *held); /* the holder's word on session_config.resend */
 
+/* Tell the holder what keeps the mount from being ready, for whoever asks or waits in vain. */
+void held_trying(struct held *held, const struct error *why);
+
 /* Tell the holder, and start listening. A failure to start is told to whoever asked to mount. */
 int held_ready(struct held *held, struct error *err) __attribute__((warn_unused_result));
 void held_failed(struct held *held, const struct error *why);

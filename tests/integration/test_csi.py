@@ -4,16 +4,18 @@
 The rules that real incidents have taught other drivers are tests here: what may be unmounted, what
 may be removed, what a restart must remember, and that nothing waits for a stalled store.
 """
+import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
 import time
 
 import pytest
-from conftest import ROOT, listening, mounts_below, program, stop_whole, tool, wait_until
+from conftest import ROOT, free_port, listening, mounts_below, program, stop_whole, tool, wait_until
 
 RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
                                  "SINGLE_NODE_SINGLE_WRITER", "SINGLE_NODE_MULTI_WRITER",
@@ -53,9 +55,9 @@ class Csi:
              workdir / "meta.sock", "skyvol.meta.v1.Stores/AddStore"], check=True,
             capture_output=True)
 
-    def start_holder(self):
+    def start_holder(self, *options):
         return self.processes.start([program("skyvol-holder"), "--socket",
-                                     self.dir / "holder.sock"])
+                                     self.dir / "holder.sock", *options])
 
     def start_node(self, *options):
         self.count += 1
@@ -67,8 +69,8 @@ class Csi:
         wait_until(lambda: "msg=ready" in node.log.read_text(), what="node plugin", process=node)
         return node
 
-    def run(self, socket, method, message):
-        done = subprocess.run([program("skyvolctl"), "csi", "call", "--request", "-",
+    def run(self, socket, method, message, *options):
+        done = subprocess.run([program("skyvolctl"), "csi", "call", "--request", "-", *options,
                                self.dir / socket, method], input=json.dumps(message), text=True,
                               capture_output=True, check=False, timeout=90)
         if done.returncode:
@@ -479,6 +481,51 @@ def test_what_is_not_there_yet_says_so(csi):
             {"block": {}, "accessMode": {"mode": RWO}}])
     with pytest.raises(Refused, match="mirror"):
         csi.create("p", parameters={"mirror": "yes"})
+
+
+def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(csi, bucket):
+    """Whatever a user can have written wrongly, the event of his pod names it."""
+    csi.processes.stop(csi.holder)
+    csi.holder = csi.start_holder("--start-timeout", "5s")
+    silent, nobody = socket.create_server(("127.0.0.1", 0)), free_port()
+    cases = {
+        "dns": ({"endpoint": "http://nowhere.invalid:9000"}, "team-data",
+                r"UNAVAILABLE: nowhere.invalid:9000: Could not resolve host.*DNS does not know"),
+        "refused": ({"endpoint": f"http://127.0.0.1:{nobody}"}, "team-data",
+                    rf"UNAVAILABLE: 127.0.0.1:{nobody}: Failed to connect.*nobody listens there"),
+        "silent": ({"endpoint": f"http://127.0.0.1:{silent.getsockname()[1]}"}, "team-data",
+                   r"UNAVAILABLE: no answer as yet .*at http://127.0.0.1.*look at the endpoint"),
+        "scheme": ({"endpoint": bucket.url.replace("http:", "https:")}, "team-data",
+                   r"INTERNAL: TLS with 127.0.0.1.*the endpoint begins with http://"),
+        "key": ({"accessKeyID": "AKIAUNKNOWNUNKNOWN00"}, "team-data",
+                r"PERMISSION_DENIED: InvalidAccessKeyId.*correct accessKeyID"),
+        "secret": ({"secretAccessKey": "wrong" * 8}, "team-data",
+                   r"PERMISSION_DENIED: SignatureDoesNotMatch.*correct secretAccessKey"),
+        "bucket": ({}, "no-such-bucket",
+                   r"NOT_FOUND: NoSuchBucket: .*bucket s3://no-such-bucket at .*make the bucket"),
+    }
+
+    def attempt(name):
+        wrong, where, _ = cases[name]
+        v = Volume(csi, name, {"bucket": where}, secrets={**keys(bucket), **wrong})
+        v.wish["stagingTargetPath"] += name
+        with pytest.raises(Refused) as refused:
+            v.stage()
+        return str(refused.value)
+
+    with silent, concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+        for name, said in zip(cases, pool.map(attempt, cases)):
+            assert re.search(cases[name][2], said), said
+            assert len(said) < 600 and "wrongwrong" not in said and bucket.secret_key not in said
+            assert "probe-" not in said, "each time another text would be another event"
+    assert mounts_below(csi.dir) == []
+
+
+def test_a_call_that_has_no_time_left_tells_what_the_mounter_tries_in_vain(csi, bucket):
+    v = Volume(csi, "impatient", {"bucket": "team-data"},
+               secrets={**keys(bucket), "endpoint": f"http://127.0.0.1:{free_port()}"})
+    with pytest.raises(Refused, match="Failed to connect.*nobody listens there"):
+        csi.run("node.sock", "Node.NodeStageVolume", {**v.wish, **v.stage_more}, "--timeout=3s")
 
 
 def test_without_a_metaserver_static_volumes_work_and_claims_say_why_not(csi, bucket, volume):

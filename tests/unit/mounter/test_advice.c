@@ -44,11 +44,69 @@ static void what_says_already_what_to_do_gets_none(UNUSED void **state)
     assert_null(advice_for(-EACCES, "SignatureDoesNotMatch: ... (check the secret key)"));
 }
 
+static void an_event_begins_with_the_cause_and_ends_with_what_to_do(UNUSED void **state)
+{
+    static const struct {
+        int error;
+        const char *text, *begins, *help;
+        int code;
+    } cases[] = {
+        {-ENOENT,
+         "trying out bucket b: put 'b/.skyvol/probe/probe-1f': NoSuchBucket: It is not there",
+         "NoSuchBucket: It is not there (bucket s3://b at http://h:1)", "make the bucket", -ENOENT},
+        {-EACCES, "put 'b/.skyvol/probe/probe-1f': InvalidAccessKeyId: no",
+         "InvalidAccessKeyId: no (b", "correct accessKeyID", -EACCES},
+        {-EACCES, "head-bucket 'b': SignatureDoesNotMatch: no", "head-bucket 'b': Signature",
+         "correct secretAccessKey", -EACCES},
+        {-EHOSTUNREACH, "h: Could not resolve host: h", "h: Could not resolve host: h (b", "DNS",
+         -EHOSTUNREACH},
+        {-ECONNREFUSED, "h: Failed to connect", "h: Failed to connect (b", "nobody listens",
+         -EHOSTUNREACH},
+        {-ETIMEDOUT, "h: the connection stalled", "h: the connection stalled (b", "firewalls",
+         -EHOSTUNREACH},
+        {-EPROTO, "TLS with h failed: unable to get local issuer certificate", "TLS with h failed",
+         "trust-bundle", -EPROTO},
+        {-EINVAL, "mount option 'sinc' is unknown", "mount option 'sinc' is unknown", "unknown",
+         -EINVAL},
+    };
+    static const struct advice_place place = {"s3://b", "http://h:1"};
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct error err = ERROR_INIT;
+
+        (void)error_set(&err, cases[i].error, "%s", cases[i].text);
+        assert_int_equal(advice_for_pod(&place, cases[i].error, &err), cases[i].code);
+        assert_int_equal(err.code, cases[i].code);
+        assert_memory_equal(err.text, cases[i].begins, strlen(cases[i].begins));
+        assert_non_null(strstr(err.text, cases[i].help));
+    }
+}
+
+static void an_event_is_bounded_plain_and_holds_no_password(UNUSED void **state)
+{
+    char location[1024] = "s3://b/";
+    const struct advice_place place = {location, "http://user:password@h"};
+    struct error err = ERROR_INIT;
+    char cause[1024];
+
+    memset(location + 7, 'p', sizeof(location) - 8);
+    memset(cause, 'c', sizeof(cause) - 1);
+    cause[sizeof(cause) - 1] = '\0';
+    memcpy(cause, "a\n\xc3\xa4 NoSuchBucket", strlen("a\n\xc3\xa4 NoSuchBucket"));
+    (void)error_set(&err, -ENOENT, "%s", cause);
+    assert_int_equal(advice_for_pod(&place, -ENOENT, &err), -ENOENT);
+    assert_memory_equal(err.text, "a??? NoSuchBucket", 17);
+    assert_null(strstr(err.text, "password@"));
+    assert_non_null(strstr(err.text, "make the bucket, or correct the volume's bucket"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_users_do_wrong_gets_a_sentence_that_helps),
         cmocka_unit_test(what_says_already_what_to_do_gets_none),
+        cmocka_unit_test(an_event_begins_with_the_cause_and_ends_with_what_to_do),
+        cmocka_unit_test(an_event_is_bounded_plain_and_holds_no_password),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
