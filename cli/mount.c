@@ -143,6 +143,9 @@ static void add_options(struct buf *out, const struct options *o,
     if (store->s3_region[0] != '\0') {
         buf_addf(out, ",region=%s", store->s3_region);
     }
+    if (store->public_only) {
+        buf_addstr(out, ",public_only=true");
+    }
     if (o->readonly) {
         buf_addstr(out, ",ro");
     }

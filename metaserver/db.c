@@ -60,6 +60,9 @@ static const char *const migrations[DB_VERSION] = {
     "ALTER TABLE access_key ADD COLUMN concurrent INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE access_key ADD COLUMN upload INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE access_key ADD COLUMN download INTEGER NOT NULL DEFAULT 0;",
+    /* what a controller had made of Secrets */
+    ("ALTER TABLE store ADD COLUMN public_only INTEGER NOT NULL DEFAULT 0;"
+     "UPDATE store SET public_only = 1 WHERE name GLOB 'secret-*';"),
 };
 
 static const struct sql_schema schema = {.what = "database",
@@ -181,7 +184,7 @@ int db_store_add(struct db *db, const struct db_store *store)
     int ret = -EIO;
 
     mutex_lock(&db->lock);
-    s = prepare(db, "INSERT INTO store VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+    s = prepare(db, "INSERT INTO store VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
     if (s != NULL) {
         text(s, 1, store->name);
         text(s, 2, store->location);
@@ -193,6 +196,7 @@ int db_store_add(struct db *db, const struct db_store *store)
             (void)sqlite3_bind_blob(s, 7, store->sealed, (int)store->sealed_len, SQLITE_STATIC);
         }
         (void)sqlite3_bind_int64(s, 8, store->created_ns);
+        (void)sqlite3_bind_int(s, 9, store->public_only);
         ret = finish(db, s, false);
     }
     mutex_unlock(&db->lock);
@@ -200,7 +204,7 @@ int db_store_add(struct db *db, const struct db_store *store)
 }
 
 #define STORE_COLUMNS                                                                              \
-    "name, location, endpoint, s3_region, region, virtual_host, sealed, created_ns"
+    "name, location, endpoint, s3_region, region, virtual_host, sealed, created_ns, public_only"
 
 static int read_store(sqlite3_stmt *s, struct arena *arena, struct db_store *ret)
 {
@@ -215,6 +219,7 @@ static int read_store(sqlite3_stmt *s, struct arena *arena, struct db_store *ret
         .virtual_host_style = sqlite3_column_int(s, 5) != 0,
         .sealed_len = (size_t)sqlite3_column_bytes(s, 6),
         .created_ns = sqlite3_column_int64(s, 7),
+        .public_only = sqlite3_column_int(s, 8) != 0,
     };
     if (sealed != NULL) {
         ret->sealed = arena_strndup(arena, sealed, ret->sealed_len);
@@ -275,6 +280,22 @@ int db_store_seal(struct db *db, const char *name, const void *sealed, size_t le
     if (s != NULL) {
         text(s, 1, name);
         (void)sqlite3_bind_blob(s, 2, sealed, (int)len, SQLITE_STATIC);
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+int db_store_restrict(struct db *db, const char *name, bool public_only)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "UPDATE store SET public_only = ?2 WHERE name = ?1");
+    if (s != NULL) {
+        text(s, 1, name);
+        (void)sqlite3_bind_int(s, 2, public_only);
         ret = finish(db, s, true);
     }
     mutex_unlock(&db->lock);

@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 7, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 8, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -33,6 +33,7 @@ const char *db_incarnation(const struct db *db);
 struct db_store {
     const char *name, *location, *endpoint, *s3_region, *region;
     bool virtual_host_style;
+    bool public_only;   /* the endpoint is a user's, see meta.proto */
     const void *sealed; /* credentials, see seal.h; NULL: none */
     size_t sealed_len;
     int64_t created_ns;
@@ -42,6 +43,9 @@ int db_store_add(struct db *db, const struct db_store *store) __attribute__((war
 int db_store_get(struct db *db, const char *name, struct arena *arena, struct db_store *ret)
     __attribute__((warn_unused_result));
 int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, size_t *ret_len)
+    __attribute__((warn_unused_result));
+/* Whether its endpoint is a user's. -ENOENT. */
+int db_store_restrict(struct db *db, const char *name, bool public_only)
     __attribute__((warn_unused_result));
 /* Other sealed credentials. -ENOENT. */
 int db_store_seal(struct db *db, const char *name, const void *sealed, size_t len)

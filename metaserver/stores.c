@@ -60,6 +60,7 @@ int meta_store_open(struct meta *meta, const struct db_store *row,
         .credentials = {credentials->access_key, credentials->secret_key,
                         credentials->session_token},
         .virtual_host_style = row->virtual_host_style,
+        .public_only = row->public_only,
         .metrics = meta->metrics,
     };
 
@@ -168,6 +169,7 @@ int meta_store_message(struct rpc_call *call, const struct db_store *store,
     m->s3_region = rpc_call_strdup(call, store->s3_region);
     m->region = rpc_call_strdup(call, store->region);
     m->virtual_host_style = store->virtual_host_style;
+    m->public_only = store->public_only;
     m->has_credentials = store->sealed != NULL;
     m->created_ns = store->created_ns;
     *ret = m;
@@ -201,6 +203,17 @@ static bool good_name(const char *name)
     return len > 0 && len < 64 && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == len;
 }
 
+/* The operator has listed the endpoint meanwhile, or does no more. */
+static int restrict_store(struct meta *meta, const struct db_store *row, struct error *err)
+{
+    int r = db_store_restrict(meta->db, row->name, row->public_only);
+
+    if (r == 0) {
+        meta_store_forget(meta, row->name);
+    }
+    return r == 0 ? 0 : error_set(err, r, "store %s: %s", row->name, strerrordesc_np(-r));
+}
+
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err)
 {
@@ -231,6 +244,7 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     row.s3_region = in->store->s3_region;
     row.region = in->store->region;
     row.virtual_host_style = in->store->virtual_host_style;
+    row.public_only = in->store->public_only;
     if (in->credentials != NULL && in->credentials->access_key[0] != '\0') {
         r = meta_seal(meta, row.name, in->credentials, &sealed);
         row.sealed = buf_str(&sealed);
@@ -239,7 +253,9 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     r = r == 0 ? db_store_add(meta->db, &row) : r;
     if (r == -EEXIST && db_store_get(meta->db, row.name, rpc_call_arena(call), &old) == 0 &&
         strcmp(old.location, row.location) == 0 && strcmp(old.endpoint, row.endpoint) == 0) {
-        r = row.sealed != NULL ? meta_renew(meta, &old, in->credentials, err) : 0;
+        r = old.public_only != row.public_only ? restrict_store(meta, &row, err) : 0;
+        old.public_only = row.public_only;
+        r = r == 0 && row.sealed != NULL ? meta_renew(meta, &old, in->credentials, err) : r;
         if (r != 0) {
             return r;
         }

@@ -13,8 +13,10 @@ struct config {
 
 static const struct option_spec specs[] = {
     CSI_SERVE_OPTIONS(struct config, serve),
-    OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
-           "endpoints that Secrets may name: URLs, hosts, *.domain (default: all that are public)"),
+    OPTION(
+        struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
+        "endpoints that Secrets may name: URLs, hosts, *.domain (default: all but on the machine "
+        "itself, link-local or of a cloud's metadata)"),
 };
 
 static const struct options_program program = {

@@ -109,6 +109,7 @@ static int store_of_secret(struct rpc_call *call, const struct csi_source *sourc
     store.endpoint = rpc_call_strdup(call, endpoint != NULL ? endpoint : "");
     store.s3_region = rpc_call_strdup(call, region != NULL ? region : "us-east-1");
     store.region = store.s3_region;
+    store.public_only = mount_options_true(&source->options, "public_only");
     keys.access_key = source->credentials.access_key;
     keys.secret_key = source->credentials.secret_key;
     if (source->credentials.session_token != NULL) {

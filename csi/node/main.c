@@ -56,7 +56,8 @@ static const struct option_spec specs[] = {
            "skyvol-holder answers, as csi.skyvol.io/agent-not-ready"),
     KUBE_OPTIONS(struct config, kube),
     OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
-           "endpoints that volumes may name: URLs, hosts, *.domain (default: all that are public)"),
+           "endpoints that volumes may name: URLs, hosts, *.domain (default: all, those of Secrets "
+           "and pods but on this machine itself, link-local or of a cloud's metadata)"),
 };
 
 static const struct options_program program = {

@@ -246,6 +246,7 @@ static int attach(struct node *node, struct rpc_call *call, struct record *recor
     }
     r = set_option(plan, "endpoint", store->endpoint, err);
     r = r < 0 ? r : set_option(plan, "region", store->s3_region, err);
+    r = r < 0 ? r : set_option(plan, "public_only", store->public_only ? "true" : "false", err);
     if (r == 0 && store->virtual_host_style) {
         r = set_option(plan, "path_style", "false", err);
     }

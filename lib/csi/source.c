@@ -202,13 +202,15 @@ struct parse {
     const struct csi_source_input *input;
     struct csi_source *source;
     enum mount_options_source by;
+    bool by_secret; /* the endpoint is the word of who wrote the Secret */
     struct error *err;
 };
 
-static int set_endpoint(struct parse *p, const char *endpoint)
+static int set_endpoint(struct parse *p, const char *endpoint, enum mount_options_source by)
 {
-    enum mount_options_source by =
-        endpoint_listed(p->policy, endpoint) ? MOUNT_OPTIONS_OPERATOR : p->by;
+    if (endpoint_listed(p->policy, endpoint)) {
+        by = MOUNT_OPTIONS_OPERATOR;
+    }
 
     if (endpoint[0] == '\0') {
         return 0;
@@ -271,7 +273,7 @@ static int take_attribute(struct parse *p, const char *key, const char *value)
         return mount_options_parse(&p->source->options, value, p->by, p->err);
     }
     if (IS(key, "endpoint", "endpointURL")) {
-        return set_endpoint(p, value);
+        return set_endpoint(p, value, p->by);
     }
     if (IS(key, "region")) {
         return value[0] == '\0'
@@ -324,7 +326,8 @@ static int take_secret(struct parse *p, const char *key, const char *value, bool
     }
     mount_key_word(key, word);
     if (IS(word, "endpoint", "endpointurl", "awsendpointurl", "awsendpointurls3")) {
-        return set_endpoint(p, value);
+        p->by_secret = true; /* it may lie in anybody's namespace: a class can name the claim's */
+        return set_endpoint(p, value, MOUNT_OPTIONS_USER);
     }
     if (IS(word, "region", "awsregion", "awsdefaultregion")) {
         return mount_options_set(&p->source->options, "region", value, p->by, p->err);
@@ -422,7 +425,7 @@ int csi_source_parse(const struct csi_policy *policy, const struct csi_source_in
     if (r == 0 && endpoint != NULL) {
         r = csi_policy_check(policy, endpoint, err);
     }
-    if (r == 0 && p.by == MOUNT_OPTIONS_USER &&
+    if (r == 0 && (p.by == MOUNT_OPTIONS_USER || p.by_secret) &&
         (endpoint == NULL || !endpoint_listed(policy, endpoint))) {
         /* its name is the user's, and so is what it resolves to at any time */
         r = mount_options_set(&source.options, "public_only", "true", MOUNT_OPTIONS_OPERATOR, err);

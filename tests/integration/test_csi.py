@@ -44,7 +44,7 @@ class Csi:
              workdir / "meta.db", "--seal-key-file", workdir / "seal.keys"])
         self.controller = processes.start(
             [program("skyvol-controller"), "--endpoint", f"unix://{workdir}/controller.sock",
-             "--meta", f"unix:{workdir}/meta.sock"])
+             "--meta", f"unix:{workdir}/meta.sock", "--allow-endpoints", "127.0.0.1"])
         self.node = self.start_node()
         for name in ("meta", "controller", "holder"):
             wait_until((workdir / f"{name}.sock").exists, what=f"{name}.sock")
@@ -59,8 +59,11 @@ class Csi:
         return self.processes.start([program("skyvol-holder"), "--socket",
                                      self.dir / "holder.sock", *options])
 
-    def start_node(self, *options):
+    def start_node(self, *options, allow="127.0.0.1"):
+        """Endpoints of Secrets and pods are users': those of these tests must be allowed."""
         self.count += 1
+        if allow:
+            options += ("--allow-endpoints", allow)
         node = self.processes.start(
             [program("skyvol-node"), "--endpoint", f"unix://{self.dir}/node.sock", "--holder",
              self.dir / "holder.sock", "--meta", f"unix:{self.dir}/meta.sock", "--state-dir",
@@ -186,7 +189,7 @@ def test_the_same_bytes_are_in_the_bucket(csi, bucket):
 
 def test_inline_volumes_need_no_stage_and_go_with_their_pod(csi, bucket):
     csi.processes.stop(csi.node)
-    csi.node = csi.start_node("--allow-endpoints", bucket.url)
+    csi.node = csi.start_node(allow=bucket.url)
     v = Volume(csi, "csi-0123", {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"},
                mode=RWO)
     del v.wish["stagingTargetPath"]
@@ -197,7 +200,77 @@ def test_inline_volumes_need_no_stage_and_go_with_their_pod(csi, bucket):
                what="the end of the unused mount")
 
 
-def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket):
+@pytest.fixture
+def unlisted(csi):
+    """The node as it is where the operator allows no endpoint by name."""
+    csi.processes.stop(csi.node)
+    csi.node = csi.start_node(allow="")
+    return csi
+
+
+@pytest.fixture
+def own_name():
+    """A name that resolves to this machine, and does not look so."""
+    host = socket.gethostname()
+    try:
+        if not socket.gethostbyname(host).startswith("127."):
+            pytest.skip(f"{host} does not resolve to a loopback address")
+    except OSError:
+        pytest.skip(f"{host} does not resolve")
+    return host
+
+
+def test_who_writes_a_secret_cannot_point_us_at_the_node_either(unlisted, bucket, own_name):
+    """A class or PersistentVolume can name a Secret that lies in a tenant's namespace."""
+    csi, port = unlisted, bucket.url.rsplit(":", 1)[1]
+    own = {name: value for name, value in keys(bucket).items() if name != "endpoint"}
+    for place in ("stage", "publish"):
+        for url in (bucket.url, "http://169.254.169.254", "http://localhost:1", f"http://{own_name}:{port}"):
+            v = Volume(csi, "team-data", {"csi.storage.k8s.io/pod.name": place})
+            with pytest.raises(Refused, match="link-local"):
+                (v.stage if place == "stage" else v.publish)(secrets={**own, "endpoint": url})
+    assert mounts_below(csi.dir) == []
+    v = Volume(csi, "team-data", {"endpoint": bucket.url}, secrets=own)  # an administrator's word
+    v.stage()
+    (v.publish() / "x").write_text("y")
+    v.unpublish()
+    v.unstage()
+
+
+def test_nor_by_the_secret_of_a_claim(unlisted, minio, own_name):
+    """Neither the metaserver nor the node goes there, also after the endpoint was once allowed."""
+    csi, port = unlisted, minio.url.rsplit(":", 1)[1]
+    secret = {**keys(minio), "endpoint": f"http://{own_name}:{port}"}
+
+    def restart(*options):
+        csi.processes.stop(csi.controller)
+        csi.controller = csi.processes.start(
+            [program("skyvol-controller"), "--endpoint", f"unix://{csi.dir}/controller.sock",
+             "--meta", f"unix:{csi.dir}/meta.sock", *options], f"controller{len(options)}")
+        wait_until(lambda: csi_answers(csi), what="the controller")
+
+    restart("--allow-endpoints", own_name)
+    made = csi.create("trusted", secrets=secret)
+    v = Volume(csi, made["volumeId"], made["volumeContext"])
+    v.stage()
+    v.unstage()
+    restart()
+    with pytest.raises(Refused, match="link-local"):
+        csi.create("claim", secrets=secret)
+    with pytest.raises(Refused, match="link-local"):
+        v.stage()
+    assert mounts_below(csi.dir) == []
+
+
+def csi_answers(csi):
+    try:
+        csi.call("Controller.ControllerGetCapabilities")
+    except Refused:
+        return False
+    return True
+
+
+def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket, unlisted):
     v = Volume(csi, "csi-0123", {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"})
     for url in (bucket.url, "http://169.254.169.254/latest", "http://[::1]:80"):
         with pytest.raises(Refused, match="link-local"):
@@ -208,14 +281,9 @@ def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket):
     assert mounts_below(csi.dir) == [] and os.listdir(csi.dir / "state") == []
 
 
-def test_a_pods_author_cannot_point_us_at_the_node_by_a_name_either(csi, bucket):
+def test_a_pods_author_cannot_point_us_at_the_node_by_a_name_either(unlisted, bucket, own_name):
     """What a name resolves to is looked at when it is connected to, each time."""
-    host = socket.gethostname()
-    try:
-        if not socket.gethostbyname(host).startswith("127."):
-            pytest.skip(f"{host} does not resolve to a loopback address")
-    except OSError:
-        pytest.skip(f"{host} does not resolve")
+    csi, host = unlisted, own_name
     port = bucket.url.rsplit(":", 1)[1]
     inline = {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"}
     v = Volume(csi, "csi-0124", inline)
@@ -230,7 +298,7 @@ def test_a_pods_author_cannot_point_us_at_the_node_by_a_name_either(csi, bucket)
     assert mounts_below(csi.dir) == []
     csi.node.terminate()
     csi.node.wait()
-    csi.node = csi.start_node("--allow-endpoints", host)
+    csi.node = csi.start_node(allow=host)
     v = Volume(csi, "csi-0126", inline)
     (v.publish(secrets={**keys(bucket), "endpoint": f"http://{host}:{port}"}) / "f").write_text("x")
     v.unpublish()
@@ -483,8 +551,9 @@ def test_what_is_not_there_yet_says_so(csi):
         csi.create("p", parameters={"mirror": "yes"})
 
 
-def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(csi, bucket):
+def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(unlisted, bucket):
     """Whatever a user can have written wrongly, the event of his pod names it."""
+    csi = unlisted
     csi.processes.stop(csi.holder)
     csi.holder = csi.start_holder("--start-timeout", "5s")
     silent, nobody = socket.create_server(("127.0.0.1", 0)), free_port()
@@ -507,7 +576,8 @@ def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(csi, bucke
 
     def attempt(name):
         wrong, where, _ = cases[name]
-        v = Volume(csi, name, {"bucket": where}, secrets={**keys(bucket), **wrong})
+        words = {**keys(bucket), **wrong}
+        v = Volume(csi, name, {"bucket": where, "endpoint": words.pop("endpoint")}, secrets=words)
         v.wish["stagingTargetPath"] += name
         with pytest.raises(Refused) as refused:
             v.stage()

@@ -242,6 +242,7 @@ CREATE TABLE volume(id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, store TEXT N
 CREATE INDEX volume_store ON volume(store);
 CREATE INDEX volume_state ON volume(state, id);
 INSERT INTO meta VALUES('incarnation', 'born-in-1');
+INSERT INTO store VALUES('secret-1', 's3://', '', '', '', 0, NULL, 5);
 INSERT INTO volume VALUES('v-old', 'old', 'default', 'b', '', 11, 2, 0, 1, 0, '{"k":"v"}', 5, 17, '');
 PRAGMA user_version=1; PRAGMA application_id=1397446989;
 """
@@ -255,6 +256,7 @@ def test_a_database_of_version_1_is_brought_up_to_date_with_all_it_holds(meta):
         meta.start("old.db")
         volume = meta.call("Volumes/GetVolume", {"id": "v-old"})["volume"]
         assert (volume["sizeBytes"], volume["parameters"]) == ("11", {"k": "v"})
+        assert meta.call("Stores/GetStore", {"name": "secret-1"})["store"]["publicOnly"]
         meta.processes.stop(meta.process)
     with sqlite3.connect(meta.dir / "old.db") as db:
         assert db.execute("SELECT value FROM meta").fetchall() == [("born-in-1",)]

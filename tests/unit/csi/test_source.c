@@ -160,6 +160,42 @@ static void an_inline_volume_is_a_users(UNUSED void **state)
     assert_false(s.managed); /* no pod's author gets the keys of a registered store */
 }
 
+/* A class can name a Secret of the claim's namespace: its endpoint is no operator's word. */
+static void the_endpoint_of_a_secret_is_a_users(UNUSED void **state)
+{
+    CLEANUP(csi_source_done) struct csi_source s = CSI_SOURCE_INIT;
+    struct error err = ERROR_INIT;
+    char listed[] = "169.254.169.254";
+    char *list[] = {listed};
+    const struct csi_policy policy = {.endpoints = list, .endpoint_count = 1};
+    const char *const *keys =
+        TEXTS("accessKeyID=K", "secretAccessKey=S", "endpoint=https://s3.lan");
+    const char *const *metadata = TEXTS("endpoint=http://169.254.169.254");
+
+    for (const char *const *bad =
+             TEXTS("endpoint=http://127.0.0.1:9000", "AWS_ENDPOINT_URL=http://[::1]",
+                   "endpoint_url=http://169.254.169.254", "endpoint=http://2852039166",
+                   "endpoint=http://localhost", "endpoint=http://[::ffff:127.0.0.1]");
+         *bad; bad++) {
+        assert_int_equal(parse("data", NULL, (const char *const[]){*bad, NULL}, &s, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "link-local"));
+    }
+    assert_int_equal(parse("data", NULL, keys, &s, NULL), 0);
+    assert_true(mount_options_true(&s.options, "public_only")); /* its name resolves anywhere */
+    assert_int_equal(parse("data", TEXTS(CSI_MANAGED_KEY "=true"), keys, &s, NULL), 0);
+    assert_true(mount_options_true(&s.options, "public_only"));
+    assert_int_equal(parse_as(&policy, "data", NULL, metadata, &s, NULL), 0);
+    assert_false(mount_options_true(&s.options, "public_only"));
+    /* A PersistentVolume's attribute is an administrator's, with whatever keys. */
+    assert_int_equal(parse("data", TEXTS("endpoint=http://127.0.0.1:9000"),
+                           TEXTS("accessKeyID=K", "secretAccessKey=S"), &s, NULL),
+                     0);
+    assert_false(mount_options_true(&s.options, "public_only"));
+    assert_int_equal(parse("data", TEXTS("endpoint=http://127.0.0.1:9000"), keys, &s, NULL), 0);
+    assert_string_equal(mount_options_get(&s.options, "endpoint"), "https://s3.lan");
+    assert_true(mount_options_true(&s.options, "public_only")); /* the Secret's has come last */
+}
+
 static void the_operators_list_decides_for_everybody(UNUSED void **state)
 {
     static const struct {
@@ -297,6 +333,7 @@ int main(void)
         cmocka_unit_test(half_a_key_pair_is_refused_without_telling_it),
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(an_inline_volume_is_a_users),
+        cmocka_unit_test(the_endpoint_of_a_secret_is_a_users),
         cmocka_unit_test(the_operators_list_decides_for_everybody),
         cmocka_unit_test(the_wish_is_the_same_with_and_without_the_secret),
         cmocka_unit_test(sizes_are_those_of_kubernetes),

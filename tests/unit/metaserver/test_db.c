@@ -92,6 +92,29 @@ static void a_volume_goes_its_way_and_no_other(void **state)
     assert_int_equal(db_store_delete(db, "default"), -ENOENT);
 }
 
+static void a_store_keeps_whose_word_its_endpoint_is(void **state)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct fixture *f = *state;
+    struct db *db = f->meta.db;
+    const struct db_store of_user = {.name = "secret-1",
+                                     .location = "s3://",
+                                     .endpoint = "https://h",
+                                     .s3_region = "",
+                                     .region = "",
+                                     .public_only = true};
+    struct db_store got;
+
+    assert_int_equal(db_store_add(db, &of_user), 0);
+    assert_int_equal(db_store_get(db, "secret-1", &arena, &got), 0);
+    assert_true(got.public_only);
+    assert_int_equal(db_store_restrict(db, "secret-1", false), 0);
+    assert_int_equal(db_store_get(db, "secret-1", &arena, &got), 0);
+    assert_false(got.public_only);
+    assert_int_equal(db_store_restrict(db, "other", true), -ENOENT);
+    assert_int_equal(db_store_delete(db, "secret-1"), 0);
+}
+
 static void pages_follow_one_another_and_hide_what_is_being_made(void **state)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
@@ -284,6 +307,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(a_backup_is_a_database_of_its_own_and_overwrites_nothing),
         T(a_volume_goes_its_way_and_no_other),
+        T(a_store_keeps_whose_word_its_endpoint_is),
         T(pages_follow_one_another_and_hide_what_is_being_made),
         T(rows_move_under_the_newest_key_so_that_the_old_one_can_go),
         T(other_credentials_replace_the_old_and_the_same_change_nothing),
