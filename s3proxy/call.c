@@ -327,7 +327,7 @@ static void access_answered(struct call *call)
     int ret = call_access_go_on(call, &fault);
 
     if (ret < 0) {
-        call_fail(call, fault.code, fault.text);
+        call_fail_with(call, &fault);
     } else if (ret == 0 && !call->failed) {
         let_go(call);
     }
@@ -495,14 +495,24 @@ bool call_wants_body(struct call *call)
 
 void call_fail(struct call *call, enum s3_code code, const char *text)
 {
+    struct s3_fault fault = S3_FAULT_INIT;
+
+    (void)s3_fault_set(&fault, code, "%s", text);
+    call_fail_with(call, &fault);
+}
+
+void call_fail_with(struct call *call, const struct s3_fault *fault)
+{
     bool running, made;
 
     mutex_lock(&call->lock);
     running = call->running;
     made = call->head_ready;
+    if (call->fault.code == S3_OK) {
+        call->fault = *fault;
+    }
     mutex_unlock(&call->lock);
     call->failed = true;
-    call_fault(call, code, text);
     if (running) {
         pipe_end(&call->pipe, -EBADMSG);
         call_resume(call);
@@ -546,7 +556,7 @@ void call_feed_end(struct call *call)
     }
     ret = ret == 0 ? call_access_body(call, &fault) : ret;
     if (ret != 0) {
-        call_fail(call, fault.code, fault.text);
+        call_fail_with(call, &fault);
         return;
     }
     call->asked_us = call_now_us();

@@ -177,6 +177,7 @@ size_t call_feed(struct call *call, const void *bytes, size_t len);
 void call_feed_end(struct call *call);
 /* The body cannot be had: end with this code. */
 void call_fail(struct call *call, enum s3_code code, const char *text);
+void call_fail_with(struct call *call, const struct s3_fault *fault);
 
 bool call_head_ready(struct call *call);
 /* Why it fails; S3_OK: it does not, or nobody knows yet. */
@@ -271,6 +272,8 @@ int call_route_form(struct call *call, struct s3_fault *fault) __attribute__((wa
 void call_form_feed(struct call *call, const char *bytes, size_t len);
 int call_form_finish(struct call *call, struct s3_fault *fault) __attribute__((warn_unused_result));
 void call_form_done(struct call *call);
+/* What AWS tells of its signature, when that is what is wrong. */
+void call_form_details(struct call *call, struct s3_xml_error *error);
 /* Start the operation, which reads the body while it comes; and tell it that there is more. */
 void call_open_stream(struct call *call);
 void call_resume(struct call *call);
@@ -349,6 +352,11 @@ int call_route_attributes(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
 /* The checksum of an object as S3 writes it. */
 const char *call_checksum(struct call *call, const struct objstore_info *info);
+/* The same as headers of the reply, if there is one. */
+void call_checksum_header(struct call *call, const struct objstore_info *info);
+/* What the headers say of a body's checksum, into op: at most one, and such as can be one. */
+int call_put_checksum(struct call *call, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
 
 void reply_header(struct reply *reply, const char *name, const char *value);
 void reply_etag(struct reply *reply, const char *etag);
@@ -361,6 +369,8 @@ void call_fault(struct call *call, enum s3_code code, const char *text);
 void reply_fault(struct call *call);
 /* What AWS tells of some errors beside the sentence. */
 void reply_details(struct call *call, struct s3_xml_error *error);
+/* The text, if it can stand in XML; else, or of NULL, NULL. */
+const char *reply_text(const char *text);
 /* What a failed operation is for the client. What a store says of our own keys is nothing that the
  * client could help: it is logged, and he may try again. */
 enum s3_code reply_code(const struct objstore_request *op, const struct objstore_result *result);

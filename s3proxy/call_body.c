@@ -110,7 +110,7 @@ size_t call_feed(struct call *call, const void *bytes, size_t len)
         size_t eaten = 0;
 
         if (s3_chunked_decode(call->chunked, data, len, &eaten, &decoded, &fault) != 0) {
-            call_fail(call, fault.code, s3_fault_text(&fault));
+            call_fail_with(call, &fault);
             break;
         }
         if (decoded.len > 0) {

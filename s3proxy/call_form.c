@@ -19,6 +19,7 @@ enum { TEXT_MAX = 16 * 1024, UNKNOWN_MAX = 8 * 1024 * 1024 };
 
 struct call_form {
     struct s3_form *form;
+    struct s3_form_auth auth;
     struct s3_form_limits limits;
     uint64_t seen; /* bytes of the file */
     bool opened;
@@ -29,6 +30,42 @@ void call_form_done(struct call *call)
     if (call->form != NULL) {
         s3_form_free(call->form->form);
     }
+}
+
+/* What a signature was made of, as far as whoever sent it may be told: not a session's token, which
+ * stands in a policy of temporary credentials. */
+void call_form_details(struct call *call, struct s3_xml_error *error)
+{
+    const struct s3_form *form = call->form->form;
+    const struct s3_form_auth *auth = &call->form->auth;
+    const char *signature;
+
+    if (auth->kind == S3_FORM_ANONYMOUS) { /* or no form at all */
+        return;
+    }
+    signature = s3_form_get(form, auth->kind == S3_FORM_V4 ? "x-amz-signature" : "signature");
+    if (error->code == S3_INVALID_ACCESS_KEY_ID || error->code == S3_SIGNATURE_DOES_NOT_MATCH) {
+        error->access_key = reply_text(auth->access_key);
+    }
+    if (error->code == S3_SIGNATURE_DOES_NOT_MATCH) {
+        error->signature = reply_text(signature);
+        error->string_to_sign = s3_form_get(form, "x-amz-security-token") == NULL
+                                    ? reply_text(s3_form_get(form, "policy"))
+                                    : NULL;
+    }
+}
+
+/* What the policy lets it be, and what it is. */
+static int wrong_size(enum s3_code code, uint64_t size, uint64_t bound, struct s3_fault *fault)
+{
+    char text[24];
+
+    (void)s3_fault_set(fault, code, "%s", "");
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)size);
+    (void)s3_fault_detail(fault, "ProposedSize", slice_of(text));
+    (void)snprintf(text, sizeof(text), "%llu", (unsigned long long)bound);
+    return s3_fault_detail(fault, code == S3_ENTITY_TOO_SMALL ? "MinSizeAllowed" : "MaxSizeAllowed",
+                           slice_of(text));
 }
 
 /* ---- the fields ---- */
@@ -83,22 +120,22 @@ static int form_authenticate(struct call *call, struct s3_fault *fault)
     struct s3_form_target target = {call->target.bucket, call->target.key};
     struct claim claim = {.token = token != NULL ? token : "",
                           .now_s = clock_realtime_ns(clock_real()) / 1000000000};
-    struct s3_form_auth auth;
+    struct s3_form_auth *auth = &call->form->auth;
     struct identity who;
-    int ret = s3_form_auth_parse(form, region, &auth, fault);
+    int ret = s3_form_auth_parse(form, region, auth, fault);
 
-    if (ret != 0 || auth.kind == S3_FORM_ANONYMOUS) {
+    if (ret != 0 || auth->kind == S3_FORM_ANONYMOUS) {
         return ret; /* then the bucket's policy has the word, and the form's own none */
     }
-    claim.access_key = auth.access_key;
-    (void)snprintf(call->auth->date, sizeof(call->auth->date), "%s", auth.date);
+    claim.access_key = auth->access_key;
+    (void)snprintf(call->auth->date, sizeof(call->auth->date), "%s", auth->date);
     (void)snprintf(call->auth->region, sizeof(call->auth->region), "%s", region);
     ret = call_identify(call, &claim, &who, fault);
-    ret = ret == 0 ? s3_form_auth_verify(form, &auth, who.secret, &call->key, fault) : ret;
+    ret = ret == 0 ? s3_form_auth_verify(form, auth, who.secret, &call->key, fault) : ret;
     ret = ret == 0 ? call_admit(call, who.key, fault) : ret;
     explicit_bzero(&who, sizeof(who));
     call->anonymous = ret != 0;
-    call->form_v2 = auth.kind == S3_FORM_V2;
+    call->form_v2 = auth->kind == S3_FORM_V2;
     call_access_who(call);
     ret = ret == 0 ? call_own(call, fault) : ret;
     return ret == 0 ? s3_form_policy_check(form, &target, claim.now_s, &call->form->limits, fault)
@@ -179,7 +216,8 @@ static int form_body(struct call *call, struct s3_fault *fault)
     call->body_kind = CALL_BODY_PIPE;
     call->op.source.size = call->wire_size - around;
     return call->op.source.size > call->form->limits.max
-               ? s3_fault_set(fault, S3_ENTITY_TOO_LARGE, "%s", "")
+               ? wrong_size(S3_ENTITY_TOO_LARGE, call->op.source.size, call->form->limits.max,
+                            fault)
                : 0;
 }
 
@@ -207,6 +245,18 @@ static int form_open(struct call *call, struct s3_fault *fault)
 
 /* ---- the file ---- */
 
+/* As far as it is known before its end: from the length of the whole where that was told, if the
+ * file is its last field. */
+static uint64_t proposed_size(const struct call *call)
+{
+    const struct s3_form *form = call->form->form;
+    uint64_t around = s3_form_before(form) + s3_form_behind(form);
+
+    return call->wire_size != UINT64_MAX && call->wire_size >= around + call->form->seen
+               ? call->wire_size - around
+               : call->form->seen;
+}
+
 void call_form_feed(struct call *call, const char *bytes, size_t len)
 {
     struct call_form *form = call->form;
@@ -225,7 +275,8 @@ void call_form_feed(struct call *call, const char *bytes, size_t len)
         if (ret == 0 && file.len > 0) {
             form->seen += file.len;
             if (form->seen > form->limits.max) {
-                ret = s3_fault_set(&fault, S3_ENTITY_TOO_LARGE, "%s", "");
+                ret =
+                    wrong_size(S3_ENTITY_TOO_LARGE, proposed_size(call), form->limits.max, &fault);
             } else {
                 (void)call_keep(call, file.data, file.len);
             }
@@ -234,7 +285,7 @@ void call_form_feed(struct call *call, const char *bytes, size_t len)
         len -= eaten;
     }
     if (ret != 0) {
-        call_fail(call, fault.code, fault.text);
+        call_fail_with(call, &fault);
     }
 }
 
@@ -244,7 +295,7 @@ int call_form_finish(struct call *call, struct s3_fault *fault)
     int ret = s3_form_finish(form->form, fault);
 
     if (ret == 0 && form->seen < form->limits.min) {
-        ret = s3_fault_set(fault, S3_ENTITY_TOO_SMALL, "%s", "");
+        ret = wrong_size(S3_ENTITY_TOO_SMALL, form->seen, form->limits.min, fault);
     }
     if (ret == 0 && call->streaming && form->seen != call->op.source.size) {
         ret = s3_fault_set(fault, S3_MALFORMED_POST,

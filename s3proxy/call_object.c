@@ -143,112 +143,6 @@ static int user_meta(struct call *call, struct s3_fault *fault)
     return user != NULL ? 0 : s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
 }
 
-static bool one_of(struct slice word, const char *const *words)
-{
-    for (; *words != NULL; words++) {
-        if (word.len == strlen(*words) && strncasecmp(word.data, *words, word.len) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* S3's, but not ours yet. */
-static bool later_checksum(struct slice kind)
-{
-    static const char *const later[] = {"sha512", "md5", "xxhash64", "xxhash3", "xxhash128", NULL};
-
-    return one_of(kind, later);
-}
-
-/* One that we would have to take unseen, while the client believes that it is checked. */
-static int unknown_checksum(const struct call *call, struct s3_fault *fault)
-{
-    static const char prefix[] = "x-amz-checksum-";
-    static const char *const others[] = {"algorithm", "type", "mode", NULL};
-
-    for (size_t i = 0; i < call->message.header_count; i++) {
-        struct slice name = call->message.headers[i].name, kind;
-
-        if (name.len < sizeof(prefix) || strncasecmp(name.data, prefix, sizeof(prefix) - 1) != 0 ||
-            s3_checksum_from_header(name) != S3_CHECKSUM_NONE) {
-            continue;
-        }
-        kind = (struct slice){name.data + sizeof(prefix) - 1, name.len - (sizeof(prefix) - 1)};
-        if (later_checksum(kind)) {
-            return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented", (int)name.len,
-                                name.data);
-        }
-        if (!one_of(kind, others)) {
-            return s3_fault_set(fault, S3_INVALID_REQUEST, "%.*s is no checksum", (int)name.len,
-                                name.data);
-        }
-    }
-    return 0;
-}
-
-/* What an SDK says it sends must be what it sends. */
-static int announced_checksum(struct call *call, enum s3_checksum_kind kind, struct s3_fault *fault)
-{
-    struct slice said = s3_message_header(&call->message, "x-amz-sdk-checksum-algorithm");
-
-    if (said.data == NULL || call->body_kind != CALL_BODY_PIPE ||
-        (kind != S3_CHECKSUM_NONE && s3_checksum_from_name(said) == kind)) {
-        return 0;
-    }
-    return s3_fault_set(fault, later_checksum(said) ? S3_NOT_IMPLEMENTED : S3_INVALID_REQUEST,
-                        "x-amz-sdk-checksum-algorithm names another checksum than is sent");
-}
-
-/* The checksum of a completion may end in how many parts it is of. */
-static struct slice without_count(const struct call *call, struct slice value)
-{
-    const char *dash = call->op.op == OBJSTORE_UPLOAD_COMPLETE && value.len > 0
-                           ? memchr(value.data, '-', value.len)
-                           : NULL;
-
-    return dash != NULL ? (struct slice){value.data, (size_t)(dash - value.data)} : value;
-}
-
-static int put_checksum(struct call *call, struct s3_fault *fault)
-{
-    struct objstore_checksum *sum = &call->op.checksum;
-    struct slice trailer = s3_message_header(&call->message, "x-amz-trailer");
-    struct slice asked = s3_message_header(&call->message, "x-amz-checksum-algorithm");
-    enum s3_checksum_kind kind = S3_CHECKSUM_NONE;
-    int ret = unknown_checksum(call, fault);
-
-    if (ret != 0) {
-        return ret;
-    }
-    for (enum s3_checksum_kind k = S3_CHECKSUM_CRC32; k <= S3_CHECKSUM_SHA256; k++) {
-        struct slice value = s3_message_header(&call->message, s3_checksum_header(k));
-
-        if (value.data == NULL) {
-            continue;
-        }
-        if (kind != S3_CHECKSUM_NONE || trailer.data != NULL ||
-            !s3_checksum_valid(k, without_count(call, value))) {
-            return s3_fault_set(fault, S3_INVALID_REQUEST, "bad %s", s3_checksum_header(k));
-        }
-        kind = k;
-        (void)snprintf(sum->value, sizeof(sum->value), "%.*s", (int)value.len, value.data);
-    }
-    if (kind == S3_CHECKSUM_NONE && trailer.data != NULL) {
-        kind = s3_checksum_from_header(trailer);
-    } else if (kind == S3_CHECKSUM_NONE && asked.data != NULL) {
-        kind = s3_checksum_from_name(asked);
-        if (kind == S3_CHECKSUM_NONE) {
-            return s3_fault_set(fault,
-                                later_checksum(asked) ? S3_NOT_IMPLEMENTED : S3_INVALID_REQUEST,
-                                "no such checksum algorithm here");
-        }
-    }
-    sum->kind = (enum objstore_checksum_kind)kind;
-    sum->composite = false;
-    return announced_checksum(call, kind, fault);
-}
-
 static int write_conditions(struct call *call, struct s3_fault *fault)
 {
     static const char *const names[] = {"if-match", "if-none-match"};
@@ -271,9 +165,8 @@ static int write_conditions(struct call *call, struct s3_fault *fault)
 /* Some SDKs say of each promise that they do not want it, or want what is so anyway. */
 static bool switched_off(struct slice value)
 {
-    static const char *const words[] = {"false", "off", NULL};
-
-    return one_of(value, words);
+    return (value.len == 5 && strncasecmp(value.data, "false", 5) == 0) ||
+           (value.len == 3 && strncasecmp(value.data, "off", 3) == 0);
 }
 
 int call_refuse_headers(struct call *call, struct s3_fault *fault)
@@ -339,7 +232,7 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
         return s3_fault_detail(fault, "Content-MD5", slice_of(md5));
     }
     ret = user_meta(call, fault);
-    ret = ret == 0 ? put_checksum(call, fault) : ret;
+    ret = ret == 0 ? call_put_checksum(call, fault) : ret;
     return ret == 0 ? write_conditions(call, fault) : ret;
 }
 
@@ -392,37 +285,6 @@ int call_copy_headers(struct call *call, struct s3_fault *fault)
 }
 
 /* ---- replies ---- */
-
-const char *call_checksum(struct call *call, const struct objstore_info *info)
-{
-    const struct objstore_checksum *sum = &info->checksum;
-    const char *count = strrchr(info->etag, '-');
-    size_t size = sizeof(sum->value) + sizeof(info->etag);
-    char *text = arena_alloc(&call->arena, size);
-
-    if (text == NULL) {
-        return sum->value;
-    }
-    /* One of the parts' checksums says of how many, as the ETag does; some stores keep it apart. */
-    (void)snprintf(text, size, "%s%s", sum->value,
-                   sum->composite && call->op.part_number == 0 && count != NULL &&
-                           strchr(sum->value, '-') == NULL
-                       ? count
-                       : "");
-    return text;
-}
-
-static void checksum_header(struct call *call, const struct objstore_info *info)
-{
-    const struct objstore_checksum *sum = &info->checksum;
-    struct reply *reply = &call->reply;
-
-    if (sum->kind != OBJSTORE_CHECKSUM_NONE && sum->value[0] != '\0') {
-        reply_header(reply, s3_checksum_header((enum s3_checksum_kind)sum->kind),
-                     call_checksum(call, info));
-        reply_header(reply, "x-amz-checksum-type", sum->composite ? "COMPOSITE" : "FULL_OBJECT");
-    }
-}
 
 /* The header that is stored, unless the query asks for another value. */
 static void override_header(struct call *call, const char *parameter, const char *name,
@@ -481,10 +343,11 @@ static void object_headers(struct call *call, const struct objstore_info *info,
                        (unsigned long long)info->size);
         reply_header(reply, "Content-Range", text);
     }
-    /* Of a part a HEAD tells it; a GET does not, as in S3. */
+    /* As in S3: a part tells its own where the object's is made of those, else nothing does but the
+     * only part. */
     if (call->range.kind == S3_RANGE_NONE && call->checksum_wanted &&
-        (!by_part || info->parts == 0 || call->head)) {
-        checksum_header(call, info);
+        (!by_part || info->parts <= 1 || info->checksum.composite)) {
+        call_checksum_header(call, info);
     }
 }
 
@@ -594,7 +457,7 @@ void reply_put(struct call *call, const struct objstore_result *result)
     call->reply.status = 200;
     reply_etag(&call->reply, result->info.etag);
     reply_made(call, result);
-    checksum_header(call, &result->info);
+    call_checksum_header(call, &result->info);
 }
 
 static void format_copy(struct call *call, const struct objstore_result *result)

@@ -34,9 +34,9 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     }
     if (result->status < 0 && !call->head_ready) {
         enum s3_code code = reply_code(op, result);
-        bool of_version = op->version_id != NULL || op->source_version_id != NULL ||
-                          op->op == OBJSTORE_LIST_VERSIONS;
-        bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_version)) &&
+        bool of_id = op->version_id != NULL || op->source_version_id != NULL ||
+                     op->op == OBJSTORE_LIST_VERSIONS || op->op == OBJSTORE_UPLOAD_LIST;
+        bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_id)) &&
                    stores_embedded(&call->server->stores, call->target.bucket);
         bool hide = call->conceals && (code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION);
 

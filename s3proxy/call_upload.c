@@ -91,6 +91,41 @@ static void format_parts(struct call *call, const struct objstore_result *result
     reply_xml(&call->reply);
 }
 
+/* As AWS tells of an argument. */
+static int bad_argument(struct s3_fault *fault, const char *text, const char *name,
+                        const char *value)
+{
+    (void)s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s", text);
+    (void)s3_fault_detail(fault, "ArgumentName", slice_of(name));
+    return s3_fault_detail(fault, "ArgumentValue", slice_of(value));
+}
+
+/* One entry by itself: what AWS's schema wants is MalformedXML, a number that no part can have is
+ * none of the parts. */
+static int check_part(const struct call *call, const struct s3_xml_item *item,
+                      struct s3_fault *fault)
+{
+    if (item->etag[0] == '\0' || item->value[0] == '\0') {
+        return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
+    }
+    if (item->number < 1) {
+        return bad_argument(fault, "PartNumber must be >= 1", "PartNumber", item->value);
+    }
+    if (item->checksums > 1 ||
+        (item->checksum[0] != '\0' &&
+         !s3_checksum_valid(item->checksum_kind, slice_of(item->checksum)))) {
+        return bad_argument(fault, "Invalid Base64 or multiple checksums present in request",
+                            "Checksum", item->checksum);
+    }
+    if (item->number > OBJSTORE_PARTS_MAX) {
+        (void)s3_fault_set(fault, S3_INVALID_PART, "%s", "");
+        (void)s3_fault_detail(fault, "UploadId", slice_of(call->op.upload_id));
+        (void)s3_fault_detail(fault, "PartNumber", slice_of(item->value));
+        return s3_fault_detail(fault, "ETag", slice_of(item->etag));
+    }
+    return 0;
+}
+
 static int parse_complete(struct call *call, struct s3_fault *fault)
 {
     struct objstore_part *parts;
@@ -107,18 +142,12 @@ static int parse_complete(struct call *call, struct s3_fault *fault)
     for (size_t k = 0; k < call->doc->count; k++) {
         const struct s3_xml_item *item = &call->doc->items[k];
 
-        if (item->number < 1 || item->number > OBJSTORE_PARTS_MAX) {
-            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "part numbers are 1 to 10000");
+        ret = check_part(call, item, fault);
+        if (ret == 0 && i > 0 && item->number < parts[i - 1].number) {
+            ret = s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
         }
-        if (item->checksum[0] != '\0' &&
-            !s3_checksum_valid(item->checksum_kind, slice_of(item->checksum))) {
-            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "a part's checksum is none");
-        }
-        if (item->etag[0] == '\0') {
-            return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
-        }
-        if (i > 0 && item->number < parts[i - 1].number) {
-            return s3_fault_set(fault, S3_INVALID_PART_ORDER, "%s", "");
+        if (ret != 0) {
+            return ret;
         }
         i -= i > 0 && item->number == parts[i - 1].number; /* sent again: the last word counts */
         parts[i].number = item->number;

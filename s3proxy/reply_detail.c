@@ -23,6 +23,11 @@ static bool is_text(struct slice text)
            memmem(text.data, text.len, "\xEF\xBF\xBF", 3) == NULL;
 }
 
+const char *reply_text(const char *text)
+{
+    return text != NULL && is_text(slice_of(text)) ? text : NULL;
+}
+
 /* NULL: it is no text. */
 static const char *kept(struct call *call, const struct buf *text)
 {
@@ -68,14 +73,17 @@ void reply_details(struct call *call, struct s3_xml_error *error)
     const struct s3_auth *auth = call->auth;
     bool shown = auth != NULL && auth->access_key[0] != '\0' && call->form == NULL;
 
+    if (call->form != NULL) {
+        call_form_details(call, error);
+    }
     if (error->code == S3_INVALID_ACCESS_KEY_ID && shown) {
-        error->access_key = is_text(slice_of(auth->access_key)) ? auth->access_key : NULL;
+        error->access_key = reply_text(auth->access_key);
     }
     if (error->code != S3_SIGNATURE_DOES_NOT_MATCH || !shown || call->known) {
         return; /* known: it is a chunk's signature */
     }
     error->access_key = auth->access_key;
-    error->signature = is_text(slice_of(auth->signature)) ? auth->signature : NULL;
+    error->signature = reply_text(auth->signature);
     if (auth->kind == S3_AUTH_QUERY_V2) {
         explain_v2(call, error);
     } else {

@@ -648,6 +648,13 @@ static int change_upload(struct dir_index *index, struct job *job)
     return dir_index_upload_create(index, job->bucket.id, r->key, job->result.upload_id, &upload);
 }
 
+/* Of what upload_id() makes; whether there is, or was, such an upload is another question: it may
+ * have ended since the page before. */
+static bool upload_id_valid(const char *id)
+{
+    return strlen(id) == UPLOAD_ID_SIZE - 1 && strspn(id, "0123456789abcdef") == UPLOAD_ID_SIZE - 1;
+}
+
 static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
@@ -659,8 +666,13 @@ static enum job_next list_uploads(struct dir_worker *worker, struct job *job)
         .after_id = r->marker2 != NULL && r->marker2[0] != '\0' ? r->marker2 : NULL,
         .max = max + 1,
     };
-    int ret = dir_index_upload_list(worker->index, job->bucket.id, &job->arena, &page);
+    int ret;
 
+    if (page.after_key != NULL && page.after_key[0] != '\0' && page.after_id != NULL &&
+        !upload_id_valid(page.after_id)) {
+        return job_fail(job, -EINVAL, S3_INVALID_ARGUMENT, "Invalid uploadId marker");
+    }
+    ret = dir_index_upload_list(worker->index, job->bucket.id, &job->arena, &page);
     if (ret != 0) {
         return fail_index(worker, job, ret);
     }

@@ -19,12 +19,50 @@ enum { POLICY_MAX = S3_FORM_HEAD_MAX };
 
 /* ---- signature ---- */
 
+/* Behind s3_fault_set(): the field that it is about, as AWS tells it. */
+static int about(const char *field, const char *value, struct s3_fault *fault)
+{
+    (void)s3_fault_detail(fault, "ArgumentName", slice_of(field));
+    return s3_fault_detail(fault, "ArgumentValue", slice_of(value));
+}
+
 static int missing(const char *field, struct s3_fault *fault)
 {
-    return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                        "Bucket POST must contain a field named '%s'.  If it is specified, please "
-                        "check the order of the fields.",
-                        field);
+    (void)s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                       "Bucket POST must contain a field named '%s'.  If it is specified, please "
+                       "check the order of the fields.",
+                       field);
+    return about(field, "", fault);
+}
+
+/* What stands behind the access key: date, region, service, end. */
+static int check_scope(const struct slice parts[4], const char *region, struct s3_fault *fault)
+{
+    struct slice date = parts[0];
+
+    if (date.len != S3_DATE_SIZE - 1 || strspn(date.data, "0123456789") != S3_DATE_SIZE - 1) {
+        return s3_fault_set(
+            fault, S3_INVALID_ARGUMENT,
+            "incorrect date format \"%.*s\". This date in the credential must be in "
+            "the format \"yyyyMMdd\".",
+            (int)(date.len < 32 ? date.len : 32), date.data);
+    }
+    if (!slice_eq_str(parts[1], region)) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "the region \"%.*s\" is wrong; expecting \"%s\"",
+                            (int)(parts[1].len < 64 ? parts[1].len : 64), parts[1].data, region);
+    }
+    if (!slice_eq_str(parts[2], "s3")) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "incorrect service \"%.*s\". This endpoint belongs to \"s3\".",
+                            (int)(parts[2].len < 64 ? parts[2].len : 64), parts[2].data);
+    }
+    if (!slice_eq_str(parts[3], "aws4_request")) {
+        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                            "incorrect terminal \"%.*s\". This endpoint uses \"aws4_request\".",
+                            (int)(parts[3].len < 64 ? parts[3].len : 64), parts[3].data);
+    }
+    return 0;
 }
 
 /* "AKID/20130524/region/s3/aws4_request"; an access key may hold slashes. */
@@ -38,23 +76,16 @@ static int parse_credential(const char *text, const char *region, struct s3_form
         const char *slash = end > 0 ? memrchr(text, '/', end) : NULL;
 
         if (slash == NULL) {
-            return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                                "the Credential is mal-formed; expecting "
-                                "\"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".");
+            (void)s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                               "the Credential is mal-formed; expecting "
+                               "\"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".");
+            return about("x-amz-credential", text, fault);
         }
         parts[i] = (struct slice){slash + 1, end - (size_t)(slash + 1 - text)};
         end = (size_t)(slash - text);
     }
-    if (parts[0].len != S3_DATE_SIZE - 1 || strspn(parts[0].data, "0123456789") != 8) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "the date in the credential must be in the format \"yyyyMMdd\".");
-    }
-    if (!slice_eq_str(parts[1], region) || !slice_eq_str(parts[2], "s3") ||
-        !slice_eq_str(parts[3], "aws4_request")) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "the region, the service or the end of the credential is wrong; "
-                            "expecting %s/s3/aws4_request",
-                            region);
+    if (check_scope(parts, region, fault) != 0) {
+        return about("x-amz-credential", text, fault);
     }
     if (end == 0 || end >= sizeof(ret->access_key)) {
         return s3_fault_set(fault, S3_INVALID_ACCESS_KEY_ID, "%s", "");
@@ -108,14 +139,15 @@ int s3_form_auth_parse(const struct s3_form *form, const char *region, struct s3
             return missing(names[i], fault);
         }
     }
-    if (strcmp(s3_form_get(form, "x-amz-algorithm"), "AWS4-HMAC-SHA256") != 0) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "Only AWS4-HMAC-SHA256 is supported as x-amz-algorithm");
+    if (strcmp(s3_form_get(form, names[1]), "AWS4-HMAC-SHA256") != 0) {
+        (void)s3_fault_set(fault, S3_INVALID_ARGUMENT, "Only AWS4-HMAC-SHA256 is supported");
+        return about(names[1], s3_form_get(form, names[1]), fault);
     }
     date = s3_form_get(form, "x-amz-date");
     if (s3_timestamp_parse(slice_of(date), &when) != 0) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "x-amz-date must be formatted as yyyyMMddTHHmmssZ");
+        (void)s3_fault_set(fault, S3_INVALID_ARGUMENT,
+                           "X-Amz-Date must be formated via ISO8601 Long format");
+        return about("x-amz-date", date, fault);
     }
     ret->kind = S3_FORM_V4;
     return parse_credential(s3_form_get(form, "x-amz-credential"), region, ret, fault);

@@ -141,6 +141,20 @@ static int64_t to_time(struct reader *reader, struct slice s)
     return time_ns;
 }
 
+/* What a client completes with may be below zero, which is no broken XML but a number that no part
+ * has: 0 stands for it. */
+static uint32_t to_part_number(struct reader *reader, struct slice s)
+{
+    uint64_t number;
+
+    if (reader->document->doc.root == S3_XML_COMPLETE && s.len > 1 && s.data[0] == '-') {
+        (void)to_number(reader, (struct slice){s.data + 1, s.len - 1});
+        return 0;
+    }
+    number = to_number(reader, s);
+    return number <= UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+}
+
 /* Conditions of a deletion come as HTTP dates, too. */
 static int64_t to_any_time(struct reader *reader, struct slice s)
 {
@@ -205,9 +219,8 @@ static void set_item(struct reader *reader, struct s3_xml_item *item, const char
         item->size = to_number(reader, text);
         item->has_size = true;
     } else if (is(name, "PartNumber")) {
-        uint64_t number = to_number(reader, text);
-
-        item->number = number <= UINT32_MAX ? (uint32_t)number : UINT32_MAX;
+        item->number = to_part_number(reader, text);
+        item->value = keep(reader, text);
     } else if (is(name, "LastModified") || is(name, "Initiated") || is(name, "CreationDate")) {
         item->time_ns = to_time(reader, text);
     } else if (is(name, "LastModifiedTime")) {
@@ -220,7 +233,10 @@ static void set_item(struct reader *reader, struct s3_xml_item *item, const char
     } else if (is(name, "IsLatest")) {
         item->latest = slice_eq_str(text, "true");
     } else {
+        const char *before = item->checksum;
+
         (void)take_checksum(reader, name, text, &item->checksum_kind, &item->checksum);
+        item->checksums += item->checksum != before ? 1 : 0;
     }
 }
 

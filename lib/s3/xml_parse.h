@@ -72,11 +72,12 @@ struct s3_xml_item {
     const char *code;    /* S3_XML_FAILURE */
     const char *message; /* S3_XML_FAILURE */
     const char *checksum;
-    const char *value; /* S3_XML_TAG, S3_XML_RULE */
+    const char *value; /* S3_XML_TAG, S3_XML_RULE; of a part its number as it was written */
     enum s3_checksum_kind checksum_kind;
     uint64_t size;
-    int64_t time_ns; /* LastModified, Initiated, CreationDate */
-    uint32_t number;
+    int64_t time_ns;        /* LastModified, Initiated, CreationDate */
+    uint32_t number;        /* 0 for one below, UINT32_MAX for one beyond */
+    unsigned int checksums; /* how many values there were; the last is told */
     bool latest;
     bool marker;             /* Deleted: DeleteMarker */
     bool composite;          /* ChecksumType */

@@ -191,6 +191,69 @@ static void a_policy_is_kept_to(void **state)
     assert_int_equal(judged("", &limits), S3_INVALID_POLICY_DOCUMENT);
 }
 
+/* The fault of a form that is signed by version 4 but for this field; NULL: without it. */
+static struct s3_fault fault_of(const char *name, const char *value)
+{
+    static const char *const fields[][2] = {
+        {"policy", "e30="},
+        {"x-amz-algorithm", "AWS4-HMAC-SHA256"},
+        {"x-amz-credential", "a/b/20260101/moon/s3/aws4_request"},
+        {"x-amz-date", "20260101T000000Z"},
+        {"x-amz-signature", "0"},
+    };
+    CLEANUP(buf_done) struct buf text = BUF_INIT(4096), file = BUF_INIT(4096);
+    struct s3_fault fault = S3_FAULT_INIT;
+    struct s3_form *form = NULL;
+    struct s3_form_auth auth;
+
+    for (size_t i = 0; i < 5; i++) {
+        bool other = strcmp(fields[i][0], name) != 0;
+
+        if (other || value != NULL) {
+            add_field(&text, fields[i][0], other ? fields[i][1] : value);
+        }
+    }
+    add_file(&text, "x");
+    assert_int_equal(read_form(&text, 1000, &form, &file), S3_OK);
+    if (s3_form_auth_parse(form, "moon", &auth, &fault) == 0) {
+        assert_string_equal(auth.access_key, "a/b");
+    }
+    s3_form_free(form);
+    return fault;
+}
+
+static void what_is_wrong_with_a_signatures_field_is_told(void **state)
+{
+    static const struct {
+        const char *name, *value, *text;
+    } bad[] = {
+        {"policy", NULL, "a field named 'policy'"},
+        {"x-amz-signature", NULL, "a field named 'x-amz-signature'"},
+        {"x-amz-algorithm", "none", "Only AWS4-HMAC-SHA256"},
+        {"x-amz-date", "today", "ISO8601"},
+        {"x-amz-credential", "x", "mal-formed"},
+        {"x-amz-credential", "a/2026/moon/s3/aws4_request", "date format \"2026\""},
+        {"x-amz-credential", "a/20260101/sun/s3/aws4_request", "\"sun\" is wrong"},
+        {"x-amz-credential", "a/20260101/moon/s4/aws4_request", "service \"s4\""},
+        {"x-amz-credential", "a/20260101/moon/s3/aws5", "terminal \"aws5\""},
+    };
+    char detail[256];
+
+    (void)state;
+    assert_int_equal(fault_of("", "").code, S3_OK);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct s3_fault fault = fault_of(bad[i].name, bad[i].value);
+
+        (void)snprintf(detail, sizeof(detail), "ArgumentName=%s\nArgumentValue=%s\n", bad[i].name,
+                       bad[i].value != NULL ? bad[i].value : "");
+        assert_int_equal(fault.code, S3_INVALID_ARGUMENT);
+        assert_non_null(strstr(fault.text, bad[i].text));
+        assert_string_equal(fault.detail, detail);
+    }
+    assert_int_equal(fault_of("x-amz-credential", "/20260101/moon/s3/aws4_request").code,
+                     S3_INVALID_ACCESS_KEY_ID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +262,7 @@ int main(void)
         cmocka_unit_test(a_boundary_has_1_to_70_bytes),
         cmocka_unit_test(fields_have_limits),
         cmocka_unit_test(a_policy_is_kept_to),
+        cmocka_unit_test(what_is_wrong_with_a_signatures_field_is_told),
     };
 
     return cmocka_run_group_tests_name("s3/form", tests, NULL, NULL);

@@ -370,6 +370,30 @@ static void hostile_documents_are_refused(UNUSED void **state)
     assert_int_equal(parse_text("<s3:Delete xmlns:s3='urn:x'></s3:Delete>"), 0);
 }
 
+static void a_completion_tells_its_numbers_as_they_were_written(UNUSED void **state)
+{
+    static const char text[] =
+        "<CompleteMultipartUpload><Part><PartNumber>-4</PartNumber></Part>"
+        "<Part><ETag>e</ETag></Part><Part><PartNumber>0</PartNumber></Part>"
+        "<Part><PartNumber>99999999999</PartNumber><ChecksumCRC32>a</ChecksumCRC32>"
+        "<ChecksumSHA1>b</ChecksumSHA1></Part></CompleteMultipartUpload>";
+    struct s3_fault fault = S3_FAULT_INIT;
+    DOC *doc = NULL;
+
+    assert_int_equal(s3_xml_parse(text, sizeof(text) - 1, &doc, &fault), 0);
+    assert_int_equal(doc->count, 4);
+    assert_int_equal(doc->items[0].number, 0);
+    assert_string_equal(doc->items[0].value, "-4");
+    assert_string_equal(doc->items[1].value, "");
+    assert_int_equal(doc->items[1].checksums, 0);
+    assert_string_equal(doc->items[2].value, "0");
+    assert_int_equal(doc->items[3].number, UINT32_MAX);
+    assert_int_equal(doc->items[3].checksums, 2);
+    assert_int_equal(parse_text("<ListPartsResult><Part><PartNumber>-4</PartNumber></Part>"
+                                "</ListPartsResult>"),
+                     -EINVAL);
+}
+
 static void a_deletion_may_have_conditions(UNUSED void **state)
 {
     static const char text[] =
@@ -430,6 +454,7 @@ int main(void)
         cmocka_unit_test(deletes_come_back_as_request_and_as_result),
         cmocka_unit_test(the_other_requests_come_back),
         cmocka_unit_test(hostile_documents_are_refused),
+        cmocka_unit_test(a_completion_tells_its_numbers_as_they_were_written),
         cmocka_unit_test(a_deletion_may_have_conditions),
         cmocka_unit_test(texts_and_lists_have_a_limit),
     };
