@@ -82,5 +82,9 @@ void skyvol_connection_waits(ngx_connection_t *connection);
 /* Sees to all connections that are accepted from now on. 0 or -ENOMEM. */
 int skyvol_connections_init(ngx_cycle_t *cycle, uint64_t max_per_address);
 void skyvol_connections_done(void);
+/* While a body waits for a rate or the store nobody reads, and so nobody sees that the client has
+ * closed its side. What it sent may lie in the kernel for hours then; only if that is all of the
+ * body it is worth going on. */
+bool skyvol_client_gone(const ngx_http_request_t *http);
 
 #endif

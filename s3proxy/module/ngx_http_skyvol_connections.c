@@ -8,6 +8,8 @@
  * To end one is to let nginx's own timer run out at once: whatever the connection is doing, nginx
  * waits for the client then, and knows what to clean up.
  */
+#include <sys/ioctl.h>
+
 #include "s3proxy/module/ngx_http_skyvol.h"
 
 struct skyvol_connection {
@@ -159,4 +161,21 @@ void skyvol_connections_done(void)
 {
     free(all);
     all = NULL;
+}
+
+bool skyvol_client_gone(const ngx_http_request_t *http)
+{
+    const ngx_connection_t *connection = http->connection;
+    int here = 0;
+
+    if (!connection->read->pending_eof || !http->reading_body) {
+        return false;
+    }
+    if (http->headers_in.chunked || ioctl(connection->fd, FIONREAD, &here) != 0) {
+        return true; /* nobody knows how much is missing */
+    }
+    if (connection->ssl != NULL) {
+        here += SSL_pending(connection->ssl->connection);
+    }
+    return here < http->request_body->rest;
 }

@@ -471,6 +471,21 @@ static void body_broken(struct skyvol_request *request, ngx_int_t rc)
     http->read_event_handler = ngx_http_test_reading;
 }
 
+/* There is nothing to do before the store, or a timer, calls again. */
+static void body_waits(struct skyvol_request *request)
+{
+    ngx_http_request_t *http = request->http;
+    ngx_event_t *event = http->connection->read;
+
+    if (event->timer_set) {
+        ngx_del_timer(event); /* it is the store that is slow, or we */
+    }
+    if (skyvol_client_gone(http)) {
+        http->connection->error = 1;
+        body_broken(request, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    }
+}
+
 /* nginx reads into a buffer of each request, which would be large for many: all that it had in
  * there was fed, so that it may as well read where the bytes belong, or into one that all requests
  * have in common, which is fed before anybody else reads. False: there is no room. */
@@ -496,7 +511,6 @@ static bool aim(struct skyvol_request *request)
 static void take_body(struct skyvol_request *request)
 {
     ngx_http_request_t *http = request->http;
-    ngx_event_t *event = http->connection->read;
 
     turn(request, false);
     if (!request->body_ended && too_slow(request, request->taken)) {
@@ -507,9 +521,7 @@ static void take_body(struct skyvol_request *request)
         ngx_int_t rc;
 
         if (!feed(request) || paced(request, LIMITS_UP)) {
-            if (event->timer_set) {
-                ngx_del_timer(event); /* it is the store that is slow, or we */
-            }
+            body_waits(request);
             return;
         }
         if (!http->reading_body) {
@@ -519,9 +531,7 @@ static void take_body(struct skyvol_request *request)
             return;
         }
         if (!aim(request)) {
-            if (event->timer_set) {
-                ngx_del_timer(event);
-            }
+            body_waits(request);
             return;
         }
         rc = ngx_http_read_unbuffered_request_body(http);

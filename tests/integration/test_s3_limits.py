@@ -3,8 +3,10 @@
 import concurrent.futures
 import contextlib
 import os
+import pathlib
 import signal
 import socket
+import struct
 import time
 import urllib.request
 
@@ -217,6 +219,47 @@ def test_bytes_of_small_objects_are_shaped_too(start):
             assert out.count(b"HTTP/1.1 200 ") == count, out[:500]
             # a quarter of a second may run ahead, and of a reply its own bytes
             assert time.monotonic() - began > (count - 1) * len(body) / (256 * 1024) - 0.25
+
+
+@pytest.mark.parametrize("how", ["length", "chunked", "reset"])
+def test_a_client_that_goes_away_while_its_upload_is_paced_holds_nothing(start, how):
+    """What it has sent would last for long at that rate. (Of more than the kernel takes for a socket the end is
+    behind the rest, and nobody can know of it.)"""
+    served = start("--key-upload-rate", "1KiB")
+    served.client("other").create_bucket(Bucket="bucket")
+
+    def sockets():
+        """The server's ends of connections that some process of it still holds."""
+        lines = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        return sum(1 for line in lines if line[1].endswith(f":{served.port:04X}")
+                   and line[3] != "0A" and line[9] != "0")
+    wait_until(lambda: sockets() == 0, what="nobody to be connected")
+    with contextlib.ExitStack() as stack:
+        sock = opened(served, stack)
+        if how == "chunked":
+            lines = [f"PUT {PATH} HTTP/1.1", *signed(served), "Transfer-Encoding: chunked", "", "100000", ""]
+            sock.sendall("\r\n".join(lines).encode() + bytes(60_000))
+        else:
+            sock.sendall(put_head(served, 2 * MIB) + bytes(60_000))
+        wait_until(lambda: sockets() == 1, what="the upload")
+        if how == "reset":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wait_until(lambda: sockets() == 0, 10, "its descriptor to be free")  # else 16 s after the first read
+    assert "Contents" not in served.client("other").list_objects_v2(Bucket="bucket")
+    assert "Uploads" not in served.client("other").list_multipart_uploads(Bucket="bucket")
+
+
+def test_an_upload_that_is_all_there_goes_on_when_its_client_only_listens(start):
+    served = start("--key-upload-rate", "256KiB")
+    served.client("other").create_bucket(Bucket="bucket")
+    body = os.urandom(300_000)
+    for _ in range(2):  # the second has to wait for what the first owes
+        with contextlib.ExitStack() as stack:
+            sock = opened(served, stack)
+            sock.sendall(put_head(served, len(body)) + body)
+            sock.shutdown(socket.SHUT_WR)
+            assert status(reply_of(sock)) == 200
+    assert served.client("other").get_object(Bucket="bucket", Key="k")["Body"].read() == body
 
 
 def closed_of(socks):
