@@ -11,19 +11,22 @@
 #include "csi/holder/cgroup.h"
 #include "csi/holder/keeper.h"
 #include "csi/holder/process.h"
+#include "csi/holder/ready.h"
 #include "csi/holder/supervisor.h"
 #include "util/log.h"
 #include "util/options.h"
 
 struct config {
     char *socket, *mounter, *cgroup, *journal, *log_level;
-    bool resend;
+    bool resend, ready;
     uint64_t crash_limit, crash_window_ms, start_timeout_ms, memory, budget, journal_max, keeper_fd;
 };
 
 static const struct option_spec specs[] = {
     OPTION(struct config, socket, OPTION_STRING, "socket", "PATH", HOLDER_SOCKET_DEFAULT,
            "where the node plugin asks, and mounters come back to"),
+    OPTION(struct config, ready, OPTION_BOOL, "ready", NULL, NULL,
+           "for a probe: end with 0 if the holder of this container keeps the mounts, else with 1"),
     OPTION(struct config, mounter, OPTION_STRING, "mounter", "PATH", NULL,
            "the program skyvol-mount (default: the one beside this program)"),
     OPTION(struct config, resend, OPTION_BOOL, "resend", NULL, "true",
@@ -102,6 +105,17 @@ static int supervise(const struct config *config, const struct cgroups *cgroups)
     return supervisor_run(&supervisor);
 }
 
+static int tell_ready(const struct config *config)
+{
+    struct error err = ERROR_INIT;
+    int r = ready_check(config->socket, &err);
+
+    if (r < 0) {
+        (void)fprintf(stderr, "skyvol-holder: %s\n", error_text(&err, r));
+    }
+    return r < 0 ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
     struct config config = {0};
@@ -111,6 +125,11 @@ int main(int argc, char **argv)
     int r = options_parse(&program, argc, argv, &config, &err);
 
     r = r == 0 ? options_log_level(config.log_level, &level, &err) : r;
+    if (r == 0 && config.ready) {
+        r = tell_ready(&config);
+        options_done(&program, &config);
+        return r;
+    }
     if (r == 0) {
         r = cgroups_init(&cgroups, config.cgroup, &err);
     }

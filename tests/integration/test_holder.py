@@ -355,6 +355,39 @@ def test_upgrade_of_the_holder(rig, target, processes):
     one.client.unmount("v1")
 
 
+def ready(rig, *prefix):
+    done = subprocess.run([*prefix, program("skyvol-holder"), "--ready", "--socket", rig.socket],
+                          capture_output=True, text=True, check=False, timeout=20)
+    return done.returncode, done.stderr
+
+
+def test_a_probe_tells_whether_this_holder_keeps_the_mounts(rig, target, processes):
+    one = rig()
+    assert ready(one) == (0, "")
+    one.client.mount("v1", target)
+    assert ready(one) == (0, "")
+    # Two containers, one socket: the listener is the other's.
+    code, said = ready(one, "unshare", "--mount")
+    assert (code, "another holder keeps the mounts" in said) == (1, True), said
+    supervisor = holder_client.supervisor_of(one.process.pid)
+    os.kill(supervisor, signal.SIGSTOP)  # listens and does not answer
+    try:
+        code, said = ready(one)
+        assert code == 1 and "timed out" in said.lower(), said
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    old = one.process
+    one.start()
+    assert old.wait(10) == 0
+    processes.running.remove(old)
+    one.wait_running()
+    assert ready(one) == (0, "")
+    one.client.unmount("v1")
+    processes.stop(one.process)
+    code, said = ready(one)
+    assert code == 1 and "holder.sock" in said, said
+
+
 def test_upgrade_of_the_mounter(rig, target):
     one = rig()
     one.client.mount("v1", target)

@@ -71,6 +71,14 @@ def resources_are_told(items):
                 yield f"{name}/{one['name']}: has no limit of memory"
 
 
+def servers_tell_when_they_are_ready(items):
+    """Else a rollout goes on to the next node, and to the next mount, before anything works on this one."""
+    for item, name, pod in workloads(items):
+        if item["kind"] in ("Deployment", "DaemonSet", "StatefulSet") and \
+                not any("readinessProbe" in c for c in containers(pod)):
+            yield f"{name}: nobody tells when it is ready"
+
+
 def images_have_a_tag(items):
     for _, name, pod in workloads(items):
         for one in containers(pod):
