@@ -143,6 +143,29 @@ LISTED = [
 ]
 
 
+def named(name, **changes):
+    return {**volume(**changes), "metadata": {"name": name}}
+
+
+def claimed(item):
+    """As the binder changes it, and others who judge nothing that the policy does."""
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": "c", "namespace": "default"}
+    return {**item, "metadata": {**item["metadata"], "labels": {"bound": "yes"}}, "spec": {**item["spec"], "claimRef": claim}}
+
+
+BEFORE = [named("older", options=["Journal=/x"], unknown="x"),  # both are there before the policy is
+          storage_class(parameters={"stoer": "a"}, mountOptions=["cache=/x"])]
+CHANGED = [
+    (claimed(BEFORE[0]), ""),
+    (named("older", options=["Journal=/y"], unknown="x"), "does not know the attribute"),
+    ({**BEFORE[1], "metadata": {"name": "tried", "labels": {"a": "b"}}}, ""),
+    ({**BEFORE[1], "mountOptions": ["cache=/y"]}, "does not know the parameter"),
+    (claimed(named("newer", options=["uid=1"])), ""),
+    (named("newer", options=["uid=2", "sync=close"]), ""),
+    (named("newer", options=["uid=1", "--cache-dir=/etc/x"]), PATH),
+]
+
+
 def decide(server, cases):
     for item, refusal in cases:
         good, said = server.apply(item, "--dry-run=server")
@@ -220,6 +243,8 @@ def identity(server, build):
 def check(programs, build, overlays, policy_overlay):
     """Sentences about what is wrong."""
     with Server(programs) as server:
+        for item in BEFORE:
+            server.must(item=item)
         for overlay in [*overlays, policy_overlay]:
             good, said = server.kubectl("apply", "-k", overlay)
             if not good or "Warning" in said.replace("Warning: spec.serviceAccountTokenInSecrets", ""):
@@ -229,6 +254,10 @@ def check(programs, build, overlays, policy_overlay):
                 server.kubectl("-n", "skyvol-system", "delete", "--wait=false", "sts,job,service", "--all")
         yield from identity(server, build)
         server.wait("the policy", lambda: not server.apply(storage_class(parameters={"no": ""}), "--dry-run=server")[0])
+        yield from decide(server, CHANGED[:4])
+        server.must("delete", "storageclass", "tried")
+        server.must(item=named("newer", options=["uid=1"]))
+        yield from decide(server, CHANGED[4:])
         yield from decide(server, ANY)
         server.kubectl("-n", "skyvol-system", "patch", "configmap", "skyvol-admission", "-p",
                        json.dumps({"data": {"endpoints": "s3.example *.ok.example"}}))
