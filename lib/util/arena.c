@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_MIN = 4096 };
+/* Many arenas hold but a few names. */
+enum { CHUNK_FIRST = 1024, CHUNK_MIN = 4096 };
 
 struct arena_chunk {
     struct arena_chunk *next;
@@ -18,7 +19,8 @@ struct arena_chunk {
 static struct arena_chunk *chunk_for(struct arena *arena, size_t len)
 {
     struct arena_chunk *chunk = arena->chunks;
-    size_t size = len > CHUNK_MIN ? len : CHUNK_MIN;
+    size_t least = chunk == NULL ? CHUNK_FIRST : CHUNK_MIN;
+    size_t size = len > least ? len : least;
 
     if (chunk != NULL && chunk->len - chunk->used >= len) {
         return chunk;
@@ -28,6 +30,11 @@ static struct arena_chunk *chunk_for(struct arena *arena, size_t len)
         return NULL;
     }
     chunk->len = size;
+    if (arena->chunks != NULL && len > CHUNK_MIN / 2) { /* what has room left stays the first */
+        chunk->next = arena->chunks->next;
+        arena->chunks->next = chunk;
+        return chunk;
+    }
     chunk->next = arena->chunks;
     arena->chunks = chunk;
     return chunk;

@@ -17,7 +17,7 @@
 struct arena_chunk;
 
 struct arena {
-    struct arena_chunk *chunks; /* newest first */
+    struct arena_chunk *chunks; /* the first has room left, or none has */
     size_t used;                /* bytes handed out */
     size_t max;
 };

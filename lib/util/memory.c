@@ -3,10 +3,14 @@
 
 #include <ctype.h>
 #include <limits.h>
+#include <link.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "util/buf.h"
 #include "util/cleanup.h"
@@ -112,4 +116,31 @@ uint64_t memory_share(const struct memory_given *given)
     uint64_t share = given->limit != 0 ? given->limit / 2 : given->machine / 16;
 
     return share < least ? least : share > 1024 * mib ? 1024 * mib : share;
+}
+
+/* The segments of one program or library that nobody has written to: none of ours has relocations
+ * in its code. */
+static int drop_segments(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    (void)size;
+    (void)arg;
+    for (size_t i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        uintptr_t begin = (info->dlpi_addr + segment->p_vaddr) & ~(page - 1);
+        uintptr_t end = (info->dlpi_addr + segment->p_vaddr + segment->p_filesz) & ~(page - 1);
+
+        if (segment->p_type == PT_LOAD && (segment->p_flags & PF_W) == 0 && end > begin) {
+            /* NOLINTNEXTLINE(performance-no-int-to-ptr): the loader tells numbers */
+            (void)madvise((void *)begin, end - begin, MADV_DONTNEED);
+        }
+    }
+    return 0;
+}
+
+void memory_give_back(void)
+{
+    (void)malloc_trim(0);
+    (void)dl_iterate_phdr(drop_segments, NULL);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * memory.h - how much memory there is for a program that was not told how much to use.
+ * memory.h - how much memory there is for a program that was not told how much to use, and how a
+ * program that will sleep gives back what only its start needed.
  */
 #ifndef UTIL_MEMORY_H
 #define UTIL_MEMORY_H
@@ -23,5 +24,11 @@ void memory_given(const char *root, struct memory_given *ret);
  * under it too; without one a 16th of the machine, from 256 MiB to 1 GiB.
  */
 uint64_t memory_share(const struct memory_given *given);
+
+/*
+ * What is free in the heap, and the pages of code and constants, which the kernel reads again from
+ * their files where they are needed once more. Any thread.
+ */
+void memory_give_back(void);
 
 #endif

@@ -125,6 +125,53 @@ static void a_mount_takes_its_share(UNUSED void **state)
     }
 }
 
+static long rss_kib(void)
+{
+    char line[128];
+    long ret = 0;
+    FILE *file = fopen("/proc/self/smaps_rollup", "r");
+
+    assert_non_null(file);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        (void)sscanf(line, "Rss: %ld", &ret);
+    }
+    (void)fclose(file);
+    return ret;
+}
+
+/* And all goes on: code is read again, and what was written to stays. */
+static void what_a_start_needed_is_given_back(UNUSED void **state)
+{
+    static char written[64 * 1024] = {1};
+    enum { PIECES = 4096, PIECE = 4096 };
+    char **pieces = calloc(PIECES, sizeof(*pieces));
+    long before, after;
+
+    memset(written, 'w', sizeof(written));
+    for (size_t i = 0; i < PIECES; i++) {
+        pieces[i] = malloc(PIECE);
+        memset(pieces[i], 'x', PIECE);
+    }
+    for (size_t i = 0; i + 1 < PIECES; i++) { /* the last keeps the heap from shrinking by itself */
+        free(pieces[i]);
+    }
+    before = rss_kib();
+    memory_give_back();
+    after = rss_kib();
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* with heaps of their own */
+    assert_true(after < before - 8 * 1024);
+#else
+    (void)before;
+    (void)after;
+#endif
+    for (size_t i = 0; i < sizeof(written); i++) {
+        assert_int_equal(written[i], 'w');
+    }
+    assert_int_equal(pieces[PIECES - 1][PIECE - 1], 'x');
+    free(pieces[PIECES - 1]);
+    free(pieces);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +184,7 @@ int main(void)
                                         remove_root),
         cmocka_unit_test_setup_teardown(nonsense_is_no_limit, make_root, remove_root),
         cmocka_unit_test(a_mount_takes_its_share),
+        cmocka_unit_test(what_a_start_needed_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
