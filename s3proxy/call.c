@@ -206,11 +206,12 @@ static int authenticate(struct call *call, struct s3_fault *fault)
     if (call->auth == NULL) {
         return s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory");
     }
+    *call->auth = (struct s3_auth){.session_token = "", .signed_headers_text = ""};
     if (slice_eq_str(call->message.method, "OPTIONS")) {
         call->anonymous = true; /* a browser asks before it signs */
         return call_admit(call, NULL, fault);
     }
-    ret = s3_auth_parse(&call->message, &rules, call->auth, fault);
+    ret = s3_auth_parse(&call->message, &rules, &call->arena, call->auth, fault);
     ret = ret == 0 ? call_presigned(call, &rules, fault) : ret;
     if (ret != 0) {
         return ret;

@@ -6,7 +6,7 @@
  * status to errno. s3_fault carries a code with a sentence out of the parsers of this library:
  *
  *     struct s3_fault fault = S3_FAULT_INIT;
- *     int ret = s3_auth_parse(&message, &rules, &auth, &fault);
+ *     int ret = s3_auth_parse(&message, &rules, &arena, &auth, &fault);
  *     if (ret < 0) { reply(s3_code_status(fault.code), fault.code, fault.text); }
  *
  * No state: safe from any thread.

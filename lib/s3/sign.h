@@ -10,9 +10,8 @@
  *
  * Server:
  *
- *     ret = s3_auth_parse(&message, &rules, &auth, &fault);     who, when, what kind of payload
- *     if (ret == 0 && auth.kind != S3_AUTH_NONE) {
- *         look up the secret of auth.access_key;
+ *     ret = s3_auth_parse(&message, &rules, &arena, &auth, &fault);     who, when, what kind of
+ * payload if (ret == 0 && auth.kind != S3_AUTH_NONE) { look up the secret of auth.access_key;
  *         s3_signing_key_derive(secret, auth.date, auth.region, "s3", &key);   or from a cache
  *         ret = s3_auth_verify(&message, &auth, &key, &fault);  constant time
  *     }
@@ -29,6 +28,7 @@
 #include <stdint.h>
 
 #include "s3/error.h"
+#include "util/arena.h"
 #include "util/buf.h"
 #include "util/slice.h"
 
@@ -41,7 +41,8 @@ enum {
     S3_SCOPE_SIZE = 128,
     S3_PRESIGN_MAX_S = 604800,
     S3_SKEW_S = 900, /* how far a request's clock may be off */
-    S3_SIGNED_HEADERS_MAX = 128
+    S3_SIGNED_HEADERS_MAX = 128,
+    S3_TOKEN_MAX = 4095
 };
 
 /* The values of x-amz-content-sha256. */
@@ -159,9 +160,9 @@ struct s3_auth {
     char region[S3_REGION_SIZE];
     char timestamp[S3_TIMESTAMP_SIZE];
     int64_t time_s;
-    uint32_t expires_s;             /* S3_AUTH_QUERY */
-    char session_token[4096];       /* "": none */
-    char signed_headers_text[4096]; /* lower case names with ';' between */
+    uint32_t expires_s;              /* S3_AUTH_QUERY */
+    const char *session_token;       /* of the arena; "": none; at most 4095 bytes */
+    const char *signed_headers_text; /* of it too: lower case names with ';' between; as long */
     char signature[S3_HEX_SIZE];
     enum s3_payload payload;
     char payload_hash[S3_HEX_SIZE]; /* the header's value: hex or one of the words */
@@ -176,7 +177,8 @@ struct s3_auth {
  * rules->v2 allows, nothing but the kind is set.
  */
 int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *rules,
-                  struct s3_auth *ret, struct s3_fault *fault) __attribute__((warn_unused_result));
+                  struct arena *arena, struct s3_auth *ret, struct s3_fault *fault)
+    __attribute__((warn_unused_result));
 
 /* Read the value of x-amz-content-sha256 into auth->payload and auth->payload_hash. */
 int s3_payload_parse(struct slice value, struct s3_auth *auth, struct s3_fault *fault)

@@ -46,6 +46,19 @@ static bool copy(struct slice from, char *to, size_t size)
     return true;
 }
 
+/* The same into the arena, at most `max` bytes. */
+static bool keep(struct slice from, size_t max, struct arena *arena, const char **ret)
+{
+    if (from.data == NULL || from.len == 0) {
+        *ret = "";
+        return true;
+    }
+    *ret = from.len <= max && memchr(from.data, '\0', from.len) == NULL
+               ? arena_strndup(arena, from.data, from.len)
+               : NULL;
+    return *ret != NULL;
+}
+
 static bool is_hex64(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -277,7 +290,7 @@ static int check_scheme(struct slice *value, struct s3_fault *fault)
 }
 
 static int parse_header_form(const struct s3_message *message, const struct s3_auth_rules *rules,
-                             struct s3_auth *auth, struct s3_fault *fault)
+                             struct arena *arena, struct s3_auth *auth, struct s3_fault *fault)
 {
     const enum s3_code malformed = S3_AUTHORIZATION_HEADER_MALFORMED;
     struct slice value = slice_trim(s3_message_header(message, "authorization"));
@@ -294,7 +307,7 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
         !find_field(value, "Credential", &credential) ||
         !find_field(value, "SignedHeaders", &names) ||
         !find_field(value, "Signature", &signature) || !is_hex64(signature) ||
-        !copy(names, auth->signed_headers_text, sizeof(auth->signed_headers_text))) {
+        !keep(names, S3_TOKEN_MAX, arena, &auth->signed_headers_text)) {
         return s3_fault_set(fault, malformed, "%s", "");
     }
     (void)copy(signature, auth->signature, sizeof(auth->signature));
@@ -312,8 +325,8 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
         return s3_fault_set(fault, S3_INVALID_REQUEST,
                             "Missing required header for this request: x-amz-content-sha256");
     }
-    if (!copy(slice_trim(s3_message_header(message, "x-amz-security-token")), auth->session_token,
-              sizeof(auth->session_token))) {
+    if (!keep(slice_trim(s3_message_header(message, "x-amz-security-token")), S3_TOKEN_MAX, arena,
+              &auth->session_token)) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }
     return s3_payload_parse(hash, auth, fault);
@@ -357,6 +370,22 @@ static bool take_param(struct slice query, const char *name, char *ret, size_t s
     }
     return decode_percent(&value, raw, true) == 0 &&
            copy((struct slice){buf_str(&value), buf_len(&value)}, ret, size);
+}
+
+/* The same into the arena. */
+static bool keep_param(struct slice query, const char *name, struct arena *arena, const char **ret)
+{
+    CLEANUP(buf_done) struct buf value = BUF_INIT(16384);
+    struct slice raw;
+
+    if (find_param(query, name, &raw) != 1) {
+        return false;
+    }
+    if (encode_percent_is_same(raw)) {
+        return keep(raw, S3_TOKEN_MAX, arena, ret);
+    }
+    return decode_percent(&value, raw, true) == 0 &&
+           keep((struct slice){buf_str(&value), buf_len(&value)}, S3_TOKEN_MAX, arena, ret);
 }
 
 static bool parse_expires(const char *text, uint32_t *ret)
@@ -430,7 +459,7 @@ static int query_payload(const struct s3_message *message, struct s3_auth *auth,
 }
 
 static int parse_query_form(const struct s3_message *message, const struct s3_auth_rules *rules,
-                            struct s3_auth *auth, struct s3_fault *fault)
+                            struct arena *arena, struct s3_auth *auth, struct s3_fault *fault)
 {
     const enum s3_code malformed = S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR;
     char text[512];
@@ -447,16 +476,14 @@ static int parse_query_form(const struct s3_message *message, const struct s3_au
     if (error < 0) {
         return error;
     }
-    if (!take_param(message->query, "X-Amz-SignedHeaders", auth->signed_headers_text,
-                    sizeof(auth->signed_headers_text)) ||
+    if (!keep_param(message->query, "X-Amz-SignedHeaders", arena, &auth->signed_headers_text) ||
         !take_param(message->query, "X-Amz-Signature", auth->signature, sizeof(auth->signature)) ||
         !is_hex64(slice_of(auth->signature))) {
         return s3_fault_set(fault, malformed,
                             "X-Amz-SignedHeaders or X-Amz-Signature is missing or malformed");
     }
     if (count_params(message->query, "X-Amz-Security-Token") > 0 &&
-        !take_param(message->query, "X-Amz-Security-Token", auth->session_token,
-                    sizeof(auth->session_token))) {
+        !keep_param(message->query, "X-Amz-Security-Token", arena, &auth->session_token)) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }
     error = parse_validity(message, rules, auth, fault);
@@ -496,41 +523,37 @@ static int parse_anonymous(const struct s3_message *message, struct s3_auth *aut
 }
 
 int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *rules,
-                  struct s3_auth *ret, struct s3_fault *fault)
+                  struct arena *arena, struct s3_auth *ret, struct s3_fault *fault)
 {
     bool header = s3_message_header(message, "authorization").data != NULL;
     bool query = has_query_auth(message->query);
     bool v2 = s3_v2_signed(message->query);
-    AUTOFREE struct s3_auth *auth = calloc(1, sizeof(*auth));
+    struct s3_auth auth = {.session_token = "", .signed_headers_text = ""};
     int error;
 
-    if (auth == NULL) {
-        (void)s3_fault_set(fault, S3_INTERNAL_ERROR, "%s", "");
-        return -ENOMEM;
-    }
     if ((header ? 1 : 0) + (query ? 1 : 0) + (v2 ? 1 : 0) > 1) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT,
                             "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
                             "parameter or the Authorization header should be specified");
     }
-    auth->kind = header  ? S3_AUTH_HEADER
-                 : query ? S3_AUTH_QUERY
-                 : v2    ? S3_AUTH_QUERY_V2
-                         : S3_AUTH_NONE;
+    auth.kind = header  ? S3_AUTH_HEADER
+                : query ? S3_AUTH_QUERY
+                : v2    ? S3_AUTH_QUERY_V2
+                        : S3_AUTH_NONE;
     if (v2) {
         error = rules->v2 ? 0
                           : s3_fault_set(fault, S3_INVALID_REQUEST,
                                          "Signature Version 2 is not supported. Please use "
                                          "AWS4-HMAC-SHA256");
     } else if (header) {
-        error = parse_header_form(message, rules, auth, fault);
+        error = parse_header_form(message, rules, arena, &auth, fault);
     } else if (query) {
-        error = parse_query_form(message, rules, auth, fault);
+        error = parse_query_form(message, rules, arena, &auth, fault);
     } else {
-        error = parse_anonymous(message, auth, fault);
+        error = parse_anonymous(message, &auth, fault);
     }
     if (error == 0) {
-        *ret = *auth;
+        *ret = auth;
     }
     return error;
 }

@@ -316,8 +316,8 @@ static size_t count_headers(const struct s3_message *message, const char *name)
 }
 
 /* Of these the first counts, so there must be no other. */
-static int check_headers(const struct s3_message *message, struct s3_auth *auth,
-                         struct s3_fault *fault)
+static int check_headers(const struct s3_message *message, struct arena *arena,
+                         struct s3_auth *auth, struct s3_fault *fault)
 {
     static const char *const once[] = {"content-type", "content-md5", "x-amz-security-token",
                                        "x-amz-content-sha256"};
@@ -330,11 +330,13 @@ static int check_headers(const struct s3_message *message, struct s3_auth *auth,
             return refuse(fault, "A header is there twice");
         }
     }
-    if (token.len >= sizeof(auth->session_token)) {
+    if (token.len > S3_TOKEN_MAX) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }
-    memcpy(auth->session_token, token.len > 0 ? token.data : "", token.len);
-    auth->session_token[token.len] = '\0';
+    auth->session_token = token.len > 0 ? arena_strndup(arena, token.data, token.len) : "";
+    if (auth->session_token == NULL) {
+        return no_memory(fault);
+    }
     error = s3_payload_parse(hash.data != NULL ? hash : slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
     if (error == 0 &&
         (auth->payload == S3_PAYLOAD_STREAMING || auth->payload == S3_PAYLOAD_STREAMING_TRAILER)) {
@@ -388,7 +390,7 @@ int s3_v2_parse(struct s3_message *message, const struct s3_auth_rules *rules, s
     error = read_query(message->query, arena, query, fault);
     error = error == 0 ? check_own(query, rules, auth, fault) : error;
     error = error == 0 ? lift_headers(query, arena, message, fault) : error;
-    error = error == 0 ? check_headers(message, auth, fault) : error;
+    error = error == 0 ? check_headers(message, arena, auth, fault) : error;
     if (error == 0 && canonical_query(query, arena, &auth->v2_query) != 0) {
         return no_memory(fault);
     }

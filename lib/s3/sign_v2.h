@@ -3,7 +3,7 @@
  * sign_v2.h - URLs that are presigned by AWS Signature Version 2, which boto3, the AWS CLI and
  * s3cmd still make by default. The server's half only, and nothing else of version 2.
  *
- *     ret = s3_auth_parse(&message, &rules, &auth, &fault);
+ *     ret = s3_auth_parse(&message, &rules, &arena, &auth, &fault);
  *     if (ret == 0 && auth.kind == S3_AUTH_QUERY_V2) {
  *         ret = s3_v2_parse(&message, &rules, &arena, &auth, &fault);
  *         look up the secret of auth.access_key;

@@ -27,6 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct s3_message message = {.headers = headers};
     struct s3_auth auth;
     struct s3_fault fault = S3_FAULT_INIT;
+    struct arena arena = ARENA_INIT(64 * 1024);
     int ret;
 
     message.method = cut(&line, ' ');
@@ -37,12 +38,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         headers[message.header_count].name = cut(&line, ':');
         headers[message.header_count++].value = line;
     }
-    ret = s3_auth_parse(&message, &rules, &auth, &fault);
+    ret = s3_auth_parse(&message, &rules, &arena, &auth, &fault);
     CHECK((ret == 0) == (fault.code == S3_OK));
     if (ret == 0) {
         CHECK(strlen(auth.payload_hash) < sizeof(auth.payload_hash));
         /* Nobody can guess a signature, and an anonymous request never verifies. */
         CHECK(s3_auth_verify(&message, &auth, &key, &fault) < 0);
     }
+    arena_done(&arena);
     return 0;
 }

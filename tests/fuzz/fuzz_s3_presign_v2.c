@@ -65,7 +65,7 @@ static void read_request(struct slice rest, struct request *r)
             r->message.header_count++;
         }
     }
-    r->error = s3_auth_parse(&r->message, &rules, &r->auth, &fault);
+    r->error = s3_auth_parse(&r->message, &rules, &r->arena, &r->auth, &fault);
     if (r->error == 0 && r->auth.kind != S3_AUTH_QUERY_V2) {
         r->error = -1; /* not ours */
         return;

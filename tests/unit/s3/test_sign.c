@@ -18,6 +18,14 @@
 
 enum { HEADERS_MAX = 12 };
 
+static struct arena texts = ARENA_INIT(1 << 20);
+
+static int drop_texts(UNUSED void **state)
+{
+    arena_done(&texts);
+    return 0;
+}
+
 /* One case: headers as "Name:value" lines, NULL-terminated. */
 struct vector {
     const char *title;
@@ -292,7 +300,7 @@ static int verify_example(const struct vector *v, const char *authorization, con
 
     headers[message.header_count++] =
         (struct s3_header){slice_of("Authorization"), slice_of(authorization)};
-    ret = s3_auth_parse(&message, &rules, auth, fault);
+    ret = s3_auth_parse(&message, &rules, &texts, auth, fault);
     if (ret < 0) {
         return ret;
     }
@@ -401,7 +409,7 @@ static enum s3_code parse_at(int64_t now_s, const char *authorization, const cha
         headers[message.header_count++] =
             (struct s3_header){slice_of("authorization"), slice_of(authorization)};
     }
-    return s3_auth_parse(&message, &rules, &auth, &fault) == 0 ? S3_OK : fault.code;
+    return s3_auth_parse(&message, &rules, &texts, &auth, &fault) == 0 ? S3_OK : fault.code;
 }
 
 static void the_clock_may_be_fifteen_minutes_off_and_no_more(UNUSED void **state)
@@ -441,7 +449,7 @@ static enum s3_code verify_twice(const char *name)
     assert_int_equal(s3_signing_key_derive(S3_SECRET, "20130524", "us-east-1", "s3", &key), 0);
     assert_int_equal(s3_sign_header(&message, &params, S3_EMPTY_SHA256, &authorization, NULL), 0);
     headers[message.header_count++].value = slice_of(buf_str(&authorization));
-    ret = s3_auth_parse(&message, &rules, &auth, &fault);
+    ret = s3_auth_parse(&message, &rules, &texts, &auth, &fault);
     ret = ret == 0 ? s3_auth_verify(&message, &auth, &key, &fault) : ret;
     return ret == 0 ? S3_OK : fault.code;
 }
@@ -511,7 +519,7 @@ static enum s3_code verify_presigned(const char *method, const char *query, int6
 
     message.method = slice_of(method);
     assert_int_equal(s3_signing_key_derive(S3_SECRET, "20130524", "us-east-1", "s3", &key), 0);
-    ret = s3_auth_parse(&message, &rules, &auth, &fault);
+    ret = s3_auth_parse(&message, &rules, &texts, &auth, &fault);
     if (ret == 0) {
         assert_int_equal(auth.kind, S3_AUTH_QUERY);
         assert_int_equal(auth.payload, S3_PAYLOAD_UNSIGNED);
@@ -577,7 +585,7 @@ static void both_forms_at_once_are_refused_and_none_is_anonymous(UNUSED void **s
 
     assert_int_equal(parse_at(S3_NOW, AUTH(GET_NAMES, GET_SIGNATURE), "X-Amz-Signature=x"),
                      S3_INVALID_ARGUMENT);
-    assert_int_equal(s3_auth_parse(&message, &rules, &auth, &fault), 0);
+    assert_int_equal(s3_auth_parse(&message, &rules, &texts, &auth, &fault), 0);
     assert_int_equal(auth.kind, S3_AUTH_NONE);
     assert_int_equal(s3_auth_verify(&message, &auth, &key, &fault), -EACCES);
 }
@@ -640,5 +648,5 @@ int main(void)
         cmocka_unit_test(timestamps_go_both_ways),
     };
 
-    return cmocka_run_group_tests_name("s3/sign", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("s3/sign", tests, NULL, drop_texts);
 }

@@ -96,7 +96,7 @@ static int parse_at(const struct request *r, int64_t now_s, struct parsed *p)
                                      .headers = p->headers,
                                      .header_count = count};
     p->host = s3_host_bucket(slice_of(r->host), suffixes);
-    ret = s3_auth_parse(&p->message, &rules, &p->auth, &p->fault);
+    ret = s3_auth_parse(&p->message, &rules, &p->arena, &p->auth, &p->fault);
     if (ret == 0) {
         assert_int_equal(p->auth.kind, S3_AUTH_QUERY_V2);
         ret = s3_v2_parse(&p->message, &rules, &p->arena, &p->auth, &p->fault);
@@ -401,13 +401,15 @@ static void without_the_rule_it_is_refused(void **state)
     const struct s3_signing_key key = {{0}};
     struct s3_auth auth = {.kind = S3_AUTH_QUERY_V2};
     struct s3_fault fault = S3_FAULT_INIT;
+    struct arena arena = ARENA_INIT(1 << 16);
 
     (void)state;
-    assert_true(s3_auth_parse(&message, &rules, &auth, &fault) < 0);
+    assert_true(s3_auth_parse(&message, &rules, &arena, &auth, &fault) < 0);
     assert_int_equal(fault.code, S3_INVALID_REQUEST);
     fault = (struct s3_fault)S3_FAULT_INIT;
     assert_true(s3_auth_verify(&message, &auth, &key, &fault) < 0);
     assert_int_equal(fault.code, S3_ACCESS_DENIED);
+    arena_done(&arena);
 }
 
 int main(void)
