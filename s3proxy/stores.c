@@ -12,7 +12,9 @@
 #include "util/url.h"
 #include "volume/open.h"
 
-enum { FILE_MAX = 64 * 1024 };
+/* A block of an upload and its framing go out in one piece; what comes back is passed on at once.
+ */
+enum { FILE_MAX = 64 * 1024, TRANSFER_BUFFER = 66 * 1024 };
 
 static int read_credentials(const char *path, struct mount_credentials *ret, struct error *err)
 {
@@ -108,6 +110,7 @@ int stores_init(struct stores *stores, const struct stores_config *config, struc
         .endpoint = config->endpoint,
         .region = config->region,
         .ca_file = config->ca_file,
+        .transfer_buffer = TRANSFER_BUFFER,
         .virtual_host_style = config->virtual_host_style,
     };
     int ret = 0;

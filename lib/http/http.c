@@ -561,6 +561,7 @@ static int copy_config(struct http_client *client, const struct http_client_conf
     options->public_only = config->public_only;
     options->connect_timeout_ms =
         config->connect_timeout_ms != 0 ? config->connect_timeout_ms : 10000;
+    options->buffer_bytes = config->buffer_bytes != 0 ? config->buffer_bytes : TRANSFER_BUFFER_MAX;
     options->idle_close_s = config->idle_close_s != 0 ? config->idle_close_s : 60;
     client->max_queued = config->max_queued != 0 ? config->max_queued : 65536;
     return 0;
@@ -632,6 +633,10 @@ int http_client_new(const struct http_client_config *config, struct http_client 
 
     if (threads > THREADS_MAX) {
         return error_set(err, -EINVAL, "%zu transfer threads: at most %d", threads, THREADS_MAX);
+    }
+    if (config->buffer_bytes > TRANSFER_BUFFER_MAX) {
+        return error_set(err, -EINVAL, "buffers of a transfer: at most %d bytes",
+                         TRANSFER_BUFFER_MAX);
     }
     (void)pthread_once(&curl_once, init_curl);
     client = calloc(1, sizeof(*client));

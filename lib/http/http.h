@@ -45,6 +45,7 @@ struct http_client_config {
     uint32_t max_connections;    /* of all threads together; 0: 64 */
     uint32_t max_queued;         /* requests waiting, of all threads; 0: 65536 */
     uint32_t connect_timeout_ms; /* 0: 10000 */
+    uint32_t buffer_bytes;       /* of each transfer, for each way; 0: 128 KiB, at most that */
     uint32_t idle_close_s;       /* connections unused for this long are closed; 0: 60 */
     const char *ca_file;         /* PEM of further authorities beside the system's; NULL: none */
     bool ca_only;                /* trust ca_file alone, not the system's */

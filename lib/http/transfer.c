@@ -15,8 +15,6 @@
 #include "util/clock.h"
 
 enum {
-    RECEIVE_BUFFER = 128 * 1024,
-    SEND_BUFFER = 128 * 1024,
     POSTED_MAX = 64 * 1024, /* libcurl's own: from there on it sends them apart */
     CA_CACHE_S = 300,
 };
@@ -31,7 +29,7 @@ int transfer_new(struct http_request *request, uint64_t now_ms, struct transfer 
     }
     transfer->request = request;
     transfer->head.max = TRANSFER_HEAD_MAX;
-    transfer->held.max = SEND_BUFFER;
+    transfer->held.max = TRANSFER_BUFFER_MAX;
     transfer->start_ms = now_ms;
     transfer->progress_ms = now_ms;
     transfer->deadline_ms = now_ms + timeout_ms;
@@ -426,8 +424,8 @@ static bool set_common(CURL *easy, const struct transfer_options *options)
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout_ms);
     SET(CURLOPT_MAXAGE_CONN, (long)options->idle_close_s);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_BUFFERSIZE, (long)RECEIVE_BUFFER);
-    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)SEND_BUFFER);
+    SET(CURLOPT_BUFFERSIZE, (long)options->buffer_bytes);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)options->buffer_bytes);
     SET(CURLOPT_SHARE, options->share);
     SET(CURLOPT_SSL_VERIFYPEER, options->insecure ? 0L : 1L);
     SET(CURLOPT_SSL_VERIFYHOST, options->insecure ? 0L : 2L);

@@ -15,7 +15,7 @@
 #include "http/http.h"
 #include "util/buf.h"
 
-enum { TRANSFER_HEAD_MAX = 64 * 1024 };
+enum { TRANSFER_HEAD_MAX = 64 * 1024, TRANSFER_BUFFER_MAX = 128 * 1024 };
 
 struct transfer {
     TAILQ_ENTRY(transfer) link;         /* the client's: incoming, waiting or active */
@@ -50,7 +50,7 @@ struct transfer {
 struct transfer_options {
     const char *ca_file, *cert_file, *key_file, *proxy, *user_agent;
     bool ca_only, public_only, insecure;
-    uint32_t connect_timeout_ms, idle_close_s;
+    uint32_t connect_timeout_ms, idle_close_s, buffer_bytes;
     CURLSH *share; /* of the worker: TLS sessions */
 };
 

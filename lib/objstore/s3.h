@@ -48,6 +48,7 @@ struct objstore_s3_config {
     struct objstore_s3_wishes wishes; /* copied */
     uint32_t transfer_threads;        /* 0: 2 */
     uint32_t max_connections;         /* 0: 64 */
+    uint32_t transfer_buffer;         /* bytes, for each way; 0: 128 KiB, at most that */
     uint32_t request_timeout_ms;      /* 0: 60000; of requests whose timeout_ms is 0 */
     uint32_t connect_timeout_ms;      /* 0: 10000 */
 };

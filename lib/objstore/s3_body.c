@@ -2,12 +2,20 @@
 /*
  * Bodies that go out. A source in memory is handed to the HTTP client as it is; one that is read
  * goes through here, either byte for byte or, when its chunks carry signatures or a trailer does a
- * checksum, in blocks of S3_CHUNK bytes: block <- source, out <- framing + block.
+ * checksum, in blocks of S3_CHUNK bytes, with their framing put around them where they are. A block
+ * is there from the first byte that is sent on: a request that waits for a connection needs none.
  */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "objstore/s3_private.h"
+#include "util/buf.h"
+#include "util/cleanup.h"
 #include "util/container.h"
+
+/* In a block, before the bytes of the source and behind them. */
+enum { FRAME_MAX = 512, FRAME_END = 2 };
 
 static struct s3_call *call_of(struct http_request *http)
 {
@@ -26,10 +34,8 @@ int s3_body_prepare(struct s3_call *call, const struct s3_chunk_chain *chain,
         return error;
     }
     stage->active = true;
-    stage->block = malloc(S3_CHUNK);
-    stage->out.max = S3_CHUNK + 4096;
     stage->source_left = call->request->source.size;
-    return stage->block != NULL ? 0 : -ENOMEM;
+    return 0;
 }
 
 void s3_body_done(struct s3_call *call)
@@ -40,7 +46,6 @@ void s3_body_done(struct s3_call *call)
         s3_chunk_encoder_done(&stage->encoder);
     }
     free(stage->block);
-    buf_done(&stage->out);
     *stage = (struct s3_chunk_stage){.active = false};
 }
 
@@ -66,7 +71,7 @@ static int fill_block(struct s3_call *call)
     while (stage->block_len < S3_CHUNK && stage->source_left > 0) {
         size_t room = S3_CHUNK - stage->block_len;
         size_t cap = room < stage->source_left ? room : (size_t)stage->source_left;
-        ssize_t n = read_source(call, stage->block + stage->block_len, cap);
+        ssize_t n = read_source(call, stage->block + FRAME_MAX + stage->block_len, cap);
 
         if (n <= 0) {
             return n < 0 ? (int)n : -EBADMSG;
@@ -89,24 +94,37 @@ static int fill_block(struct s3_call *call)
 
 static int encode_block(struct s3_call *call)
 {
+    CLEANUP(buf_done) struct buf frame = BUF_INIT(4096);
     struct s3_chunk_stage *stage = &call->stage;
-    int error = fill_block(call);
+    size_t len, end = FRAME_MAX;
+    int error;
 
+    if (stage->block == NULL) {
+        stage->block = malloc(FRAME_MAX + S3_CHUNK + FRAME_END);
+    }
+    error = stage->block != NULL ? fill_block(call) : -ENOMEM;
     if (error < 0) {
         return error;
     }
-    buf_reset(&stage->out);
-    stage->out_at = 0;
     if (stage->block_len > 0) {
-        error = s3_chunk_encode(&stage->encoder, stage->block, stage->block_len, &stage->out);
-        buf_add(&stage->out, stage->block, stage->block_len);
-        buf_addstr(&stage->out, "\r\n");
+        end += stage->block_len;
+        error =
+            s3_chunk_encode(&stage->encoder, stage->block + FRAME_MAX, stage->block_len, &frame);
+        memcpy(stage->block + end, "\r\n", FRAME_END);
+        end += FRAME_END;
         stage->block_len = 0;
     } else {
-        error = s3_chunk_encode_end(&stage->encoder, &stage->out);
+        error = s3_chunk_encode_end(&stage->encoder, &frame);
         stage->ended = true;
     }
-    return error < 0 ? error : buf_error(&stage->out);
+    len = buf_len(&frame);
+    if (error < 0 || len > FRAME_MAX) {
+        return error < 0 ? error : -EMSGSIZE;
+    }
+    memcpy(stage->block + FRAME_MAX - len, buf_str(&frame), len);
+    stage->out_at = FRAME_MAX - len;
+    stage->out_end = end;
+    return 0;
 }
 
 ssize_t s3_body_read(struct http_request *http, void *buffer, size_t cap)
@@ -118,16 +136,16 @@ ssize_t s3_body_read(struct http_request *http, void *buffer, size_t cap)
     if (!stage->active) {
         return call->request->source.read(call->request, buffer, cap);
     }
-    if (stage->out_at == buf_len(&stage->out)) {
+    if (stage->out_at == stage->out_end) {
         int error = stage->ended ? 0 : encode_block(call);
 
-        if (error < 0 || stage->out_at == buf_len(&stage->out)) {
+        if (error < 0 || stage->out_at == stage->out_end) {
             return error;
         }
     }
-    left = buf_len(&stage->out) - stage->out_at;
+    left = stage->out_end - stage->out_at;
     left = left < cap ? left : cap;
-    memcpy(buffer, stage->out.data + stage->out_at, left);
+    memcpy(buffer, stage->block + stage->out_at, left);
     stage->out_at += left;
     return (ssize_t)left;
 }

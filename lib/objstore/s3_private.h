@@ -81,12 +81,11 @@ struct s3_store {
 struct s3_chunk_stage {
     bool active;
     struct s3_chunk_encoder encoder;
-    unsigned char *block; /* S3_CHUNK bytes of the source */
-    size_t block_len;
+    char *block;      /* room for framing, S3_CHUNK bytes of the source, and their end */
+    size_t block_len; /* of the source, not encoded yet */
     uint64_t source_left;
-    bool source_ended; /* it said so */
-    struct buf out;    /* encoded, not sent yet */
-    size_t out_at;
+    bool source_ended;      /* it said so */
+    size_t out_at, out_end; /* in `block`: encoded, not sent yet */
     bool ended;
 };
 

@@ -150,6 +150,7 @@ static int open_backend(const struct volume_open_config *config, const struct lo
         .virtual_host_style = config->virtual_host_style,
         .transfer_threads = config->transfer_threads,
         .max_connections = config->max_connections,
+        .transfer_buffer = config->transfer_buffer,
         .request_timeout_ms = config->request_timeout_ms,
     };
 

@@ -40,6 +40,7 @@ struct volume_open_config {
     bool now; /* a directory: objstore_now() answers what is in memory, see objstore/dir.h */
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */
+    uint32_t transfer_buffer;    /* bytes, for each way; 0: 128 KiB, at most that */
     uint32_t request_timeout_ms; /* 0: 60000 */
     uint32_t tries;              /* of one request within that time; 0: 10 */
     const char *faults;          /* fault-injection rules for tests; NULL: none */
