@@ -134,7 +134,7 @@ static void write_http(const struct proxy_config *c, struct buf *out)
              "  access_log /dev/stdout json buffer=4k flush=1s;\n"
              "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
              "  sendfile on;\n  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
-             "  client_body_buffer_size 16k;\n"
+             "  client_body_buffer_size 4k;\n"
              "  large_client_header_buffers 8 32k;\n  underscores_in_headers on;\n"
              "  ignore_invalid_headers off;\n  merge_slashes off;\n");
     write_module(c, out);

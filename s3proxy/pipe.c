@@ -58,13 +58,13 @@ static void move_locked(struct pipe *pipe, char *bytes, size_t size, bool lent)
 static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
 {
     if (pipe->bytes == NULL) {
-        size_t size = pipe->most < PIPE_FIRST ? pipe->most : PIPE_FIRST;
-        char *bytes = malloc(size);
+        size_t size = PIPE_FIRST;
+        char *bytes = spaces_take(pipe->spaces, &size);
 
         if (bytes == NULL) {
             return -ENOMEM;
         }
-        move_locked(pipe, bytes, size, false);
+        move_locked(pipe, bytes, size, true);
     }
     while (pipe->size - pipe->len < wanted && pipe->size < pipe->most) {
         size_t size = wanted < pipe->most - pipe->len ? pipe->len + wanted : pipe->most;

@@ -18,7 +18,7 @@
 #include "s3proxy/spaces.h"
 #include "util/mutex.h"
 
-enum { PIPE_SIZE = SPACES_LARGEST, PIPE_FIRST = 32 * 1024, PIPE_LEAST = 4096 };
+enum { PIPE_SIZE = SPACES_LARGEST, PIPE_FIRST = SPACES_SMALL, PIPE_LEAST = 4096 };
 
 struct pipe {
     struct mutex lock;     /* of all below; taken before that of the spaces */

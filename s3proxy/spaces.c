@@ -1,9 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "s3proxy/spaces.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
-static const size_t sizes[SPACES_CLASSES] = {256 * 1024, SPACES_LARGEST};
+enum { SMALL, KEPT_SMALL_MAX = 32 };
+
+static const size_t sizes[SPACES_CLASSES] = {SPACES_SMALL, 256 * 1024, SPACES_LARGEST};
+
+static size_t class_of(size_t size)
+{
+    size_t class = 0;
+
+    while (class + 1 < SPACES_CLASSES && size > sizes[class]) {
+        class ++;
+    }
+    return class;
+}
+
+static void *map(size_t class)
+{
+    void *bytes =
+        mmap(NULL, sizes[class], PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return bytes != MAP_FAILED ? bytes : NULL;
+}
 
 void spaces_init(struct spaces *spaces, size_t max)
 {
@@ -29,7 +49,7 @@ void spaces_done(struct spaces *spaces)
         void *bytes;
 
         while ((bytes = pop_locked(spaces, class)) != NULL) {
-            free(bytes);
+            (void)munmap(bytes, sizes[class]);
         }
     }
     mutex_unlock(&spaces->lock);
@@ -39,12 +59,12 @@ void spaces_done(struct spaces *spaces)
 /* Room for a new one, if need be in place of kept ones of other sizes. */
 static bool claim_locked(struct spaces *spaces, size_t wanted) REQUIRES(&spaces->lock)
 {
-    for (size_t class = 0; class < SPACES_CLASSES; class ++) {
+    for (size_t class = SMALL + 1; class < SPACES_CLASSES; class ++) {
         void *bytes;
 
         while (spaces->used + wanted > spaces->max && (bytes = pop_locked(spaces, class)) != NULL) {
             spaces->used -= sizes[class];
-            free(bytes);
+            (void)munmap(bytes, sizes[class]);
         }
     }
     if (spaces->used + wanted > spaces->max) {
@@ -56,13 +76,16 @@ static bool claim_locked(struct spaces *spaces, size_t wanted) REQUIRES(&spaces-
 
 void *spaces_take(struct spaces *spaces, size_t *size)
 {
-    size_t class = *size <= sizes[0] ? 0 : 1;
+    size_t class = class_of(*size);
     void *bytes;
 
     mutex_lock(&spaces->lock);
     bytes = pop_locked(spaces, class);
-    if (bytes == NULL && claim_locked(spaces, sizes[class])) {
-        bytes = malloc(sizes[class]);
+    if (class == SMALL) {
+        spaces->kept_small -= bytes != NULL ? 1 : 0;
+        bytes = bytes != NULL ? bytes : map(class);
+    } else if (bytes == NULL && claim_locked(spaces, sizes[class])) {
+        bytes = map(class);
         spaces->used -= bytes == NULL ? sizes[class] : 0;
     }
     mutex_unlock(&spaces->lock);
@@ -72,11 +95,19 @@ void *spaces_take(struct spaces *spaces, size_t *size)
 
 void spaces_give(struct spaces *spaces, void *bytes, size_t size)
 {
-    size_t class = size <= sizes[0] ? 0 : 1;
+    size_t class = class_of(size);
     struct spaces_free *entry = bytes;
+    bool keep;
 
     mutex_lock(&spaces->lock);
-    entry->next = spaces->kept[class];
-    spaces->kept[class] = entry;
+    keep = class != SMALL || spaces->kept_small < KEPT_SMALL_MAX;
+    if (keep) {
+        entry->next = spaces->kept[class];
+        spaces->kept[class] = entry;
+        spaces->kept_small += class == SMALL ? 1 : 0;
+    }
     mutex_unlock(&spaces->lock);
+    if (!keep) {
+        (void)munmap(bytes, sizes[class]);
+    }
 }

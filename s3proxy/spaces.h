@@ -2,8 +2,10 @@
 /*
  * spaces.h - memory for bodies under way, of which a worker has only so much.
  *
- * Every transfer goes on in PIPE_FIRST bytes of its own; more, which makes it cheaper, it has only
- * while there is some left here. What is given back is kept for the next.
+ * Every transfer goes on in SPACES_SMALL bytes, of which there are always some; more, which makes
+ * it cheaper, it has only while there is some left here. What is given back is kept for the next,
+ * of the small ones not all. None of it is in the heap, where what is small and stays would keep
+ * it.
  *
  *     size_t size = wanted;
  *     void *bytes = spaces_take(spaces, &size);     NULL: there is none left
@@ -19,7 +21,7 @@
 
 #include "util/mutex.h"
 
-enum { SPACES_CLASSES = 2, SPACES_LARGEST = 1024 * 1024 };
+enum { SPACES_CLASSES = 3, SPACES_SMALL = 32 * 1024, SPACES_LARGEST = 1024 * 1024 };
 
 struct spaces_free {
     struct spaces_free *next;
@@ -27,7 +29,8 @@ struct spaces_free {
 
 struct spaces {
     struct mutex lock; /* of what follows; a leaf */
-    size_t used, max;  /* bytes, those that are kept included */
+    size_t used, max;  /* bytes, those that are kept included; without the small ones */
+    size_t kept_small;
     struct spaces_free *kept[SPACES_CLASSES];
 };
 
@@ -35,7 +38,8 @@ void spaces_init(struct spaces *spaces, size_t max);
 /* All were given back. */
 void spaces_done(struct spaces *spaces);
 
-/* At least *size bytes, at most SPACES_LARGEST; *size becomes what they are. */
+/* At least *size bytes, at most SPACES_LARGEST; *size becomes what they are. NULL: no more than
+ * `max` (never for SPACES_SMALL or less), or no memory. */
 void *spaces_take(struct spaces *spaces, size_t *size) __attribute__((warn_unused_result));
 void spaces_give(struct spaces *spaces, void *bytes, size_t size);
 

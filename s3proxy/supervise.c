@@ -13,6 +13,7 @@
 
 #include "s3proxy/counters.h"
 #include "s3proxy/limits.h"
+#include "util/memory.h"
 #include "util/status.h"
 
 struct watch {
@@ -131,6 +132,7 @@ int supervise(const struct supervise_config *config, struct error *err)
     if (child == 0) {
         become_nginx(config, &before);
     }
+    memory_give_back(); /* from here on it sleeps */
     ret = child < 0 ? error_set(err, -errno, "cannot start a process: %s", strerror(errno))
                     : wait_for_end(child, &signals, &watch, helper);
     key_helper_stop(helper);

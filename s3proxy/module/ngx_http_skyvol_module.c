@@ -2,11 +2,18 @@
 /* The module as nginx sees it: directives, the store of each worker, the event loop's bell. */
 #include "s3proxy/module/ngx_http_skyvol.h"
 
+#include <malloc.h>
 #include <sys/eventfd.h>
 
+#include "util/memory.h"
+
 enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
-/* Bytes for bodies under way, of all workers; a worker has an eighth or more. */
-enum { SPACES_TOTAL = 16 * 1024 * 1024, SPACES_SHARES = 8 };
+/* Bytes for bodies under way, of all workers; a worker has an eighth at least, and at most half. */
+enum { SPACES_TOTAL = 16 * 1024 * 1024, SPACES_SHARES = 8, SPACES_LEAST_SHARES = 2 };
+/* Of malloc(): what is as large goes back to the system when it is freed, and so does the end of
+ * the heap. By itself glibc lets both grow to what was freed once, and large buffers then keep a
+ * heap apart whose gaps nobody needs. */
+enum { MALLOC_MAPPED = 64 * 1024, MALLOC_TRIMMED = 1024 * 1024 };
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
@@ -96,11 +103,12 @@ static ngx_http_module_t context = {
     .create_main_conf = create_main_conf,
 };
 
+static ngx_int_t init_module(ngx_cycle_t *cycle);
 static ngx_int_t init_process(ngx_cycle_t *cycle);
 static void exit_process(ngx_cycle_t *cycle);
 
 ngx_module_t ngx_http_skyvol_module = {
-    NGX_MODULE_V1, &context, commands, NGX_HTTP_MODULE, NULL, NULL,
+    NGX_MODULE_V1, &context, commands, NGX_HTTP_MODULE, NULL, init_module,
     init_process,  NULL,     NULL,     exit_process,    NULL, NGX_MODULE_V1_PADDING,
 };
 
@@ -271,13 +279,23 @@ static int open_limits(ngx_cycle_t *cycle, const skyvol_main_conf_t *conf, struc
     return ret == 0 ? 0 : error_set(err, ret, "limits and counters: %s", strerror(-ret));
 }
 
-static size_t workers(const ngx_cycle_t *cycle)
+static size_t shares(const ngx_cycle_t *cycle)
 {
     const ngx_core_conf_t *conf =
         (const ngx_core_conf_t *)ngx_get_conf(cycle->conf_ctx, ngx_core_module);
     ngx_int_t count = conf->worker_processes;
 
-    return count <= 0 ? 1 : count > SPACES_SHARES ? SPACES_SHARES : (size_t)count;
+    return count < SPACES_LEAST_SHARES ? SPACES_LEAST_SHARES
+           : count > SPACES_SHARES     ? SPACES_SHARES
+                                       : (size_t)count;
+}
+
+/* In the master, which has the workers do the rest. */
+static ngx_int_t init_module(ngx_cycle_t *cycle)
+{
+    (void)cycle;
+    memory_give_back();
+    return NGX_OK;
 }
 
 static ngx_int_t init_process(ngx_cycle_t *cycle)
@@ -291,7 +309,9 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         (conf->credentials.len == 0 && conf->session_keys.len == 0 && conf->meta_keys.len == 0)) {
         return NGX_OK;
     }
-    spaces_init(&skyvol_worker.spaces, SPACES_TOTAL / workers(cycle));
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
+    spaces_init(&skyvol_worker.spaces, SPACES_TOTAL / shares(cycle));
     server->spaces = &skyvol_worker.spaces;
     server->region = (const char *)conf->region.data;
     server->presign_v2 = conf->presign_v2 == 1;
@@ -305,6 +325,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
         return NGX_ERROR;
     }
+    memory_give_back();
     return listen_to_bell(cycle);
 }
 

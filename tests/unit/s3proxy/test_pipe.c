@@ -158,13 +158,13 @@ static void a_reader_is_not_called_for_a_few_bytes(void **state UNUSED)
 
 static void what_is_given_back_is_taken_again(void **state UNUSED)
 {
-    size_t size = 1000;
+    size_t size = SPACES_SMALL + 1;
     void *first = spaces_take(&spaces, &size), *other;
 
     assert_non_null(first);
-    assert_true(size >= 1000 && size < SPACES_LARGEST);
+    assert_true(size > SPACES_SMALL && size < SPACES_LARGEST);
     spaces_give(&spaces, first, size);
-    size = 5000;
+    size = 2 * SPACES_SMALL;
     other = spaces_take(&spaces, &size);
     assert_ptr_equal(first, other);
     spaces_give(&spaces, other, size);
@@ -173,9 +173,33 @@ static void what_is_given_back_is_taken_again(void **state UNUSED)
     first = spaces_take(&spaces, &size);
     assert_non_null(first);
     assert_int_equal(spaces.used, SPACES_LARGEST);
-    size = 1;
+    size = SPACES_SMALL + 1;
     assert_null(spaces_take(&spaces, &size));
     spaces_give(&spaces, first, SPACES_LARGEST);
+}
+
+static void small_ones_are_always_there_and_few_are_kept(void **state UNUSED)
+{
+    enum { COUNT = 100 };
+    char *small[COUNT];
+
+    spaces.max = 0;
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < COUNT; i++) {
+            size_t size = i + 1;
+
+            small[i] = spaces_take(&spaces, &size);
+            assert_non_null(small[i]);
+            assert_int_equal(size, SPACES_SMALL);
+            memset(small[i], (int)i, size);
+        }
+        for (size_t i = 0; i < COUNT; i++) {
+            assert_int_equal(small[i][SPACES_SMALL - 1], i);
+            spaces_give(&spaces, small[i], SPACES_SMALL);
+        }
+        assert_true(spaces.kept_small > 0 && spaces.kept_small < COUNT);
+    }
+    assert_int_equal(spaces.used, 0);
 }
 
 static char pattern(size_t at)
@@ -245,6 +269,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_piece_fits_an_empty_pipe_without_memory_left, begin, end),
         cmocka_unit_test_setup_teardown(a_reader_is_not_called_for_a_few_bytes, begin, end),
         cmocka_unit_test_setup_teardown(what_is_given_back_is_taken_again, begin, end),
+        cmocka_unit_test_setup_teardown(small_ones_are_always_there_and_few_are_kept, begin, end),
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
     };
 
