@@ -4,7 +4,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/socket.h>
 
+#include "util/cleanup.h"
 #include "util/file.h"
 
 #define UNIX "unix:"
@@ -68,4 +70,24 @@ int listen_check(const struct proxy_config *config, struct error *err)
                                 ret == -EADDRINUSE ? "another process listens there"
                                                    : strerrordesc_np(-ret))
                     : 0;
+}
+
+static bool has_ipv6(void)
+{
+    AUTOCLOSE int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    return fd >= 0;
+}
+
+void listen_write(const char *address, const char *more, struct buf *out)
+{
+    if (address[0] != ':') {
+        buf_addf(out, "    listen %s%s;\n", address, more);
+        return;
+    }
+    /* Two sockets: on one, IPv4 clients would have addresses that no policy's condition means. */
+    buf_addf(out, "    listen %s%s;\n", address + 1, more);
+    if (has_ipv6()) {
+        buf_addf(out, "    listen [::]%s%s;\n", address, more);
+    }
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "s3proxy/nginx_conf.h"
+#include "util/buf.h"
 #include "util/slice.h"
 
 /* localhost, 127.x.y.z or [::1], with or without a port. */
@@ -15,5 +16,9 @@ bool listen_is_loopback(struct slice address);
  * way for unix sockets: -EADDRINUSE when another process listens there. */
 int listen_check(const struct proxy_config *config, struct error *err)
     __attribute__((warn_unused_result));
+
+/* The directives "listen" of nginx, each with `more` behind it; ":port" is all addresses, of IPv6
+ * where the machine has it and of IPv4. */
+void listen_write(const char *address, const char *more, struct buf *out);
 
 #endif

@@ -37,7 +37,7 @@
 
 static const struct option_spec options[] = {
     OPTION(struct proxy_config, listen, OPTION_STRING, "listen", "ADDRESS", "127.0.0.1:9000",
-           "where to serve S3: host:port or unix:/path"),
+           "where to serve S3: host:port, :port (all addresses) or unix:/path"),
     OPTION(struct proxy_config, dir, OPTION_STRING, "dir", "ROOT", NULL,
            "serve the embedded store in this directory, made if absent"),
     OPTION(struct proxy_config, store, OPTION_STRING, "store", "LOCATION", NULL,

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "s3proxy/listen.h"
+
 /* Where nginx sends what it refuses. No bucket can have that name. */
 #define FAULT "/.skyvol-fault"
 
@@ -171,7 +173,8 @@ int nginx_conf_write(const struct proxy_config *c, const char *user, struct buf 
     buf_addf(out, "events {\n  worker_connections %llu;\n}\nhttp {\n",
              (unsigned long long)c->max_connections);
     write_http(c, out);
-    buf_addf(out, "  server {\n    listen %s%s;\n", c->listen, tls ? " ssl" : "");
+    buf_addstr(out, "  server {\n");
+    listen_write(c->listen, tls ? " ssl" : "", out);
     if (tls) {
         buf_addf(out,
                  "    ssl_certificate \"%s\";\n    ssl_certificate_key \"%s\";\n"

@@ -301,7 +301,7 @@ static const char sidecar_text[] =
     "{\"name\":\"" INJECT_NAME "\",\"restartPolicy\":\"Always\","
     "\"args\":[\"--sidecar\",\"--store-credentials-file=" STORE_DIR "/credentials\","
     "\"--identity-token-file=" TOKEN_DIR "/token\",\"--run-dir=/run/skyvol/s3\","
-    "\"--status=0.0.0.0:9002\"],"
+    "\"--status=:9002\"],"
     "\"startupProbe\":{\"httpGet\":{\"path\":\"/healthz\",\"port\":9002},\"periodSeconds\":1,"
     "\"failureThreshold\":60},"
     "\"resources\":{\"requests\":{\"cpu\":\"10m\",\"memory\":\"32Mi\"},"

@@ -232,6 +232,7 @@ static bool is_loopback(const char *address)
 
 static int bind_tcp(struct rpc_server *server, size_t index, struct error *err)
 {
+    CLEANUP(buf_done) struct buf address = BUF_INIT(512);
     grpc_server_credentials *credentials;
     struct tls_texts texts = {{NULL}};
     int port;
@@ -255,7 +256,12 @@ static int bind_tcp(struct rpc_server *server, size_t index, struct error *err)
     if (credentials == NULL) {
         return -ENOMEM;
     }
-    port = grpc_server_add_http2_port(server->handle, server->listen[index], credentials);
+    /* gRPC takes [::] for all addresses of both families, also where there is no IPv6 */
+    buf_addf(&address, "%s%s", server->listen[index][0] == ':' ? "[::]" : "",
+             server->listen[index]);
+    port = buf_error(&address) < 0
+               ? 0
+               : grpc_server_add_http2_port(server->handle, buf_str(&address), credentials);
     grpc_server_credentials_release(credentials);
     if (port == 0) {
         return error_set(

@@ -154,7 +154,7 @@ def test_the_sidecar_is_one_that_skyvol_s3_understands(webhook, workdir, process
     arguments = [a.replace("$(STORE_LOCATION)", "s3://bucket/photos") for a in sidecar["args"]]
     for old, new in places.items():
         arguments = [a.replace(old, str(workdir / new)) for a in arguments]
-    arguments = [a.replace("0.0.0.0:9002", f"127.0.0.1:{ports['9002']}") for a in arguments]
+    arguments = [a.replace("status=:9002", f"status=127.0.0.1:{ports['9002']}") for a in arguments]
     identity, data = free_port(), free_port()
     s3 = processes.start([program("skyvol-s3"), *arguments, "--listen", f"127.0.0.1:{data}", "--identity-listen",
                           f"127.0.0.1:{identity}"], env=env)

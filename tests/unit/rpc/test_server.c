@@ -584,9 +584,9 @@ static void tcp_on_a_free_port_serves_as_well(void **state)
 
 static void plain_tcp_beyond_this_machine_is_refused(void **state UNUSED)
 {
-    static const char *const addresses[] = {"0.0.0.0:0", "[::]:0", "example.org:0"};
+    static const char *const addresses[] = {"0.0.0.0:0", "[::]:0", ":0", "example.org:0"};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct rpc_server *server = NULL;
         struct error err = ERROR_INIT;
 

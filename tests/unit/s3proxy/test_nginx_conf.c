@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "test.h"
+#include "util/cleanup.h"
 
 static char listen_on[] = "127.0.0.1:9000", store[] = "s3://", keys[] = "/etc/keys.json",
             run_dir[] = "/run/s3", module[] = "/lib/m.so", region[] = "us-east-1",
@@ -118,10 +120,29 @@ static void a_value_cannot_become_a_directive(void **state UNUSED)
     }
 }
 
+static void no_host_is_all_addresses_by_a_socket_for_each_family(UNUSED void **state)
+{
+    CLEANUP(buf_done) struct buf out = BUF_INIT(65536);
+    struct proxy_config c = config();
+    char all[] = ":9000";
+    char v6[] = "[fd00::1]:9000";
+    AUTOCLOSE int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    c.listen = all;
+    assert_int_equal(nginx_conf_write(&c, NULL, &out, NULL), 0);
+    assert_non_null(strstr(buf_str(&out), "listen 9000;"));
+    assert_int_equal(strstr(buf_str(&out), "listen [::]:9000;") != NULL, fd >= 0);
+    buf_reset(&out);
+    c.listen = v6;
+    assert_int_equal(nginx_conf_write(&c, NULL, &out, NULL), 0);
+    assert_non_null(strstr(buf_str(&out), "listen [fd00::1]:9000;"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_setting_reaches_the_module),
+        cmocka_unit_test(no_host_is_all_addresses_by_a_socket_for_each_family),
         cmocka_unit_test(a_certificate_makes_it_https),
         cmocka_unit_test(credentials_are_fetched_at_a_port_of_their_own),
         cmocka_unit_test(a_value_cannot_become_a_directive),

@@ -46,6 +46,23 @@ static void brackets_hold_an_ipv6_address(UNUSED void **state)
     assert_int_equal(fd >= 0, r == 0);
 }
 
+static void no_host_is_all_addresses_of_both_families(UNUSED void **state)
+{
+    AUTOCLOSE int fd = -1;
+    AUTOCLOSE int client = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    uint16_t port = 0;
+    int r = -1;
+
+    assert_int_equal(listen_tcp(":0", 4, &fd, &port), 0);
+    connect_to(port);
+    if (client >= 0) {
+        to.sin6_port = htons(port);
+        r = connect(client, (const struct sockaddr *)&to, sizeof(to));
+    }
+    assert_true(r == 0 || client < 0 || errno == EADDRNOTAVAIL); /* a machine without IPv6 */
+}
+
 static void what_is_no_address_is_refused(UNUSED void **state)
 {
     static const char *const wrong[] = {"",           "here",           "127.0.0.1",
@@ -64,6 +81,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_free_port_is_told_and_takes_connections),
         cmocka_unit_test(brackets_hold_an_ipv6_address),
+        cmocka_unit_test(no_host_is_all_addresses_of_both_families),
         cmocka_unit_test(what_is_no_address_is_refused),
     };
 
