@@ -539,6 +539,7 @@ static void dir_free(struct objstore *base)
         free(store->workers[i].buffer);
     }
     dir_now_close(store);
+    dir_pending_close(store->pending);
     dir_index_close(store->commit_index);
     dir_files_close(store->files);
     dir_changes_close(store->changes);
@@ -615,6 +616,8 @@ static int start(struct dir_store *store, const struct objstore_dir_config *conf
         log_info("store: swept what a process left unfinished", "root", config->root, "files",
                  log_num(swept), NULL);
     }
+    ret = dir_pending_open(store->files, index, durable, objstore_name(&store->base),
+                           &store->pending, err);
     for (unsigned i = 0; ret == 0 && i < threads; i++) {
         ret = start_worker(store, index, durable, err);
     }

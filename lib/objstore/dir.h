@@ -7,8 +7,9 @@
  *
  * What lies where: dir_files.h; docs/store-format.md for administrators. Several processes may have
  * one root open; each change is one transaction of the index, so it is seen whole or not at all,
- * and conditions hold between processes too. done() of a write reports 0 when file, directory and
- * index are durable. Waiting writes share one transaction and one flush of the index.
+ * and conditions hold between processes too. done() of a write reports 0 when what was written is
+ * durable: in its file, of small objects first in the index (dir_pending.h). Waiting writes share
+ * one transaction and one flush of the index.
  *
  * Open it after fork(): it has threads. Capabilities: everything but versions.
  * Errors: objstore.h; a full disk is -ENOSPC and leaves nothing behind.

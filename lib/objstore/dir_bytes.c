@@ -31,23 +31,6 @@ int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
     return ret;
 }
 
-int dir_write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 ? -errno : -EIO;
-        }
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 static void finish_md5(struct job *job)
 {
     if (job->md5_posted) {
@@ -148,12 +131,12 @@ static int publish(struct job *job)
 {
     const struct objstore_request *r = job->request;
     struct dir_files *files = job->store->files;
-    int ret = dir_files_flush(files, job->fd);
+    int ret = job->pending ? 0 : dir_files_flush(files, job->fd);
 
     ret = ret == 0 ? dir_files_publish(files, job->generation, r->bucket, r->key, job->file) : ret;
     if (ret == 0) {
         job->published = true;
-        job->unflushed = true;
+        job->unflushed = !job->pending;
         job->object.file = job->file;
     }
     return ret;

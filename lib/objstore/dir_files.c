@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
 
 #include "util/clock.h"
 #include "util/random.h"
@@ -37,6 +40,7 @@ struct dir_files {
     int tmp_root;
     int lock;
     bool durable;
+    bool syncs_all;
     char owner[RANDOM_ID_SIZE];
     _Atomic uint64_t sequence;
 };
@@ -169,6 +173,28 @@ static int take_lease(struct dir_files *files)
     return ret;
 }
 
+/*
+ * syncfs() tells of failed writes since Linux 5.8, of this file system and not of one below it: so
+ * not on overlays and network file systems.
+ */
+static bool can_sync_all(int fd)
+{
+    struct statfs fs;
+    struct utsname system;
+    unsigned long major;
+    unsigned long minor;
+    char *end;
+
+    if (fstatfs(fd, &fs) != 0 || uname(&system) != 0) {
+        return false;
+    }
+    major = strtoul(system.release, &end, 10);
+    minor = *end == '.' ? strtoul(end + 1, NULL, 10) : 0;
+    return (major > 5 || (major == 5 && minor >= 8)) &&
+           (fs.f_type == EXT4_SUPER_MAGIC || fs.f_type == XFS_SUPER_MAGIC ||
+            fs.f_type == BTRFS_SUPER_MAGIC);
+}
+
 int dir_files_open(const char *root, bool durable, struct dir_files **ret, struct error *err)
 {
     CLEANUP(dir_files_close_p) struct dir_files *files = calloc(1, sizeof(*files));
@@ -194,6 +220,7 @@ int dir_files_open(const char *root, bool durable, struct dir_files **ret, struc
     if (r != 0) {
         return error_set(err, r, "cannot write in %s: %s", root, strerror(-r));
     }
+    files->syncs_all = can_sync_all(files->data);
     *ret = TAKE(files);
     return 0;
 }
@@ -296,6 +323,23 @@ int dir_files_publish(struct dir_files *files, const char *generation, const cha
     return linkat(files->tmp, generation, dir, strrchr(ret_file, '/') + 1, 0) != 0 ? -errno : 0;
 }
 
+int dir_write_all(int fd, const char *bytes, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, bytes, len);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
+        }
+        bytes += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
 static size_t folder_len(const char *file)
 {
     return (size_t)(strrchr(file, '/') - file);
@@ -370,6 +414,80 @@ bool dir_files_cached(int fd, uint64_t offset, uint64_t end)
 int dir_files_remove(struct dir_files *files, const char *file)
 {
     return unlinkat(files->data, file, 0) == 0 || errno == ENOENT ? 0 : -errno;
+}
+
+bool dir_files_syncs_all(const struct dir_files *files)
+{
+    return files->syncs_all;
+}
+
+int dir_files_sync_all(struct dir_files *files)
+{
+    return files->durable && syncfs(files->data) != 0 ? -errno : 0;
+}
+
+int dir_files_flush_lock(struct dir_files *files, bool wait)
+{
+    int ret;
+
+    do {
+        ret = flock(files->data, LOCK_EX | (wait ? 0 : LOCK_NB));
+    } while (ret != 0 && errno == EINTR);
+    return ret == 0 ? 0 : errno == EWOULDBLOCK ? -EAGAIN : -errno;
+}
+
+void dir_files_flush_unlock(struct dir_files *files)
+{
+    (void)flock(files->data, LOCK_UN);
+}
+
+/* The two folders that a file's name begins with. */
+static int make_folders(struct dir_files *files, const char *file)
+{
+    char folder[DIR_FILE_NAME_MAX];
+    char *fan;
+    AUTOCLOSE int bucket_dir = -1;
+    AUTOCLOSE int dir = -1;
+    int ret;
+
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)folder_len(file), file);
+    fan = strchr(folder, '/');
+    if (fan == NULL) {
+        return -EINVAL;
+    }
+    *fan++ = '\0';
+    ret = open_dir(files->data, folder, true, &bucket_dir);
+    ret = ret == 0 ? open_dir(bucket_dir, fan, true, &dir) : ret;
+    ret = ret == 0 ? sync_dir(files, bucket_dir) : ret;
+    return ret == 0 ? sync_dir(files, files->data) : ret;
+}
+
+int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)
+{
+    char generation[DIR_GENERATION_SIZE];
+    AUTOCLOSE int fd = -1;
+    int ret;
+
+    if (strchr(file, '/') == NULL) {
+        return -EINVAL;
+    }
+    ret = dir_files_create(files, &fd, generation);
+    if (ret != 0) {
+        return ret;
+    }
+    ret = dir_write_all(fd, bytes, len);
+    ret = ret == 0 && !files->syncs_all ? dir_files_flush(files, fd) : ret;
+    if (ret == 0 && renameat(files->tmp, generation, files->data, file) != 0) {
+        ret = errno == ENOENT ? make_folders(files, file) : -errno;
+        if (ret == 0 && renameat(files->tmp, generation, files->data, file) != 0) {
+            ret = -errno;
+        }
+    }
+    if (ret != 0) {
+        dir_files_settle(files, generation);
+        return ret;
+    }
+    return files->syncs_all ? 0 : dir_files_flush_folder(files, file);
 }
 
 void dir_files_reserve(struct dir_files *files)

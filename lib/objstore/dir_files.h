@@ -11,7 +11,8 @@
  *
  * Writing: dir_files_create() gives an empty file, dir_files_flush() makes its bytes durable,
  * dir_files_publish() links it under its final name, dir_files_flush_folder() makes that durable
- * for all files of a folder, the index commits, dir_files_settle() drops the first link. A process
+ * for all files of a folder, the index commits, dir_files_settle() drops the first link. Files that
+ * dir_pending.h sees to are published and settled alike, and flushed later. A process
  * that dies in between leaves the first link, by which dir_files_sweep() of any later process finds
  * and removes what no index row names. Final names are never used twice, so a reader's file never
  * changes.
@@ -41,6 +42,9 @@ DEFINE_CLEANUP(struct dir_files *, dir_files_close);
 int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
     __attribute__((warn_unused_result));
 
+/* All of them, also where the kernel takes fewer at once. */
+int dir_write_all(int fd, const char *bytes, size_t len) __attribute__((warn_unused_result));
+
 /* Make the bytes durable. */
 int dir_files_flush(struct dir_files *files, int fd) __attribute__((warn_unused_result));
 
@@ -69,6 +73,20 @@ bool dir_files_cached(int fd, uint64_t offset, uint64_t end);
 
 /* 0 also when it is gone already. */
 int dir_files_remove(struct dir_files *files, const char *file) __attribute__((warn_unused_result));
+
+/*
+ * For who flushes in groups (dir_pending.h). _syncs_all(): one call can make all durable and tells
+ * of what failed since the last one: a file system that is known for it, on Linux 5.8 or later.
+ */
+bool dir_files_syncs_all(const struct dir_files *files);
+int dir_files_sync_all(struct dir_files *files) __attribute__((warn_unused_result));
+/* Of all processes one; -EAGAIN without `wait`: another has it. */
+int dir_files_flush_lock(struct dir_files *files, bool wait) __attribute__((warn_unused_result));
+void dir_files_flush_unlock(struct dir_files *files);
+/* A file of this name with these bytes, in the place of what there is. Durable, or with the next
+ * dir_files_sync_all() where that can be had. */
+int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)
+    __attribute__((warn_unused_result));
 
 /* Hold some room back, if it is not and there is some; and give it up: true if there was any. */
 void dir_files_reserve(struct dir_files *files);

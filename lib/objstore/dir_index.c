@@ -82,6 +82,9 @@ static const char *const migrations[DIR_INDEX_VERSION] = {
     "CREATE TABLE completed_version(upload TEXT PRIMARY KEY, version TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TRIGGER completed_gone AFTER DELETE ON completed BEGIN"
     " DELETE FROM completed_version WHERE upload = OLD.upload; END;",
+    /* Bytes of small files until those are flushed. A program that does not know of it must not
+     * open such a store: after a crash it would miss them. */
+    "CREATE TABLE pending(id INTEGER PRIMARY KEY, file TEXT NOT NULL, bytes BLOB NOT NULL);",
 };
 
 static const struct sql_schema schema = {.what = "index",
@@ -211,6 +214,14 @@ static const char *const sql_text[SQL_COUNT] = {
                             " AND seq >= ?3) OR EXISTS(SELECT 1 FROM object WHERE bucket = ?1"
                             " AND key = ?2 AND coalesce(seq, mtime_ns) >= ?3)",
     [SQL_COMPLETED_VERSION] = "INSERT OR REPLACE INTO completed_version VALUES(?1, ?2)",
+    [SQL_NAMES_FILE] = "SELECT EXISTS(SELECT 1 FROM object WHERE file = ?1) OR"
+                       " EXISTS(SELECT 1 FROM part WHERE file = ?1) OR"
+                       " EXISTS(SELECT 1 FROM version WHERE file = ?1)",
+    [SQL_PENDING_PUT] = "INSERT INTO pending(file, bytes) VALUES(?1, ?2)",
+    [SQL_PENDING_SPAN] = "SELECT (SELECT max(id) FROM pending), (SELECT min(id) FROM pending)",
+    [SQL_PENDING_NEXT] = "SELECT id, file, bytes FROM pending WHERE id > ?1 AND id <= ?2"
+                         " ORDER BY id LIMIT 1",
+    [SQL_PENDING_FORGET] = "DELETE FROM pending WHERE id <= ?1",
 };
 
 sqlite3_stmt *dir_index_statement(struct dir_index *index, enum dir_sql which)
@@ -575,9 +586,9 @@ int dir_index_garbage_forget(struct dir_index *index, const char *file)
     return dir_index_run(index, SQL_GARBAGE_FORGET);
 }
 
-int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
+static int ask_file(struct dir_index *index, enum dir_sql which, const char *file, bool *ret)
 {
-    sqlite3_stmt *s = dir_index_statement(index, SQL_HAS_FILE);
+    sqlite3_stmt *s = dir_index_statement(index, which);
     int code;
 
     if (s == NULL) {
@@ -588,4 +599,14 @@ int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
     *ret = sqlite3_column_int(s, 0) != 0;
     (void)sqlite3_reset(s);
     return sql_errno(code);
+}
+
+int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
+{
+    return ask_file(index, SQL_HAS_FILE, file, ret);
+}
+
+int dir_index_names_file(struct dir_index *index, const char *file, bool *ret)
+{
+    return ask_file(index, SQL_NAMES_FILE, file, ret);
 }

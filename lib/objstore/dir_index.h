@@ -25,7 +25,7 @@
 struct dir_index;
 
 enum {
-    DIR_INDEX_VERSION = 4,  /* of the schema */
+    DIR_INDEX_VERSION = 5,  /* of the schema */
     DIR_FILE_NAME_MAX = 320 /* "bucket id/ab/generation.name", NUL included */
 };
 
@@ -243,6 +243,34 @@ int dir_index_garbage_forget(struct dir_index *index, const char *file)
 /* True if any object, version, part or garbage entry has this file. */
 int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
     __attribute__((warn_unused_result));
+
+/*
+ * Bytes of files that are not known to be on the disk yet (see dir_pending.h). A row goes with the
+ * change that names its file; ids grow as long as there are rows.
+ */
+int dir_index_pending_put(struct dir_index *index, const char *file, const void *bytes, size_t len)
+    __attribute__((warn_unused_result));
+/* The highest id and how many rows there are about; both 0: none. */
+int dir_index_pending_span(struct dir_index *index, int64_t *ret_last, uint64_t *ret_count)
+    __attribute__((warn_unused_result));
+struct dir_pending_row {
+    int64_t id;
+    const char *file;
+    const void *bytes;
+    size_t len;
+};
+/* The first row behind `after`, up to `last`. -ENOENT: there is none. */
+int dir_index_pending_next(struct dir_index *index, int64_t after, int64_t last,
+                           struct arena *arena, struct dir_pending_row *ret)
+    __attribute__((warn_unused_result));
+/* All rows up to this one, in a transaction of its own. */
+int dir_index_pending_forget(struct dir_index *index, int64_t last)
+    __attribute__((warn_unused_result));
+/* True if any object, version or part has this file. */
+int dir_index_names_file(struct dir_index *index, const char *file, bool *ret)
+    __attribute__((warn_unused_result));
+/* This connection's commits may be lost with the power; it leaves the log to others. */
+int dir_index_relax(struct dir_index *index) __attribute__((warn_unused_result));
 
 /* SQLite's last words, for an error text. */
 const char *dir_index_error(const struct dir_index *index);

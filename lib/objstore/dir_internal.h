@@ -21,6 +21,7 @@
 #include "objstore/dir_changes.h"
 #include "objstore/dir_files.h"
 #include "objstore/dir_index.h"
+#include "objstore/dir_pending.h"
 #include "objstore/objstore_backend.h"
 #include "s3/checksum.h"
 #include "s3/error.h"
@@ -64,6 +65,8 @@ struct job {
     char generation[DIR_GENERATION_SIZE]; /* "" when no file is being written */
     char file[DIR_FILE_NAME_MAX];
     bool published;
+    bool pending;      /* its bytes go into the index, too, and its file is flushed later */
+    char *kept;        /* those bytes, where the request's source does not hold them */
     bool unflushed;    /* its name's folder is to be flushed before the commit */
     int folder_status; /* how that went */
     bool started;
@@ -95,6 +98,7 @@ TAILQ_HEAD(job_list, job);
 struct dir_store {
     struct objstore base;
     struct dir_files *files;
+    struct dir_pending *pending;
     atomic_uint_least64_t *changes; /* NULL: cannot be told */
     char *private_root;             /* of a memory store: removed at the end */
     uint64_t part_min;
@@ -186,7 +190,6 @@ enum job_next dir_fail_io(struct job *job, int ret);
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind);
 /* `stay`: the bytes are there until dir_write_end() or dir_write_drop(). */
 int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay);
-int dir_write_all(int fd, const char *bytes, size_t len);
 /* Makes the bytes durable, checks digests, fills object.info, publishes the file. */
 enum job_next dir_write_end(struct job *job);
 /* Undo what is not committed; close. Allowed for any job, twice too. */

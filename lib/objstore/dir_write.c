@@ -25,7 +25,14 @@ static int change_put(struct dir_index *index, struct job *job)
                                               .if_none_match = r->if_none_match};
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
-    return ret == 0 ? dir_index_put(index, &job->bucket, r->key, &job->object, &conditions) : ret;
+    ret = ret == 0 ? dir_index_put(index, &job->bucket, r->key, &job->object, &conditions) : ret;
+    if (ret == 0 && job->pending) {
+        dir_pending_count(job->store->pending);
+        ret = dir_index_pending_put(index, job->file,
+                                    r->source.data != NULL ? r->source.data : job->kept,
+                                    (size_t)job->done_bytes);
+    }
+    return ret;
 }
 
 static int change_part(struct dir_index *index, struct job *job)
@@ -145,6 +152,9 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
         if ((uint64_t)n > r->source.size - job->done_bytes) {
             return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "more bytes came than were told");
         }
+        if (job->pending) {
+            memcpy(job->kept + job->done_bytes, worker->buffer, (size_t)n);
+        }
         ret = dir_write_bytes(job, worker->buffer, (size_t)n, false);
         if (ret != 0) {
             return dir_fail_io(job, ret);
@@ -154,6 +164,18 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
         return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "fewer bytes came than were told");
     }
     return dir_write_end(job);
+}
+
+/* Bytes that have a row of the index, too, are kept until the commit. */
+static void choose_flush(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+
+    job->pending = r->op == OBJSTORE_PUT && dir_pending_takes(job->store->pending, r->source.size);
+    if (job->pending && r->source.data == NULL) {
+        job->kept = arena_alloc(&job->arena, (size_t)r->source.size);
+        job->pending = job->kept != NULL;
+    }
 }
 
 enum job_next dir_step_put(struct dir_worker *worker, struct job *job)
@@ -169,6 +191,7 @@ enum job_next dir_step_put(struct dir_worker *worker, struct job *job)
         if (!ok) {
             return next;
         }
+        choose_flush(job);
         ret = dir_write_start(job, job->kind);
         if (ret != 0) {
             return dir_fail_io(job, ret);

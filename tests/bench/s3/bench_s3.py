@@ -7,8 +7,8 @@ bench_s3.py [--runs 3] [--cells get-4k,put-1m] [--connections 1,16,256] [--schem
 All serve one disk of this machine, each from a directory of its own; the client has URLs that were signed beforehand
 (UNSIGNED-PAYLOAD, the signature is checked). In each run a cell is measured on all three in turn. CPU is what the
 kernel counted for all threads of the server, in nanoseconds; it does not depend on how much of the machine the client
-got. nginx is the floor: no signature, no ETag of the content, no flush to the disk. skyvol-s3 flushes each object and the index
-before it answers; versitygw does not flush.
+got. nginx is the floor: no signature, no ETag of the content, no flush to the disk. skyvol-s3 flushes each object (small
+ones in the index) before it answers; versitygw does not flush.
 """
 import argparse
 import json

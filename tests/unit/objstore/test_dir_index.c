@@ -80,6 +80,7 @@ static void to_schema_3(const struct place *place)
     execute(place,
             "DROP TRIGGER object_gone; DROP TRIGGER object_replaced; DROP TRIGGER version_gone;"
             "DROP TRIGGER completed_gone; DROP TABLE version; DROP TABLE completed_version;"
+            "DROP TABLE pending;"
             "ALTER TABLE object DROP COLUMN version; ALTER TABLE object DROP COLUMN seq;"
             "ALTER TABLE bucket DROP COLUMN versioning;"
             "CREATE TRIGGER object_gone AFTER DELETE ON object WHEN OLD.file IS NOT NULL BEGIN"
@@ -117,6 +118,7 @@ static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **sta
     put(index, "other", NULL);
     assert_int_equal(dir_index_get(index, &bucket, "old", &arena, &object), 0);
     assert_string_equal(object.file, "1/aa/new");
+    assert_int_equal(dir_index_pending_put(index, "1/aa/new", "new", 3), 0);
     dir_index_close(index);
 }
 
@@ -187,6 +189,38 @@ static void an_index_of_a_later_schema_is_refused(void **state)
     assert_null(index);
 }
 
+static void bytes_wait_for_their_files_in_order(void **state)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    struct dir_index *index = open_index(*state);
+    struct dir_pending_row row;
+    uint64_t count = 1;
+    int64_t last = 1;
+
+    assert_int_equal(dir_index_relax(index), 0);
+    assert_int_equal(dir_index_pending_span(index, &last, &count), 0);
+    assert_int_equal(last, 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(dir_index_pending_put(index, "1/aa/f", "one", 3), 0);
+    assert_int_equal(dir_index_pending_put(index, "1/aa/g", "\0two", 4), 0);
+    assert_int_equal(dir_index_pending_span(index, &last, &count), 0);
+    assert_int_equal(count, 2);
+    assert_int_equal(dir_index_pending_put(index, "1/aa/h", "later", 5), 0);
+    assert_int_equal(dir_index_pending_next(index, 0, last, &arena, &row), 0);
+    assert_string_equal(row.file, "1/aa/f");
+    assert_int_equal(dir_index_pending_next(index, row.id, last, &arena, &row), 0);
+    assert_string_equal(row.file, "1/aa/g");
+    assert_int_equal(row.len, 4);
+    assert_memory_equal(row.bytes, "\0two", 4);
+    assert_int_equal(dir_index_pending_next(index, row.id, last, &arena, &row), -ENOENT);
+    assert_int_equal(dir_index_pending_forget(index, last), 0);
+    assert_int_equal(dir_index_pending_span(index, &last, &count), 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(dir_index_pending_next(index, 0, last, &arena, &row), 0);
+    assert_string_equal(row.file, "1/aa/h");
+    dir_index_close(index);
+}
+
 static void the_parts_of_a_file_are_kept_as_long_as_an_object_has_it(void **state)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
@@ -248,6 +282,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_index_of_a_later_schema_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_parts_of_a_file_are_kept_as_long_as_an_object_has_it,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bytes_wait_for_their_files_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_completion_is_remembered_for_a_day, set_up, tear_down),
     };
 

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "objstore/dir_pending.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/log.h"
+#include "util/mutex.h"
+
+enum {
+    FLUSH_MS = 1000,
+    RETRY_MAX_MS = 64000,
+    FLUSH_ROWS = 1024, /* are flushed before their time */
+    ROWS_MAX = 4096,   /* then writes flush themselves: 64 MiB of the index */
+    ROW_MEMORY_MAX = 1 << 20,
+};
+
+struct dir_pending {
+    struct dir_files *files;
+    struct dir_index *index; /* the thread's, as long as there is one */
+    const char *name;
+    bool grouped;               /* rows may be made at all */
+    bool suspect;               /* a flush failed: nobody knows what is on the disk. The thread's */
+    uint64_t wait_ms;           /* the thread's */
+    atomic_bool failed;         /* until a flush succeeds */
+    atomic_uint_least64_t rows; /* about so many */
+    pthread_t thread;
+    bool has_thread;
+
+    struct mutex lock; /* of everything below */
+    struct cond wake;
+    bool called, ending;
+};
+
+bool dir_pending_takes(struct dir_pending *pending, uint64_t size)
+{
+    return pending->grouped && size > 0 && size <= DIR_PENDING_MAX &&
+           !atomic_load(&pending->failed) && atomic_load(&pending->rows) < ROWS_MAX;
+}
+
+void dir_pending_count(struct dir_pending *pending)
+{
+    if ((atomic_fetch_add(&pending->rows, 1) + 1) % FLUSH_ROWS == 0) {
+        mutex_lock(&pending->lock);
+        pending->called = true;
+        cond_signal(&pending->wake);
+        mutex_unlock(&pending->lock);
+    }
+}
+
+/*
+ * The object may go while its file is written: who removes the file may have come before it was
+ * there, and nobody would come again.
+ */
+static int restore(struct dir_pending *pending, const struct dir_pending_row *row)
+{
+    bool named = false;
+    int ret = dir_index_names_file(pending->index, row->file, &named);
+
+    if (ret != 0 || !named) {
+        return ret;
+    }
+    ret = dir_files_restore(pending->files, row->file, row->bytes, row->len);
+    ret = ret == 0 ? dir_index_names_file(pending->index, row->file, &named) : ret;
+    return ret == 0 && !named ? dir_files_remove(pending->files, row->file) : ret;
+}
+
+static int restore_all(struct dir_pending *pending, int64_t last)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(ROW_MEMORY_MAX);
+    struct dir_pending_row row = {.id = 0};
+
+    for (;;) {
+        int ret;
+
+        arena_reset(&arena);
+        ret = dir_index_pending_next(pending->index, row.id, last, &arena, &row);
+        if (ret != 0) {
+            return ret == -ENOENT ? 0 : ret;
+        }
+        ret = restore(pending, &row);
+        if (ret != 0) {
+            return ret;
+        }
+    }
+}
+
+/* With the lock of all processes: ids begin anew when there are no rows, so nobody else must remove
+ * any between our look and our removal. */
+static int flush_locked(struct dir_pending *pending)
+{
+    uint64_t count;
+    int64_t last;
+    int ret = dir_index_pending_span(pending->index, &last, &count);
+
+    if (ret != 0) {
+        return ret;
+    }
+    if (count > 0) {
+        ret = pending->suspect ? restore_all(pending, last) : 0;
+        ret = ret == 0 ? dir_files_sync_all(pending->files) : ret;
+        if (ret != 0) {
+            pending->suspect = true;
+            return ret;
+        }
+        ret = dir_index_pending_forget(pending->index, last);
+    }
+    pending->suspect = ret != 0 && pending->suspect;
+    return ret;
+}
+
+/* -EAGAIN: another process is at it. */
+static int flush(struct dir_pending *pending, bool wait)
+{
+    uint64_t count;
+    int64_t last;
+    int ret = dir_files_flush_lock(pending->files, wait);
+
+    if (ret == 0) {
+        ret = flush_locked(pending);
+        dir_files_flush_unlock(pending->files);
+    }
+    if (dir_index_pending_span(pending->index, &last, &count) == 0) {
+        atomic_store(&pending->rows, count);
+    }
+    return ret;
+}
+
+static void note(struct dir_pending *pending, int ret)
+{
+    bool before = atomic_load(&pending->failed);
+
+    if (ret == -EAGAIN) {
+        return;
+    }
+    atomic_store(&pending->failed, ret != 0);
+    if (ret != 0) {
+        pending->wait_ms =
+            2 * pending->wait_ms < RETRY_MAX_MS ? 2 * pending->wait_ms : RETRY_MAX_MS;
+        if (!before) {
+            log_error("store: small objects could not be flushed to their files; the index keeps "
+                      "their bytes, and each write flushes its own file",
+                      "store", pending->name, "error", strerror(-ret), NULL);
+        }
+        return;
+    }
+    pending->wait_ms = FLUSH_MS;
+    if (before) {
+        log_info("store: small objects are flushed in groups again", "store", pending->name, NULL);
+    }
+}
+
+static bool has_rows(struct dir_pending *pending)
+{
+    uint64_t count;
+    int64_t last;
+
+    return dir_index_pending_span(pending->index, &last, &count) != 0 || count > 0;
+}
+
+static void *flusher_main(void *arg)
+{
+    struct dir_pending *pending = arg;
+
+    mutex_lock(&pending->lock);
+    while (!pending->ending) {
+        if (!pending->called) {
+            cond_wait_ms(&pending->wake, &pending->lock, pending->wait_ms);
+        }
+        pending->called = false;
+        if (pending->ending) {
+            break;
+        }
+        mutex_unlock(&pending->lock);
+        if (pending->suspect || atomic_load(&pending->failed) || has_rows(pending)) {
+            note(pending, flush(pending, false));
+        }
+        mutex_lock(&pending->lock);
+    }
+    mutex_unlock(&pending->lock);
+    return NULL;
+}
+
+/* What a process that is no more left. Others that live may have made some of it: no harm. */
+static void replay(struct dir_pending *pending)
+{
+    uint64_t count = 0;
+    int64_t last = 0;
+    int ret = dir_index_pending_span(pending->index, &last, &count);
+
+    if (ret == 0 && count == 0) {
+        return;
+    }
+    pending->suspect = true;
+    ret = ret == 0 ? flush(pending, true) : ret;
+    note(pending, ret);
+    if (ret == 0) {
+        log_info("store: wrote small objects anew that may not have reached their files", "store",
+                 pending->name, "rows", log_num(count), NULL);
+    }
+}
+
+int dir_pending_open(struct dir_files *files, const char *index, bool durable, const char *name,
+                     struct dir_pending **ret, struct error *err)
+{
+    struct dir_pending *pending = calloc(1, sizeof(*pending));
+    int r;
+
+    if (pending == NULL) {
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    pending->files = files;
+    pending->name = name;
+    pending->grouped = durable && dir_files_syncs_all(files);
+    pending->wait_ms = FLUSH_MS;
+    mutex_init(&pending->lock);
+    cond_init(&pending->wake);
+    r = dir_index_open(index, durable, &pending->index, err);
+    if (r == 0) {
+        r = dir_index_relax(pending->index);
+        r = r != 0 ? error_set(err, r, "cannot use the index: %s", strerror(-r)) : 0;
+    }
+    if (r == 0) {
+        replay(pending);
+        if (pending->grouped || pending->suspect) {
+            r = -pthread_create(&pending->thread, NULL, flusher_main, pending);
+            pending->has_thread = r == 0;
+            r = r != 0 ? error_set(err, r, "cannot start a thread: %s", strerror(-r)) : 0;
+        }
+    }
+    if (r != 0) {
+        dir_pending_close(pending);
+        return r;
+    }
+    *ret = pending;
+    return 0;
+}
+
+void dir_pending_close(struct dir_pending *pending)
+{
+    if (pending == NULL) {
+        return;
+    }
+    if (pending->has_thread) {
+        mutex_lock(&pending->lock);
+        pending->ending = true;
+        cond_signal(&pending->wake);
+        mutex_unlock(&pending->lock);
+        (void)pthread_join(pending->thread, NULL);
+        if (has_rows(pending)) {
+            note(pending, flush(pending, true));
+        }
+    }
+    dir_index_close(pending->index);
+    cond_done(&pending->wake);
+    mutex_done(&pending->lock);
+    free(pending);
+}

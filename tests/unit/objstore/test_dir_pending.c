@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of small objects when the power goes, and when the disk takes no flush.
+ *
+ * A child writes and ends without closing its store, while each flush of all waits: so all it wrote
+ * has rows. The test's own process then takes from the files what a disk may not have of them, and
+ * opens the store. It has no threads while it forks.
+ */
+#include "objstore/dir_pending.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <linux/magic.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "objstore/dir.h"
+#include "objstore/objstore_call.h"
+#include "test.h"
+#include "util/cleanup.h"
+
+enum { SIZE = 5000, FILES = 12, WAIT_S = 20 };
+
+/* In the place of the C library's: */
+enum disk { DISK_WORKS, DISK_WAITS, DISK_FAILS };
+static _Atomic enum disk disk;
+static atomic_int flushes;
+static long file_system = EXT4_SUPER_MAGIC;
+
+int syncfs(int fd)
+{
+    (void)fd;
+    while (atomic_load(&disk) == DISK_WAITS) {
+        (void)usleep(1000);
+    }
+    (void)atomic_fetch_add(&flushes, 1);
+    if (atomic_load(&disk) == DISK_FAILS) {
+        errno = EIO;
+        return -1;
+    }
+    return 0;
+}
+
+int fstatfs(int fd, struct statfs *ret)
+{
+    (void)fd;
+    *ret = (struct statfs){.f_type = file_system};
+    return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static size_t files_found;
+
+static int count_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)path;
+    (void)st;
+    (void)ftw;
+    files_found += type == FTW_F;
+    return 0;
+}
+
+static char root[64];
+
+static int set_up(void **state)
+{
+    (void)state;
+    (void)snprintf(root, sizeof(root), "/tmp/skyvol-pending.XXXXXX");
+    assert_non_null(mkdtemp(root));
+    atomic_store(&disk, DISK_WORKS);
+    atomic_store(&flushes, 0);
+    file_system = EXT4_SUPER_MAGIC;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return nftw(root, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_in(const char *folder, const char *file, char ret[512])
+{
+    (void)snprintf(ret, 512, "%s/%s%s", root, folder, file);
+    return ret;
+}
+
+static struct objstore *open_store(void)
+{
+    struct objstore_dir_config config = {.root = root, .threads = 1};
+    struct objstore *store = NULL;
+    struct error err = ERROR_INIT;
+
+    assert_int_equal(objstore_dir_new(&config, &store, &err), 0);
+    return store;
+}
+
+static int call(struct objstore *store, struct objstore_request request)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+
+    return objstore_call(store, &request, &answer);
+}
+
+static void create(struct objstore *store, const char *bucket)
+{
+    assert_int_equal(
+        call(store, (struct objstore_request){.op = OBJSTORE_BUCKET_CREATE, .bucket = bucket}), 0);
+}
+
+static void fill(char *bytes, size_t size, int seed)
+{
+    for (size_t i = 0; i < size; i++) {
+        bytes[i] = (char)(i / 7 + (size_t)seed * 13);
+    }
+}
+
+static void put(struct objstore *store, const char *key, size_t size, int seed)
+{
+    AUTOFREE char *bytes = malloc(size);
+
+    assert_non_null(bytes);
+    fill(bytes, size, seed);
+    assert_int_equal(
+        call(store, (struct objstore_request){.op = OBJSTORE_PUT,
+                                              .bucket = "bucket",
+                                              .key = key,
+                                              .source = {.data = bytes, .size = size}}),
+        0);
+}
+
+static char in_pieces[SIZE];
+static size_t given;
+
+static ssize_t read_piece(struct objstore_request *request, void *buffer, size_t cap)
+{
+    size_t len = SIZE - given < 700 ? SIZE - given : 700;
+
+    (void)request;
+    assert_true(len <= cap);
+    memcpy(buffer, in_pieces + given, len);
+    given += len;
+    return (ssize_t)len;
+}
+
+/* From a source that does not keep what it gave. */
+static void put_in_pieces(struct objstore *store, const char *key, int seed)
+{
+    fill(in_pieces, SIZE, seed);
+    given = 0;
+    assert_int_equal(
+        call(store, (struct objstore_request){.op = OBJSTORE_PUT,
+                                              .bucket = "bucket",
+                                              .key = key,
+                                              .source = {.read = read_piece, .size = SIZE}}),
+        0);
+    memset(in_pieces, 0, sizeof(in_pieces));
+}
+
+static void check(struct objstore *store, const char *key, const char *version, int seed)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request get = {
+        .op = OBJSTORE_GET, .bucket = "bucket", .key = key, .version_id = version};
+    char bytes[SIZE];
+
+    fill(bytes, sizeof(bytes), seed);
+    assert_int_equal(objstore_call(store, &get, &answer), 0);
+    assert_int_equal(buf_len(&answer.body), SIZE);
+    assert_memory_equal(buf_str(&answer.body), bytes, SIZE);
+}
+
+/* A number or a text of the index; ret NULL: only the number. */
+static int64_t ask(const char *sql, char ret[512])
+{
+    char path[512];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *s = NULL;
+    int64_t number;
+
+    assert_int_equal(sqlite3_open(path_in("index.sqlite", "", path), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_busy_timeout(db, WAIT_S * 1000), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &s, NULL), SQLITE_OK);
+    (void)sqlite3_step(s);
+    number = sqlite3_column_int64(s, 0);
+    if (ret != NULL) {
+        const char *text = (const char *)sqlite3_column_text(s, 0);
+
+        (void)path_in("data/", text != NULL ? text : "", ret);
+    }
+    assert_int_equal(sqlite3_finalize(s), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+    return number;
+}
+
+static int64_t rows(void)
+{
+    return ask("SELECT count(*) FROM pending", NULL);
+}
+
+static void file_of(const char *key, char ret[512])
+{
+    char sql[128];
+
+    (void)snprintf(sql, sizeof(sql), "SELECT file FROM object WHERE key = CAST('%s' AS BLOB)", key);
+    (void)ask(sql, ret);
+}
+
+/* Runs `act` in a process that ends as if it was killed. */
+static void in_child(void (*act)(struct objstore *store))
+{
+    pid_t child = fork();
+    int status = 0;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        atomic_store(&disk, DISK_WAITS);
+        act(open_store());
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void write_some(struct objstore *store)
+{
+    char key[8];
+
+    create(store, "bucket");
+    for (int i = 0; i < FILES; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        if (i % 2 == 0) {
+            put(store, key, SIZE, i);
+        } else {
+            put_in_pieces(store, key, i);
+        }
+    }
+    put(store, "k0", SIZE, 100);
+    put(store, "gone", SIZE, 101);
+    assert_int_equal(
+        call(store,
+             (struct objstore_request){.op = OBJSTORE_DELETE, .bucket = "bucket", .key = "gone"}),
+        0);
+}
+
+static void check_some(struct objstore *store)
+{
+    char key[8];
+
+    for (int i = 0; i < FILES; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        check(store, key, NULL, i == 0 ? 100 : i);
+    }
+    assert_int_equal(
+        call(store,
+             (struct objstore_request){.op = OBJSTORE_HEAD, .bucket = "bucket", .key = "gone"}),
+        -ENOENT);
+}
+
+static size_t data_files(void)
+{
+    char path[512];
+
+    files_found = 0;
+    assert_int_equal(nftw(path_in("data", "", path), count_one, 16, FTW_PHYS), 0);
+    return files_found;
+}
+
+static void lose(const char *key, int how)
+{
+    char path[512];
+    char zeros[SIZE] = "";
+    AUTOCLOSE int fd = -1;
+
+    file_of(key, path);
+    if (how == 0) {
+        assert_int_equal(unlink(path), 0);
+        return;
+    }
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, how == 1 ? 0 : how == 2 ? SIZE / 3 : 2 * SIZE), 0);
+    if (how > 2) {
+        assert_int_equal(write(fd, zeros, SIZE), SIZE);
+    }
+}
+
+static void what_the_files_lost_is_written_anew(void **state)
+{
+    char key[8];
+    struct objstore *store;
+
+    (void)state;
+    in_child(write_some);
+    assert_int_equal(rows(), FILES + 2);
+    for (int i = 0; i < FILES - 1; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        lose(key, i % 4);
+    }
+    store = open_store();
+    assert_int_equal(rows(), 0);
+    assert_true(atomic_load(&flushes) > 0);
+    check_some(store);
+    objstore_free(store);
+}
+
+static void nothing_comes_back_that_was_replaced_or_deleted(void **state)
+{
+    char path[512];
+    struct objstore *store;
+
+    (void)state;
+    in_child(write_some);
+    assert_int_equal(nftw(path_in("data", "", path), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    store = open_store();
+    assert_int_equal(data_files(), FILES);
+    check_some(store);
+    objstore_free(store);
+    assert_int_equal(data_files(), FILES);
+}
+
+static void write_versions(struct objstore *store)
+{
+    create(store, "bucket");
+    assert_int_equal(
+        call(store, (struct objstore_request){.op = OBJSTORE_BUCKET_DOC_PUT,
+                                              .bucket = "bucket",
+                                              .doc = OBJSTORE_DOC_VERSIONING,
+                                              .document = "<VersioningConfiguration><Status>Enabled"
+                                                          "</Status></VersioningConfiguration>"}),
+        0);
+    put(store, "k", SIZE, 1);
+    put(store, "k", SIZE, 2);
+}
+
+static void an_older_version_is_written_anew_too(void **state)
+{
+    char path[512];
+    char version[512];
+    struct objstore *store;
+
+    (void)state;
+    in_child(write_versions);
+    assert_int_equal(rows(), 2);
+    assert_int_equal(nftw(path_in("data", "", path), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    store = open_store();
+    check(store, "k", NULL, 2);
+    (void)ask("SELECT version FROM version", version);
+    check(store, "k", strrchr(version, '/') + 1, 1);
+    objstore_free(store);
+}
+
+static void a_store_whose_flush_fails_opens_and_keeps_the_rows(void **state)
+{
+    struct objstore *store;
+
+    (void)state;
+    in_child(write_some);
+    lose("k1", 0);
+    atomic_store(&disk, DISK_FAILS);
+    store = open_store();
+    assert_int_equal(rows(), FILES + 2);
+    check_some(store);
+    put(store, "more", SIZE, 5);
+    assert_int_equal(rows(), FILES + 2); /* it flushes its own file */
+    lose("k2", 2);
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(store);
+    assert_int_equal(rows(), 0);
+    store = open_store();
+    check_some(store);
+    check(store, "more", NULL, 5);
+    objstore_free(store);
+}
+
+static void after_a_flush_that_failed_files_are_written_anew(void **state)
+{
+    struct objstore *store = open_store();
+
+    (void)state;
+    create(store, "bucket");
+    atomic_store(&disk, DISK_FAILS);
+    put(store, "k", SIZE, 1);
+    assert_int_equal(rows(), 1);
+    for (int i = 0; i < WAIT_S * 100 && atomic_load(&flushes) < 2; i++) {
+        (void)usleep(10000);
+    }
+    assert_true(atomic_load(&flushes) >= 2);
+    assert_int_equal(rows(), 1);
+    put(store, "more", SIZE, 2);
+    assert_int_equal(rows(), 1);
+    lose("k", 3); /* the kernel gives up what it could not write */
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(store);
+    assert_int_equal(rows(), 0);
+    store = open_store();
+    check(store, "k", NULL, 1);
+    objstore_free(store);
+}
+
+static void rows_are_for_small_objects_and_go_when_the_store_is_closed(void **state)
+{
+    struct objstore *store = open_store();
+
+    (void)state;
+    atomic_store(&disk, DISK_WAITS);
+    create(store, "bucket");
+    put(store, "big", DIR_PENDING_MAX + 1, 1);
+    assert_int_equal(
+        call(store,
+             (struct objstore_request){.op = OBJSTORE_PUT, .bucket = "bucket", .key = "none"}),
+        0);
+    assert_int_equal(rows(), 0);
+    put(store, "small", DIR_PENDING_MAX, 1);
+    put(store, "least", 1, 1);
+    assert_int_equal(rows(), 2);
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(store);
+    assert_int_equal(rows(), 0);
+    assert_true(atomic_load(&flushes) > 0);
+}
+
+static void a_thread_flushes_before_long(void **state)
+{
+    struct objstore *store = open_store();
+
+    (void)state;
+    create(store, "bucket");
+    put(store, "k", SIZE, 1);
+    for (int i = 0; i < WAIT_S * 100 && rows() > 0; i++) {
+        (void)usleep(10000);
+    }
+    assert_int_equal(rows(), 0);
+    assert_true(atomic_load(&flushes) > 0);
+    objstore_free(store);
+}
+
+static void a_file_system_that_tells_nothing_of_failures_gets_no_rows(void **state)
+{
+    struct objstore *store;
+
+    (void)state;
+    file_system = OVERLAYFS_SUPER_MAGIC;
+    store = open_store();
+    atomic_store(&disk, DISK_WAITS);
+    create(store, "bucket");
+    put(store, "k", SIZE, 1);
+    assert_int_equal(rows(), 0);
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(store);
+}
+
+static void left_rows_are_written_on_such_a_file_system_too(void **state)
+{
+    struct objstore *store;
+
+    (void)state;
+    in_child(write_some);
+    lose("k3", 1);
+    file_system = OVERLAYFS_SUPER_MAGIC;
+    store = open_store();
+    assert_int_equal(rows(), 0);
+    check_some(store);
+    objstore_free(store);
+}
+
+/* Another process has been at it for long: the rows become no more. */
+static void too_many_rows_make_writes_flush_themselves(void **state)
+{
+    struct objstore *store = open_store();
+    char path[512];
+    AUTOCLOSE int data = open(path_in("data", "", path), O_RDONLY | O_CLOEXEC);
+    int64_t before;
+    int64_t after = 0;
+
+    (void)state;
+    assert_int_equal(flock(data, LOCK_EX), 0);
+    create(store, "bucket");
+    (void)ask("INSERT INTO pending VALUES(1, 'bucket/00/x', 'x')", NULL);
+    (void)ask("INSERT INTO pending VALUES(9000, 'bucket/00/y', 'y')", NULL);
+    for (int i = 0; i < WAIT_S * 10; i++) {
+        before = rows();
+        put(store, "k", SIZE, i);
+        after = rows();
+        if (before == after) {
+            break;
+        }
+        (void)usleep(100000);
+    }
+    assert_int_equal(before, after);
+    assert_int_equal(flock(data, LOCK_UN), 0);
+    objstore_free(store);
+    assert_int_equal(rows(), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_the_files_lost_is_written_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nothing_comes_back_that_was_replaced_or_deleted, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_older_version_is_written_anew_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_store_whose_flush_fails_opens_and_keeps_the_rows, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(after_a_flush_that_failed_files_are_written_anew, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(rows_are_for_small_objects_and_go_when_the_store_is_closed,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_thread_flushes_before_long, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_file_system_that_tells_nothing_of_failures_gets_no_rows,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(left_rows_are_written_on_such_a_file_system_too, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(too_many_rows_make_writes_flush_themselves, set_up,
+                                        tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
