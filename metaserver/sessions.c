@@ -90,11 +90,13 @@ static int check_token(struct meta *meta, const Skyvol__Meta__V1__OpenSessionReq
                         : r;
 }
 
-static int check_ready(struct meta *meta, struct rpc_call *call, const char *id, struct error *err)
+static int check_ready(struct meta *meta, struct rpc_call *call, const char *id,
+                       uint64_t *ret_bytes, struct error *err)
 {
     struct db_volume v;
     int r = db_volume_get(meta->db, id, rpc_call_arena(call), &v);
 
+    *ret_bytes = r == 0 ? v.size_bytes : 0;
     return r == 0 && v.state == DB_READY ? 0
            : r == 0 || r == -ENOENT
                ? error_set(err, -ENOENT, "there is no volume %s (any more)", id)
@@ -115,14 +117,14 @@ static int open_session(struct rpc_call *call, const ProtobufCMessage *request,
     int r = check_open(in, err);
 
     r = r == 0 ? check_token(meta, in, err) : r;
-    r = r == 0 ? check_ready(meta, call, in->volume_id, err) : r;
+    r = r == 0 ? check_ready(meta, call, in->volume_id, &out->size_bytes, err) : r;
     r = r == 0 ? live_session_add(meta->live, &session, rpc_call_arena(call), err) : r;
     if (r != 0) {
         return r;
     }
     /* A deletion that began meanwhile either has seen the session, or is seen here; or its worker
      * sees the session before it touches anything. */
-    r = check_ready(meta, call, in->volume_id, err);
+    r = check_ready(meta, call, in->volume_id, &out->size_bytes, err);
     if (r != 0) {
         (void)!live_session_remove(meta->live, session.id, session.epoch);
         return r;
@@ -149,6 +151,10 @@ static int renew_session(struct rpc_call *call, const ProtobufCMessage *request,
         return meta_session(call, in->session_id, in->epoch, &session, err) != 0 ? err->code : r;
     }
     out->lease_ms = live_lease_ms(meta->live);
+    if (meta_session(call, in->session_id, in->epoch, &session, NULL) == 0) {
+        /* A mount need not begin anew to have what its claim has grown by. */
+        (void)!check_ready(meta, call, session.volume, &out->size_bytes, NULL);
+    }
     return 0;
 }
 

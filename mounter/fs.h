@@ -281,6 +281,7 @@ struct fs {
     uint64_t lost;             /* files whose bytes could not be kept, so far */
     int64_t used_bytes;        /* usage.c: counted, and changed here since */
     int64_t others_bytes;      /* that other mounts have added since, as far as we are told */
+    uint64_t *kept_size;       /* what size a managed volume has by now, or 0; NULL: not managed */
     int64_t grown_bytes;       /* that were added here since the mount began */
     struct usage *usage;       /* NULL: nobody counts */
     struct moves *moves;       /* moves.c */
@@ -769,6 +770,8 @@ void manage_free(struct fs *fs);
 /* Count from now on, if the volume has a size. Stop before the volume is closed. */
 int usage_start(struct fs *fs) __attribute__((warn_unused_result));
 void usage_stop(struct fs *fs);
+/* The volume has another size than it had; one without a limit keeps none. */
+void usage_set_size(struct fs *fs, uint64_t size_bytes);
 uint64_t usage_bytes(const struct fs *fs) REQUIRES(&fs->lock);
 /* May a file get this size? -ENOSPC: the volume's size is reached. -EFBIG: no store holds it. */
 int usage_resize(struct fs *fs, const struct inode_rec *rec, uint64_t size) REQUIRES(&fs->lock)

@@ -481,12 +481,13 @@ void fs_readlink(fuse_req_t req, fuse_ino_t ino)
 void fs_statfs(fuse_req_t req, fuse_ino_t ino)
 {
     struct fs *fs = fuse_req_userdata(req);
-    uint64_t size = fs->options.size_bytes != 0 ? fs->options.size_bytes : size_unlimited;
+    uint64_t size;
     uint64_t used;
     struct statvfs st = {.f_bsize = STATFS_BLOCK, .f_frsize = STATFS_BLOCK, .f_namemax = NAMES_MAX};
 
     (void)ino;
     mutex_lock(&fs->lock);
+    size = fs->options.size_bytes != 0 ? fs->options.size_bytes : size_unlimited;
     used = usage_bytes(fs) < size ? usage_bytes(fs) : size;
     mutex_unlock(&fs->lock);
     st.f_blocks = size / STATFS_BLOCK;

@@ -15,6 +15,28 @@ static void session_opened(void *context)
     (void)context;
 }
 
+static void session_sized(void *context, uint64_t size_bytes)
+{
+    usage_set_size(context, size_bytes);
+}
+
+/* A successor begins with what its predecessor had been told, not with what the mount began with.
+ */
+static int adopt_size(struct fs *fs, struct keep *keep, struct error *err)
+{
+    struct keep_region region;
+    int r = keep_region(keep, "size", sizeof(*fs->kept_size), &region, err);
+
+    if (r != 0) {
+        return r;
+    }
+    fs->kept_size = region.data;
+    if (fs->options.size_bytes != 0 && *fs->kept_size != 0) {
+        fs->options.size_bytes = *fs->kept_size;
+    }
+    return 0;
+}
+
 /* The locks before the session: it may tell at once that it has ended. */
 int manage_start(struct fs *fs, const struct fs_config *config, struct error *err)
 {
@@ -24,13 +46,15 @@ int manage_start(struct fs *fs, const struct fs_config *config, struct error *er
                                            .read_only = config->options.read_only,
                                            .lost = session_lost,
                                            .opened = session_opened,
+                                           .sized = session_sized,
                                            .context = fs};
     int r = 0;
 
     if (config->channel == NULL || config->channel->address == NULL) {
         return 0;
     }
-    if (config->global_locks) {
+    r = adopt_size(fs, config->keep, err);
+    if (r == 0 && config->global_locks) {
         r = locks_new(fs, config->keep, &fs->locks, err);
     }
     r = r == 0 ? managed_new(&managed, &fs->managed, err) : r;

@@ -339,6 +339,14 @@ static int request(struct managed *m, const char *method, const ProtobufCMessage
                         ret, err);
 }
 
+/* 0: an older server. */
+static void tell_size(struct managed *m, uint64_t size_bytes)
+{
+    if (size_bytes != 0) {
+        m->config.sized(m->config.context, size_bytes);
+    }
+}
+
 /* Returns how long to pause. */
 static uint64_t open_session(struct managed *m)
 {
@@ -369,6 +377,7 @@ static uint64_t open_session(struct managed *m)
     }
     set_session(m, (const void *)reply, sent);
     pause = ((const Skyvol__Meta__V1__OpenSessionResponse *)(const void *)reply)->lease_ms / 3;
+    tell_size(m, ((const Skyvol__Meta__V1__OpenSessionResponse *)(const void *)reply)->size_bytes);
     rpc_message_free(reply);
     m->failures = 0;
     m->told[0] = '\0';
@@ -401,6 +410,7 @@ static uint64_t renew_session(struct managed *m)
         m->look = false;
         cond_broadcast(&m->changed);
         mutex_unlock(&m->lock);
+        tell_size(m, out->size_bytes);
         rpc_message_free(reply);
         if (m->failures > 0) {
             log_info("session renewed", "volume", m->channel.volume, NULL);

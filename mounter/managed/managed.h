@@ -38,6 +38,8 @@ struct managed_config {
     void (*lost)(void *context);
     /* There is a session (again). From the thread; must not wait for the network for long. */
     void (*opened)(void *context);
+    /* The volume has this size: with each answer about the session. From the thread. */
+    void (*sized)(void *context, uint64_t size_bytes);
     void *context;
 };
 

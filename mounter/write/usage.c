@@ -224,6 +224,23 @@ void usage_stop(struct fs *fs)
     }
 }
 
+void usage_set_size(struct fs *fs, uint64_t size_bytes)
+{
+    uint64_t before;
+
+    mutex_lock(&fs->lock);
+    before = fs->options.size_bytes;
+    if (before != 0) {
+        fs->options.size_bytes = size_bytes;
+        *fs->kept_size = size_bytes;
+    }
+    mutex_unlock(&fs->lock);
+    if (before != 0 && before != size_bytes) {
+        log_info("the volume has another size", "bytes", log_num((long long)size_bytes), "before",
+                 log_num((long long)before), NULL);
+    }
+}
+
 uint64_t usage_bytes(const struct fs *fs)
 {
     int64_t bytes = fs->used_bytes + fs->others_bytes;

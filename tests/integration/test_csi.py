@@ -15,6 +15,8 @@ import subprocess
 import time
 
 import pytest
+
+import holder_client
 from conftest import ROOT, free_port, listening, mounts_below, program, stop_whole, tool, wait_until
 
 RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
@@ -381,6 +383,34 @@ def test_a_class_of_another_driver_needs_only_its_provisioner_changed(csi, minio
     assert minio.client().list_buckets()["Buckets"] == []
     for log in csi.dir.glob("*.log"):
         assert minio.secret_key not in log.read_text(errors="replace"), log
+
+
+@pytest.mark.parametrize("mode", [RWX, RWO])
+def test_a_grown_claim_has_room_in_mounts_that_are_there(csi, mode):
+    """As resize has it, which asks the controller only; and a mounter that dies does not forget it."""
+    made = csi.create("claim", capacityRange={"requiredBytes": 1 << 20})
+    v = Volume(csi, made["volumeId"], made["volumeContext"], mode=mode)
+    v.stage()
+    here = v.publish()
+
+    def size():
+        df = os.statvfs(here)
+        return df.f_blocks * df.f_frsize
+
+    assert size() == 1 << 20
+    with pytest.raises(OSError, match="No space"):
+        (here / "f").write_bytes(bytes(2 << 20))
+    grown = csi.call("Controller.ControllerExpandVolume", volumeId=made["volumeId"],
+                     capacityRange={"requiredBytes": 4 << 20})
+    assert int(grown["capacityBytes"]) == 4 << 20 and not grown.get("nodeExpansionRequired")
+    wait_until(lambda: size() == 4 << 20, 40, what="the new size")  # with the session's next renewal
+    (here / "f").write_bytes(bytes(2 << 20))
+    csi.processes.stop(csi.meta)  # nobody tells the successor
+    mounter = holder_client.Holder(csi.dir / "holder.sock").list()[0]["mounter"]
+    holder_client.kill9(mounter)
+    assert size() == 4 << 20
+    with open(here / "g", "wb") as file:
+        file.write(bytes(1 << 20))
 
 
 def test_a_rotated_secret_reaches_a_mount_that_is_in_use(csi, minio, workdir, processes):
