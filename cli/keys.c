@@ -21,6 +21,8 @@ struct options {
     bool all_buckets, read_only;
     uint64_t expires_ms;
     uint64_t requests, burst, concurrent, upload, download;
+    char *claim, *space, *endpoint, *region; /* of a Secret */
+    bool shared_bucket;
 };
 
 #define KEYS &skyvol__meta__v1__access_keys__descriptor
@@ -84,6 +86,79 @@ static int create(const void *options, cJSON **ret, struct error *err)
         rpc_message_free(reply);
     }
     return r;
+}
+
+/* What docs/s3-from-pods.md promises of the Secret CLAIM-s3. */
+static int write_secret(const struct options *o, const char *location, const cJSON *key,
+                        cJSON **ret)
+{
+    CLEANUP(cJSON_Delete_p) cJSON *json = cJSON_CreateObject();
+    CLEANUP(cJSON_Delete_p) cJSON *pair = cJSON_CreateObject();
+    cJSON *meta = cJSON_AddObjectToObject(json, "metadata");
+    cJSON *notes = cJSON_AddObjectToObject(meta, "annotations");
+    cJSON *data = cJSON_AddObjectToObject(json, "stringData");
+    AUTOFREE char *name = NULL;
+    AUTOFREE char *text = NULL;
+    int r = notes != NULL && data != NULL && pair != NULL ? 0 : -ENOMEM;
+
+    r = r < 0 ? r : meta_set_text(pair, "accessKey", meta_text(key, "access_key"));
+    r = r < 0 ? r : meta_set_text(pair, "secretKey", meta_text(key, "secret_key"));
+    text = r == 0 ? cJSON_PrintUnformatted(pair) : NULL;
+    if (text == NULL || asprintf(&name, "%s-s3", o->claim) < 0) {
+        name = NULL;
+        return -ENOMEM;
+    }
+    r = meta_set_text(json, "apiVersion", "v1");
+    r = r < 0 ? r : meta_set_text(json, "kind", "Secret");
+    r = r < 0 ? r : meta_set_text(meta, "name", name);
+    r = r < 0 ? r : meta_set_text(meta, "namespace", o->space);
+    r = r < 0 ? r : meta_set_text(notes, "skyvol.io/access-key", meta_text(key, "access_key"));
+    r = r < 0 ? r : meta_set_text(data, "location", location);
+    r = r < 0 ? r : meta_set_text(data, "endpoint", o->endpoint);
+    r = r < 0 ? r : meta_set_text(data, "region", o->region);
+    r = r < 0 ? r : meta_set_text(data, "credentials", text);
+    explicit_bzero(text, strlen(text));
+    if (r == 0) {
+        *ret = TAKE(json);
+    }
+    return r;
+}
+
+static int make_secret(const void *options, cJSON **ret, struct error *err)
+{
+    struct options o = *(const struct options *)options;
+    CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
+    CLEANUP(cJSON_Delete_p) cJSON *key = NULL;
+    AUTOFREE char *bucket = NULL;
+    AUTOFREE char *location = NULL;
+    AUTOFREE char *comment = NULL;
+    const char *prefix;
+    int r = meta_find_volume(&o.meta, o.meta.words.items[0], &volume, err);
+
+    if (r < 0) {
+        return r;
+    }
+    prefix = meta_text(volume, "prefix");
+    bucket = strdup(meta_text(volume, "bucket"));
+    if (prefix[0] != '\0' && !o.shared_bucket) {
+        return error_set(err, -EPERM,
+                         "the volume lies below %s in a bucket that it shares: a key would open "
+                         "all of the bucket to whoever reads the Secret (--shared-bucket: it may)",
+                         prefix);
+    }
+    if (bucket == NULL ||
+        asprintf(&location, "s3://%s%s%s", bucket, prefix[0] != '\0' ? "/" : "", prefix) < 0) {
+        location = NULL;
+        return -ENOMEM;
+    }
+    if (asprintf(&comment, "%s/%s", o.space != NULL ? o.space : "", o.claim) < 0) {
+        comment = NULL;
+        return -ENOMEM;
+    }
+    o.buckets = (struct option_list){.items = &bucket, .count = 1};
+    o.comment = comment;
+    r = create(&o, &key, err);
+    return r < 0 ? r : write_secret(&o, location, key, ret);
 }
 
 static int list(const void *options, cJSON **ret, struct error *err)
@@ -197,6 +272,17 @@ static int print_created(const cJSON *reply)
                : 0;
 }
 
+static int print_secret(const cJSON *reply)
+{
+    AUTOFREE char *text = cJSON_Print(reply);
+    int r = text == NULL ? -ENOMEM : puts(text) < 0 ? -EIO : 0;
+
+    if (text != NULL) {
+        explicit_bzero(text, strlen(text));
+    }
+    return r;
+}
+
 static int print_deleted(const cJSON *reply)
 {
     (void)reply;
@@ -238,6 +324,37 @@ static int run_create(int argc, char *const *argv)
     return meta_run(&program, argc, argv, &(struct options){0}, create, print_created);
 }
 
+static int run_secret(int argc, char *const *argv)
+{
+    static const struct option_spec table[] = {
+        META_OPTIONS(struct options, meta),
+        {.name = "claim",
+         .type = OPTION_STRING,
+         .offset = offsetof(struct options, claim),
+         .value = "NAME",
+         .required = true,
+         .help = "of the PersistentVolumeClaim: the Secret is NAME-s3"},
+        OPTION(struct options, space, OPTION_STRING, "namespace", "NAME", NULL,
+               "of the claim (default: kubectl's)"),
+        OPTION(struct options, endpoint, OPTION_STRING, "endpoint", "URL",
+               "http://skyvol-s3.skyvol-system.svc:9000", "where pods reach skyvol-s3"),
+        OPTION(struct options, region, OPTION_STRING, "region", "NAME", "us-east-1",
+               "that skyvol-s3 has"),
+        OPTION(struct options, read_only, OPTION_BOOL, "read-only", NULL, NULL,
+               "the key changes nothing"),
+        OPTION(struct options, expires_ms, OPTION_DURATION_MS, "expires", "TIME", "0s",
+               "the key is valid for so long, as 30d; 0s: until it is deleted"),
+        OPTION(struct options, shared_bucket, OPTION_BOOL, "shared-bucket", NULL, NULL,
+               "make a key for all of a bucket in which the volume is one of several")};
+    static const struct options_program program =
+        META_PROGRAM(struct options, meta, "keys secret",
+                     "Create an access key for a volume's bucket, and print the Secret CLAIM-s3 by "
+                     "which pods get it: ... | kubectl create -f -",
+                     "VOLUME", 1, 1);
+
+    return meta_run(&program, argc, argv, &(struct options){0}, make_secret, print_secret);
+}
+
 static int run_list(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {META_OPTIONS(struct options, meta)};
@@ -277,6 +394,9 @@ static int run_delete(int argc, char *const *argv)
 
 static const struct command below[] = {
     {.name = "create", .summary = "create an access key", .run = run_create},
+    {.name = "secret",
+     .summary = "create one for a volume, as a Secret of Kubernetes",
+     .run = run_secret},
     {.name = "list", .summary = "list the access keys", .run = run_list},
     {.name = "disable", .summary = "refuse an access key for now", .run = run_disable},
     {.name = "enable", .summary = "accept it again", .run = run_enable},

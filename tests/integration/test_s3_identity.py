@@ -386,6 +386,34 @@ def test_a_key_is_created_listed_disabled_and_deleted(central):
     assert secret not in central.meta.log.read_text()
 
 
+def test_a_secret_for_a_claim_opens_its_bucket_and_no_other(central):
+    def ctl(*words):
+        done = subprocess.run([program("skyvolctl"), *words, f"--meta=unix:{central.socket}"], capture_output=True,
+                              text=True, timeout=60, check=True)
+        return json.loads(done.stdout) if done.stdout.startswith("{") else done.stdout
+    ctl("store", "add", "default", f"dir://{central.directory}/store")
+    own = ctl("volume", "create", "pvc-1", "--json")["volume"]
+    shared = ctl("volume", "create", "pvc-2", "--bucket", "many", "--json")["volume"]
+    assert "--shared-bucket" in central.keys("secret", shared["id"], "--claim", "data", ok=False)
+    assert json.loads(central.keys("list", "--json"))["keys"] == []
+    secret = json.loads(central.keys("secret", "pvc-1", "--claim", "data", "--namespace", "team"))
+    assert (secret["apiVersion"], secret["kind"]) == ("v1", "Secret")
+    about, data = secret["metadata"], secret["stringData"]
+    pair = json.loads(data.pop("credentials"))
+    assert about == {"name": "data-s3", "namespace": "team", "annotations": {"skyvol.io/access-key": pair["accessKey"]}}
+    assert data == {"location": f"s3://{own['bucket']}", "endpoint": "http://skyvol-s3.skyvol-system.svc:9000",
+                    "region": "us-east-1"}
+    (key,) = json.loads(central.keys("list", "--json"))["keys"]
+    assert (key["id"], key["buckets"], key["comment"]) == (pair["accessKey"], [own["bucket"]], "team/data")
+    central.start_s3()
+    client = central.client({"access_key": pair["accessKey"], "secret_key": pair["secretKey"]})
+    central.becomes(client, "")
+    client.put_object(Bucket=own["bucket"], Key="k", Body=b"v")
+    assert code_of(client.list_objects_v2, Bucket="many") == ("AccessDenied", 403)
+    secret = json.loads(central.keys("secret", shared["id"], "--claim", "data", "--shared-bucket"))
+    assert secret["stringData"]["location"] == f"s3://many/{shared['prefix']}" and "namespace" not in secret["metadata"]
+
+
 def test_a_central_key_opens_its_buckets_until_it_is_disabled(central):
     owner = central.create("--all-buckets")
     bound = central.create("--bucket", "mine", "--read-only")
