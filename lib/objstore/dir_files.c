@@ -296,31 +296,47 @@ int dir_files_flush(struct dir_files *files, int fd)
     return files->durable && fsync(fd) != 0 ? -errno : 0;
 }
 
+static size_t folder_len(const char *file)
+{
+    return (size_t)(strrchr(file, '/') - file);
+}
+
+/* The two folders that a file's name begins with. */
+static int make_folders(struct dir_files *files, const char *file)
+{
+    char folder[DIR_FILE_NAME_MAX];
+    char *fan;
+    AUTOCLOSE int bucket_dir = -1;
+    AUTOCLOSE int dir = -1;
+    int ret;
+
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)folder_len(file), file);
+    fan = strchr(folder, '/');
+    if (fan == NULL) {
+        return -EINVAL;
+    }
+    *fan++ = '\0';
+    ret = open_dir(files->data, folder, true, &bucket_dir);
+    ret = ret == 0 ? open_dir(bucket_dir, fan, true, &dir) : ret;
+    ret = ret == 0 ? sync_dir(files, bucket_dir) : ret;
+    return ret == 0 ? sync_dir(files, files->data) : ret;
+}
+
 int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
                       const char *key, char ret_file[DIR_FILE_NAME_MAX])
 {
     char shown[NAME_SHOWN_MAX + 1];
-    char folder[OBJSTORE_BUCKET_MAX + 8];
     char fan[FAN_SIZE];
-    AUTOCLOSE int dir = -1;
-    AUTOCLOSE int bucket_dir = -1;
-    int ret;
+    int ret = 0;
 
     show_key(key, shown);
     fan_of(generation, FAN_DIGIT, fan);
-    (void)snprintf(folder, sizeof(folder), "%s/%s", bucket, fan);
-    (void)snprintf(ret_file, DIR_FILE_NAME_MAX, "%s/%s.%s", folder, generation, shown);
-    ret = open_dir(files->data, folder, false, &dir);
-    if (ret == -ENOENT) {
-        ret = open_dir(files->data, bucket, true, &bucket_dir);
-        ret = ret == 0 ? open_dir(bucket_dir, fan, true, &dir) : ret;
-        ret = ret == 0 ? sync_dir(files, bucket_dir) : ret;
-        ret = ret == 0 ? sync_dir(files, files->data) : ret;
+    (void)snprintf(ret_file, DIR_FILE_NAME_MAX, "%s/%s/%s.%s", bucket, fan, generation, shown);
+    if (linkat(files->tmp, generation, files->data, ret_file, 0) == 0) {
+        return 0;
     }
-    if (ret != 0) {
-        return ret;
-    }
-    return linkat(files->tmp, generation, dir, strrchr(ret_file, '/') + 1, 0) != 0 ? -errno : 0;
+    ret = errno == ENOENT ? make_folders(files, ret_file) : -errno;
+    return ret == 0 && linkat(files->tmp, generation, files->data, ret_file, 0) != 0 ? -errno : ret;
 }
 
 int dir_write_all(int fd, const char *bytes, size_t len)
@@ -338,11 +354,6 @@ int dir_write_all(int fd, const char *bytes, size_t len)
         len -= (size_t)n;
     }
     return 0;
-}
-
-static size_t folder_len(const char *file)
-{
-    return (size_t)(strrchr(file, '/') - file);
 }
 
 bool dir_files_same_folder(const char *a, const char *b)
@@ -439,27 +450,6 @@ int dir_files_flush_lock(struct dir_files *files, bool wait)
 void dir_files_flush_unlock(struct dir_files *files)
 {
     (void)flock(files->data, LOCK_UN);
-}
-
-/* The two folders that a file's name begins with. */
-static int make_folders(struct dir_files *files, const char *file)
-{
-    char folder[DIR_FILE_NAME_MAX];
-    char *fan;
-    AUTOCLOSE int bucket_dir = -1;
-    AUTOCLOSE int dir = -1;
-    int ret;
-
-    (void)snprintf(folder, sizeof(folder), "%.*s", (int)folder_len(file), file);
-    fan = strchr(folder, '/');
-    if (fan == NULL) {
-        return -EINVAL;
-    }
-    *fan++ = '\0';
-    ret = open_dir(files->data, folder, true, &bucket_dir);
-    ret = ret == 0 ? open_dir(bucket_dir, fan, true, &dir) : ret;
-    ret = ret == 0 ? sync_dir(files, bucket_dir) : ret;
-    return ret == 0 ? sync_dir(files, files->data) : ret;
 }
 
 int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)
