@@ -299,13 +299,21 @@ static int body_prepare(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
-void call_fault(struct call *call, enum s3_code code, const char *text)
+void call_fault_set(struct call *call, const struct s3_fault *fault)
 {
     mutex_lock(&call->lock);
     if (call->fault.code == S3_OK) {
-        (void)s3_fault_set(&call->fault, code, "%s", text);
+        call->fault = *fault;
     }
     mutex_unlock(&call->lock);
+}
+
+void call_fault(struct call *call, enum s3_code code, const char *text)
+{
+    struct s3_fault fault = S3_FAULT_INIT;
+
+    (void)s3_fault_set(&fault, code, "%s", text);
+    call_fault_set(call, &fault);
 }
 
 /* The head was all right: what may go on does. */
@@ -509,11 +517,9 @@ void call_fail_with(struct call *call, const struct s3_fault *fault)
     mutex_lock(&call->lock);
     running = call->running;
     made = call->head_ready;
-    if (call->fault.code == S3_OK) {
-        call->fault = *fault;
-    }
     mutex_unlock(&call->lock);
     call->failed = true;
+    call_fault_set(call, fault);
     if (running) {
         pipe_end(&call->pipe, -EBADMSG);
         call_resume(call);

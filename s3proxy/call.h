@@ -344,6 +344,11 @@ void reply_made(struct call *call, const struct objstore_result *result);
 void reply_marker(struct call *call, const struct objstore_result *result);
 /* Of a listing. An empty one is none, and is not told. */
 const char *call_delimiter(struct call *call);
+/* Whether names can stand in a listing as the client wants it, NULL being none; else false, and the
+ * reply says so. */
+bool call_can_list(struct call *call, bool encoded, const char *const *names, size_t count);
+/* The same of call->list and its entries. */
+bool call_can_list_keys(struct call *call, const struct objstore_result *result);
 /* encoding-type: whether keys of a listing are to be percent-encoded. */
 int call_encoding(struct call *call, bool *ret, struct s3_fault *fault)
     __attribute__((warn_unused_result));
@@ -365,6 +370,7 @@ void reply_xml(struct reply *reply);
 void reply_put(struct call *call, const struct objstore_result *result);
 /* The first fault counts. Any thread. */
 void call_fault(struct call *call, enum s3_code code, const char *text);
+void call_fault_set(struct call *call, const struct s3_fault *fault);
 /* The reply that call->fault asks for; from whoever owns the reply now. */
 void reply_fault(struct call *call);
 /* What AWS tells of some errors beside the sentence. */

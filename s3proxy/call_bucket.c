@@ -123,11 +123,51 @@ static void list_entry(struct call *call, const struct objstore_entry *e)
     }
 }
 
+/* AWS writes such a name as a reference that is no XML. To write another in its place would hide
+ * the object, and lead a client that goes on behind the last key of a page past others. */
+bool call_can_list(struct call *call, bool encoded, const char *const *names, size_t count)
+{
+    struct s3_fault fault = S3_FAULT_INIT;
+    size_t i = 0;
+
+    while (i < count && (encoded || names[i] == NULL || s3_xml_can_write(names[i]))) {
+        i++;
+    }
+    if (i == count) {
+        return true;
+    }
+    (void)s3_fault_set(&fault, S3_INVALID_ARGUMENT,
+                       "A name in this listing cannot be written in XML. List with "
+                       "encoding-type=url.");
+    (void)s3_fault_detail(&fault, "ArgumentName", slice_of("encoding-type"));
+    call_fault_set(call, &fault);
+    reply_fault(call);
+    return false;
+}
+
+/* The same of a listing's entries. */
+bool call_can_list_keys(struct call *call, const struct objstore_result *result)
+{
+    const struct s3_xml_list *list = &call->list;
+    const char *const told[] = {list->prefix, list->delimiter, list->marker, list->start_after};
+    bool ret = call_can_list(call, list->encode_url, told, 4);
+
+    for (size_t i = 0; ret && i < result->count && list->max_keys > 0; i++) {
+        const char *key = result->entries[i].key;
+
+        ret = call_hidden(call, key) || call_can_list(call, list->encode_url, &key, 1);
+    }
+    return ret;
+}
+
 static void format_list(struct call *call, const struct objstore_result *result)
 {
     struct s3_xml_list *list = &call->list;
     uint32_t count = 0;
 
+    if (!call_can_list_keys(call, result)) {
+        return;
+    }
     for (size_t i = 0; i < result->count; i++) {
         count += list->max_keys == 0 || call_hidden(call, result->entries[i].key) ? 0 : 1;
     }
@@ -222,6 +262,19 @@ static int route_list(struct call *call, struct s3_fault *fault)
     return ret;
 }
 
+static bool can_list_uploads(struct call *call, const struct objstore_result *result)
+{
+    const char *const told[] = {call->op.key, call->op.delimiter, call->op.marker};
+    bool ret = call_can_list(call, call->encode_url, told, 3);
+
+    for (size_t i = 0; ret && i < result->count && call->list.max_keys > 0; i++) {
+        const char *key = result->uploads[i].key;
+
+        ret = call_hidden(call, key) || call_can_list(call, call->encode_url, &key, 1);
+    }
+    return ret;
+}
+
 static void format_uploads(struct call *call, const struct objstore_result *result)
 {
     bool more = result->truncated && call->list.max_keys > 0;
@@ -240,6 +293,9 @@ static void format_uploads(struct call *call, const struct objstore_result *resu
         .owner_name = call_owner_name(call, result),
     };
 
+    if (!can_list_uploads(call, result)) {
+        return;
+    }
     s3_xml_uploads_begin(&call->reply.body, &list);
     for (size_t i = 0; i < result->count && call->list.max_keys > 0; i++) {
         const struct objstore_upload_entry *e = &result->uploads[i];

@@ -101,6 +101,9 @@ static void format_versions(struct call *call, const struct objstore_result *res
 {
     struct s3_xml_list *list = &call->list;
 
+    if (!call_can_list_keys(call, result)) {
+        return;
+    }
     list->truncated = result->truncated && list->max_keys > 0;
     list->owner_id = call_owner(call, result);
     list->owner_name = call_owner_name(call, result);

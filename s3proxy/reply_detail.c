@@ -11,27 +11,22 @@
 
 enum { TEXT_MAX = 16 * 1024 };
 
-/* Whether it can stand in XML: a client that cannot read the document does not see its code. */
-static bool is_text(struct slice text)
+/* Whether it can stand in XML as it is: a client that cannot read the document does not see its
+ * code. */
+static bool is_text(const char *text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        if ((unsigned char)text.data[i] < ' ' && text.data[i] != '\n') {
-            return false;
-        }
-    }
-    return s3_utf8_valid(text) && memmem(text.data, text.len, "\xEF\xBF\xBE", 3) == NULL &&
-           memmem(text.data, text.len, "\xEF\xBF\xBF", 3) == NULL;
+    return s3_utf8_valid(slice_of(text)) && s3_xml_can_write(text);
 }
 
 const char *reply_text(const char *text)
 {
-    return text != NULL && is_text(slice_of(text)) ? text : NULL;
+    return text != NULL && is_text(text) ? text : NULL;
 }
 
 /* NULL: it is no text. */
 static const char *kept(struct call *call, const struct buf *text)
 {
-    return buf_error(text) == 0 && is_text((struct slice){buf_str(text), buf_len(text)})
+    return buf_error(text) == 0 && strlen(buf_str(text)) == buf_len(text) && is_text(buf_str(text))
                ? arena_strndup(&call->arena, buf_str(text), buf_len(text))
                : NULL;
 }

@@ -8,11 +8,37 @@
 static const char declaration[] = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 static const char space[] = " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 
+/* How many bytes at `text` are a character that XML 1.0 has no way to write, not even as a number:
+ * a control character, or U+FFFE and U+FFFF. 0: it can be written. */
+static size_t unwritable(const char *text)
+{
+    unsigned char c = (unsigned char)text[0];
+
+    if (c == 0xEF) {
+        return text[1] == '\xBF' && (text[2] == '\xBE' || text[2] == '\xBF') ? 3 : 0;
+    }
+    return c < 0x20 && c != '\0' && c != '\t' && c != '\n' && c != '\r' ? 1 : 0;
+}
+
+bool s3_xml_can_write(const char *text)
+{
+    while (*text != '\0' && unwritable(text) == 0) {
+        text++;
+    }
+    return *text == '\0';
+}
+
 void s3_xml_escape(struct buf *out, const char *text)
 {
     for (; *text != '\0'; text++) {
         unsigned char c = (unsigned char)*text;
+        size_t len = unwritable(text);
 
+        if (len > 0) {
+            buf_addstr(out, "\xEF\xBF\xBD");
+            text += len - 1;
+            continue;
+        }
         switch (c) {
         case '&':
             buf_addstr(out, "&amp;");

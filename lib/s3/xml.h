@@ -189,6 +189,9 @@ void s3_xml_create_bucket(struct buf *out, const char *region);
 /* Building blocks: <name>text</name> escaped; nothing when text is NULL. */
 void s3_xml_text(struct buf *out, const char *name, const char *text);
 void s3_xml_number(struct buf *out, const char *name, uint64_t number);
+/* What XML 1.0 cannot hold (control characters, U+FFFE, U+FFFF) becomes U+FFFD: a document that
+ * tells of it is one that can be read. Where a name must be right, ask first. */
 void s3_xml_escape(struct buf *out, const char *text);
+bool s3_xml_can_write(const char *text);
 
 #endif

@@ -5,12 +5,15 @@ import base64
 import hashlib
 import json
 import re
+import socket
+import ssl
 import urllib.parse
 import zlib
+from xml.etree import ElementTree
 
 import pytest
 
-from test_s3 import code_of
+from test_s3 import Endpoint, code_of, make_certificate
 from test_s3_multipart import PART, bodies, complete, plain, s3, send, upload  # noqa: F401  (fixtures)
 from test_s3_post import CONDITIONS, encoded, policy_of, signed
 from test_s3_post import send as send_form
@@ -156,6 +159,58 @@ def test_markers_of_uploads(plain, s3):
                            urllib.parse.quote(marker, safe="~"))
         assert (reply.status, element(text, "Code"), element(text, "Message")) == (
             400, "InvalidArgument", "Invalid uploadId marker"), marker
+
+
+# ---- names that XML cannot hold ----
+
+def test_every_document_is_xml_whatever_a_key_holds(plain, s3):
+    """A listing of such a key is refused and says how to ask; what only repeats the key writes U+FFFD for it."""
+    tame, wild = ["plain", "tab\tnew\nline\rdel\x7f", "\ufffd", "\U0001f600"], ["a\x01", "d/\x1b/e", "z\ufffe", "z\uffff"]
+    for key in tame + wild:
+        s3.put_object(Bucket="bucket", Key=key, Body=b"")
+
+    def asked(query, method="GET", key="", body=b""):
+        query = query.strip("&")
+        reply, text = send(plain, method, f"/bucket{urllib.parse.quote('/' + key if key else '', safe='/')}?{query}", body)
+        return reply.status, ElementTree.fromstring(text)  # strict
+
+    def keys(document, name="Key"):
+        return [e.text for e in document.iter() if e.tag.endswith("}" + name)]
+    kinds = "list-type=2", "", "versions=", "uploads="
+    for key in wild:
+        status, made = asked("uploads=", "POST", key)
+        upload_id, = keys(made, "UploadId")
+        assert status == 200 and "\ufffd" in keys(made)[0]
+        status, parts = asked(f"uploadId={upload_id}", "GET", key)
+        assert (status, keys(parts, "UploadId")) == (200, [upload_id])
+    for kind in kinds:
+        status, error = asked(kind)
+        assert (status, error.findtext("Code"), error.findtext("ArgumentName")) == (
+            400, "InvalidArgument", "encoding-type"), kind
+        status, page = asked(f"encoding-type=url&{kind}")
+        assert status == 200, kind
+        told = {urllib.parse.unquote_plus(k) for k in keys(page)}
+        assert told == (set(wild) if kind == "uploads=" else set(tame + wild)), kind
+        assert asked(f"delimiter=%1B&{kind}")[0] == 400
+        assert asked(f"prefix=%EF%BF%BE&{kind}")[0] == 400
+        assert asked(f"delimiter=%2F&prefix=d%2F&{kind}")[0] == 400
+    for prefix in ("plain", "tab", "\ufffd", "\U0001f600"):
+        for kind in kinds[:3]:
+            status, page = asked(f"{kind}&prefix={urllib.parse.quote(prefix)}")
+            assert (status, keys(page)) == (200, [k for k in tame if k.startswith(prefix)]), kind
+    status, error = asked("", "GET", "absent\x02\uffff")
+    assert (status, error.findtext("Code"), error.findtext("Key")) == (404, "NoSuchKey", "absent\ufffd\ufffd")
+
+
+def test_http_2_is_not_offered(processes, workdir):
+    """docs/skyvol-s3.md says why."""
+    served = Endpoint(processes, workdir, make_certificate(workdir))
+    context = ssl.create_default_context(cafile=str(served.tls[0]))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_connection(("127.0.0.1", served.port), 20) as sock:
+        with context.wrap_socket(sock, server_hostname="127.0.0.1") as tls:
+            assert tls.selected_alpn_protocol() in ("http/1.1", None)
+    served.close()
 
 
 # ---- forms ----

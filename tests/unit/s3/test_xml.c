@@ -33,6 +33,22 @@ static int parse_text(const char *text)
     return s3_xml_parse(text, strlen(text), &doc, NULL);
 }
 
+static void what_xml_cannot_hold_is_replaced(UNUSED void **state)
+{
+    static const char text[] = "\t\n\r\x7f a\x01\x1f\xEF\xBF\xBE\xEF\xBF\xBF\xEF\xBF\xBD\xEF\xBE";
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+
+    s3_xml_escape(&out, text);
+    assert_string_equal(buf_str(&out),
+                        "&#x9;&#xA;&#xD;&#x7F; a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+                        "\xEF\xBF\xBD\xEF\xBE");
+    assert_true(s3_xml_can_write(""));
+    assert_true(s3_xml_can_write("\t\n\r\x7f\xEF\xBF\xBD\xEF\xBF"));
+    assert_false(s3_xml_can_write("a\x0b"));
+    assert_false(s3_xml_can_write("a\xEF\xBF\xBE"));
+    assert_false(s3_xml_can_write("a\xEF\xBF\xBF"));
+}
+
 static void details_are_elements_of_their_own(UNUSED void **state)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
@@ -445,6 +461,7 @@ static void texts_and_lists_have_a_limit(UNUSED void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_xml_cannot_hold_is_replaced),
         cmocka_unit_test(details_are_elements_of_their_own),
         cmocka_unit_test(an_error_keeps_code_message_and_region),
         cmocka_unit_test(buckets_are_listed_with_their_dates),
