@@ -155,6 +155,18 @@ static void add_details(struct buf *out, const char *text)
     }
 }
 
+/* A text once more, byte by byte: a client sees there what does not show. */
+static void add_bytes(struct buf *out, const char *name, const char *text)
+{
+    if (text != NULL) {
+        buf_addf(out, "<%s>", name);
+        for (const char *c = text; *c != '\0'; c++) {
+            buf_addf(out, "%s%02x", c > text ? " " : "", (unsigned char)*c);
+        }
+        buf_addf(out, "</%s>", name);
+    }
+}
+
 void s3_xml_error(struct buf *out, const struct s3_xml_error *error)
 {
     const char *message = error->message;
@@ -173,7 +185,9 @@ void s3_xml_error(struct buf *out, const struct s3_xml_error *error)
     s3_xml_text(out, "AWSAccessKeyId", error->access_key);
     s3_xml_text(out, "StringToSign", error->string_to_sign);
     s3_xml_text(out, "SignatureProvided", error->signature);
+    add_bytes(out, "StringToSignBytes", error->string_to_sign);
     s3_xml_text(out, "CanonicalRequest", error->canonical_request);
+    add_bytes(out, "CanonicalRequestBytes", error->canonical_request);
     s3_xml_text(out, "Resource", error->resource);
     s3_xml_text(out, "RequestId", error->request_id);
     buf_addstr(out, "</Error>");

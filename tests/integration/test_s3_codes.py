@@ -238,6 +238,7 @@ def test_a_form_that_is_refused_tells_why(plain, s3):
         given = fields["x-amz-signature" if version == 4 else "signature"]
         assert [element(text, e) for e in ("Code", "AWSAccessKeyId", "StringToSign", "SignatureProvided")] == [
             "SignatureDoesNotMatch", "test", fields["policy"], given]
+        assert bytes.fromhex(element(text, "StringToSignBytes")).decode() == fields["policy"]
     fields, text = form_error(plain, changes={"x-amz-signature": "<&\x01\ufffe"})
     assert element(text, "Code") == "SignatureDoesNotMatch" and element(text, "SignatureProvided") is None
     for name, value in (("x-amz-algorithm", "none"), ("x-amz-date", "today"), ("x-amz-credential", "nonsense"),
