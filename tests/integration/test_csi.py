@@ -18,6 +18,7 @@ import pytest
 
 import holder_client
 from conftest import ROOT, free_port, listening, mounts_below, program, stop_whole, tool, wait_until
+from test_s3 import Endpoint, make_certificate
 
 RWX, RWO, RWOP, RWO_MANY, ROX = ("MULTI_NODE_MULTI_WRITER", "SINGLE_NODE_WRITER",
                                  "SINGLE_NODE_SINGLE_WRITER", "SINGLE_NODE_MULTI_WRITER",
@@ -581,11 +582,13 @@ def test_what_is_not_there_yet_says_so(csi):
         csi.create("p", parameters={"mirror": "yes"})
 
 
-def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(unlisted, bucket):
+def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(unlisted, bucket, processes, workdir):
     """Whatever a user can have written wrongly, the event of his pod names it."""
     csi = unlisted
     csi.processes.stop(csi.holder)
     csi.holder = csi.start_holder("--start-timeout", "5s")
+    (workdir / "tls").mkdir()
+    certified = Endpoint(processes, workdir / "tls", make_certificate(workdir), name="tls-store")
     silent, nobody = socket.create_server(("127.0.0.1", 0)), free_port()
     cases = {
         "dns": ({"endpoint": "http://nowhere.invalid:9000"}, "team-data",
@@ -596,6 +599,8 @@ def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(unlisted, 
                    r"UNAVAILABLE: no answer as yet .*at http://127.0.0.1.*look at the endpoint"),
         "scheme": ({"endpoint": bucket.url.replace("http:", "https:")}, "team-data",
                    r"INTERNAL: TLS with 127.0.0.1.*the endpoint begins with http://"),
+        "authority": ({"endpoint": certified.url}, "team-data",
+                      r"INTERNAL: TLS with 127.0.0.1.*certificate.*components/trust-bundle"),
         "key": ({"accessKeyID": "AKIAUNKNOWNUNKNOWN00"}, "team-data",
                 r"PERMISSION_DENIED: InvalidAccessKeyId.*correct accessKeyID"),
         "secret": ({"secretAccessKey": "wrong" * 8}, "team-data",
@@ -619,6 +624,7 @@ def test_a_store_that_cannot_be_used_is_said_why_first_and_what_to_do(unlisted, 
             assert len(said) < 600 and "wrongwrong" not in said and bucket.secret_key not in said
             assert "probe-" not in said, "each time another text would be another event"
     assert mounts_below(csi.dir) == []
+    certified.close()
 
 
 def test_a_call_that_has_no_time_left_tells_what_the_mounter_tries_in_vain(csi, bucket):
