@@ -80,7 +80,9 @@ static bool reserve(struct buf *b, size_t extra)
 
 void buf_add(struct buf *b, const void *bytes, size_t len)
 {
-    if (!reserve(b, len)) {
+    bool fits = b->error == 0 && len < b->cap - b->len; /* as nearly always */
+
+    if (!fits && !reserve(b, len)) {
         return;
     }
     if (len > 0) { /* memcpy() from NULL is undefined even for 0 bytes */
@@ -99,13 +101,25 @@ void buf_addf(struct buf *b, const char *format, ...)
 {
     va_list args;
 
+    size_t room = b->error == 0 ? b->cap - b->len : 0;
+
     va_start(args, format);
-    int len = vsnprintf(NULL, 0, format, args);
+    int len = vsnprintf(room > 0 ? b->data + b->len : NULL, room, format, args);
     va_end(args);
 
     if (len < 0) {
+        if (room > 0) {
+            b->data[b->len] = '\0';
+        }
         b->error = b->error != 0 ? b->error : -EILSEQ;
         return;
+    }
+    if ((size_t)len < room) {
+        b->len += (size_t)len;
+        return;
+    }
+    if (room > 0) {
+        b->data[b->len] = '\0'; /* there was no room for all of it */
     }
     if (!reserve(b, (size_t)len)) {
         return;

@@ -126,10 +126,19 @@ int decode_base64(struct slice text, void *ret, size_t cap, size_t *ret_len)
     return (bits & ((1U << count) - 1U)) == 0 ? 0 : -EILSEQ;
 }
 
+/* Letters, digits, and "-._~". */
 static bool unreserved(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_' || c == '~';
+    static const bool is[256] = {
+        [32] = 0,  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0,
+        [48] = 1,  1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0,
+        [64] = 0,  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+        [80] = 1,  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 1,
+        [96] = 0,  1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+        [112] = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 0,
+    };
+
+    return is[(unsigned char)c];
 }
 
 bool encode_percent_is_same(struct slice text)

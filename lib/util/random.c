@@ -36,15 +36,33 @@ uint64_t random_below(uint64_t bound)
     return n % bound;
 }
 
-void random_id(char ret[RANDOM_ID_SIZE])
+enum { ID_BYTES = (RANDOM_ID_SIZE - 1) / 2 };
+
+static void to_id(const unsigned char bytes[ID_BYTES], char ret[RANDOM_ID_SIZE])
 {
     static const char digits[] = "0123456789abcdef";
-    unsigned char bytes[(RANDOM_ID_SIZE - 1) / 2];
 
-    random_bytes(bytes, sizeof(bytes));
-    for (size_t i = 0; i < sizeof(bytes); i++) {
+    for (size_t i = 0; i < ID_BYTES; i++) {
         ret[2 * i] = digits[bytes[i] >> 4];
         ret[2 * i + 1] = digits[bytes[i] & 15];
     }
     ret[RANDOM_ID_SIZE - 1] = '\0';
+}
+
+void random_id(char ret[RANDOM_ID_SIZE])
+{
+    unsigned char bytes[ID_BYTES];
+
+    random_bytes(bytes, sizeof(bytes));
+    to_id(bytes, ret);
+}
+
+void random_pool_id(struct random_pool *pool, char ret[RANDOM_ID_SIZE])
+{
+    if (pool->left < ID_BYTES) {
+        random_bytes(pool->bytes, sizeof(pool->bytes));
+        pool->left = sizeof(pool->bytes);
+    }
+    pool->left -= ID_BYTES;
+    to_id(pool->bytes + pool->left, ret);
 }

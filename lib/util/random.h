@@ -15,4 +15,14 @@ uint64_t random_below(uint64_t bound);
 enum { RANDOM_ID_SIZE = 33 }; /* 32 hex digits and NUL: 128 random bits */
 void random_id(char ret[RANDOM_ID_SIZE]);
 
+/*
+ * The same of bytes that were fetched for many: for names that are no secret, as what comes next
+ * lies in memory. One thread; a process that forks has one of its own afterwards.
+ */
+struct random_pool {
+    unsigned char bytes[1024];
+    size_t left; /* 0 at first */
+};
+void random_pool_id(struct random_pool *pool, char ret[RANDOM_ID_SIZE]);
+
 #endif

@@ -5,6 +5,11 @@
 #include <stdio.h>
 #include <time.h>
 
+void sql_count_no_memory(void)
+{
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int sql_errno(int sqlite_code)
 {
     switch (sqlite_code & 0xff) { /* the rest tells more than we need */

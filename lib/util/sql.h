@@ -19,6 +19,12 @@ struct sql_schema {
     const char *const *migrations;
 };
 
+/*
+ * Before the first connection of a process: SQLite does not count its memory, for which each piece
+ * would take a lock of all connections. Later it changes nothing.
+ */
+void sql_count_no_memory(void);
+
 /* 0 for OK, ROW and DONE; -EBUSY, -EEXIST (constraint), -ENOSPC, -ENOMEM, -EACCES, -EUCLEAN, -EIO.
  */
 int sql_errno(int sqlite_code);
