@@ -36,7 +36,11 @@ int call_new(const struct call_server *server, void (*wake)(struct call *call), 
     call->reply.body = (struct buf)BUF_INIT(REPLY_MAX);
     call->reply.mtime_s = -1;
     call->file.fd = -1;
-    random_id(call->request_id);
+    if (server->ids != NULL) {
+        random_pool_id(server->ids, call->request_id);
+    } else {
+        random_id(call->request_id);
+    }
     pipe_init(&call->pipe, server->spaces);
     mutex_init(&call->lock);
     *ret = call;
@@ -132,11 +136,12 @@ static int copy_buckets(struct call *call, const struct credential *key)
 static int copy_principal(struct call *call, const struct credential *key)
 {
     const char *name = key->access_key != NULL ? key->access_key : "";
-    size_t size = sizeof(S3_POLICY_ARN) + strlen(name);
-    char *text = arena_alloc(&call->arena, size);
+    size_t len = strlen(name);
+    char *text = arena_alloc(&call->arena, sizeof(S3_POLICY_ARN) + len);
 
     if (text != NULL) {
-        (void)snprintf(text, size, S3_POLICY_ARN "%s", name);
+        memcpy(text, S3_POLICY_ARN, sizeof(S3_POLICY_ARN) - 1);
+        memcpy(text + sizeof(S3_POLICY_ARN) - 1, name, len + 1);
     }
     call->principal = text;
     return text != NULL ? 0 : -ENOMEM;
@@ -177,12 +182,12 @@ int call_identify(struct call *call, const struct claim *claim, struct identity 
 }
 
 /* Who it would be, and whether the signature proves it. */
-static int identify(struct call *call, struct s3_fault *fault)
+static int identify(struct call *call, int64_t now_s, struct s3_fault *fault)
 {
     const struct claim claim = {
         .access_key = call->auth->access_key,
         .token = call->auth->session_token,
-        .now_s = clock_realtime_ns(clock_real()) / 1000000000,
+        .now_s = now_s,
     };
     struct identity who;
     int ret = call_identify(call, &claim, &who, fault);
@@ -220,7 +225,7 @@ static int authenticate(struct call *call, struct s3_fault *fault)
         call->anonymous = true;
         return call_admit(call, NULL, fault);
     }
-    return identify(call, fault);
+    return identify(call, rules.now_s, fault);
 }
 
 static int body_chunked(struct call *call, struct s3_fault *fault)

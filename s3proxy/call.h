@@ -51,6 +51,7 @@ struct call_server {
     const char *const *suffixes; /* for virtual-host style; NULL: none */
     struct limits *limits;       /* NULL: none */
     struct spaces *spaces;       /* for bodies under way */
+    struct random_pool *ids;     /* the event loop's, for names of requests; NULL: the kernel's */
     struct limits_bounds bounds; /* of keys that have none of their own, and of all */
 };
 

@@ -38,7 +38,7 @@ const char *call_query(struct call *call, const char *name)
     struct buf value = BUF_INIT(VALUE_MAX);
     const char *ret = NULL;
 
-    if (s3_query_may_have(call->query_names, name) &&
+    if (call->query_names != 0 && s3_query_may_have(call->query_names, name) &&
         s3_query_get(call->query, name, &value) == 1) {
         ret = arena_strndup(&call->arena, buf_str(&value), buf_len(&value));
     }
@@ -48,7 +48,8 @@ const char *call_query(struct call *call, const char *name)
 
 bool call_has(struct call *call, const char *name)
 {
-    return s3_query_may_have(call->query_names, name) && s3_query_get(call->query, name, NULL) == 1;
+    return call->query_names != 0 && s3_query_may_have(call->query_names, name) &&
+           s3_query_get(call->query, name, NULL) == 1;
 }
 
 int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t max, uint32_t *ret,

@@ -19,8 +19,11 @@ void reply_header(struct reply *reply, const char *name, const char *value)
 void reply_etag(struct reply *reply, const char *etag)
 {
     char quoted[OBJSTORE_ETAG_MAX + 2];
+    size_t len = strnlen(etag, OBJSTORE_ETAG_MAX - 1);
 
-    (void)snprintf(quoted, sizeof(quoted), "\"%s\"", etag);
+    quoted[0] = '"';
+    memcpy(quoted + 1, etag, len);
+    memcpy(quoted + 1 + len, "\"", 2);
     reply_header(reply, "ETag", quoted);
 }
 

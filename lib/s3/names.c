@@ -268,6 +268,7 @@ bool s3_query_next(struct slice *left, struct s3_query_param *ret)
 
 uint64_t s3_query_names(struct slice raw_query)
 {
+    static const char amz[] = "X-Amz-";
     struct s3_query_param param;
     uint64_t ret = 0;
 
@@ -276,6 +277,9 @@ uint64_t s3_query_names(struct slice raw_query)
 
         if (memchr(name.data, '%', name.len) != NULL || memchr(name.data, '+', name.len) != NULL) {
             return UINT64_MAX; /* whatever it is */
+        }
+        if (slice_starts_with(name, (struct slice){amz, sizeof(amz) - 1})) {
+            continue; /* its signature's */
         }
         ret |= name.len > 0 ? name_bit(name.data, name.len) : 0;
     }

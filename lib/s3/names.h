@@ -60,7 +60,7 @@ bool s3_query_is_named(struct slice raw, const char *name);
 
 /*
  * Which names a query may have, as a set in which some others seem to be, too: for who asks for
- * many. `name` is not "".
+ * many. `name` is not "", and does not begin with X-Amz-: those are left out. 0: it has none.
  */
 uint64_t s3_query_names(struct slice raw_query);
 bool s3_query_may_have(uint64_t names, const char *name);

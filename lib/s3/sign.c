@@ -237,9 +237,23 @@ int s3_timestamp_parse(struct slice text, int64_t *ret)
 int s3_scope_format(const char *timestamp, const char *region, const char *service,
                     char ret[S3_SCOPE_SIZE])
 {
-    int len = snprintf(ret, S3_SCOPE_SIZE, "%.8s/%s/%s/aws4_request", timestamp, region, service);
+    static const char end[] = "aws4_request";
+    const struct slice parts[] = {{timestamp, strnlen(timestamp, S3_DATE_SIZE - 1)},
+                                  slice_of(region),
+                                  slice_of(service),
+                                  {end, sizeof(end) - 1}};
+    size_t len = 0;
 
-    return len > 0 && len < S3_SCOPE_SIZE ? 0 : -EINVAL;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (parts[i].len + 1 > S3_SCOPE_SIZE - len) {
+            return -EINVAL;
+        }
+        memcpy(ret + len, parts[i].data, parts[i].len);
+        len += parts[i].len;
+        ret[len++] = '/';
+    }
+    ret[len - 1] = '\0';
+    return 0;
 }
 
 /* ---- canonical request ---- */
@@ -484,12 +498,17 @@ int s3_string_to_sign(const char *timestamp, const char *scope, struct slice can
                       struct buf *out)
 {
     char hash[S3_HEX_SIZE];
+    const char *const lines[] = {timestamp, scope, hash};
     int error = hex_hash_of(canonical_request, hash);
 
     if (error < 0) {
         return error;
     }
-    buf_addf(out, "%s\n%s\n%s\n%s", algorithm, timestamp, scope, hash);
+    buf_addstr(out, algorithm);
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        buf_add(out, "\n", 1);
+        buf_addstr(out, lines[i]);
+    }
     return buf_error(out);
 }
 

@@ -7,7 +7,6 @@
 #include "s3/conditions.h"
 #include "s3/names.h"
 #include "s3/sign.h"
-#include "s3/sign_v2.h"
 #include "util/cleanup.h"
 #include "util/encode.h"
 
@@ -334,35 +333,76 @@ static int parse_header_form(const struct s3_message *message, const struct s3_a
 
 /* ---- the query form ---- */
 
-/* How many there are of the name; the value of the first, as it came. */
-static size_t find_param(struct slice query, const char *name, struct slice *ret)
-{
-    struct s3_query_param param;
-    size_t count = 0;
+/* What of a query has to do with its signature; of version 2 only that it is there. */
+enum auth_param {
+    AUTH_ALGORITHM,
+    AUTH_CREDENTIAL,
+    AUTH_DATE,
+    AUTH_EXPIRES,
+    AUTH_SIGNED_HEADERS,
+    AUTH_SIGNATURE,
+    AUTH_TOKEN,
+    AUTH_CONTENT,
+    AUTH_V2_KEY,
+    AUTH_V2_SIGNATURE,
+    AUTH_PARAMS
+};
 
-    while (s3_query_next(&query, &param)) {
-        if (s3_query_is_named(param.name, name)) {
-            *ret = count == 0 ? param.value : *ret;
-            count++;
+struct auth_params {
+    size_t count[AUTH_PARAMS];       /* how often each is there */
+    struct slice value[AUTH_PARAMS]; /* of the first, as it came */
+};
+
+static void note_param(const struct s3_query_param *param, struct auth_params *ret)
+{
+#define NAMED(text)                                                                                \
+    {                                                                                              \
+        text, sizeof(text) - 1                                                                     \
+    }
+    static const struct slice names[AUTH_PARAMS] = {
+        [AUTH_ALGORITHM] = NAMED("X-Amz-Algorithm"),
+        [AUTH_CREDENTIAL] = NAMED("X-Amz-Credential"),
+        [AUTH_DATE] = NAMED("X-Amz-Date"),
+        [AUTH_EXPIRES] = NAMED("X-Amz-Expires"),
+        [AUTH_SIGNED_HEADERS] = NAMED("X-Amz-SignedHeaders"),
+        [AUTH_SIGNATURE] = NAMED("X-Amz-Signature"),
+        [AUTH_TOKEN] = NAMED("X-Amz-Security-Token"),
+        [AUTH_CONTENT] = NAMED("X-Amz-Content-Sha256"),
+        [AUTH_V2_KEY] = NAMED("AWSAccessKeyId"),
+        [AUTH_V2_SIGNATURE] = NAMED("Signature"),
+    };
+#undef NAMED
+    bool plain = encode_percent_is_same(param->name);
+
+    for (size_t i = 0; i < AUTH_PARAMS; i++) {
+        if (plain ? slice_eq(param->name, names[i])
+                  : s3_query_is_named(param->name, names[i].data)) {
+            ret->value[i] = ret->count[i] == 0 ? param->value : ret->value[i];
+            ret->count[i]++;
+            return;
         }
     }
-    return count;
 }
 
-static size_t count_params(struct slice query, const char *name)
+/* All in one pass, as most queries have nothing else. */
+static void find_params(struct slice query, struct auth_params *ret)
 {
-    struct slice value = {0};
+    struct s3_query_param param;
 
-    return find_param(query, name, &value);
+    *ret = (struct auth_params){0};
+    while (s3_query_next(&query, &param)) {
+        note_param(&param, ret);
+    }
 }
 
 /* One parameter, there exactly once. */
-static bool take_param(struct slice query, const char *name, char *ret, size_t size)
+static bool take_param(const struct auth_params *params, enum auth_param which, char *ret,
+                       size_t size)
 {
     CLEANUP(buf_done) struct buf value = BUF_INIT(16384);
-    struct slice raw;
+    struct slice raw = params->value[which];
 
-    if (find_param(query, name, &raw) != 1) {
+    if (params->count[which] != 1) {
         return false;
     }
     if (encode_percent_is_same(raw)) { /* as most are */
@@ -373,12 +413,13 @@ static bool take_param(struct slice query, const char *name, char *ret, size_t s
 }
 
 /* The same into the arena. */
-static bool keep_param(struct slice query, const char *name, struct arena *arena, const char **ret)
+static bool keep_param(const struct auth_params *params, enum auth_param which, struct arena *arena,
+                       const char **ret)
 {
     CLEANUP(buf_done) struct buf value = BUF_INIT(16384);
-    struct slice raw;
+    struct slice raw = params->value[which];
 
-    if (find_param(query, name, &raw) != 1) {
+    if (params->count[which] != 1) {
         return false;
     }
     if (encode_percent_is_same(raw)) {
@@ -406,17 +447,17 @@ static bool parse_expires(const char *text, uint32_t *ret)
     return value >= 1 && value <= S3_PRESIGN_MAX_S;
 }
 
-static int parse_validity(const struct s3_message *message, const struct s3_auth_rules *rules,
+static int parse_validity(const struct auth_params *params, const struct s3_auth_rules *rules,
                           struct s3_auth *auth, struct s3_fault *fault)
 {
     const enum s3_code malformed = S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR;
     char expires[16];
 
-    if (!take_param(message->query, "X-Amz-Date", auth->timestamp, sizeof(auth->timestamp)) ||
+    if (!take_param(params, AUTH_DATE, auth->timestamp, sizeof(auth->timestamp)) ||
         s3_timestamp_parse(slice_of(auth->timestamp), &auth->time_s) < 0) {
         return s3_fault_set(fault, malformed, "X-Amz-Date must be in the form yyyyMMddTHHmmssZ");
     }
-    if (!take_param(message->query, "X-Amz-Expires", expires, sizeof(expires)) ||
+    if (!take_param(params, AUTH_EXPIRES, expires, sizeof(expires)) ||
         !parse_expires(expires, &auth->expires_s)) {
         return s3_fault_set(fault, malformed, "X-Amz-Expires must be a number from 1 to 604800");
     }
@@ -436,21 +477,21 @@ static int parse_validity(const struct s3_message *message, const struct s3_auth
     return 0;
 }
 
-static int query_payload(const struct s3_message *message, struct s3_auth *auth,
-                         struct s3_fault *fault)
+static int query_payload(const struct s3_message *message, const struct auth_params *params,
+                         struct s3_auth *auth, struct s3_fault *fault)
 {
     CLEANUP(buf_done) struct buf value = BUF_INIT(256);
     struct slice header = s3_message_header(message, "x-amz-content-sha256");
-    size_t params = count_params(message->query, "X-Amz-Content-Sha256");
+    size_t count = params->count[AUTH_CONTENT];
 
-    if (count_headers(message, "x-amz-content-sha256") + params > 1) {
+    if (count_headers(message, "x-amz-content-sha256") + count > 1) {
         return s3_fault_set(fault, S3_INVALID_REQUEST, "x-amz-content-sha256 is there twice");
     }
     if (header.data != NULL) {
         return s3_payload_parse(header, auth, fault);
     }
-    if (params == 1) {
-        if (s3_query_get(message->query, "X-Amz-Content-Sha256", &value) != 1) {
+    if (count == 1) {
+        if (decode_percent(&value, params->value[AUTH_CONTENT], true) != 0) {
             return s3_fault_set(fault, S3_INVALID_ARGUMENT, "X-Amz-Content-Sha256 is malformed");
         }
         return s3_payload_parse((struct slice){buf_str(&value), buf_len(&value)}, auth, fault);
@@ -458,55 +499,42 @@ static int query_payload(const struct s3_message *message, struct s3_auth *auth,
     return s3_payload_parse(slice_of(S3_UNSIGNED_PAYLOAD), auth, fault);
 }
 
-static int parse_query_form(const struct s3_message *message, const struct s3_auth_rules *rules,
-                            struct arena *arena, struct s3_auth *auth, struct s3_fault *fault)
+static int parse_query_form(const struct s3_message *message, const struct auth_params *params,
+                            const struct s3_auth_rules *rules, struct arena *arena,
+                            struct s3_auth *auth, struct s3_fault *fault)
 {
     const enum s3_code malformed = S3_AUTHORIZATION_QUERY_PARAMETERS_ERROR;
     char text[512];
     int error;
 
-    if (!take_param(message->query, "X-Amz-Algorithm", text, sizeof(text)) ||
-        strcmp(text, algorithm) != 0) {
+    if (!take_param(params, AUTH_ALGORITHM, text, sizeof(text)) || strcmp(text, algorithm) != 0) {
         return s3_fault_set(fault, malformed, "X-Amz-Algorithm must be \"AWS4-HMAC-SHA256\"");
     }
-    if (!take_param(message->query, "X-Amz-Credential", text, sizeof(text))) {
+    if (!take_param(params, AUTH_CREDENTIAL, text, sizeof(text))) {
         return s3_fault_set(fault, malformed, "X-Amz-Credential is missing or malformed");
     }
     error = parse_credential(slice_of(text), rules, auth, malformed, fault);
     if (error < 0) {
         return error;
     }
-    if (!keep_param(message->query, "X-Amz-SignedHeaders", arena, &auth->signed_headers_text) ||
-        !take_param(message->query, "X-Amz-Signature", auth->signature, sizeof(auth->signature)) ||
+    if (!keep_param(params, AUTH_SIGNED_HEADERS, arena, &auth->signed_headers_text) ||
+        !take_param(params, AUTH_SIGNATURE, auth->signature, sizeof(auth->signature)) ||
         !is_hex64(slice_of(auth->signature))) {
         return s3_fault_set(fault, malformed,
                             "X-Amz-SignedHeaders or X-Amz-Signature is missing or malformed");
     }
-    if (count_params(message->query, "X-Amz-Security-Token") > 0 &&
-        !keep_param(message->query, "X-Amz-Security-Token", arena, &auth->session_token)) {
+    if (params->count[AUTH_TOKEN] > 0 &&
+        !keep_param(params, AUTH_TOKEN, arena, &auth->session_token)) {
         return s3_fault_set(fault, S3_INVALID_TOKEN, "%s", "");
     }
-    error = parse_validity(message, rules, auth, fault);
+    error = parse_validity(params, rules, auth, fault);
     if (error == 0) {
         error = check_signed_headers(message, auth, malformed, fault);
     }
-    return error < 0 ? error : query_payload(message, auth, fault);
+    return error < 0 ? error : query_payload(message, params, auth, fault);
 }
 
 /* ---- which form ---- */
-
-static bool has_query_auth(struct slice query)
-{
-    static const char *const names[] = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature",
-                                        "X-Amz-SignedHeaders", "X-Amz-Expires"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (count_params(query, names[i]) > 0) {
-            return true;
-        }
-    }
-    return false;
-}
 
 static int parse_anonymous(const struct s3_message *message, struct s3_auth *auth,
                            struct s3_fault *fault)
@@ -526,11 +554,17 @@ int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *
                   struct arena *arena, struct s3_auth *ret, struct s3_fault *fault)
 {
     bool header = s3_message_header(message, "authorization").data != NULL;
-    bool query = has_query_auth(message->query);
-    bool v2 = s3_v2_signed(message->query);
+    struct auth_params params;
+    bool query, v2;
     struct s3_auth auth = {.session_token = "", .signed_headers_text = ""};
     int error;
 
+    find_params(message->query, &params);
+    query = params.count[AUTH_ALGORITHM] + params.count[AUTH_CREDENTIAL] +
+                params.count[AUTH_SIGNATURE] + params.count[AUTH_SIGNED_HEADERS] +
+                params.count[AUTH_EXPIRES] >
+            0;
+    v2 = params.count[AUTH_V2_KEY] + params.count[AUTH_V2_SIGNATURE] > 0;
     if ((header ? 1 : 0) + (query ? 1 : 0) + (v2 ? 1 : 0) > 1) {
         return s3_fault_set(fault, S3_INVALID_ARGUMENT,
                             "Only one auth mechanism allowed; only the X-Amz-Algorithm query "
@@ -548,7 +582,7 @@ int s3_auth_parse(const struct s3_message *message, const struct s3_auth_rules *
     } else if (header) {
         error = parse_header_form(message, rules, arena, &auth, fault);
     } else if (query) {
-        error = parse_query_form(message, rules, arena, &auth, fault);
+        error = parse_query_form(message, &params, rules, arena, &auth, fault);
     } else {
         error = parse_anonymous(message, &auth, fault);
     }

@@ -69,12 +69,6 @@ struct query {
     size_t count;
 };
 
-bool s3_v2_signed(struct slice query)
-{
-    return query.len > 0 && (s3_query_get(query, "AWSAccessKeyId", NULL) != 0 ||
-                             s3_query_get(query, "Signature", NULL) != 0);
-}
-
 static int refuse(struct s3_fault *fault, const char *why)
 {
     return s3_fault_set(fault, S3_ACCESS_DENIED, "%s", why);

@@ -23,9 +23,6 @@
 #include "s3/sign.h"
 #include "util/arena.h"
 
-/* True if the query says AWSAccessKeyId or Signature. */
-bool s3_v2_signed(struct slice query);
-
 /*
  * Check all that needs no secret, and read it into `auth`, which points into the arena. What the
  * query says in the place of headers (x-amz-*, content-type, content-md5) is a header of `message`

@@ -29,6 +29,7 @@ struct skyvol_worker {
     struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
     struct spaces spaces;   /* for bodies under way */
+    struct random_pool ids; /* of requests */
     size_t live;            /* requests that exist */
     ngx_msec_t grace;       /* how long a client may be slow, */
     uint64_t least_rate;    /* and bytes a second that it must reach then */

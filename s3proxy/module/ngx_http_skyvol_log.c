@@ -80,6 +80,7 @@ static struct slice text_of(const struct skyvol_request *request, enum what what
                             size_t size)
 {
     const struct call *call = request->call;
+    u_char *end;
 
     switch (what) {
     case KEY_ID:
@@ -93,9 +94,9 @@ static struct slice text_of(const struct skyvol_request *request, enum what what
     case ERROR:
         return slice_of(s3_code_name(call_error(request->call)));
     default:
-        (void)snprintf(room, size, "%llu.%06llu", (unsigned long long)request->store_us / 1000000,
-                       (unsigned long long)request->store_us % 1000000);
-        return slice_of(room);
+        end = ngx_snprintf((u_char *)room, size, "%uL.%06uL", request->store_us / 1000000,
+                           request->store_us % 1000000);
+        return (struct slice){room, (size_t)((char *)end - room)};
     }
 }
 

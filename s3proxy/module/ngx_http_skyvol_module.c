@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 
 #include "util/memory.h"
+#include "util/sql.h"
 
 enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
 /* Bytes for bodies under way, of all workers; a worker has an eighth at least, and at most half. */
@@ -311,8 +312,10 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     }
     (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
+    sql_count_no_memory();
     spaces_init(&skyvol_worker.spaces, SPACES_TOTAL / shares(cycle));
     server->spaces = &skyvol_worker.spaces;
+    server->ids = &skyvol_worker.ids;
     server->region = (const char *)conf->region.data;
     server->presign_v2 = conf->presign_v2 == 1;
     server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);

@@ -730,8 +730,10 @@ ngx_int_t skyvol_handler(ngx_http_request_t *http)
     if (http->connection->sockaddr->sa_family != AF_UNIX) {
         const ngx_str_t *peer = &http->connection->addr_text;
 
-        (void)snprintf(request->call->peer, sizeof(request->call->peer), "%.*s", (int)peer->len,
-                       peer->data);
+        size_t most = sizeof(request->call->peer) - 1, len = peer->len < most ? peer->len : most;
+
+        memcpy(request->call->peer, peer->data, len);
+        request->call->peer[len] = '\0';
     }
     request->call->tls = http->connection->ssl != NULL;
     request->call->expects =

@@ -184,6 +184,8 @@ static void a_set_of_names_misses_none(UNUSED void **state)
     }
     assert_false(s3_query_may_have(s3_query_names(slice_of("prefix=uploads")), "uploads"));
     assert_false(s3_query_may_have(s3_query_names(slice_of("")), "uploads"));
+    assert_int_equal(s3_query_names(slice_of("X-Amz-Date=1&X-Amz-Signature=uploads")), 0);
+    assert_true(s3_query_may_have(s3_query_names(slice_of("X-Amz-Date&uploads")), "uploads"));
 }
 
 static void copy_sources_come_in_several_spellings(UNUSED void **state)
