@@ -392,10 +392,11 @@ static uint64_t seconds_of(int64_t ns)
     return (uint64_t)(ns / ns_per_s - (ns % ns_per_s < 0 ? 1 : 0));
 }
 
-void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret)
+void fs_stat(struct fs *fs, struct node *node, struct fuse_attr *ret)
 {
     const struct inode_rec *rec = fs_rec(fs, node);
 
+    node->untold = false;
     *ret = (struct fuse_attr){
         .ino = node->ino == STATE_ROOT ? STATE_ROOT : rec->number,
         .size = S_ISDIR(rec->mode) ? 4096 : rec->size,
@@ -512,6 +513,7 @@ static int adopt_nodes(struct fs *fs) REQUIRES(&fs->lock)
             ret = ret == 0 ? holes_adopt(fs, node) : ret;
             if (ret == 0) {
                 node->edits = 1; /* its file in the journal may be older */
+                node->others = true;
             }
         }
     }

@@ -69,6 +69,7 @@
 #include "mounter/session/session.h"
 #include "mounter/session/tasks.h"
 #include "mounter/write/copy.h"
+#include "mounter/write/reopen.h"
 #include "util/arena.h"
 #include "util/chained.h"
 #include "util/mutex.h"
@@ -162,6 +163,8 @@ struct node {
     uint64_t valid_until_ms;
     uint32_t writers; /* handles that may write; after a takeover at most those that are open */
     bool follows;     /* it was locked: new versions are taken over at the next lock */
+    bool others;      /* another mount has made a version of it: the kernel's size may be older */
+    bool untold;      /* and the kernel has not been told since */
     bool queued;      /* in fs->ready */
     bool held;        /* to be published in a moment: hold.h */
     uint64_t hold_ms; /* until then */
@@ -255,6 +258,7 @@ struct fs {
     uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
     uint64_t moved;                /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
+    struct reopen reopens[REOPENS];
     struct node_list busy;                /* claim.c */
     struct node_list dirty;               /* background.c: by age; also some that are clean again */
     struct node_list ready;               /* background.c: to be published now */
@@ -384,7 +388,7 @@ int fs_child_key(struct fs *fs, uint32_t parent, const char *name, struct buf *o
 /* Where the object's bytes are: the key, or where an unlinked file's are kept. */
 int fs_data_key(struct fs *fs, const struct node *node, struct buf *out) REQUIRES(&fs->lock);
 
-void fs_stat(struct fs *fs, const struct node *node, struct fuse_attr *ret) REQUIRES(&fs->lock);
+void fs_stat(struct fs *fs, struct node *node, struct fuse_attr *ret) REQUIRES(&fs->lock);
 void fs_attr(struct fs *fs, const struct node *node, struct attr *ret, struct arena *arena)
     REQUIRES(&fs->lock);
 /* New times and such, in the caller's transaction. */
@@ -463,6 +467,8 @@ struct op {
     TAILQ_ENTRY(op) thirst;
     uint64_t until_ms; /* for memory */
     bool writepage;    /* a WRITE of the kernel's own: no program sees its error */
+    bool appends;      /* a WRITE of a handle with O_APPEND */
+    bool moved;        /* and it has gone elsewhere than the kernel said: to the end */
     struct stat stat;
     const void *data;
     int error; /* positive, for the kernel */

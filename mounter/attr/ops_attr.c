@@ -21,7 +21,7 @@ static const int64_t ns_per_s = 1000000000;
 /* What df shows where no size was set: 1 PiB, as a round number nobody takes for a limit. */
 static const uint64_t size_unlimited = UINT64_C(1) << 50;
 
-static void fill_attr(struct fs *fs, struct op *op, const struct node *node) REQUIRES(&fs->lock)
+static void fill_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
     struct fuse_attr_out out = {
         .attr_valid = fs->options.attr_timeout_ms / 1000,
@@ -35,7 +35,7 @@ static void fill_attr(struct fs *fs, struct op *op, const struct node *node) REQ
 
 /* Called with the lock, which it gives up. */
 LOCK_UNCHECKED
-static void answer_attr(struct op *op, const struct node *node, int ret)
+static void answer_attr(struct op *op, struct node *node, int ret)
 {
     if (ret == 0) {
         fill_attr(op->fs, op, node);

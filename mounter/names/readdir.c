@@ -213,7 +213,7 @@ static struct node *known_node(struct fs *fs, struct reply *r, const struct list
     return ret == 0 && node != NULL && fs_now_ms() < node->valid_until_ms ? node : NULL;
 }
 
-static void fill_entry(struct fs *fs, const struct node *node, struct fuse_entry_out *ret)
+static void fill_entry(struct fs *fs, struct node *node, struct fuse_entry_out *ret)
     REQUIRES(&fs->lock)
 {
     uint64_t now = fs_now_ms();

@@ -14,6 +14,7 @@
 #include "mounter/names/hard.h"
 #include "mounter/names/known.h"
 #include "mounter/names/seen.h"
+#include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
 #include "objstore/objstore_call.h"
@@ -338,6 +339,8 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
             attr->mtime_ns < rec->mtime_ns;
     if (strcmp(etag, rec->etag) != 0) {
         reader_detach(fs, node, true);
+        node->others = !remote->is_dir;
+        node->untold = node->others;
     }
     state_begin(fs->state);
     if (attr->xattr != NULL &&
@@ -543,6 +546,7 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use,
             /* Another version: the name has to be looked up again; or, of a file that was locked,
              * is looked at by its next lock. */
             ret = node->follows ? 0 : -ESTALE;
+            node->valid_until_ms = ret == 0 ? node->valid_until_ms : 0; /* by the store's word */
         } else {
             update(fs, node, &remote);
         }
@@ -565,6 +569,33 @@ int remote_open(struct fs *fs, uint64_t ino)
     return refresh(fs, ino, fs->options.open_asks, AHEAD_OPEN, NULL);
 }
 
+/*
+ * Who appends by a handle that is open does so where the kernel takes the file to end, and it asks
+ * nobody. A byte that is given to it makes its size larger: the last one, as it is in the store.
+ * Where that does not do (the file was cut), write_locked() puts things right.
+ */
+static void tell_end(struct fs *fs, uint64_t ino)
+{
+    struct op part = {.fs = fs, .ino = ino, .size = 1};
+    struct extent e = {0};
+    struct fuse_bufvec bytes = FUSE_BUFVEC_INIT(1);
+    const struct node *node;
+    char last = 0;
+    size_t len = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, ino);
+    if (node != NULL && node->writers > 0) {
+        part.offset = fs_rec(fs, node)->size;
+    }
+    mutex_unlock(&fs->lock);
+    if (part.offset-- > 0 && extent_get(&part, &e, &last, &len) == 0 && len == 1) {
+        bytes.buf[0].mem = &last;
+        (void)fuse_lowlevel_notify_store(session_fuse(fs->session), ino, (off_t)part.offset, &bytes,
+                                         0);
+    }
+}
+
 int remote_follow(struct fs *fs, uint64_t ino)
 {
     struct node *node;
@@ -579,6 +610,7 @@ int remote_follow(struct fs *fs, uint64_t ino)
     mutex_unlock(&fs->lock);
     ret = refresh(fs, ino, true, AHEAD_NO, &changed);
     if (ret == 0 && changed && fs->session != NULL) {
+        tell_end(fs, ino);
         (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), ino, 0, 0);
     }
     return ret;

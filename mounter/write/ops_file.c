@@ -71,24 +71,49 @@ static bool needs_store(struct fs *fs, uint64_t ino, bool *ret_upload)
     return needs;
 }
 
+static uint32_t thread_of(struct op *op)
+{
+    return (uint32_t)fuse_req_ctx(pending_req(op->pending))->pid;
+}
+
+/* The newest version there is, where open() asks for it. `ret_again`: the kernel has looked the
+ * name up as we wanted it to; what was asked then was asked after this open() had begun. */
+static int open_ask(struct op *op, bool *ret_upload, bool *ret_again)
+{
+    struct fs *fs = op->fs;
+    struct node *node;
+    uint64_t size = 0;
+    uint64_t asked;
+    int ret = 0;
+
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    size = node != NULL ? fs_rec(fs, node)->size : 0;
+    *ret_again = reopen_take(fs->reopens, thread_of(op), fs_now_ms(), &asked);
+    mutex_unlock(&fs->lock);
+    if (needs_store(fs, op->ino, ret_upload) && asked != op->ino) {
+        ret = remote_open(fs, op->ino);
+    }
+    mutex_lock(&fs->lock);
+    node = fs_node(fs, op->ino);
+    if (node != NULL && fs_rec(fs, node)->size != size) {
+        node->untold = true;
+    }
+    mutex_unlock(&fs->lock);
+    return ret;
+}
+
 static void open_run(struct op *op)
 {
     struct fs *fs = op->fs;
     struct node *node;
     bool upload;
-    uint64_t size_before = 0;
-    uint64_t size_after = 0;
+    bool again;
+    bool told = true;
     struct ahead_start start;
     bool reads;
-    int ret = 0;
+    int ret = open_ask(op, &upload, &again);
 
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    size_before = node != NULL ? fs_rec(fs, node)->size : 0;
-    mutex_unlock(&fs->lock);
-    if (needs_store(fs, op->ino, &upload)) {
-        ret = remote_open(fs, op->ino);
-    }
     if (ret == 0 && upload && (op->flags & O_TRUNC) != 0) {
         ret = publish(fs, (uint32_t)op->ino);
     }
@@ -101,8 +126,14 @@ static void open_run(struct op *op)
         (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
         ret = lost_eio();
     }
+    told = ret != 0 || !node->untold;
+    if (ret == 0 && !told && !again && (op->flags & O_TRUNC) == 0 &&
+        reopen_send(fs->reopens, op->ino, thread_of(op), fs_now_ms())) {
+        ret = -ESTALE;
+    } else if (ret == -ESTALE) {
+        (void)reopen_send(fs->reopens, 0, thread_of(op), fs_now_ms());
+    }
     if (ret == 0) {
-        size_after = fs_rec(fs, node)->size;
         ret = open_commit(fs, op, node);
     }
     reads = ret == 0 && (op->flags & O_ACCMODE) == O_RDONLY;
@@ -117,7 +148,7 @@ static void open_run(struct op *op)
         (void)fs_op_fail(op, ret);
         return;
     }
-    if (size_after != size_before && fs->session != NULL) {
+    if (!told && fs->session != NULL) {
         /* The kernel believes its attributes for a while: it has to ask again. */
         (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), op->ino, -1, 0);
     }
@@ -142,12 +173,26 @@ void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 /* ---- write ---- */
 
+/*
+ * Who appends does so at the file's end. The kernel takes the size that it knows for that and asks
+ * nobody before, though it was told that its attributes are old: where another mount has written,
+ * the bytes would go over the other's, also under a lock.
+ */
+static void append(struct op *op, struct node *node, const struct inode_rec *rec)
+{
+    if (op->appends && node->others && op->offset != rec->size) {
+        op->offset = rec->size;
+        op->moved = true;
+        node->untold = true;
+    }
+}
+
 int write_locked(struct fs *fs, struct op *op)
 {
     struct node *node = fs_node(fs, op->ino);
     struct inode_rec *rec = node != NULL ? fs_rec(fs, node) : NULL;
     struct fuse_write_out out = {.size = (uint32_t)op->size};
-    uint64_t end = op->offset + op->size;
+    uint64_t end;
     int ret;
 
     if (rec == NULL || (rec->flags & INODE_LOST) != 0 || locks_are_lost(fs->locks, op->ino)) {
@@ -155,6 +200,8 @@ int write_locked(struct fs *fs, struct op *op)
                : (rec->flags & INODE_LOST) != 0 ? lost_eio()
                                                 : eio("a lock on the file was lost");
     }
+    append(op, node, rec);
+    end = op->offset + op->size;
     ret = usage_resize(fs, rec, end > rec->size ? end : rec->size);
     if (ret != 0) {
         return ret;
@@ -200,6 +247,20 @@ static void fail_write(struct op *op, int error)
     (void)fs_op_fail(op, error);
 }
 
+/* The kernel has kept the bytes where it believed them to be. Not in a handler: it waits for
+ * others' writes. */
+static void end_moved(void *arg)
+{
+    struct op *op = arg;
+    struct fs *fs = op->fs;
+    uint64_t ino = op->ino;
+
+    (void)fs_op_end(op);
+    if (fs->session != NULL) {
+        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), ino, 0, 0);
+    }
+}
+
 void write_end(struct op *op, int ret)
 {
     if (ret == -EDEADLK) {
@@ -208,7 +269,7 @@ void write_end(struct op *op, int ret)
         space_wait(op);
     } else if (ret != 0) {
         fail_write(op, ret);
-    } else {
+    } else if (!op->moved || tasks_add(op->fs->tasks, end_moved, op) != 0) {
         (void)fs_op_end(op);
     }
 }
@@ -229,6 +290,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     op->size = size;
     op->offset = (uint64_t)off;
     op->writepage = fi->writepage != 0;
+    op->appends = !op->writepage && (fi->flags & (O_APPEND | O_DIRECT)) == O_APPEND;
     op->kill = (session_request_flags() & FUSE_WRITE_KILL_SUIDGID) != 0;
     mutex_lock(&fs->lock);
     ret = write_locked(fs, op);

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What another mount has written since: its size is what the kernel here goes by, before it asks anybody.
+
+Who appends does so behind the other's bytes, by a handle that was open before, too; and sendfile(2) and mmap(2),
+which ask for no attributes, see all of a file that is opened.
+"""
+import fcntl
+import mmap
+import os
+import threading
+
+import pytest
+from test_managed import Managed, meta  # noqa: F401
+
+
+@pytest.fixture
+def two(meta):  # noqa: F811
+    # Attributes are believed for long: nothing comes right by being asked again in time.
+    return Managed(meta, "one", ["attr_timeout=60"]).two()
+
+
+def contents(mounts, name):
+    one, other = ((mount / name).read_bytes() for mount in mounts)
+    assert one == other
+    return one
+
+
+def test_two_mounts_append_in_turn_and_lose_nothing(two):
+    wanted = b""
+    for n in range(20):
+        line = f"{n}\n".encode() * (1 + n % 3)
+        with open(two[n % 2] / "log", "ab") as log:
+            log.write(line)
+        wanted += line
+        if n % 5 == 4:
+            assert contents(two, "log") == wanted
+    assert contents(two, "log") == wanted
+
+
+@pytest.mark.parametrize("size", [3, 5000, 3 << 20])
+def test_handles_that_were_open_before_append_under_their_lock(two, size):
+    (two[0] / "log").write_bytes(b"begins\n")
+    wanted = b"begins\n"
+    handles = [os.open(mount / "log", os.O_RDWR | os.O_APPEND) for mount in two]
+    for n in range(4):
+        for k, handle in enumerate(handles):
+            piece = bytes([65 + 2 * n + k]) * size
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            assert os.write(handle, piece) == size
+            wanted += piece
+            # What the kernel has kept of it is at its place, too.
+            assert os.pread(handle, len(wanted) + 1, 0) == wanted
+            fcntl.flock(handle, fcntl.LOCK_UN)
+    for handle in handles:
+        os.close(handle)
+    assert contents(two, "log") == wanted
+
+
+def test_who_appends_to_what_another_has_cut_leaves_no_hole(two):
+    (two[0] / "log").write_bytes(b"x" * 10000)
+    handle = os.open(two[0] / "log", os.O_WRONLY | os.O_APPEND)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    (two[1] / "log").write_bytes(b"new\n")
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    os.write(handle, b"more\n")
+    os.close(handle)
+    assert contents(two, "log") == b"new\nmore\n"
+
+
+def sent(path, directory):
+    """What sendfile(2) gives of a file that is just opened."""
+    source, target = os.open(path, os.O_RDONLY), os.open(directory / "sent", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    try:
+        while os.sendfile(target, source, None, 1 << 20) > 0:
+            pass
+        return os.pread(target, 1 << 20, 0)
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def mapped(path, _):
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
+        return bytes(pages)
+
+
+@pytest.mark.parametrize("see", [sent, mapped])
+def test_what_goes_by_the_kernels_size_sees_all_of_a_file_that_is_opened(two, workdir, see):
+    (two[0] / "file").write_bytes(b"one\n")
+    for wanted in (b"one\ntwo\n", b"o\n", b"x" * 100000, b"end\n"):
+        (two[1] / "file").write_bytes(wanted)
+        assert see(two[0] / "file", workdir) == wanted
+
+
+def test_an_open_after_another_one_gets_the_new_version_while_the_old_one_is_open(two):
+    (two[0] / "file").write_bytes(b"old")
+    with open(two[0] / "file", "rb") as old:
+        assert old.read() == b"old"
+        for wanted in (b"newer", b"n", b"newest"):
+            (two[1] / "file").write_bytes(wanted)
+            assert (two[0] / "file").read_bytes() == wanted
+
+
+def test_what_another_mount_rewrites_all_the_time_can_be_opened(two):
+    (two[0] / "file").write_bytes(b"0" * 10)
+    wrong, ended = [], threading.Event()
+
+    def look():
+        while not ended.is_set():
+            try:
+                os.close(os.open(two[0] / "file", os.O_RDONLY))
+            except OSError as e:
+                wrong.append(e)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for n in range(1, 30):
+        (two[1] / "new").write_bytes(b"%d" % (n % 10) * 10 * n)
+        os.rename(two[1] / "new", two[1] / "file")
+    ended.set()
+    thread.join()
+    assert not wrong, wrong[:3]
