@@ -234,7 +234,8 @@ static int create_locked(struct rpc_call *call, struct db_volume *wish,
     }
     ret = meta_store_get(meta, wish->store, &store, err);
     if (ret != 0) {
-        return error_set(err, ret == -ENOENT ? -EINVAL : ret, "%s", err->text);
+        /* No fault of the wish's, which provisioners repeat rarely: it may be added in a moment. */
+        return error_set(err, ret == -ENOENT ? -EBUSY : ret, "%s", err->text);
     }
     wish->state = DB_CREATING;
     ret = db_volume_add(meta->db, wish);
