@@ -520,6 +520,11 @@ void fs_setlk(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, struct 
     }
 }
 
+/*
+ * The owner is the open file, which its handle names. What the kernel gives as the owner is the
+ * address of its struct file, and that is another's as soon as the file is closed: the next one's
+ * flock() would meet the RELEASE of the one before, and lose its lock by it or never give it up.
+ */
 void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int how)
 {
     struct op *op = fs_op_new(req);
@@ -528,7 +533,7 @@ void fs_flock(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi, int how
     if (op != NULL) {
         const struct wish w = {.ino = (uint32_t)ino,
                                .family = BSD_LOCK,
-                               .owner = fi->lock_owner,
+                               .owner = fi->fh,
                                .end = INT64_MAX,
                                .type = type,
                                .sleep = (how & LOCK_NB) == 0};
@@ -637,7 +642,7 @@ void locks_release(struct fs *fs, fuse_ino_t ino, const struct fuse_file_info *f
     closing->fs = fs;
     closing->wish = (struct wish){.ino = (uint32_t)ino,
                                   .family = BSD_LOCK,
-                                  .owner = fi->lock_owner,
+                                  .owner = fi->fh,
                                   .end = INT64_MAX,
                                   .type = F_UNLCK,
                                   .close = true};

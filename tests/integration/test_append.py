@@ -8,6 +8,7 @@ import fcntl
 import mmap
 import os
 import threading
+import traceback
 
 import pytest
 from test_managed import Managed, meta  # noqa: F401
@@ -121,3 +122,31 @@ def test_what_another_mount_rewrites_all_the_time_can_be_opened(two):
     ended.set()
     thread.join()
     assert not wrong, wrong[:3]
+
+
+def test_short_locks_one_after_the_other_from_two_mounts_lose_no_line(two):
+    """Each by an open file of its own, as flock(1) has it; the next one's begins before the last one's has ended."""
+    rounds, wrong = 60, []
+
+    def add(k):
+        try:
+            for n in range(rounds):
+                lock = os.open(two[k] / "lock", os.O_RDONLY | os.O_CREAT)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                with open(two[k] / "log", "ab") as log:
+                    log.write(f"{k} {n}\n".encode())
+                os.close(lock)
+        except OSError:
+            wrong.append(traceback.format_exc())
+
+    for name in ("lock", "log"):
+        (two[0] / name).write_bytes(b"")
+    threads = [threading.Thread(target=add, args=(k,), daemon=True) for k in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(90)
+        assert not thread.is_alive(), "a lock is not given"
+    assert not wrong, wrong
+    assert sorted(contents(two, "log").splitlines()) == sorted(f"{k} {n}".encode() for k in range(2) for n in range(rounds))
+    assert sorted(os.listdir(two[1])) == ["lock", "log"]
