@@ -200,7 +200,8 @@ static int find_dir(struct fs *fs, const char *key, const struct objstore_result
     }
     seen_refresh(fs);
     mutex_lock(&fs->lock);
-    enough = seen_enough(fs, true);
+    /* What has gone here is doubted in listings: only the object itself says that it is another. */
+    enough = seen_enough(fs, true) && !fs_key_removed_lately(fs, key);
     mutex_unlock(&fs->lock);
     if (enough) {
         const struct objstore_info *info = &below->entries[0].info;

@@ -512,3 +512,15 @@ def test_a_killed_mounter_loses_no_lock(meta, processes):
     held.unmount()
     wait_until(lambda: [s["node"] for s in meta.call(
         "Sessions/ListSessions", {"volume_id": volume["id"]})["sessions"]] == ["n2"], 10, "close")
+
+
+def test_a_directory_that_another_mount_makes_where_one_was_moved_away_is_found(meta):
+    one, two = Managed(meta, "one").two()
+    (one / "d").mkdir()
+    (one / "d/file").write_text("first")
+    assert (two / "d/file").read_text() == "first"
+    os.rename(one / "d", one / "e")
+    wait_until(lambda: os.listdir(two) == ["e"] and not (two / "d").exists(), 20, "the new name")
+    (two / "d").mkdir()
+    (two / "d/file").write_text("second")
+    assert (one / "d/file").read_text() == "second"
