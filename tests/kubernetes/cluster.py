@@ -16,75 +16,25 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-KUBELET = Path("/var/lib/kubelet")
-BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-STATE = Path("/run/skyvol-kubernetes")  # short, for unix sockets
-BRIDGE = "skyvolk8s0"
-NODE, NODE_IP, PODS = "node1", "10.244.0.1", "10.244.0.0/24"
+from machine import (BOOT, HOST_PATHS, KUBELET, STATE, ClusterError, end_mounters, free_port, mounts, remove_groups, run,
+                     start_time, wait)
+from node import BRIDGE, HERE, Node, Second
+
 SERVICES, API_SERVICE = "10.96.0.0/16", "10.96.0.1"
-# Of our manifests, of kubelet and of containerd; what was there before stays.
-HOST_PATHS = [Path(p) for p in ("/run/skyvol", "/var/lib/skyvol", "/var/log/pods", "/var/log/containers", "/var/lib/cni",
-                                "/run/containerd", "/opt/containerd")]
 NEEDED = ["etcd", "containerd", "runc", "iptables", "conntrack", "ip", "openssl", "ctr"]
 ORDER = ["etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "dns", "kubelet",
          "kube-proxy"]
-
-
-class ClusterError(Exception):
-    pass
-
-
-def run(*command, check=True, **options):
-    options = {"text": True, "capture_output": True} | options
-    done = subprocess.run([str(c) for c in command], check=False, **options)
-    if check and done.returncode != 0:
-        raise ClusterError(f"{' '.join(map(str, command[:4]))}: {done.stderr.strip()[-500:]}")
-    return done
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("0.0.0.0", 0))
-        return s.getsockname()[1]
-
-
-def wait(what, seconds, condition):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise ClusterError(f"not within {seconds} s: {what}")
-        time.sleep(0.1)
-
-
-def start_time(pid):
-    """In ticks since boot; empty of what has ended."""
-    with contextlib.suppress(OSError):
-        os.waitpid(int(pid), os.WNOHANG)  # it may be a child of ours
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    return ""
-
-
-def mounts(prefix):
-    """Mount points at and below `prefix`, the deepest first."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
-        points = [line.split()[4].replace("\\040", " ") for line in lines]
-    return sorted((p for p in points if p == str(prefix) or p.startswith(f"{prefix}/")), reverse=True)
 
 
 class Cluster:
     def __init__(self, directory, programs=None):
         self.dir, self.programs = Path(directory).absolute(), programs and Path(programs)
         self.kubeconfig = self.dir / "admin.kubeconfig"
-        self.containerd = STATE / "containerd.sock"
+        self.first, self.second, self.images = Node(self), Second(self), []
         self.facts_file = self.dir / "facts.json"
         self.facts = json.loads(self.facts_file.read_text()) if self.facts_file.exists() else {}
         if self.facts.get("boot") != BOOT:  # nothing of it has outlived the machine's restart
@@ -99,11 +49,16 @@ class Cluster:
                 return int(pid)
         return None
 
-    def spawn(self, name, *command):
+    def spawn(self, name, *command, groups=()):
+        """`groups`: control groups that it enters."""
+        def enter():
+            for group in groups:
+                (group / "cgroup.procs").write_text("0")
         log = (self.dir / "log" / f"{name}.log").open("a")
         environment = os.environ | {"PATH": f"{self.programs}:{os.environ['PATH']}:/usr/sbin:/sbin"}
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log,
-                                   stderr=log, start_new_session=True, env=environment)
+                                   stderr=log, start_new_session=True, env=environment,
+                                   preexec_fn=enter if groups else None)
         (self.dir / "pid" / name).write_text(f"{process.pid} {start_time(process.pid)}")
 
     def end(self, name):
@@ -146,17 +101,21 @@ class Cluster:
         self.prepare_host()
         self.certificates()
         self.control_plane()
-        self.containers(images)
-        self.node()
+        self.images = images
+        self.first.containers(images)
+        self.spawn("dns", sys.executable, HERE / "dns.py", self.first.address, self.kubeconfig)
+        self.first.start()
+        wait("the default service account", 60, lambda: self.kubectl(
+            "-n", "default", "get", "serviceaccount", "default", check=False).returncode == 0)
+        for name in ORDER:
+            self.ready(name, 1, lambda: True)
 
     def prepare_host(self):
         """Only kubelet's directory is made a shared mount: / is private without systemd."""
         KUBELET.mkdir(parents=True, exist_ok=True)
         run("mount", "--bind", KUBELET, KUBELET)
         run("mount", "--make-rshared", KUBELET)
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
-        run("ip", "addr", "add", f"{NODE_IP}/24", "dev", BRIDGE)
-        run("ip", "link", "set", BRIDGE, "up")
+        self.first.bridge()
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         for name, value in (("net/bridge/bridge-nf-call-iptables", "1"),
                             ("fs/inotify/max_user_instances", "1024")):
@@ -170,24 +129,29 @@ class Cluster:
             "-keyout", "ca.key", "-out", "ca.crt", **quiet)
         run("openssl", "genrsa", "-out", "sa.key", "2048", **quiet)
         run("openssl", "rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub", **quiet)
-        api = f"IP:127.0.0.1,IP:{NODE_IP},IP:{API_SERVICE},DNS:kubernetes.default.svc"
+        api = f"IP:127.0.0.1,IP:{self.first.address},IP:{API_SERVICE},DNS:kubernetes.default.svc"
         for name, subject, names in (
                 ("apiserver", "/CN=kube-apiserver", api), ("admin", "/O=system:masters/CN=admin", ""),
                 ("kcm", "/CN=system:kube-controller-manager", ""), ("proxy", "/CN=system:kube-proxy", ""),
-                ("scheduler", "/CN=system:kube-scheduler", ""),
-                ("kubelet", f"/O=system:nodes/CN=system:node:{NODE}", f"IP:{NODE_IP},DNS:{NODE}")):
-            (pki / "ext").write_text("extendedKeyUsage=serverAuth,clientAuth\n" +
-                                     (f"subjectAltName={names}\n" if names else ""))
-            run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", f"{name}.key",
-                "-out", f"{name}.csr", **quiet)
-            run("openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-                "-CAcreateserial", "-days", "30", "-extfile", "ext", "-out", f"{name}.crt", **quiet)
-            if name != "apiserver":
-                self.write_kubeconfig(name)
+                ("scheduler", "/CN=system:kube-scheduler", "")):
+            self.certificate(name, subject, names)
+        self.first.certificate()
+
+    def certificate(self, name, subject, names):
+        pki = self.dir / "pki"
+        quiet = {"cwd": pki}
+        (pki / "ext").write_text("extendedKeyUsage=serverAuth,clientAuth\n" +
+                                 (f"subjectAltName={names}\n" if names else ""))
+        run("openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", subject, "-keyout", f"{name}.key",
+            "-out", f"{name}.csr", **quiet)
+        run("openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-CAcreateserial", "-days", "30", "-extfile", "ext", "-out", f"{name}.crt", **quiet)
+        if name != "apiserver":
+            self.write_kubeconfig(name)
 
     def write_kubeconfig(self, name):
         pki = self.dir / "pki"
-        server = f"https://{NODE_IP}:{self.facts['ports']['api']}"
+        server = f"https://{self.first.address}:{self.facts['ports']['api']}"
         document = {"apiVersion": "v1", "kind": "Config", "current-context": "test",
                     "clusters": [{"name": "test", "cluster": {"server": server,
                                                               "certificate-authority": f"{pki}/ca.crt"}}],
@@ -207,7 +171,7 @@ class Cluster:
         self.spawn("etcd", "etcd", "--data-dir", self.dir / "etcd", "--unsafe-no-fsync", "--log-level", "warn",
                    "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls", peer,
                    "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}")
-        self.spawn("kube-apiserver", "kube-apiserver", f"--etcd-servers={client}", f"--advertise-address={NODE_IP}",
+        self.spawn("kube-apiserver", "kube-apiserver", f"--etcd-servers={client}", f"--advertise-address={self.first.address}",
                    f"--secure-port={ports['api']}", f"--tls-cert-file={pki}/apiserver.crt",
                    f"--tls-private-key-file={pki}/apiserver.key", f"--client-ca-file={pki}/ca.crt",
                    "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
@@ -228,89 +192,22 @@ class Cluster:
                 "kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig")),
                 f"--secure-port={ports[short]}", "--leader-elect=false", "--profiling=false", *more)
 
-    def containers(self, images):
-        network = {"cniVersion": "0.4.0", "name": "test", "plugins": [
-            {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "ipMasq": True, "hairpinMode": True,
-             "ipam": {"type": "host-local", "dataDir": f"{STATE}/addresses",
-                      "ranges": [[{"subnet": PODS, "rangeStart": "10.244.0.10", "gateway": NODE_IP}]],
-                      "routes": [{"dst": "0.0.0.0/0"}]}},
-            {"type": "portmap", "capabilities": {"portMappings": True}}]}
-        (self.dir / "cni" / "10-bridge.conflist").write_text(json.dumps(network))
-        (self.dir / "conf" / "containerd.toml").write_text(f"""version = 2
-root = "{self.dir}/containerd"
-state = "{STATE}/containerd"
-[grpc]
-  address = "{self.containerd}"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
-  restrict_oom_score_adj = true
-  disable_apparmor = true
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-      SystemdCgroup = false
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
-    conf_dir = "{self.dir}/cni"
-""")
-        self.spawn("containerd", "containerd", "-c", self.dir / "conf" / "containerd.toml")
-        self.ready("containerd", 30, lambda: self.ctr("version", check=False).returncode == 0)
-        self.load(images)
-
-    def ctr(self, *arguments, **options):
-        return run("ctr", "-a", self.containerd, "-n", "k8s.io", *arguments, **options)
-
     def load(self, images):
-        for image in images:
-            self.ctr("images", "import", "--all-platforms", image)
-
-    def node(self):
-        pki, conf, ports = self.dir / "pki", self.dir / "conf", self.facts["ports"]
-        (conf / "kubelet.json").write_text(json.dumps({
-            "apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
-            "containerRuntimeEndpoint": f"unix://{self.containerd}", "cgroupDriver": "cgroupfs",
-            "failCgroupV1": False, "failSwapOn": False,
-            "featureGates": {"KubeletInUserNamespace": True},  # root here may lack CAP_SYS_RESOURCE
-            "authentication": {"anonymous": {"enabled": False}, "webhook": {"enabled": True},
-                               "x509": {"clientCAFile": f"{pki}/ca.crt"}},
-            "authorization": {"mode": "Webhook"}, "tlsCertFile": f"{pki}/kubelet.crt",
-            "tlsPrivateKeyFile": f"{pki}/kubelet.key", "port": ports["kubelet"], "healthzPort": ports["healthz"],
-            "clusterDNS": [NODE_IP], "clusterDomain": "cluster.local",
-            "imageGCHighThresholdPercent": 100,  # what is deleted could not be pulled again
-            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%",
-                             "nodefs.inodesFree": "1%"},
-            "syncFrequency": "10s"}))
-        (conf / "proxy.json").write_text(json.dumps({
-            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
-            "clientConnection": {"kubeconfig": f"{conf}/proxy.kubeconfig"}, "mode": "iptables",
-            "clusterCIDR": PODS, "hostnameOverride": NODE, "oomScoreAdj": 0,
-            "healthzBindAddress": f"127.0.0.1:{ports['proxy']}",
-            "metricsBindAddress": f"127.0.0.1:{ports['metrics']}",
-            "conntrack": {"maxPerCore": 0, "min": 0}}))
-        self.spawn("dns", sys.executable, HERE / "dns.py", NODE_IP, self.kubeconfig)
-        self.kubelet()
-        self.spawn("kube-proxy", "kube-proxy", f"--config={conf}/proxy.json")
-        self.ready("kubelet", 120, lambda: self.kubectl(
-            "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=1s", check=False).returncode == 0)
-        wait("the default service account", 60, lambda: self.kubectl(
-            "-n", "default", "get", "serviceaccount", "default", check=False).returncode == 0)
-        for name in ORDER:
-            self.ready(name, 1, lambda: True)
-
-    def kubelet(self):
-        self.spawn("kubelet", "kubelet", f"--config={self.dir}/conf/kubelet.json",
-                   f"--kubeconfig={self.dir}/conf/kubelet.kubeconfig", f"--hostname-override={NODE}",
-                   f"--node-ip={NODE_IP}", f"--root-dir={KUBELET}", "--v=2")
+        self.images = images
+        for node in (self.first, *([self.second] if self.second.pid() else [])):
+            node.load(images)
 
     # --- stop ----------------------------------------------------------------
 
     def stop(self, purge):
         if not self.facts:  # kubelet's directory and all the rest are another's
             raise ClusterError(f"{self.dir} has no cluster: nothing is ended")
+        if self.second.dir.exists():
+            self.second.leave()
         for name in ("kubelet", "kube-proxy", "kube-scheduler", "kube-controller-manager"):
             self.end(name)
         if self.pid("containerd"):
-            self.end_containers()
+            self.first.end_containers()
         for name in ("kube-apiserver", "etcd", "dns", "containerd"):
             self.end(name)
         end_mounters()
@@ -320,22 +217,6 @@ state = "{STATE}/containerd"
                     run("umount", "-l", point, check=False)
         if purge:
             self.purge()
-
-    def end_containers(self):
-        """While containerd still answers; what it does not end, its shims are asked to by their own pids."""
-        for _ in range(3):
-            tasks = self.ctr("tasks", "ls", "-q", check=False).stdout.split()
-            for task in tasks:
-                self.ctr("tasks", "kill", "-a", "-s", "SIGKILL", task, check=False, timeout=20)
-            for task in tasks:
-                self.ctr("tasks", "rm", "-f", task, check=False, timeout=20)
-        for container in self.ctr("containers", "ls", "-q", check=False).stdout.split():
-            self.ctr("containers", "rm", container, check=False, timeout=20)
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                command = (process / "cmdline").read_text()
-                if command.startswith("/usr/bin/containerd-shim") and str(self.containerd) in command:
-                    os.kill(int(process.name), signal.SIGKILL)
 
     def purge(self):
         for path in self.facts.get("made", []):
@@ -356,26 +237,7 @@ state = "{STATE}/containerd"
         with contextlib.suppress(OSError, KeyError):
             Path("/proc/sys/net/ipv4/ip_forward").write_text(self.facts["forward"])
         for top in Path("/sys/fs/cgroup").glob("*/kubepods"):
-            for group, _, _ in os.walk(top, topdown=False):
-                with contextlib.suppress(OSError):
-                    os.rmdir(group)
-
-
-def mounter_groups():
-    return [p for top in ("/sys/fs/cgroup/skyvol", "/sys/fs/cgroup/memory/skyvol") for p in Path(top).glob("*/")]
-
-
-def end_mounters():
-    """Mounters outlive their holder's pod; each is in a group of its own."""
-    for group in mounter_groups():
-        with contextlib.suppress(OSError):
-            for pid in (group / "cgroup.procs").read_text().split():
-                os.kill(int(pid), signal.SIGKILL)
-            wait("end of mounters", 5, lambda group=group: not (group / "cgroup.procs").read_text())
-            group.rmdir()
-    for top in ("/sys/fs/cgroup/skyvol", "/sys/fs/cgroup/memory/skyvol"):
-        with contextlib.suppress(OSError):
-            os.rmdir(top)
+            remove_groups(top)
 
 
 def main():

@@ -16,7 +16,7 @@ BUSYBOX = "localhost/busybox:1"
 # As the suite names them; storage specs run nothing but a shell in the last two.
 SUITE_SHELLS = ["localhost/busybox:1.37.0-1", "localhost/glibc-dns-testing:2.0.0", "localhost/nginx:1.15-4"]
 SUITE_PROGRAM = "localhost/agnhost:2.63.0"
-TOOLS = "localhost/tools:1"  # the shell, fio, and Python with boto3
+TOOLS = "localhost/tools:1"  # the shell, fio, flock, and Python with boto3
 PACKAGES = ["boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py", "urllib3"]
 MODULES = "/opt/modules"
 SIDECARS = "registry.k8s.io/sig-storage/"
@@ -53,9 +53,10 @@ NSENTER = """#!/bin/sh
 for status in /rootfs/proc/[0-9]*/comm; do
     name=$(cat $status 2>/dev/null)
     [ "$name" = kubelet ] || continue
-    pid=${status#/rootfs/proc/}
+    process=${status%/comm}  # of this node: there may be two on one machine
+    [ "$(stat -c %d:%i $process/root/var/lib/kubelet)" = "$(stat -c %d:%i /rootfs/var/lib/kubelet)" ] || continue
     shift
-    exec busybox nsenter --mount=/rootfs/proc/${pid%%/*}/ns/mnt "$@"
+    exec busybox nsenter --mount=$process/ns/mnt "$@"
 done
 exec busybox nsenter "$@"
 """
@@ -74,7 +75,7 @@ def write_shell(tree, programs):
 
 
 def write_tools(tree):
-    """The distribution's fio, the Python that runs this, and boto3 of its packages, of which only S3 is kept."""
+    """The distribution's fio and flock, the Python that runs this, and boto3 of its packages, of which only S3 is kept."""
     for path, target in ours.LINKS.items():
         (tree / target).mkdir(parents=True, exist_ok=True)
         (tree / path[1:]).symlink_to(target)
@@ -84,7 +85,7 @@ def write_tools(tree):
                                       "__pycache__", "ensurepip", "tkinter", "pydoc_data")
     shutil.copytree(standard, tree / str(standard).lstrip("/"), ignore=unwanted, ignore_dangling_symlinks=True)
     extensions = [str(path) for path in (standard / "lib-dynload").glob("*.so")]
-    files = {python: python, "/usr/bin/fio": os.path.realpath(shutil.which("fio"))}
+    files = {python: python} | {f"/usr/bin/{name}": os.path.realpath(shutil.which(name)) for name in ("fio", "flock")}
     for program in [*files.values(), *extensions]:
         files |= {path: source for path, source in ours.libraries(program).items() if source != program}
     for path, source in files.items():

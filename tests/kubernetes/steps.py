@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from cluster import KUBELET, mounter_groups
+from machine import KUBELET, mounter_groups, mounts, second_pid
 from kube import DRIVER, SYSTEM, StepError
 
 STEPS = []
@@ -26,9 +26,8 @@ def step(name, needed=False):
 
 def skyvol_mounts():
     """Of the cluster: others of this machine may be under test elsewhere."""
-    found = subprocess.run(["findmnt", "-rno", "TARGET", "-t", "fuse.skyvol"], check=False, text=True,
-                           capture_output=True).stdout.split()
-    return [point for point in found if point.startswith(f"{KUBELET}/")]
+    pids = ["self", second_pid()]
+    return [point for pid in pids if pid for point in mounts(KUBELET, "fuse.skyvol", pid)]
 
 
 def restore(kube):
@@ -172,9 +171,12 @@ echo "$(wc -l <fio.runs) runs of fio"
 
 
 @contextlib.contextmanager
-def load(kube, name, mode="ReadWriteOnce"):
+def load(kube, name, mode="ReadWriteOnce", node=None):
     """A pod that writes and compares all the time; at the end it must have seen no error."""
-    kube.apply(kube.claim(name, mode), kube.pod(name, CHECKER, claim=name, image=kube.tools))
+    pod = kube.pod(name, CHECKER, claim=name, image=kube.tools)
+    if node:
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+    kube.apply(kube.claim(name, mode), pod)
     kube.running(name)
 
     def rounds():
@@ -288,7 +290,7 @@ def restart_kubelet(kube, cluster):
         raise StepError("left out: another's kubelet is not restarted")
     with load(kube, "kubelet-restart") as more:
         cluster.end("kubelet")
-        cluster.kubelet()
+        cluster.first.kubelet()
         kube.wait("the driver is known", 60, lambda: any(
             d["name"] == DRIVER for n in kube.items("csinodes") for d in n["spec"].get("drivers") or []))
         # What is in the API may be of before; of its pods it knows a moment after it has begun.

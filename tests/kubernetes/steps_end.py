@@ -8,7 +8,8 @@ import subprocess
 from pathlib import Path
 
 import steps
-from cluster import BRIDGE, HOST_PATHS, KUBELET, STATE, mounter_groups, mounts, start_time
+from machine import HOST_PATHS, KUBELET, SECOND, STATE, hierarchies, mounter_groups, mounts, start_time
+from node import BRIDGE, LINK
 from kube import DRIVER, SYSTEM, StepError
 from steps import gone, mounters, no_mounts, processes, skyvol_mounts, step, volume_of
 
@@ -151,14 +152,14 @@ def end_cluster(cluster):
     pids = [int(p.read_text().split()[0]) for p in (cluster.dir / "pid").glob("*")]
     cluster.stop(purge=True)
     left = [p for p in pids if start_time(p)]
-    left += [f"{name} {pid}" for name in ("skyvol-mount", "skyvol-holder") for group in ("/kubepods", ":/skyvol/")
+    left += [f"{name} {pid}" for name in ("skyvol-mount", "skyvol-holder") for group in ("/kubepods", ":/skyvol/", f":/{SECOND}/")
              for pid in processes(name, group)]
     left += [p for prefix in (KUBELET, STATE) for p in mounts(prefix)] + skyvol_mounts()
     left += [str(p) for p in (KUBELET, STATE, cluster.dir) if p.exists()]
     left += [p for p in map(str, HOST_PATHS) if p in cluster.facts.get("made", []) and Path(p).exists()]
     left += [str(p) for p in mounter_groups()]
-    if Path("/sys/class/net", BRIDGE).exists():
-        left.append(BRIDGE)
+    left += [name for name in (BRIDGE, LINK) if Path("/sys/class/net", name).exists()]
+    left += [str(top / SECOND) for top in hierarchies() if (top / SECOND).exists()]
     rules = subprocess.run(["iptables-save"], check=False, text=True, capture_output=True).stdout
     left += [line for line in rules.splitlines() if "KUBE-" in line or "CNI-" in line]
     if left:

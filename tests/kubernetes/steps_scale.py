@@ -3,7 +3,7 @@
 import statistics
 from pathlib import Path
 
-from cluster import mounter_groups
+from machine import mounter_groups
 from kube import StepError
 from steps import mounters, no_mounts, step
 

@@ -36,7 +36,7 @@ def upgrade_and_back(kube, cluster):
         raise StepError("left out: in another's cluster there is no second version")
     for name in PARTS:
         image = f"docker.io/library/{name}"
-        cluster.ctr("images", "tag", "--force", f"{image}:{VERSION}", f"{image}:{NEXT}")
+        cluster.first.ctr("images", "tag", "--force", f"{image}:{VERSION}", f"{image}:{NEXT}")
     before = {name: image_of(kube, name) for name in PARTS}
     with load(kube, "upgrade") as more:
         for version in (NEXT, VERSION):

@@ -53,7 +53,7 @@ def begin(program, kubeconfig, out, number, focus, skip):
 
 def short(name):
     """Without what is the same for all."""
-    name = re.sub(r"^\[It\] \[sig-storage\] External Storage \[Driver: [^]]*\] ", "", name)
+    name = re.sub(r"^\[It\] (\[sig-storage\] )?External Storage \[Driver: [^]]*\] ", "", name)
     return re.sub(r"\[Testpattern: ([^]]*)\]", r"\1:", name)
 
 
