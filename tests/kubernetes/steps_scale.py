@@ -8,6 +8,8 @@ from kube import StepError
 from steps import mounters, no_mounts, step
 
 COUNT, PAIRS = 50, 5
+# The API server knows which claims a node's pods have a moment later than kubelet, which asks again: none of ours.
+NOT_YET = "failed to fetch PVC from API server"
 START_LIMIT = None  # seconds, set by run
 
 
@@ -76,7 +78,7 @@ def many_pods(kube, cluster):
     kube.delete("pod", "-l=many=pods", seconds=240)
     kube.delete("pvc", *names, seconds=240)
     wrong = [e for e in kube.items("events", "--field-selector=type=Warning")
-             if e["involvedObject"]["name"].startswith("many-")]
+             if e["involvedObject"]["name"].startswith("many-") and NOT_YET not in e["message"]]
     assert not wrong, f"{len(wrong)} warnings: {wrong[0]['message'][:300]}"
     no_mounts(kube, cluster)
     if not cluster:
