@@ -33,6 +33,7 @@ PARTS = {
     "node": ("", ["base/node.yaml"]),
     "store": (".Values.embeddedStore.enabled", ["base/s3proxy.yaml"]),
     "gateway": (".Values.gateway.enabled", [COMPONENTS + "s3-gateway/gateway.yaml"]),
+    "gateway-outside": ("and .Values.gateway.enabled .Values.gateway.tls", [COMPONENTS + "s3-tls/service.yaml"]),
     "webhook": (".Values.webhook.enabled", [COMPONENTS + "webhook/webhook.yaml"]),
     "storageclass": (".Values.storageClass.create", ["base/storageclass.yaml"]),
     "certs-job": ('eq .Values.certificates.by "job"', [COMPONENTS + "certs-job/certs.yaml"]),

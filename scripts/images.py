@@ -41,7 +41,7 @@ SLEEP = "/usr/bin/sleep"  # before the end of what a Service leads to: preStop
 IMAGES = {
     "controller": (ORDINARY, "skyvol-controller", ["skyvol-controller"], []),
     "node": (NOTHING, "skyvol-node", ["skyvol-node"], []),
-    "holder": (NOTHING, "skyvol-holder", ["skyvol-holder", "skyvol-mount"], []),
+    "holder": (NOTHING, "skyvol-holder", ["skyvol-holder", "skyvol-mount", "skyvolctl"], []),  # recover, stats
     "meta": (ORDINARY, "skyvol-meta", ["skyvol-meta"], ["/usr/bin/tar"]),  # tar: kubectl cp
     "s3": (ORDINARY, "skyvol-s3", ["skyvol-s3", "skyvol-s3-keys"], ["/usr/sbin/nginx", SLEEP]),
     "cli": (ORDINARY, "skyvolctl", ["skyvolctl"], []),
