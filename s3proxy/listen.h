@@ -12,9 +12,14 @@
 /* localhost, 127.x.y.z or [::1], with or without a port. */
 bool listen_is_loopback(struct slice address);
 
-/* -EINVAL: not an address, or one that more than the pod would reach where only the pod may. Makes
- * way for unix sockets: -EADDRINUSE when another process listens there. */
+/* -EINVAL: not an address, or one that more than the pod would reach where only the pod may. */
 int listen_check(const struct proxy_config *config, struct error *err)
+    __attribute__((warn_unused_result));
+
+/* For addresses that were checked: removes unix sockets that nobody listens on, and tells before
+ * nginx does what cannot be listened on. -EADDRINUSE: another process has it, and keeps it for two
+ * seconds; -EINVAL: a host that is not known; or what bind(2) says. */
+int listen_make_way(const struct proxy_config *config, struct error *err)
     __attribute__((warn_unused_result));
 
 /* The directives "listen" of nginx, each with `more` behind it; ":port" is all addresses, of IPv6

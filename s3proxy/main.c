@@ -16,8 +16,10 @@
 #include "s3proxy/limits.h"
 #include "s3proxy/listen.h"
 #include "s3proxy/nginx_conf.h"
+#include "s3proxy/run_dir.h"
 #include "s3proxy/stores.h"
 #include "s3proxy/supervise.h"
+#include "s3proxy/tls_files.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/key_file.h"
@@ -107,9 +109,10 @@ static const struct option_spec options[] = {
      .offset = offsetof(struct proxy_config, workers),
      .value = "N",
      .help = "worker processes, 1 to 256; default: 2, with --sidecar 1",
+     .min = 1,
      .max = 256},
     OPTION(struct proxy_config, run_dir, OPTION_STRING, "run-dir", "DIR", "/run/skyvol-s3",
-           "for nginx.conf and temporary files; made with mode 0700"),
+           "for nginx.conf and temporary files; made with mode 0700. Of one skyvol-s3 only"),
     OPTION(struct proxy_config, module, OPTION_STRING, "module", "FILE", NULL,
            "ngx_http_skyvol_module.so; default: ../lib beside this program"),
     OPTION(struct proxy_config, region, OPTION_STRING, "region", "NAME", "us-east-1",
@@ -169,8 +172,9 @@ static const struct options_program program = {
         "A sidecar: skyvol-s3 --sidecar --volume data=s3://bucket/prefix --run-dir DIR; its pod "
         "gets AWS_ENDPOINT_URL=http://127.0.0.1:9000, AWS_REGION and "
         "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:9001/credentials.\n\n"
-        "SIGTERM drains for at most 30 s, a second one ends at once; SIGHUP reloads "
-        "certificates and the store's credentials.",
+        "SIGTERM drains for at most 30 s, a second one ends at once; a "
+        "replaced certificate is taken within seconds; SIGHUP does that at once, and reads the "
+        "store's credentials anew.",
 };
 
 static int absolute(char **path, const char *name, struct error *err)
@@ -185,6 +189,30 @@ static int absolute(char **path, const char *name, struct error *err)
     }
     free(*path);
     *path = real;
+    return 0;
+}
+
+/* As absolute(), but links stay: the files of a Secret are renewed by another target of theirs. */
+static int absolute_file(char **path, const char *name, struct error *err)
+{
+    AUTOFREE char *here = NULL;
+    char *full = NULL;
+
+    if (*path == NULL) {
+        return 0;
+    }
+    if (access(*path, F_OK) < 0) {
+        return error_set(err, -errno, "--%s %s: %s", name, *path, strerror(errno));
+    }
+    if (**path == '/') {
+        return 0;
+    }
+    here = getcwd(NULL, 0);
+    if (here == NULL || asprintf(&full, "%s/%s", here, *path) < 0) {
+        return error_set(err, -ENOMEM, "--%s %s: no absolute path", name, *path);
+    }
+    free(*path);
+    *path = full;
     return 0;
 }
 
@@ -228,21 +256,6 @@ static int make_token(const char *path, struct error *err)
     return ret == 0 || ret == -EEXIST
                ? 0
                : error_set(err, ret, "--identity-token-file %s: %s", path, strerror(-ret));
-}
-
-static int private_dir(const char *path, struct error *err)
-{
-    struct stat st;
-
-    if (mkdir(path, 0700) < 0 && errno != EEXIST) {
-        return error_set(err, -errno, "--run-dir %s: %s", path, strerror(errno));
-    }
-    if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() ||
-        (st.st_mode & 077) != 0) {
-        return error_set(err, -EPERM, "--run-dir %s: must be a directory of ours with mode 0700",
-                         path);
-    }
-    return 0;
 }
 
 /* --dir is a shorter --store. */
@@ -302,11 +315,11 @@ static int prepare_identity(struct proxy_config *config, struct error *err)
     }
     if (config->session_keys != NULL) {
         ret = key_file_make(config->session_keys, err);
-        ret = ret == 0 ? absolute(&config->session_keys, "session-key-file", err) : ret;
+        ret = ret == 0 ? absolute_file(&config->session_keys, "session-key-file", err) : ret;
     }
     if (ret == 0 && config->identity_token != NULL) {
         ret = make_token(config->identity_token, err);
-        ret = ret == 0 ? absolute(&config->identity_token, "identity-token-file", err) : ret;
+        ret = ret == 0 ? absolute_file(&config->identity_token, "identity-token-file", err) : ret;
     }
     return ret;
 }
@@ -393,13 +406,14 @@ static int check(struct proxy_config *config, struct error *err)
     return ret == 0 ? listen_check(config, err) : ret;
 }
 
-static int prepare(struct proxy_config *config, struct error *err)
+static int prepare(struct proxy_config *config, int *ret_lock, struct error *err)
 {
     struct credentials *credentials = NULL;
     int ret = check(config, err);
 
+    ret = ret == 0 ? run_dir_take(config->run_dir, ret_lock, err) : ret;
+    ret = ret == 0 ? listen_make_way(config, err) : ret;
     ret = ret == 0 ? find_dir(config, err) : ret;
-    ret = ret == 0 ? private_dir(config->run_dir, err) : ret;
     ret = ret == 0 ? absolute(&config->run_dir, "run-dir", err) : ret;
     ret = ret == 0 ? prepare_identity(config, err) : ret;
     ret = ret == 0
@@ -408,11 +422,14 @@ static int prepare(struct proxy_config *config, struct error *err)
                                 &credentials, err)
               : ret;
     credentials_free(credentials);
-    ret = ret == 0 ? absolute(&config->credentials, "credentials-file", err) : ret;
-    ret = ret == 0 ? absolute(&config->tls_cert, "tls-cert-file", err) : ret;
-    ret = ret == 0 ? absolute(&config->tls_key, "tls-key-file", err) : ret;
-    ret = ret == 0 ? absolute(&config->store_ca, "store-ca-file", err) : ret;
-    ret = ret == 0 ? absolute(&config->store_credentials, "store-credentials-file", err) : ret;
+    ret = ret == 0 ? absolute_file(&config->credentials, "credentials-file", err) : ret;
+    ret = ret == 0 ? absolute_file(&config->tls_cert, "tls-cert-file", err) : ret;
+    ret = ret == 0 ? absolute_file(&config->tls_key, "tls-key-file", err) : ret;
+    ret = ret == 0 && config->tls_cert != NULL
+              ? tls_files_check(config->tls_cert, config->tls_key, err)
+              : ret;
+    ret = ret == 0 ? absolute_file(&config->store_ca, "store-ca-file", err) : ret;
+    ret = ret == 0 ? absolute_file(&config->store_credentials, "store-credentials-file", err) : ret;
     ret = ret == 0 ? try_stores(config, err) : ret;
     return ret == 0 ? find_module(config, err) : ret;
 }
@@ -466,6 +483,8 @@ static int serve(const struct proxy_config *config, struct error *err)
                                          .status = config->status,
                                          .counters = counters,
                                          .limits = limits,
+                                         .tls_cert = config->tls_cert,
+                                         .tls_key = config->tls_key,
                                          .helper = &helper};
     int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
 
@@ -487,12 +506,13 @@ int main(int argc, char **argv)
 {
     struct proxy_config config = {0};
     struct error err = ERROR_INIT;
+    AUTOCLOSE int lock = -1;
     int ret = options_parse(&program, argc, argv, &config, &err);
 
     if (ret != 0) {
         return options_exit(&program, ret, &err);
     }
-    ret = prepare(&config, &err);
+    ret = prepare(&config, &lock, &err);
     allow_files(&config);
     ret = ret == 0 ? serve(&config, &err) : ret;
     if (ret < 0) {

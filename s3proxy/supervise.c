@@ -13,6 +13,7 @@
 
 #include "s3proxy/counters.h"
 #include "s3proxy/limits.h"
+#include "s3proxy/tls_files.h"
 #include "util/memory.h"
 #include "util/status.h"
 
@@ -21,6 +22,7 @@ struct watch {
     struct counters *counters;
     struct metrics *metrics;
     struct status *status;
+    struct tls_files tls;
     atomic_bool draining;
 };
 
@@ -72,11 +74,16 @@ static int wait_for_end(pid_t child, const sigset_t *signals, struct watch *watc
                         struct key_helper *helper)
 {
     static const struct timespec pause = {.tv_nsec = 500 * 1000 * 1000};
+    static const struct timespec look = {.tv_sec = TLS_FILES_LOOK_MS / 1000};
     int status;
 
     for (;;) {
-        int number = sigtimedwait(signals, NULL, key_helper_again(helper) ? &pause : NULL);
+        const struct timespec *most = watch->tls.cert != NULL ? &look : NULL;
+        int number = sigtimedwait(signals, NULL, key_helper_again(helper) ? &pause : most);
 
+        if (!atomic_load(&watch->draining) && tls_files_changed(&watch->tls)) {
+            (void)kill(child, SIGHUP); /* as ours below */
+        }
         if (number < 0) {
             continue;
         }
@@ -128,6 +135,7 @@ int supervise(const struct supervise_config *config, struct error *err)
     helper->signals = &signals;
     helper->mask = &before;
     key_helper_start(helper);
+    tls_files_init(&watch.tls, config->tls_cert, config->tls_key);
     child = fork();
     if (child == 0) {
         become_nginx(config, &before);

@@ -2,8 +2,9 @@
 /*
  * supervise.h - run nginx until it ends, hand signals on to it, and tell how it is.
  *
- * SIGTERM, SIGINT and SIGQUIT mean to drain, a second one to end at once; SIGHUP reloads. Where
- * `status` is given, /metrics and /healthz are served there: healthy until draining begins.
+ * SIGTERM, SIGINT and SIGQUIT mean to drain, a second one to end at once; SIGHUP reloads, and so
+ * does a replaced certificate. Where `status` is given, /metrics and /healthz are served there:
+ * healthy until draining begins.
  */
 #ifndef S3PROXY_SUPERVISE_H
 #define S3PROXY_SUPERVISE_H
@@ -12,12 +13,14 @@
 #include "util/error.h"
 
 struct supervise_config {
-    const char *nginx;         /* the program */
-    const char *run_dir;       /* its prefix */
-    const char *conf;          /* its configuration */
-    const char *status;        /* as status.h has addresses; NULL: none */
-    const char *counters;      /* file of counters.h, made anew; only with status */
-    const char *limits;        /* file of limits.h, made anew */
+    const char *nginx;    /* the program */
+    const char *run_dir;  /* its prefix */
+    const char *conf;     /* its configuration */
+    const char *status;   /* as status.h has addresses; NULL: none */
+    const char *counters; /* file of counters.h, made anew; only with status */
+    const char *limits;   /* file of limits.h, made anew */
+    const char *tls_cert; /* its certificate and key, watched; NULL: none */
+    const char *tls_key;
     struct key_helper *helper; /* runs beside nginx; NULL: none */
 };
 

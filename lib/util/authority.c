@@ -256,11 +256,11 @@ int authority_issue(const struct key_pair *ca, const struct authority_subject *s
 
 int authority_check(const char *ca, const struct key_pair *pair, struct error *err)
 {
-    CLEANUP(X509_free_p) X509 *authority = parse_certificate(ca);
+    CLEANUP(X509_free_p) X509 *authority = ca != NULL ? parse_certificate(ca) : NULL;
     CLEANUP(X509_free_p) X509 *certificate = parse_certificate(pair->certificate);
     CLEANUP(EVP_PKEY_free_p) EVP_PKEY *key = parse_key(pair->key);
 
-    if (authority == NULL) {
+    if (ca != NULL && authority == NULL) {
         return error_set(err, -EINVAL, "the authority file holds no PEM certificate");
     }
     if (certificate == NULL) {

@@ -43,7 +43,7 @@ int authority_issue(const struct key_pair *ca, const struct authority_subject *s
                     struct key_pair *ret, struct error *err) __attribute__((warn_unused_result));
 
 /* Can a program use these together? -EINVAL with what is wrong in err. Whether `ca` has signed the
- * certificate is not asked: in a renewal both authorities are in use. */
+ * certificate is not asked: in a renewal both authorities are in use. `ca` may be NULL. */
 int authority_check(const char *ca, const struct key_pair *pair, struct error *err)
     __attribute__((warn_unused_result));
 

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How skyvol-s3 starts, refuses to, and takes what is replaced under it."""
+import os
+import signal
+import socket
+import ssl
+import subprocess
+
+import pytest
+
+from conftest import free_port, program, wait_until
+from test_s3 import MIB, Endpoint, make_certificate
+
+
+def refused(*options):
+    """What it says, in our words only: nginx was not started."""
+    done = subprocess.run([program("skyvol-s3"), *map(str, options)], capture_output=True, text=True, timeout=30)
+    assert done.returncode in (1, 2) and "emerg" not in done.stderr, done.stderr
+    return done.stderr.strip()
+
+
+@pytest.fixture
+def usual(workdir):
+    """The options of one that would start."""
+    keys = workdir / "keys.json"
+    keys.write_text('{"keys": [{"access_key": "a", "secret_key": "b"}]}')
+    keys.chmod(0o600)
+    return ["--dir", workdir / "store", "--credentials-file", keys, "--run-dir", workdir / "run"]
+
+
+def test_a_run_dir_is_of_one_endpoint(processes, workdir, usual):
+    first = Endpoint(processes, workdir)
+    run, conf = workdir / "run", (workdir / "run/nginx.conf").read_bytes()
+    said = refused(*usual, "--listen", f"127.0.0.1:{free_port()}")
+    assert said == f"skyvol-s3: --run-dir {run} is in use by pid {first.process.pid}: give another one"
+    assert (run / "nginx.conf").read_bytes() == conf
+    first.client().list_buckets()
+    first.process.send_signal(signal.SIGKILL)  # leaves its lock file
+    first.process.wait()
+    again = Endpoint(processes, workdir, name="again")
+    again.client().list_buckets()
+    again.close()
+
+
+def test_nobody_but_the_launcher_holds_the_lock(processes, workdir):
+    served = Endpoint(processes, workdir)
+    lock = (workdir / "run/lock").stat()
+    holders = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fds = [os.stat(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        except OSError:
+            continue
+        holders += [int(pid) for fd in fds if os.path.samestat(fd, lock)]
+    assert holders == [served.process.pid]
+    served.close()
+
+
+@pytest.mark.parametrize("listen, why", [
+    ("127.0.0.1:notaport", "'notaport' is not a port: wants 1 to 65535"),
+    ("127.0.0.1:0", "'0' is not a port: wants 1 to 65535"),
+    ("127.0.0.1:70000", "'70000' is not a port: wants 1 to 65535"),
+    ("[::1]", "'1]' is not a port: wants 1 to 65535"),
+    ("9000", "wants host:port, :port or unix:/path"),
+    ("no.such.host.invalid:9000", "that host has no address"),
+    ("192.0.2.1:9000", "Cannot assign requested address")])
+def test_an_address_that_is_none_is_told(usual, listen, why):
+    assert refused(*usual, "--listen", listen) == f"skyvol-s3: --listen {listen}: {why}"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:%d", ":%d"])
+def test_a_port_that_another_has_is_told(usual, address):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        listen = address % other.getsockname()[1]
+        said = refused(*usual, "--listen", listen)
+    assert said == f"skyvol-s3: --listen {listen}: another process listens there"
+
+
+def test_a_key_of_another_certificate_is_told(usual, workdir):
+    (workdir / "other").mkdir()
+    cert, key = make_certificate(workdir)[0], make_certificate(workdir / "other")[1]
+    options = [*usual, "--listen", f"127.0.0.1:{free_port()}"]
+    both = f"skyvol-s3: --tls-cert-file {cert}, --tls-key-file %s: "
+    assert refused(*options, "--tls-cert-file", cert, "--tls-key-file", key) == \
+        both % key + "the key is not that of the certificate"
+    assert refused(*options, "--tls-cert-file", cert, "--tls-key-file", cert) == \
+        both % cert + "the key file holds no unencrypted PEM private key"
+
+
+@pytest.mark.parametrize("workers", ["0", "257"])
+def test_workers_are_as_many_as_the_help_says(usual, workers):
+    assert refused(*usual, "--workers", workers).endswith(f"'{workers}' is not between 1 and 256")
+
+
+def secret(directory, generation, pair):
+    """A Secret as kubelet mounts and swaps it: names that lead through one link to what is valid now."""
+    new = directory / generation
+    new.mkdir(parents=True)
+    for path, name in zip(pair, ("tls.crt", "tls.key")):
+        (new / name).write_bytes(path.read_bytes())
+        if not (directory / name).is_symlink():
+            (directory / name).symlink_to(f"..data/{name}")
+    link = directory / "..fresh"
+    link.symlink_to(generation)
+    old = directory / "..data"
+    before = old.resolve() if old.is_symlink() else None
+    link.rename(old)
+    if before is not None:
+        for name in ("tls.crt", "tls.key"):
+            (before / name).unlink()
+        before.rmdir()
+    return directory / "tls.crt", directory / "tls.key"
+
+
+def test_a_renewed_certificate_is_taken_without_a_signal(processes, workdir):
+    pairs = []
+    for name in ("first", "second", "third"):
+        (workdir / name).mkdir()
+        pairs.append(make_certificate(workdir / name))
+    mounted = workdir / "secret"
+    served = Endpoint(processes, workdir, secret(mounted, "..1", pairs[0]))
+    client = served.client()
+    client.create_bucket(Bucket="bucket")
+    client.put_object(Bucket="bucket", Key="large", Body=bytes(32 * MIB))
+    under_way = client.get_object(Bucket="bucket", Key="large")["Body"]
+    assert len(under_way.read(1000)) == 1000
+    address = ("127.0.0.1", served.port)
+
+    def shown():
+        return {ssl.get_server_certificate(address).strip() for _ in range(8)}
+
+    # The certificate of one and the key of another: told once, and the old one stays.
+    secret(mounted, "..2", (pairs[1][0], pairs[2][1]))
+    wait_until(lambda: "the old one stays" in served.process.log.read_text(), what="a word about it")
+    assert shown() == {pairs[0][0].read_text().strip()}
+    secret(mounted, "..3", pairs[1])
+    new = pairs[1][0].read_text().strip()
+    wait_until(lambda: shown() == {new}, what="the new certificate from every worker")
+    log = served.process.log.read_text()
+    assert log.count("the old one stays") == 1 and "emerg" not in log
+    assert len(under_way.read()) == 32 * MIB - 1000  # begun before, ended after
+    served.tls = pairs[1]
+    served.client().head_bucket(Bucket="bucket")
+    served.close()
