@@ -138,7 +138,7 @@ $(BUILD)/lib/ngx_http_skyvol_module.so: $(NGX_MODULE_SRC:%.c=$(BUILD)/%.o) $(BUI
 
 # Fuzz targets: with libFuzzer (make fuzz), and over their corpus among the unit tests.
 FUZZ_LIB_SRC := $(wildcard lib/util/*.c lib/s3/*.c lib/mount/*.c) lib/csi/source.c \
-                lib/kube/frames.c lib/kube/status.c csi/webhook/inject.c csi/webhook/review.c
+                lib/kube/frames.c lib/kube/status.c csi/webhook/inject.c csi/webhook/review.c s3proxy/key_entry.c
 FUZZ_SECONDS ?= 20
 
 $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/tests/fuzz/replay.o $(LIB)
@@ -147,8 +147,10 @@ $(REPLAYS): $(BUILD)/tests/fuzz/replay_%: $(BUILD)/tests/fuzz/fuzz_%.o $(BUILD)/
 # Modules of a program, before the library that they need.
 $(BUILD)/tests/fuzz/replay_admission: PKG_LIBS := $(BUILD)/csi/webhook.a $(LIB) $(PKG_LIBS)
 $(BUILD)/tests/fuzz/replay_admission: $(BUILD)/csi/webhook.a
+$(BUILD)/tests/fuzz/replay_s3_key_entry: PKG_LIBS := $(BUILD)/s3proxy.a $(LIB) $(PKG_LIBS)
+$(BUILD)/tests/fuzz/replay_s3_key_entry: $(BUILD)/s3proxy.a
 
-$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h lib/kube/*.h csi/webhook/*.h) tests/fuzz/fuzz.h
+$(BUILD)/fuzz/fuzz_%: tests/fuzz/fuzz_%.c $(FUZZ_LIB_SRC) $(wildcard lib/util/*.h lib/s3/*.h lib/mount/*.h lib/csi/*.h lib/kube/*.h csi/webhook/*.h s3proxy/*.h) tests/fuzz/fuzz.h
 	@mkdir -p $(@D)
 	$(Q)$(CLANG) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 	    $(filter-out -MMD -MP $(HARDENING),$(BASE_CFLAGS)) -I. -o $@ $(filter %.c,$^) $(PKG_LIBS)

@@ -9,26 +9,20 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "mount/config.h"
-#include "s3/names.h"
+#include "s3proxy/key_entry.h"
 #include "util/cleanup.h"
 #include "util/file.h"
 #include "util/log.h"
 
-enum {
-    FILE_MAX = 1024 * 1024,
-    MEMBER_MAX = 4096,
-    MEMBERS_MAX = 64,
-    BUCKETS_MAX = 1000,
-    NAME_MAX_LEN = 128 /* of an account */
-};
+enum { FILE_MAX = 1024 * 1024, MEMBER_MAX = 4096, MEMBERS_MAX = 64 };
 
 struct source {
     char *path; /* NULL: there is none */
     struct file_watch watch;
     struct credential *keys;
     size_t count;
-    int64_t valid_until_s; /* of meta's; 0: it has not been there yet */
+    bool dated;            /* it says until when it counts: meta's */
+    int64_t valid_until_s; /* 0: it has not been there yet */
 };
 
 struct credentials {
@@ -42,154 +36,9 @@ struct credentials {
 static void keys_free(struct credential *keys, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        free(keys[i].access_key);
-        free(keys[i].account);
-        free(keys[i].display_name);
-        if (keys[i].secret_key != NULL) {
-            explicit_bzero(keys[i].secret_key, strlen(keys[i].secret_key));
-        }
-        free(keys[i].secret_key);
-        for (size_t k = 0; keys[i].buckets != NULL && keys[i].buckets[k] != NULL; k++) {
-            free(keys[i].buckets[k]);
-        }
-        free(keys[i].buckets);
+        key_entry_done(&keys[i]);
     }
     free(keys);
-}
-
-static int buckets_read(const cJSON *list, struct credential *ret)
-{
-    int count = cJSON_GetArraySize(list), i = 0;
-
-    if (list == NULL) {
-        return 0;
-    }
-    if (!cJSON_IsArray(list) || count == 0 || count > BUCKETS_MAX) {
-        return -EINVAL; /* nothing would be a key of no use, or a slip that opens everything */
-    }
-    ret->buckets = calloc((size_t)count + 1, sizeof(*ret->buckets));
-    if (ret->buckets == NULL) {
-        return -ENOMEM;
-    }
-    for (const cJSON *item = list->child; item != NULL; item = item->next) {
-        const char *name = cJSON_GetStringValue(item);
-
-        if (name == NULL || !s3_bucket_valid(slice_of(name))) {
-            return -EINVAL;
-        }
-        ret->buckets[i] = strdup(name);
-        if (ret->buckets[i++] == NULL) {
-            return -ENOMEM;
-        }
-    }
-    return 0;
-}
-
-/* A flag; in a Secret all is text. -EINVAL: neither true nor false. */
-static int flag_read(const cJSON *object, const char *name, bool *ret)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    const char *text = cJSON_GetStringValue(item);
-
-    *ret = cJSON_IsTrue(item) || (text != NULL && strcmp(text, "true") == 0);
-    return *ret || item == NULL || cJSON_IsFalse(item) ||
-                   (text != NULL && strcmp(text, "false") == 0)
-               ? 0
-               : -EINVAL;
-}
-
-/* A name for people and programs; NULL where there is none. It goes into headers and XML. */
-static int name_read(const cJSON *object, const char *name, char **ret)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    const char *text = cJSON_GetStringValue(item);
-
-    if (item == NULL) {
-        return 0;
-    }
-    if (text == NULL || text[0] == '\0' || strlen(text) > NAME_MAX_LEN) {
-        return -EINVAL;
-    }
-    for (const char *c = text; *c != '\0'; c++) {
-        if (*c < ' ' || *c > '~' || strchr("<>&\"'", *c) != NULL) {
-            return -EINVAL;
-        }
-    }
-    *ret = strdup(text);
-    return *ret != NULL ? 0 : -ENOMEM;
-}
-
-/* Seconds since 1970; 0 where there is none. */
-static int number_read(const cJSON *object, const char *name, int64_t *ret)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    *ret = 0;
-    if (item == NULL) {
-        return 0;
-    }
-    if (!cJSON_IsNumber(item) || item->valuedouble < 1 || item->valuedouble > 1e15) {
-        return -EINVAL;
-    }
-    *ret = (int64_t)item->valuedouble;
-    return 0;
-}
-
-/* A number, or the text of one; in a Secret all is text. */
-static int limit_read(const cJSON *object, const char *name, uint64_t min, uint64_t max,
-                      uint64_t *ret)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, name);
-    const char *text = cJSON_GetStringValue(item);
-    double number = cJSON_IsNumber(item) ? item->valuedouble : -1;
-    char *end = NULL;
-
-    *ret = KEY_LIMITS_UNTOLD;
-    if (item == NULL) {
-        return 0;
-    }
-    if (text != NULL && text[0] >= '0' && text[0] <= '9') {
-        number = (double)strtoull(text, &end, 10);
-        number = *end == '\0' ? number : -1;
-    }
-    if (number < 0 || number > (double)max || (number > 0 && number < (double)min)) {
-        return -EINVAL;
-    }
-    *ret = (uint64_t)number;
-    return 0;
-}
-
-static int limits_read(const cJSON *item, struct key_limits *ret)
-{
-    const uint64_t most = KEY_LIMITS_RATE_MAX, least_bytes = KEY_LIMITS_BYTES_MIN;
-    int r = limit_read(item, "requests_per_second", 1, most, &ret->requests);
-
-    r = r == 0 ? limit_read(item, "request_burst", 1, most, &ret->burst) : r;
-    r = r == 0 ? limit_read(item, "concurrent_requests", 1, most, &ret->concurrent) : r;
-    r = r == 0 ? limit_read(item, "upload_rate", least_bytes, KEY_LIMITS_BYTES_MAX, &ret->upload)
-               : r;
-    return r == 0 ? limit_read(item, "download_rate", least_bytes, KEY_LIMITS_BYTES_MAX,
-                               &ret->download)
-                  : r;
-}
-
-static int key_read(const cJSON *item, struct credential *ret)
-{
-    CLEANUP(mount_credentials_done) struct mount_credentials keys = {NULL, NULL, NULL};
-    int r = mount_credentials_read(item, &keys, NULL);
-
-    if (r < 0 || keys.access_key == NULL) {
-        return r < 0 ? r : -EINVAL;
-    }
-    ret->access_key = TAKE(keys.access_key);
-    ret->secret_key = TAKE(keys.secret_key);
-    r = flag_read(item, "read_only", &ret->read_only);
-    r = r == 0 ? flag_read(item, "internal", &ret->internal) : r;
-    r = r == 0 ? number_read(item, "expires_s", &ret->expires_s) : r;
-    r = r == 0 ? limits_read(item, &ret->limits) : r;
-    r = r == 0 ? name_read(item, "account", &ret->account) : r;
-    r = r == 0 ? name_read(item, "display_name", &ret->display_name) : r;
-    return r == 0 ? buckets_read(cJSON_GetObjectItemCaseSensitive(item, "buckets"), ret) : r;
 }
 
 /*
@@ -272,7 +121,8 @@ static int directory_read(const char *path, cJSON **ret, struct error *err)
         r = error_set(err, r, "credentials %s: %s", path, strerror(-r));
     }
     while (r == 0 && dir != NULL && (entry = readdir(dir)) != NULL) {
-        if (entry->d_name[0] != '.') {
+        /* kubelet's own are ..data and where it leads */
+        if (strcmp(entry->d_name, ".") != 0 && strncmp(entry->d_name, "..", 2) != 0) {
             r = cJSON_GetArraySize(object) < MEMBERS_MAX
                     ? member_read(dirfd(dir), path, entry->d_name, object, err)
                     : error_set(err, -EFBIG, "credentials %s: too many files", path);
@@ -285,6 +135,24 @@ static int directory_read(const char *path, cJSON **ret, struct error *err)
     return r;
 }
 
+/* All of it is one value: of what comes after it nobody would know. */
+static int json_read(const char *path, struct buf *text, cJSON **ret, struct error *err)
+{
+    const char *start = buf_str(text), *end = NULL;
+    size_t line = 1;
+
+    *ret = cJSON_ParseWithOpts(start, &end, true);
+    if (*ret != NULL && strlen(start) == buf_len(text)) {
+        return 0;
+    }
+    end = *ret != NULL ? start + strlen(start) : end != NULL ? end : start;
+    for (const char *c = start; c < end; c++) {
+        line += *c == '\n';
+    }
+    return error_set(err, -EINVAL, "credentials file %s: not JSON: line %zu, byte %zu of the file",
+                     path, line, (size_t)(end - start) + 1);
+}
+
 static int object_read(const char *path, cJSON **ret, struct error *err)
 {
     CLEANUP(buf_wipe) struct buf text = BUF_INIT(FILE_MAX);
@@ -295,8 +163,7 @@ static int object_read(const char *path, cJSON **ret, struct error *err)
         return directory_read(path, ret, err);
     }
     r = secret_file_read(path, &text, err);
-    *ret = r == 0 ? cJSON_Parse(buf_str(&text)) : NULL;
-    return r;
+    return r == 0 ? json_read(path, &text, ret, err) : r;
 }
 
 /* cJSON's own copies of secrets, before it frees them. */
@@ -315,39 +182,91 @@ static void object_free(cJSON *object)
     cJSON_Delete(object);
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(struct credential *const *)a)->access_key,
+                  (*(struct credential *const *)b)->access_key);
+}
+
+/* Of two only the first would count, whichever was meant. */
+static int find_twice(struct credential *keys, size_t count, struct error *err)
+{
+    AUTOFREE struct credential **all = calloc(count + 1, sizeof(*all));
+    char shown[KEY_ENTRY_SHOWN];
+
+    if (all == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        all[i] = &keys[i];
+    }
+    qsort(all, count, sizeof(struct credential *), by_name);
+    for (size_t i = 1; i < count; i++) {
+        if (by_name(&all[i - 1], &all[i]) == 0) {
+            return error_set(err, -EINVAL, "access key '%s' is there twice",
+                             key_entry_shown(all[i]->access_key, shown));
+        }
+    }
+    return 0;
+}
+
+/* The list of a file, beside which nothing may stand that somebody takes for a restriction. */
+static int list_read(const struct source *source, const cJSON *root, const cJSON **ret,
+                     int64_t *valid_until_s, struct error *err)
+{
+    const cJSON *list = key_entry_member(root, "keys");
+    char shown[KEY_ENTRY_SHOWN];
+
+    *ret = list;
+    if (!cJSON_IsObject(root) || (list != NULL && !cJSON_IsArray(list))) {
+        return error_set(err, -EINVAL,
+                         "wants {\"keys\": [...]} or one access_key with its secret_key");
+    }
+    for (const cJSON *item = list != NULL ? root->child : NULL; item != NULL; item = item->next) {
+        bool dates = source->dated && strcmp(item->string, "valid_until_s") == 0;
+
+        if ((dates && key_entry_time(item, valid_until_s) != 0) || (!dates && item != list)) {
+            return error_set(err, -EINVAL,
+                             "member '%s' beside 'keys' is unknown: what a key may stands in its "
+                             "entry",
+                             key_entry_shown(item->string, shown));
+        }
+    }
+    return 0;
+}
+
+static int entries_read(const cJSON *root, const cJSON *list, struct credential *keys,
+                        size_t *count, struct error *err)
+{
+    const cJSON *item = list != NULL ? list->child : root;
+    int r = 0;
+
+    for (; r == 0 && item != NULL; item = item->next) {
+        r = key_entry_read(item, &keys[(*count)++], err);
+        if (r != 0 && list != NULL) {
+            (void)error_prefix(err, "entry %zu", *count);
+        }
+    }
+    return r == 0 ? find_twice(keys, *count, err) : r;
+}
+
 /* What was there stays when it cannot be used. */
 static int keys_read(struct source *source, struct error *err)
 {
-    const char *path = source->path;
     struct credential *keys = NULL;
     cJSON *root = NULL;
-    const cJSON *list, *item;
+    const cJSON *list = NULL;
     int64_t valid_until_s = 0;
     size_t count = 0;
-    int r = object_read(path, &root, err);
+    int r = object_read(source->path, &root, err);
 
-    list = cJSON_GetObjectItemCaseSensitive(root, "keys");
-    item = cJSON_IsArray(list) ? list->child : list == NULL ? root : NULL;
-    if (r == 0 && (!cJSON_IsObject(root) || (list != NULL && !cJSON_IsArray(list)))) {
-        r = error_set(err, -EINVAL,
-                      "credentials file %s: wants {\"keys\": [...]} or one access_key with its "
-                      "secret_key",
-                      path);
-    }
-    r = r == 0 ? number_read(root, "valid_until_s", &valid_until_s) : r;
     if (r == 0) {
-        keys = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*keys));
-        r = keys == NULL ? -ENOMEM : 0;
-    }
-    for (; r == 0 && item != NULL; item = item->next) {
-        r = key_read(item, &keys[count++]);
-        if (r != 0) {
-            r = error_set(err, r,
-                          "credentials file %s: entry %zu needs access_key and secret_key; "
-                          "read_only and internal are true or false, buckets a list of names, "
-                          "account and display_name up to 128 characters of ASCII, limits "
-                          "numbers",
-                          path, count);
+        r = list_read(source, root, &list, &valid_until_s, err);
+        keys = r == 0 ? calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof(*keys)) : NULL;
+        r = r == 0 && keys == NULL ? -ENOMEM : r;
+        r = r == 0 ? entries_read(root, list, keys, &count, err) : r;
+        if (r == -EINVAL) {
+            (void)error_prefix(err, "credentials file %s", source->path);
         }
     }
     if (r != 0) {
@@ -400,6 +319,7 @@ int credentials_new(const struct credentials_config *config, struct credentials 
     }
     c->own.limits = (struct key_limits){KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD,
                                         KEY_LIMITS_UNTOLD, KEY_LIMITS_UNTOLD};
+    c->meta.dated = true;
     c->file.path = config->path != NULL ? strdup(config->path) : NULL;
     c->meta.path = config->meta_keys != NULL ? strdup(config->meta_keys) : NULL;
     c->session_path = config->session_keys != NULL ? strdup(config->session_keys) : NULL;

@@ -221,10 +221,15 @@ int mount_credentials_take(struct mount_credentials *credentials, const char *ke
 int mount_credentials_read(const cJSON *object, struct mount_credentials *ret, struct error *err)
 {
     CLEANUP(mount_credentials_done) struct mount_credentials read = {NULL, NULL, NULL};
-    bool beside_key_id = cJSON_GetObjectItemCaseSensitive(object, "key_id") != NULL ||
-                         cJSON_GetObjectItemCaseSensitive(object, "key-id") != NULL;
+    char word[MOUNT_WORD_MAX + 1];
+    bool beside_key_id = false;
     const cJSON *item;
 
+    cJSON_ArrayForEach(item, object)
+    {
+        mount_key_word(item->string, word);
+        beside_key_id = beside_key_id || strcmp(word, "keyid") == 0;
+    }
     cJSON_ArrayForEach(item, object)
     {
         int r = cJSON_IsString(item)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Accounts: keys that have to do with the buckets of their own only."""
 import json
+import subprocess
 
 import pytest
 
+from conftest import program, wait_until
 from test_s3 import SECRET, Endpoint, code_of, plain  # noqa: F401
 
 DENIED = ("AccessDenied", 403)
@@ -179,18 +181,46 @@ def test_volumes_and_buckets_named_to_a_key(processes, workdir):
     endpoint.close()
 
 
-@pytest.mark.parametrize("member", [{"account": ""}, {"account": 5}, {"account": "a\nb"},
-                                    {"account": "<x>"}, {"display_name": "x" * 129}])
-def test_an_account_that_is_no_name_is_refused(workdir, member):
-    import subprocess
-    from conftest import program
+def refused(workdir, text):
     path = workdir / "keys.json"
-    path.write_text(json.dumps({"keys": [{"access_key": "a", "secret_key": "topsecret"} | member]}))
+    path.write_text(text)
     path.chmod(0o600)
     done = subprocess.run([program("skyvol-s3"), "--listen", "127.0.0.1:1", "--dir", workdir / "store",
                            "--credentials-file", path, "--run-dir", workdir / "run"],
                           capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode != 0 and "account" in done.stderr and "topsecret" not in done.stderr
+    assert done.returncode != 0 and "topsecret" not in done.stderr, done
+    return done.stderr
+
+
+@pytest.mark.parametrize("member", [{"account": ""}, {"account": 5}, {"account": "a\nb"},
+                                    {"account": "<x>"}, {"display_name": "x" * 129},
+                                    {"upload_rate": 1000}, {"expires_s": "1d"}, {"buckets": []}])
+def test_a_member_that_is_wrong_is_refused(workdir, member):
+    said = refused(workdir, json.dumps({"keys": [{"access_key": "a", "secret_key": "topsecret"} | member]}))
+    assert f"entry 1: member '{next(iter(member))}' wants " in said
+
+
+def test_a_file_with_a_misspelt_restriction_is_refused(workdir):
+    key = {"access_key": "a", "secret_key": "topsecret"}
+    for name in ("ro", "bucket", "expires", "rquests_per_second", "key_upload_rate"):
+        assert f"member '{name}' is unknown; known are access_key, " in refused(
+            workdir, json.dumps(key | {name: "topsecret"}))
+    assert "access key 'a' is there twice" in refused(workdir, json.dumps({"keys": [key, key | {"read_only": True}]}))
+    assert "not JSON: line 1" in refused(workdir, json.dumps(key)[:-2])
+
+
+def test_a_restriction_counts_in_any_spelling_and_a_bad_file_changes_nothing(processes, workdir):
+    key = {"access_key": "view", "secret_key": SECRET}
+    endpoint = Endpoint(processes, workdir, more_keys=[key | {"readOnly": True, "Buckets": ["one"]}])
+    endpoint.client().create_bucket(Bucket="one")
+    endpoint.client().create_bucket(Bucket="two")
+    view = endpoint.client(access="view")
+    assert names(view) == ["one"]
+    assert code_of(view.put_object, Bucket="one", Key="k", Body=b"") == DENIED
+    endpoint.write_keys([key | {"ro": True}])
+    wait_until(lambda: names(view) and "member 'ro' is unknown" in endpoint.process.log.read_text(), what="report")
+    assert names(view) == ["one"]
+    endpoint.close()
 
 
 def test_buckets_are_listed_in_pages(served, ann):

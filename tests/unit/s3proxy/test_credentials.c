@@ -110,6 +110,8 @@ static void what_is_no_list_of_keys_is_refused_without_its_text(void **state UNU
         "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"account\": \"a<b\"}",
         "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"display_name\": true}",
         "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"topsecret\"}, 5]}",
+        "{\"access_key\": \"a\", \"secret_key\": \"topsecret\"} {\"read_only\": true}",
+        "{\"access_key\": \"a\", \"secret_key\": \"topsecret\"",
     };
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -205,8 +207,142 @@ static void a_limit_that_is_none_is_refused(void **state UNUSED)
                        "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\", %s}]}", bad[i]);
         put(text);
         assert_int_equal(open_keys(&c, &err), -EINVAL);
-        assert_non_null(strstr(err.text, "limits"));
+        (void)snprintf(text, sizeof(text), "entry 1: member '%.*s' wants",
+                       (int)strcspn(bad[i] + 1, "\""), bad[i] + 1);
+        assert_non_null(strstr(err.text, text));
     }
+}
+
+static void a_member_counts_in_any_spelling(void **state UNUSED)
+{
+    static const char *const spelled[] = {"read_only", "readOnly",  "readonly",
+                                          "READ-ONLY", "Read.Only", "READONLY"};
+
+    for (size_t i = 0; i < sizeof(spelled) / sizeof(spelled[0]); i++) {
+        struct credentials *c = NULL;
+        struct error err = ERROR_INIT;
+        char text[200];
+
+        (void)snprintf(
+            text, sizeof(text),
+            "{\"Keys\": [{\"keyID\": \"a\", \"Access-Key\": \"1\", \"Buckets\": [\"one\"],"
+            " \"%s\": true, \"expires-s\": \"77\", \"AWS_REGION\": \"r\"}]}",
+            spelled[i]);
+        put(text);
+        assert_int_equal(open_keys(&c, &err), 0);
+        assert_true(credentials_find(c, "a")->read_only);
+        assert_string_equal(credentials_find(c, "a")->buckets[0], "one");
+        assert_int_equal(credentials_find(c, "a")->expires_s, 77);
+        credentials_free(c);
+    }
+}
+
+static void refused_for(const char *text, const char *why)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+
+    put(text);
+    assert_int_equal(open_keys(&c, &err), -EINVAL);
+    assert_non_null(strstr(err.text, why));
+    assert_null(strstr(err.text, "topsecret"));
+}
+
+static void a_member_that_is_not_known_is_refused_by_its_name(void **state UNUSED)
+{
+    static const char *const unknown[] = {"ro",      "bucket",          "rquests_per_second",
+                                          "expires", "key_upload_rate", "read only"};
+    char text[200], why[64];
+
+    for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+        (void)snprintf(text, sizeof(text),
+                       "{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"}, "
+                       "{\"access_key\": \"b\", \"secret_key\": \"1\", \"%s\": \"topsecret\"}]}",
+                       unknown[i]);
+        (void)snprintf(why, sizeof(why), "entry 2: member '%s' is unknown; known are access_key",
+                       unknown[i]);
+        refused_for(text, why);
+    }
+    refused_for("{\"read_only\": true, \"keys\": []}", "member 'read_only' beside 'keys'");
+    refused_for("{\"valid_until_s\": 1, \"keys\": []}", "member 'valid_until_s' beside 'keys'");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"a\nb\\u00e4\": 1}", "'a?b?");
+}
+
+static void what_is_there_twice_is_refused(void **state UNUSED)
+{
+    refused_for("{\"keys\": [{\"access_key\": \"a\", \"secret_key\": \"1\"},"
+                "{\"access_key\": \"b\", \"secret_key\": \"topsecret\"},"
+                "{\"access_key\": \"a\", \"secret_key\": \"topsecret\", \"read_only\": true}]}",
+                "access key 'a' is there twice");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"read_only\": true, "
+                "\"read_only\": false}",
+                "'read_only' is there twice");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"read_only\": true, "
+                "\"readOnly\": false}",
+                "'readOnly' is there twice");
+}
+
+static void an_error_says_what_is_wanted_and_where(void **state UNUSED)
+{
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"upload_rate\": 1000}",
+                "member 'upload_rate' wants bytes a second, at least 1024");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"read_only\": \"yes\"}",
+                "member 'read_only' wants true or false");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"buckets\": []}",
+                "member 'buckets' wants a JSON list");
+    refused_for("{\"access_key\": \"a\", \"secret_key\": \"1\", \"expires_s\": \"1d\"}",
+                "member 'expires_s' wants seconds since 1970");
+    refused_for("{\"access_key\": 5, \"secret_key\": \"1\"}", "'access_key' wants a text");
+    refused_for("{\n\"access_key\": \"a\",\n\"secret_key\": topsecret}",
+                "not JSON: line 3, byte 3");
+    refused_for("{}\n}", "not JSON: line 2, byte 4");
+}
+
+static void put_member(const char *name, const char *value)
+{
+    char file[128];
+
+    (void)snprintf(file, sizeof(file), "%s/dir/%s", directory, name);
+    assert_int_equal(file_replace(file, value, strlen(value), 0600), 0);
+}
+
+static void drop_member(const char *name)
+{
+    char file[128];
+
+    (void)snprintf(file, sizeof(file), "%s/dir/%s", directory, name);
+    assert_int_equal(unlink(file), 0);
+}
+
+static void a_directory_is_read_as_strictly(void **state UNUSED)
+{
+    struct credentials *c = NULL;
+    struct error err = ERROR_INIT;
+    char dir[96];
+
+    (void)snprintf(dir, sizeof(dir), "%s/dir", directory);
+    assert_int_equal(mkdir(dir, 0700), 0);
+    put_member("access_key", "a\n");
+    put_member("secret_key", "1\n");
+    put_member("Read-Only", "true\n");
+    put_member("endpoint", "https://s3.example\n");
+    put_member("..2026_kubelet", "x");
+    assert_int_equal(credentials_new(&(struct credentials_config){.path = dir}, &c, &err), 0);
+    assert_true(credentials_find(c, "a")->read_only);
+    credentials_free(c);
+    c = NULL;
+    put_member("ro", "topsecret");
+    assert_int_equal(credentials_new(&(struct credentials_config){.path = dir}, &c, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "member 'ro' is unknown"));
+    assert_null(strstr(err.text, "entry"));
+    assert_null(strstr(err.text, "topsecret"));
+    drop_member("access_key");
+    drop_member("secret_key");
+    drop_member("Read-Only");
+    drop_member("endpoint");
+    drop_member("..2026_kubelet");
+    drop_member("ro");
+    assert_int_equal(rmdir(dir), 0);
 }
 
 int main(void)
@@ -220,6 +356,11 @@ int main(void)
         cmocka_unit_test(a_changed_file_counts_and_a_broken_one_does_not),
         cmocka_unit_test(a_key_may_have_limits_of_its_own),
         cmocka_unit_test(a_limit_that_is_none_is_refused),
+        cmocka_unit_test(a_member_counts_in_any_spelling),
+        cmocka_unit_test(a_member_that_is_not_known_is_refused_by_its_name),
+        cmocka_unit_test(what_is_there_twice_is_refused),
+        cmocka_unit_test(an_error_says_what_is_wanted_and_where),
+        cmocka_unit_test(a_directory_is_read_as_strictly),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
