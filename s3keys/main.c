@@ -12,7 +12,7 @@
 #include "util/options.h"
 
 struct keys_options {
-    char *address, *ca, *cert, *key, *name, *file;
+    char *address, *ca, *cert, *key, *name, *file, *log_level;
     uint64_t max_age_ms;
 };
 
@@ -45,6 +45,8 @@ static const struct option_spec options[] = {
      .help = "how long the keys are accepted while skyvol-meta does not answer",
      .min = 10 * 1000,
      .max = UINT64_C(30) * 24 * 3600 * 1000},
+    OPTION(struct keys_options, log_level, OPTION_STRING, "log-level", "LEVEL", "info",
+           "error, warn, info or debug"),
 };
 
 static const struct options_program program = {
@@ -91,12 +93,17 @@ int main(int argc, char **argv)
 {
     struct keys_options o = {0};
     struct error err = ERROR_INIT;
+    enum log_level level;
     int ret = options_parse(&program, argc, argv, &o, &err);
 
     if (ret != 0) {
         return options_exit(&program, ret, &err);
     }
-    ret = run(&o, &err);
+    ret = options_log_level(o.log_level, &level, &err);
+    if (ret == 0) {
+        log_set_level(level);
+        ret = run(&o, &err);
+    }
     if (ret < 0) {
         (void)fprintf(stderr, "skyvol-s3-keys: %s\n", error_text(&err, ret));
     }

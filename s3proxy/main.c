@@ -44,8 +44,9 @@ static const struct option_spec options[] = {
            "serve the embedded store in this directory, made if absent"),
     OPTION(struct proxy_config, store, OPTION_STRING, "store", "LOCATION", NULL,
            "serve another store: s3://, dir:///ROOT or mem:// (for trying out)"),
-    OPTION(struct proxy_config, volumes, OPTION_LIST, "volume", "BUCKET=LOCATION", NULL,
-           "serve a volume as BUCKET: s3://bucket/prefix, dir:///ROOT/bucket/prefix"),
+    OPTION(
+        struct proxy_config, volumes, OPTION_LIST, "volume", "BUCKET=LOCATION", NULL,
+        "serve a volume as BUCKET: s3://bucket/prefix, dir:///ROOT/bucket/prefix; may be repeated"),
     OPTION(struct proxy_config, store_endpoint, OPTION_STRING, "store-endpoint", "URL", NULL,
            "of every s3:// above; default: AWS"),
     OPTION(struct proxy_config, store_region, OPTION_STRING, "store-region", "NAME", "us-east-1",
@@ -121,7 +122,7 @@ static const struct option_spec options[] = {
            "answer for BUCKET.DOMAIN too"),
     OPTION(struct proxy_config, presign_v2, OPTION_BOOL, "presign-v2", NULL, "true",
            "accept URLs presigned by Signature Version 2, as boto3, awscli and s3cmd make them by "
-           "default"),
+           "default; --no-presign-v2 refuses them"),
     NUMBER(key_requests, "key-requests-per-second", "N", "0", KEY_LIMITS_RATE_MAX,
            "requests that each access key may make; 0: no limit, here and below. A key of its own "
            "limits in --credentials-file or skyvol-meta has those"),
@@ -159,7 +160,7 @@ static const struct option_spec options[] = {
     OPTION(struct proxy_config, nginx, OPTION_STRING, "nginx", "FILE", "/usr/sbin/nginx",
            "the nginx to run"),
     OPTION(struct proxy_config, log_level, OPTION_STRING, "log-level", "LEVEL", "warn",
-           "of errors on stderr: error, warn, info or debug"),
+           "of the log on stderr, ours and nginx's: error, warn, info or debug"),
 };
 
 static const struct options_program program = {
@@ -391,6 +392,7 @@ static int check(struct proxy_config *config, struct error *err)
     if (ret < 0) {
         return ret;
     }
+    log_set_level(level);
     if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
         return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");
     }
@@ -451,11 +453,11 @@ static void helper_arguments(const struct proxy_config *config, char *age, size_
     static char name[] = "skyvol-s3-keys", meta[] = "--meta", ca[] = "--meta-ca-file",
                 cert[] = "--meta-cert-file", key[] = "--meta-key-file",
                 server[] = "--meta-server-name", file[] = "--file",
-                max_age[] = "--meta-keys-max-age";
+                max_age[] = "--meta-keys-max-age", level[] = "--log-level";
     char *const pairs[][2] = {
         {meta, config->meta},    {ca, config->meta_ca},       {cert, config->meta_cert},
         {key, config->meta_key}, {server, config->meta_name}, {file, config->meta_keys},
-        {max_age, age}};
+        {max_age, age},          {level, config->log_level}};
     size_t count = 0;
 
     (void)snprintf(age, size, "%llums", (unsigned long long)config->meta_age_ms);

@@ -51,13 +51,19 @@ static bool is_embedded(const char *location)
 static int open_volume(struct stores *stores, struct volume_open_config *open, const char *text,
                        struct error *err)
 {
+    struct error why = ERROR_INIT;
     struct store_volume *v;
     char *name;
+    int ret;
     const char *equals = strchr(text, '=');
     size_t len = equals != NULL ? (size_t)(equals - text) : 0;
 
-    if (len == 0 || !s3_bucket_valid((struct slice){text, len})) {
+    if (len == 0) {
         return error_set(err, -EINVAL, "--volume %s: wants BUCKET=LOCATION", url_shown(text));
+    }
+    if (!s3_bucket_valid((struct slice){text, len})) {
+        return error_set(err, -EINVAL, "--volume %s: '%.*s' cannot be a bucket: " S3_BUCKET_RULE,
+                         url_shown(text), (int)len, text);
     }
     name = strndup(text, len);
     if (name == NULL) {
@@ -70,7 +76,10 @@ static int open_volume(struct stores *stores, struct volume_open_config *open, c
     }
     open->location = equals + 1;
     v->embedded = is_embedded(open->location);
-    return volume_open(open, &v->volume, err);
+    ret = volume_open(open, &v->volume, &why);
+    return ret == 0
+               ? 0
+               : error_set(err, ret, "--volume %s: %s", url_shown(text), error_text(&why, ret));
 }
 
 static int open_all(struct stores *stores, const struct stores_config *config,

@@ -13,6 +13,8 @@ if [ ! -c /dev/fuse ]; then
 fi
 echo "dependencies ..."
 scripts/deps.sh demo
-echo "build ..."
+echo "build (one to several minutes; says nothing but errors) ..."
+SECONDS=0
 make -s -j"$(nproc)" all
+echo "built in $SECONDS s"
 exec /usr/bin/python3 scripts/demo.py "$@"

@@ -333,7 +333,7 @@ def main():
     out, build = given.dir.absolute(), given.build.absolute()
     registry = (given.registry or "").rstrip("/")
     if given.what in ("tag", "push") and not re.fullmatch(r"[\w.-]+(:\d+)?(/[\w.-]+)*", registry):
-        parser.error("say where they shall go: make push-all REGISTRY=registry.example:5000/skyvol")
+        parser.error(f"say where they shall go: make {given.what}-all REGISTRY=registry.example:5000/skyvol")
     try:
         if given.what == "tree":
             write_trees(out, build)

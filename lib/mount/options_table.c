@@ -56,16 +56,17 @@ const struct mount_option_row mount_option_table[] = {
      .choices = "close fsync async",
      .bare = "close", /* of fstab(5): write at once */
      .help = "close() waits for the store (close), only fsync() does (fsync), or neither: both "
-             "return when the data is in the journal on disk (async; needs cache= or journal=)"},
+             "return when the data is in the journal on disk (async; needs cache= or journal=) "
+             "(close)"},
     OURS("attrs", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto list full",
          "mode, owner, times, links and xattrs: auto: asked where they may differ; list: what "
          "listings tell, no others are kept; full: always asked (auto)"),
     OURS("locks", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "auto local global",
          "fcntl and flock: among this node's programs or, on a managed volume, of all nodes; auto: "
-         "global where several nodes may have it"),
+         "global where several nodes may have it (auto)"),
     OURS("open", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_USER, "revalidate cached",
-         "open() asks the store for the version, always (with sync=close) or when what is known is "
-         "older than attr_timeout (else)"),
+         "open() asks the store for the version, always (revalidate) or when what is known is "
+         "older than attr_timeout, cached (revalidate with sync=close, else cached)"),
     OURS("ro", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER, NULL, "read-only"),
     OURS("uid", MOUNT_OPTION_ID, MOUNT_OPTION_OF_USER, NULL,
          "owner of objects without attributes, a number (0)"),
@@ -139,7 +140,7 @@ const struct mount_option_row mount_option_table[] = {
     OURS("metrics", MOUNT_OPTION_WORD, MOUNT_OPTION_OF_OPERATOR, NULL,
          "serve /metrics there, of a mount made by hand: 127.0.0.1:9105 or unix:/path (none)"),
     OURS("log_level", MOUNT_OPTION_CHOICE, MOUNT_OPTION_OF_OPERATOR, "error warn info debug",
-         "of the mounter"),
+         "of the mounter (info)"),
 
     /* Common spellings of the four. */
     ALIAS("read_only", "ro", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_USER),

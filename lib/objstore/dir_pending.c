@@ -198,8 +198,8 @@ static void replay(struct dir_pending *pending)
     ret = ret == 0 ? flush(pending, true) : ret;
     note(pending, ret);
     if (ret == 0) {
-        log_info("store: wrote small objects anew that may not have reached their files", "store",
-                 pending->name, "rows", log_num(count), NULL);
+        log_info("store: finished small objects of another process, which runs or was killed",
+                 "store", pending->name, "rows", log_num(count), NULL);
     }
 }
 

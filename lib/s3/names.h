@@ -14,6 +14,10 @@
 #include "util/buf.h"
 #include "util/slice.h"
 
+/* For error texts: what most wrong names lack. */
+#define S3_BUCKET_RULE                                                                             \
+    "names are 3 to 63 of a-z, 0-9, '.' and '-', a letter or digit first and last"
+
 enum { S3_KEY_MAX = 1024, S3_BUCKET_MIN = 3, S3_BUCKET_MAX = 63 };
 
 /* S3's rules for new buckets: 3 to 63 of a-z 0-9 - . ; labels begin and end in a letter or digit;

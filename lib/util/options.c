@@ -657,6 +657,16 @@ static void help_option(const struct option_spec *spec, struct buf *out)
     buf_addstr(out, "\n");
 }
 
+static bool has_switches(const struct options_program *program)
+{
+    for (size_t i = 0; i < program->count; i++) {
+        if (program->options[i].type == OPTION_BOOL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void options_help(const struct options_program *program, struct buf *out)
 {
     buf_addf(out, "Usage: %s [OPTION]...%s%s\n\n%s\n\nOptions:\n", program->name,
@@ -670,6 +680,9 @@ void options_help(const struct options_program *program, struct buf *out)
     }
     buf_addf(out, "%-32s%s\n%-32s%s\n", "  --help, -h", "print this text", "  --version",
              "print the version");
+    if (has_switches(program)) {
+        buf_addstr(out, "\nAn option without a value is taken back by --no-OPTION.\n");
+    }
     if (program->environment != NULL) {
         buf_addf(out,
                  "\nAn option is also read from the environment (%sOPTION_NAME) and from the JSON\n"

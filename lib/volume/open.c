@@ -178,7 +178,9 @@ static int check_root(const struct location *l, struct error *err)
     }
     return access(format, F_OK) == 0 || errno != ENOENT
                ? 0
-               : error_set(err, -ENOENT, "there is no directory store in %s", l->root);
+               : error_set(err, -ENOENT,
+                           "there is no directory store in %s: the location is dir:///ROOT/BUCKET",
+                           l->root);
 }
 
 /* The backend, and around it what was asked for. *ret_backend stays the chain's. */
@@ -247,7 +249,9 @@ int volume_open(const struct volume_open_config *config, struct volume **ret, st
         r = make_bucket(store, l.bucket);
         if (r != 0) {
             objstore_free(store);
-            return error_set(err, r, "cannot make bucket \"%s\": is the name valid?", l.bucket);
+            return error_set(
+                err, r, "cannot make bucket \"%s\": names are 3 to 63 of a-z, 0-9, '.' and '-'",
+                l.bucket);
         }
     }
     volume = (struct volume_config){

@@ -66,6 +66,9 @@ ngx_int_t skyvol_fault_handler(ngx_http_request_t *http)
     if (http->err_status == 0) {
         return skyvol_handler(http); /* a client asked for this very path */
     }
+    if (http->http_connection->ssl && http->connection->ssl == NULL) {
+        error.message = "This port speaks https, the request came in plain HTTP";
+    }
     count_fault(http);
     random_id(id);
     s3_xml_error(&text, &error);

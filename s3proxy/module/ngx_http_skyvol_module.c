@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <sys/eventfd.h>
 
+#include "util/log.h"
 #include "util/memory.h"
 #include "util/sql.h"
 
@@ -299,6 +300,17 @@ static ngx_int_t init_module(ngx_cycle_t *cycle)
     return NGX_OK;
 }
 
+/* Our own lines are of the level that nginx was told for its. */
+static enum log_level level_of(const ngx_cycle_t *cycle)
+{
+    ngx_uint_t level = cycle->log->log_level;
+
+    return level <= NGX_LOG_ERR    ? LOG_ERROR
+           : level <= NGX_LOG_WARN ? LOG_WARN
+           : level <= NGX_LOG_INFO ? LOG_INFO
+                                   : LOG_DEBUG;
+}
+
 static ngx_int_t init_process(ngx_cycle_t *cycle)
 {
     skyvol_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_skyvol_module);
@@ -310,6 +322,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
         (conf->credentials.len == 0 && conf->session_keys.len == 0 && conf->meta_keys.len == 0)) {
         return NGX_OK;
     }
+    log_set_level(level_of(cycle));
     (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
     sql_count_no_memory();

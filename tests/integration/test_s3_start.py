@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How skyvol-s3 starts, refuses to, and takes what is replaced under it."""
+import http.client
 import os
 import signal
 import socket
 import ssl
 import subprocess
 
+import botocore.exceptions
 import pytest
 
 from conftest import free_port, program, wait_until
@@ -90,6 +92,50 @@ def test_a_key_of_another_certificate_is_told(usual, workdir):
 @pytest.mark.parametrize("workers", ["0", "257"])
 def test_workers_are_as_many_as_the_help_says(usual, workers):
     assert refused(*usual, "--workers", workers).endswith(f"'{workers}' is not between 1 and 256")
+
+
+@pytest.mark.parametrize("volume, why", [
+    ("Foo=dir:///tmp/x/b", "'Foo' cannot be a bucket: names are 3 to 63 of a-z, 0-9, '.' and '-', a letter or digit first and last"),
+    ("=dir:///tmp/x/b", "wants BUCKET=LOCATION"),
+    ("data", "wants BUCKET=LOCATION")])
+def test_a_volume_that_is_none_is_told(usual, volume, why):
+    assert refused("--listen", f"127.0.0.1:{free_port()}", *usual, "--volume", volume) == \
+        f"skyvol-s3: --volume {volume}: {why}"
+
+
+def test_a_location_without_a_bucket_is_told_with_its_volume(usual):
+    said = refused("--listen", f"127.0.0.1:{free_port()}", *usual, "--volume", "foo=dir:///tmp/x")
+    assert said.startswith("skyvol-s3: --volume foo=dir:///tmp/x: ") and "dir:///ROOT/BUCKET" in said
+
+
+def test_the_log_has_what_its_level_says(processes, workdir):
+    for level, there in (("info", True), ("warn", False)):
+        place = workdir / level
+        place.mkdir()
+        served = Endpoint(processes, place, serve=["--dir", place / "store", "--workers", "1",
+                                                  "--log-level", level], name=level)
+        served.client().list_buckets()  # a worker has read the first ones
+        served.write_keys([{"access_key": "fresh", "secret_key": "fresh-secret"}])
+
+        def taken():
+            try:
+                return served.client("fresh", "fresh-secret").list_buckets()
+            except botocore.exceptions.ClientError:
+                return False
+        wait_until(taken, what="the new keys")
+        served.close()
+        assert ("level=info" in served.process.log.read_text()) is there
+
+
+def test_plain_http_on_a_tls_port_is_told_what_it_is(processes, workdir):
+    served = Endpoint(processes, workdir, make_certificate(workdir))
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    connection.request("GET", "/")
+    reply = connection.getresponse()
+    body = reply.read()
+    assert reply.status == 400 and b"<Code>BadRequest</Code>" in body
+    assert b"<Message>This port speaks https, the request came in plain HTTP</Message>" in body
+    served.close()
 
 
 def secret(directory, generation, pair):

@@ -183,6 +183,7 @@ static void help_tells_every_option(void **state UNUSED)
     assert_non_null(strstr(buf_str(&out), "(default: 64MiB)"));
     assert_non_null(strstr(buf_str(&out), "--name NAME, -n"));
     assert_non_null(strstr(buf_str(&out), "--config FILE"));
+    assert_non_null(strstr(buf_str(&out), "taken back by --no-OPTION"));
     buf_done(&out);
 }
 
