@@ -125,10 +125,11 @@ static int issue(const void *options, struct error *err)
     const struct options *o = options;
     const char *dir = o->words.items[0];
     const char *name = o->words.items[1];
-    struct authority_subject subject = {.common_name = name,
-                                        .names = (const char *const *)o->hosts.items,
-                                        .name_count = o->hosts.count,
-                                        .days = (uint32_t)o->days};
+    struct authority_subject subject = {
+        .common_name = name,
+        .names = o->hosts.count > 0 ? (const char *const *)o->hosts.items : &name,
+        .name_count = o->hosts.count > 0 ? o->hosts.count : 1,
+        .days = (uint32_t)o->days};
     struct key_pair ca = {0};
     struct key_pair pair = {0};
     int r;
@@ -147,6 +148,9 @@ static int issue(const void *options, struct error *err)
     key_pair_done(&ca);
     if (r == 0) {
         (void)printf("issued %s/%s.crt and %s/%s.key\n", dir, name, dir, name);
+        if (o->hosts.count == 0) {
+            (void)printf("valid for the host %s only: --host tells others\n", name);
+        }
     }
     return r;
 }
@@ -285,7 +289,7 @@ static int run_issue(int argc, char *const *argv)
 {
     static const struct option_spec table[] = {
         OPTION(struct options, hosts, OPTION_LIST, "host", "NAME", NULL,
-               "DNS name, IP address or URI it is valid for; may be repeated"),
+               "DNS name, IP address or URI it is valid for (default: NAME); may be repeated"),
         DAYS("365")};
     static const struct options_program program = {
         .name = "skyvolctl certs issue",

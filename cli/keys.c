@@ -27,6 +27,32 @@ struct options {
 
 #define KEYS &skyvol__meta__v1__access_keys__descriptor
 
+/* What is 0 here is not told: in a file 0 lifts the limit that skyvol-s3 is configured with. */
+static int add_number(cJSON *json, const char *name, uint64_t number)
+{
+    return number == 0 || cJSON_AddNumberToObject(json, name, (double)number) != NULL ? 0 : -ENOMEM;
+}
+
+static int add_rights(cJSON *json, const Skyvol__Meta__V1__AccessKey *key)
+{
+    const Skyvol__Meta__V1__AccessKeyLimits *limits = key->limits;
+    cJSON *buckets = key->n_buckets > 0 ? cJSON_AddArrayToObject(json, "buckets") : NULL;
+    int r = cJSON_AddBoolToObject(json, "read_only", key->read_only) != NULL ? 0 : -ENOMEM;
+
+    for (size_t i = 0; r == 0 && i < key->n_buckets; i++) {
+        r = cJSON_AddItemToArray(buckets, cJSON_CreateString(key->buckets[i])) ? 0 : -ENOMEM;
+    }
+    r = r < 0 ? r : add_number(json, "expires_s", (uint64_t)(key->expires_ns / 1000000000));
+    if (r < 0 || limits == NULL) {
+        return r;
+    }
+    r = add_number(json, "requests_per_second", limits->requests_per_second);
+    r = r < 0 ? r : add_number(json, "request_burst", limits->request_burst);
+    r = r < 0 ? r : add_number(json, "concurrent_requests", limits->concurrent_requests);
+    r = r < 0 ? r : add_number(json, "upload_rate", limits->upload_rate);
+    return r < 0 ? r : add_number(json, "download_rate", limits->download_rate);
+}
+
 /* The secret is in no JSON that is made of messages: there it would be "***". */
 static int created_json(const Skyvol__Meta__V1__CreateAccessKeyResponse *reply, cJSON **ret)
 {
@@ -35,6 +61,7 @@ static int created_json(const Skyvol__Meta__V1__CreateAccessKeyResponse *reply, 
 
     r = r < 0 ? r : meta_set_text(json, "access_key", reply->key->id);
     r = r < 0 ? r : meta_set_text(json, "secret_key", reply->secret);
+    r = r < 0 ? r : add_rights(json, reply->key);
     if (r == 0) {
         *ret = TAKE(json);
     }
@@ -124,6 +151,41 @@ static int write_secret(const struct options *o, const char *location, const cJS
     return r;
 }
 
+/* As Kubernetes wants names: small letters, digits, '-' inside, parts by '.' if there may be. */
+static bool is_kube_name(const char *name, size_t max, bool parts)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    size_t len = strlen(name);
+    bool ok =
+        len > 0 && len <= max && strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
+
+    for (size_t i = 0; ok && i < len; i++) {
+        bool edge = i == 0 || i == len - 1 || name[i - 1] == '.' || name[i + 1] == '.';
+
+        ok = strchr(letters, name[i]) != NULL || (name[i] == '-' && !edge) ||
+             (name[i] == '.' && parts && i > 0 && i < len - 1 && name[i + 1] != '.');
+    }
+    return ok;
+}
+
+/* Before there is a key that no Secret can hold. */
+static int check_names(const struct options *o, struct error *err)
+{
+    enum { CLAIM_MAX = 253 - (sizeof("-s3") - 1), SPACE_MAX = 63 };
+
+    if (!is_kube_name(o->claim, CLAIM_MAX, true)) {
+        return error_set(err, -EINVAL,
+                         "--claim '%.64s' cannot be the name of a claim: small letters, digits, "
+                         "'-' and '.', at most %d",
+                         o->claim, CLAIM_MAX);
+    }
+    if (o->space != NULL && !is_kube_name(o->space, SPACE_MAX, false)) {
+        return error_set(err, -EINVAL, "--namespace '%.64s' cannot be the name of a namespace",
+                         o->space);
+    }
+    return 0;
+}
+
 static int make_secret(const void *options, cJSON **ret, struct error *err)
 {
     struct options o = *(const struct options *)options;
@@ -133,8 +195,9 @@ static int make_secret(const void *options, cJSON **ret, struct error *err)
     AUTOFREE char *location = NULL;
     AUTOFREE char *comment = NULL;
     const char *prefix;
-    int r = meta_find_volume(&o.meta, o.meta.words.items[0], &volume, err);
+    int r = check_names(&o, err);
 
+    r = r < 0 ? r : meta_find_volume(&o.meta, o.meta.words.items[0], &volume, err);
     if (r < 0) {
         return r;
     }

@@ -396,6 +396,9 @@ def test_a_secret_for_a_claim_opens_its_bucket_and_no_other(central):
     shared = ctl("volume", "create", "pvc-2", "--bucket", "many", "--json")["volume"]
     assert "--shared-bucket" in central.keys("secret", shared["id"], "--claim", "data", ok=False)
     assert json.loads(central.keys("list", "--json"))["keys"] == []
+    for words in (("Data_",), ("data-",), ("a..b",), ("d" * 251,), ("",), ("data", "--namespace", "a.b")):
+        assert "cannot be the name of a" in central.keys("secret", "pvc-1", "--claim", *words, ok=False)
+    assert json.loads(central.keys("list", "--json"))["keys"] == []  # none that no Secret can hold
     secret = json.loads(central.keys("secret", "pvc-1", "--claim", "data", "--namespace", "team"))
     assert (secret["apiVersion"], secret["kind"]) == ("v1", "Secret")
     about, data = secret["metadata"], secret["stringData"]
@@ -412,6 +415,28 @@ def test_a_secret_for_a_claim_opens_its_bucket_and_no_other(central):
     assert code_of(client.list_objects_v2, Bucket="many") == ("AccessDenied", 403)
     secret = json.loads(central.keys("secret", shared["id"], "--claim", "data", "--shared-bucket"))
     assert secret["stringData"]["location"] == f"s3://many/{shared['prefix']}" and "namespace" not in secret["metadata"]
+
+
+def test_what_create_prints_is_the_same_key_in_a_file(central):
+    begin = int(time.time())
+    key = central.create("--bucket", "mine", "--bucket", "also", "--read-only", "--expires", "1h",
+                         "--requests-per-second", "5", "--upload-rate", "1MiB")
+    assert begin + 3600 <= key.pop("expires_s") <= time.time() + 3600
+    assert {k: v for k, v in key.items() if k not in ("access_key", "secret_key")} == {
+        "buckets": ["also", "mine"], "read_only": True, "requests_per_second": 5, "upload_rate": 1048576}
+    owner = central.create("--all-buckets")
+    assert owner["read_only"] is False and set(owner) == {"access_key", "secret_key", "read_only"}
+    file = central.directory / "keys.json"
+    file.write_text(json.dumps({"keys": [key | {"requests_per_second": 1000}, owner]}))
+    file.chmod(0o600)
+    for each in (key, owner):
+        central.keys("delete", each["access_key"])
+    central.start_s3("--credentials-file", file)
+    for bucket in ("mine", "other"):
+        central.client(owner).create_bucket(Bucket=bucket)
+    reader = central.client(key)
+    assert [b["Name"] for b in reader.list_buckets()["Buckets"]] == ["mine"]
+    assert code_of(reader.put_object, Bucket="mine", Key="k", Body=b"") == ("AccessDenied", 403)
 
 
 def test_a_central_key_opens_its_buckets_until_it_is_disabled(central):

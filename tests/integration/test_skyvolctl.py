@@ -56,6 +56,7 @@ def test_certificates_are_private_verified_and_never_overwritten(certs):
     shown = json.loads(ctl("certs", "show", certs, "meta", "--json"))
     assert shown["commonName"] == "meta" and shown["names"] == ["127.0.0.1", "localhost"]
     assert "cannot be the name" in ctl("certs", "issue", certs, "../x", ok=False)
+    assert json.loads(ctl("certs", "show", certs, "operator", "--json"))["names"] == ["operator"]
 
 
 def test_both_sides_show_certificates_which_reload_without_restart(workdir, processes, certs):
