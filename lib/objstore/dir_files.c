@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "util/clock.h"
 #include "util/random.h"
@@ -301,6 +302,24 @@ static size_t folder_len(const char *file)
     return (size_t)(strrchr(file, '/') - file);
 }
 
+/*
+ * Who looks after a store as root, beside a server that is not, may write what that one has to read
+ * and remove.
+ */
+static int give_to_owner(const struct dir_files *files, int fd)
+{
+    struct stat st;
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+    if (fstat(files->data, &st) != 0) {
+        return -errno;
+    }
+    /* Root that may not is no more than another user. */
+    return fchown(fd, st.st_uid, st.st_gid) != 0 && errno != EPERM ? -errno : 0;
+}
+
 /* The two folders that a file's name begins with. */
 static int make_folders(struct dir_files *files, const char *file)
 {
@@ -318,6 +337,8 @@ static int make_folders(struct dir_files *files, const char *file)
     *fan++ = '\0';
     ret = open_dir(files->data, folder, true, &bucket_dir);
     ret = ret == 0 ? open_dir(bucket_dir, fan, true, &dir) : ret;
+    ret = ret == 0 ? give_to_owner(files, bucket_dir) : ret;
+    ret = ret == 0 ? give_to_owner(files, dir) : ret;
     ret = ret == 0 ? sync_dir(files, bucket_dir) : ret;
     return ret == 0 ? sync_dir(files, files->data) : ret;
 }
@@ -466,6 +487,7 @@ int dir_files_restore(struct dir_files *files, const char *file, const void *byt
         return ret;
     }
     ret = dir_write_all(fd, bytes, len);
+    ret = ret == 0 ? give_to_owner(files, fd) : ret;
     ret = ret == 0 && !files->syncs_all ? dir_files_flush(files, fd) : ret;
     if (ret == 0 && renameat(files->tmp, generation, files->data, file) != 0) {
         ret = errno == ENOENT ? make_folders(files, file) : -errno;

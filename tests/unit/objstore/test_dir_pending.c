@@ -321,6 +321,36 @@ static void what_the_files_lost_is_written_anew(void **state)
     objstore_free(store);
 }
 
+static void assert_owner(const char *path, uid_t uid)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, uid);
+}
+
+/* As root looks after what a server has that is not. */
+static void what_root_writes_anew_is_its_owners(void **state)
+{
+    enum { OWNER = 65534 };
+    char path[512];
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    in_child(write_some);
+    assert_int_equal(chown(path_in("data", "", path), OWNER, OWNER), 0);
+    assert_int_equal(nftw(path_in("data/bucket", "", path), remove_one, 16, FTW_DEPTH | FTW_PHYS),
+                     0);
+    objstore_free(open_store());
+    file_of("k1", path);
+    for (int i = 0; i < 3; i++) { /* the file and both folders */
+        assert_owner(path, OWNER);
+        *strrchr(path, '/') = '\0';
+    }
+}
+
 static void nothing_comes_back_that_was_replaced_or_deleted(void **state)
 {
     char path[512];
@@ -514,6 +544,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_the_files_lost_is_written_anew, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_root_writes_anew_is_its_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_comes_back_that_was_replaced_or_deleted, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_older_version_is_written_anew_too, set_up, tear_down),
