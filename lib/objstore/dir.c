@@ -19,8 +19,6 @@ enum {
     DEFAULT_TIMEOUT_MS = 60000,
     COMMIT_MAX = 256, /* jobs in one transaction */
     TICK_MS = 500,
-    GARBAGE_MAX = 256,
-    GARBAGE_MS = 1000,
     PART_MIN = 5 * 1024 * 1024,
 };
 
@@ -177,49 +175,6 @@ static void apply_change(struct dir_index *index, struct job *job)
     job->commit_status = ret;
 }
 
-/*
- * Files that are garbage since an earlier transaction: all that opened them hold them open. They go
- * before their entries do, and without the index's write lock, for which other processes wait: no
- * file is ever named again, and one that another process removed is gone just the same.
- * True when there may be more.
- */
-static bool collect_garbage(struct dir_store *store)
-{
-    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 20);
-    struct dir_index *index = store->commit_index;
-    const char **files;
-    size_t count = 0;
-    size_t removed = 0;
-    int ret;
-
-    if (dir_index_garbage(index, GARBAGE_MAX, &arena, &files, &count) != 0) {
-        return false; /* it stays in the table: another time */
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (files[i] != NULL && dir_files_remove(store->files, files[i]) == 0) {
-            files[removed++] = files[i];
-        }
-    }
-    if (removed == 0 || dir_index_begin(index) != 0) {
-        return false;
-    }
-    ret = 0;
-    for (size_t i = 0; i < removed && ret == 0; i++) {
-        ret = dir_index_garbage_forget(index, files[i]);
-    }
-    if (dir_index_commit(index) != 0) {
-        dir_index_rollback(index);
-    }
-    return removed == GARBAGE_MAX && ret == 0;
-}
-
-/* What the committer knows of files that nobody needs any more. */
-struct garbage {
-    bool some, soon;
-    unsigned changes;
-    uint64_t since_ms;
-};
-
 static bool frees(const struct job *job)
 {
     enum objstore_op op = job->request->op;
@@ -345,30 +300,21 @@ static bool take_batch_locked(struct dir_store *store, struct job_list *batch)
 }
 
 /* What was deleted is to be free soon; what was replaced goes with more of its kind. */
-static void note_garbage(struct garbage *garbage, const struct job_list *batch)
+static void note_garbage(struct dir_store *store, const struct job_list *batch)
 {
     const struct job *job;
 
-    if (!garbage->some) {
-        garbage->since_ms = clock_monotonic_ms(clock_real());
-        garbage->some = true;
-    }
     TAILQ_FOREACH (job, batch, link) {
-        garbage->changes++;
-        garbage->soon |= frees(job);
+        if (frees(job)) {
+            dir_pending_collect_soon(store->pending);
+            break;
+        }
     }
-}
-
-static bool is_due(const struct garbage *garbage)
-{
-    return garbage->some && (garbage->soon || garbage->changes >= GARBAGE_MAX / 4 ||
-                             clock_monotonic_ms(clock_real()) - garbage->since_ms >= GARBAGE_MS);
 }
 
 static void *committer_main(void *arg)
 {
     struct dir_store *store = arg;
-    struct garbage garbage = {.some = true, .soon = true}; /* a predecessor may have left some */
     struct job_list batch;
     struct job *job;
 
@@ -377,22 +323,13 @@ static void *committer_main(void *arg)
         if (take_batch_locked(store, &batch)) {
             mutex_unlock(&store->lock);
             commit_batch(store, &batch);
-            note_garbage(&garbage, &batch);
+            note_garbage(store, &batch);
             dir_now_close_files(store);
             mutex_lock(&store->lock);
             while ((job = TAILQ_FIRST(&batch)) != NULL) {
                 TAILQ_REMOVE(&batch, job, link);
                 enqueue_locked(store, job);
             }
-            continue;
-        }
-        if (is_due(&garbage)) {
-            mutex_unlock(&store->lock);
-            if (!collect_garbage(store)) {
-                garbage = (struct garbage){.some = false};
-                dir_files_reserve(store->files);
-            }
-            mutex_lock(&store->lock);
             continue;
         }
         cond_wait_ms(&store->commit_work, &store->lock, TICK_MS);

@@ -218,6 +218,9 @@ int dir_files_open(const char *root, bool durable, struct dir_files **ret, struc
     r = r == 0 ? open_dir(files->root, "tmp", true, &files->tmp_root) : r;
     r = r == 0 ? sync_dir(files, files->root) : r;
     r = r == 0 ? take_lease(files) : r;
+    if (r == -ENOSPC && dir_files_release(files)) {
+        r = take_lease(files); /* to delete in such a store, it has to be opened first */
+    }
     if (r != 0) {
         return error_set(err, r, "cannot write in %s: %s", root, strerror(-r));
     }
@@ -471,6 +474,22 @@ int dir_files_flush_lock(struct dir_files *files, bool wait)
 void dir_files_flush_unlock(struct dir_files *files)
 {
     (void)flock(files->data, LOCK_UN);
+}
+
+/* Who has the store open shares a lock on the folder of what is being written. */
+void dir_files_joined(struct dir_files *files)
+{
+    while (flock(files->tmp_root, LOCK_SH) != 0 && errno == EINTR) {
+    }
+}
+
+bool dir_files_is_first(struct dir_files *files)
+{
+    if (flock(files->tmp_root, LOCK_EX | LOCK_NB) == 0) {
+        return true;
+    }
+    dir_files_joined(files);
+    return false;
 }
 
 int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)

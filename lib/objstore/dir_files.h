@@ -83,6 +83,12 @@ int dir_files_sync_all(struct dir_files *files) __attribute__((warn_unused_resul
 /* Of all processes one; -EAGAIN without `wait`: another has it. */
 int dir_files_flush_lock(struct dir_files *files, bool wait) __attribute__((warn_unused_result));
 void dir_files_flush_unlock(struct dir_files *files);
+/*
+ * Once, before anything is read or written. True: nobody else has the store open, and who opens it
+ * from now on waits in here until _joined(). Else the caller has joined those who have it.
+ */
+bool dir_files_is_first(struct dir_files *files);
+void dir_files_joined(struct dir_files *files);
 /* A file of this name with these bytes, in the place of what there is. Durable, or with the next
  * dir_files_sync_all() where that can be had. */
 int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)

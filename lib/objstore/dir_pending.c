@@ -16,6 +16,9 @@ enum {
     FLUSH_ROWS = 1024, /* are flushed before their time */
     ROWS_MAX = 4096,   /* then writes flush themselves: 64 MiB of the index */
     ROW_MEMORY_MAX = 1 << 20,
+    GARBAGE_MAX = 2048, /* files of one flush */
+    GARBAGE_MEMORY_MAX = 4 << 20,
+    SOON_MS = 100, /* deletions that gather before one */
 };
 
 struct dir_pending {
@@ -24,6 +27,7 @@ struct dir_pending {
     const char *name;
     bool grouped;               /* rows may be made at all */
     bool suspect;               /* a flush failed: nobody knows what is on the disk. The thread's */
+    bool more;                  /* garbage than one flush takes. The thread's */
     uint64_t wait_ms;           /* the thread's */
     atomic_bool failed;         /* until a flush succeeds */
     atomic_uint_least64_t rows; /* about so many */
@@ -32,8 +36,17 @@ struct dir_pending {
 
     struct mutex lock; /* of everything below */
     struct cond wake;
-    bool called, ending;
+    bool called, soon, ending;
+    bool reserve; /* room may be held back again, once there is some */
 };
+
+void dir_pending_collect_soon(struct dir_pending *pending)
+{
+    mutex_lock(&pending->lock);
+    pending->soon = pending->reserve = true;
+    cond_signal(&pending->wake);
+    mutex_unlock(&pending->lock);
+}
 
 bool dir_pending_takes(struct dir_pending *pending, uint64_t size)
 {
@@ -88,27 +101,72 @@ static int restore_all(struct dir_pending *pending, int64_t last)
     }
 }
 
-/* With the lock of all processes: ids begin anew when there are no rows, so nobody else must remove
- * any between our look and our removal. */
-static int flush_locked(struct dir_pending *pending)
-{
-    uint64_t count;
+struct round {
+    struct arena arena;
+    const char **garbage; /* removed; `count` of them */
+    size_t count;
+    uint64_t rows;
     int64_t last;
-    int ret = dir_index_pending_span(pending->index, &last, &count);
+};
+
+/*
+ * Files that are garbage since an earlier transaction: all that opened them hold them open. They go
+ * before their entries do, and without the index's write lock, for which other processes wait: no
+ * file is ever named again.
+ */
+static int remove_garbage(struct dir_pending *pending, struct round *round)
+{
+    size_t count = 0;
+    int ret =
+        dir_index_garbage(pending->index, GARBAGE_MAX, &round->arena, &round->garbage, &count);
+
+    for (size_t i = 0; i < count && ret == 0; i++) {
+        const char *file = round->garbage[i];
+
+        if (file != NULL && dir_files_remove(pending->files, file) == 0) {
+            round->garbage[round->count++] = file;
+        }
+    }
+    pending->more = round->count == GARBAGE_MAX;
+    return ret;
+}
+
+static int forget(struct dir_pending *pending, const struct round *round)
+{
+    int ret = dir_index_begin(pending->index);
 
     if (ret != 0) {
         return ret;
     }
-    if (count > 0) {
-        ret = pending->suspect ? restore_all(pending, last) : 0;
-        ret = ret == 0 ? dir_files_sync_all(pending->files) : ret;
-        if (ret != 0) {
-            pending->suspect = true;
-            return ret;
-        }
-        ret = dir_index_pending_forget(pending->index, last);
+    ret = round->rows > 0 ? dir_index_pending_forget(pending->index, round->last) : 0;
+    for (size_t i = 0; i < round->count && ret == 0; i++) {
+        ret = dir_index_garbage_forget(pending->index, round->garbage[i]);
     }
-    pending->suspect = ret != 0 && pending->suspect;
+    ret = ret == 0 ? dir_index_commit(pending->index) : ret;
+    if (ret != 0) {
+        dir_index_rollback(pending->index);
+    }
+    return ret;
+}
+
+/* With the lock of all processes: ids begin anew when there are no rows, so nobody else must remove
+ * any between our look and our removal. */
+static int flush_locked(struct dir_pending *pending)
+{
+    struct round round = {.arena = ARENA_INIT(GARBAGE_MEMORY_MAX)};
+    int ret = dir_index_pending_span(pending->index, &round.last, &round.rows);
+
+    pending->more = false;
+    ret = ret == 0 ? remove_garbage(pending, &round) : ret;
+    if (ret == 0 && (round.rows > 0 || round.count > 0)) {
+        ret = pending->suspect ? restore_all(pending, round.last) : 0;
+        ret = ret == 0 && (pending->grouped || round.rows > 0) ? dir_files_sync_all(pending->files)
+                                                               : ret;
+        pending->suspect |= ret != 0;
+        ret = ret == 0 ? forget(pending, &round) : ret;
+    }
+    pending->suspect &= ret != 0;
+    arena_done(&round.arena);
     return ret;
 }
 
@@ -153,38 +211,72 @@ static void note(struct dir_pending *pending, int ret)
     }
 }
 
-static bool has_rows(struct dir_pending *pending)
+static bool has_work(struct dir_pending *pending)
 {
-    uint64_t count;
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(ROW_MEMORY_MAX);
+    const char **garbage;
+    size_t count;
+    uint64_t rows;
     int64_t last;
 
-    return dir_index_pending_span(pending->index, &last, &count) != 0 || count > 0;
+    return dir_index_pending_span(pending->index, &last, &rows) != 0 || rows > 0 ||
+           dir_index_garbage(pending->index, 1, &arena, &garbage, &count) != 0 || count > 0;
+}
+
+/* Until a flush is due. Deletions come in crowds. */
+static void wait_locked(struct dir_pending *pending) REQUIRES(&pending->lock)
+{
+    if (!pending->called && !pending->soon && !pending->more) {
+        cond_wait_ms(&pending->wake, &pending->lock, pending->wait_ms);
+    }
+    if (pending->soon && !pending->called && !pending->ending) {
+        cond_wait_ms(&pending->wake, &pending->lock, SOON_MS);
+    }
+    pending->called = pending->soon = false;
+}
+
+/* True if nothing is left over that could be removed. */
+static bool work(struct dir_pending *pending, bool reserve)
+{
+    int ret = 0;
+
+    if (pending->suspect || atomic_load(&pending->failed) || has_work(pending)) {
+        ret = flush(pending, false);
+        note(pending, ret);
+    }
+    if (ret != 0 || pending->more) {
+        return false;
+    }
+    if (reserve) {
+        dir_files_reserve(pending->files);
+    }
+    return true;
 }
 
 static void *flusher_main(void *arg)
 {
     struct dir_pending *pending = arg;
+    bool reserve;
+    bool done;
 
     mutex_lock(&pending->lock);
     while (!pending->ending) {
-        if (!pending->called) {
-            cond_wait_ms(&pending->wake, &pending->lock, pending->wait_ms);
-        }
-        pending->called = false;
+        wait_locked(pending);
         if (pending->ending) {
             break;
         }
+        reserve = pending->reserve;
+        pending->reserve = false;
         mutex_unlock(&pending->lock);
-        if (pending->suspect || atomic_load(&pending->failed) || has_rows(pending)) {
-            note(pending, flush(pending, false));
-        }
+        done = work(pending, reserve);
         mutex_lock(&pending->lock);
+        pending->reserve |= reserve && !done;
     }
     mutex_unlock(&pending->lock);
     return NULL;
 }
 
-/* What a process that is no more left. Others that live may have made some of it: no harm. */
+/* What processes that are no more left: nobody else has the store open. */
 static void replay(struct dir_pending *pending)
 {
     uint64_t count = 0;
@@ -216,6 +308,7 @@ int dir_pending_open(struct dir_files *files, const char *index, bool durable, c
     pending->name = name;
     pending->grouped = durable && dir_files_syncs_all(files);
     pending->wait_ms = FLUSH_MS;
+    pending->soon = pending->reserve = true; /* a predecessor may have left garbage */
     mutex_init(&pending->lock);
     cond_init(&pending->wake);
     r = dir_index_open(index, durable, &pending->index, err);
@@ -224,12 +317,15 @@ int dir_pending_open(struct dir_files *files, const char *index, bool durable, c
         r = r != 0 ? error_set(err, r, "cannot use the index: %s", strerror(-r)) : 0;
     }
     if (r == 0) {
-        replay(pending);
-        if (pending->grouped || pending->suspect) {
-            r = -pthread_create(&pending->thread, NULL, flusher_main, pending);
-            pending->has_thread = r == 0;
-            r = r != 0 ? error_set(err, r, "cannot start a thread: %s", strerror(-r)) : 0;
+        if (dir_files_is_first(files)) {
+            replay(pending);
+            dir_files_joined(files);
+        } else {
+            pending->suspect = true;
         }
+        r = -pthread_create(&pending->thread, NULL, flusher_main, pending);
+        pending->has_thread = r == 0;
+        r = r != 0 ? error_set(err, r, "cannot start a thread: %s", strerror(-r)) : 0;
     }
     if (r != 0) {
         dir_pending_close(pending);
@@ -250,7 +346,7 @@ void dir_pending_close(struct dir_pending *pending)
         cond_signal(&pending->wake);
         mutex_unlock(&pending->lock);
         (void)pthread_join(pending->thread, NULL);
-        if (has_rows(pending)) {
+        if (has_work(pending)) {
             note(pending, flush(pending, true));
         }
     }

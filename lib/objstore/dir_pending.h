@@ -6,9 +6,13 @@
  * a row of the index's table `pending`, made by the transaction that names the file, whose flush is
  * the only one of the write. About once a second one process of those that have the store open
  * makes all files durable by one call and removes the rows. What a loss of power leaves of the
- * rows is written to the files anew when the store is opened: all of it, as nobody knows which of
- * the files are whole. Files have names that are never used twice, so that this brings nothing
- * back.
+ * rows is written to the files anew by who opens the store first: all of it, as nobody knows which
+ * of the files are whole. Files have names that are never used twice, so that this brings nothing
+ * back. Who opens a store that others have open does the same with the next flush: what those know
+ * of a flush that failed ends with them.
+ *
+ * The same thread removes the files that are garbage. The same call makes that durable: their rows
+ * of the table `garbage` go after it, as a file that a loss of power brings back would be nobody's.
  *
  * Where a flush fails the rows stay, and their files are written anew before the next one: the
  * kernel gives up pages that it could not write. Until one succeeds, where too many rows wait, and
@@ -40,5 +44,8 @@ void dir_pending_close(struct dir_pending *pending);
 bool dir_pending_takes(struct dir_pending *pending, uint64_t size);
 /* A row is about to be made. */
 void dir_pending_count(struct dir_pending *pending);
+
+/* There are files that are garbage, and their room is wanted. Any thread. */
+void dir_pending_collect_soon(struct dir_pending *pending);
 
 #endif

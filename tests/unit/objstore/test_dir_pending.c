@@ -482,6 +482,70 @@ static void a_thread_flushes_before_long(void **state)
     objstore_free(store);
 }
 
+static bool flock_is_free(void)
+{
+    char path[512];
+    AUTOCLOSE int fd = open(path_in("data", "", path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return flock(fd, LOCK_EX | LOCK_NB) == 0;
+}
+
+static int64_t garbage(void)
+{
+    return ask("SELECT count(*) FROM garbage", NULL);
+}
+
+/* A loss of power brings back what was removed and not flushed: somebody has to know of it. */
+static void what_is_removed_is_forgotten_when_that_is_durable(void **state)
+{
+    struct objstore *store = open_store();
+    char path[512];
+
+    (void)state;
+    create(store, "bucket");
+    put(store, "k", SIZE, 1);
+    file_of("k", path);
+    atomic_store(&disk, DISK_FAILS);
+    assert_int_equal(
+        call(store,
+             (struct objstore_request){.op = OBJSTORE_DELETE, .bucket = "bucket", .key = "k"}),
+        0);
+    for (int i = 0; i < WAIT_S * 100 && access(path, F_OK) == 0; i++) {
+        (void)usleep(10000);
+    }
+    assert_int_equal(access(path, F_OK), -1);
+    (void)usleep(100000);
+    assert_int_equal(garbage(), 1);
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(store);
+    assert_int_equal(garbage(), 0);
+}
+
+/* A worker that starts beside others does not wait for the disk; what it finds is flushed anew. */
+static void who_opens_a_store_beside_others_waits_for_no_flush(void **state)
+{
+    struct objstore *first = open_store();
+    struct objstore *second;
+    int before;
+
+    (void)state;
+    create(first, "bucket");
+    before = atomic_load(&flushes);
+    atomic_store(&disk, DISK_WAITS);
+    put(first, "k", SIZE, 1);
+    while (flock_is_free()) { /* until the flusher has it */
+        (void)usleep(10000);
+    }
+    second = open_store();
+    check(second, "k", NULL, 1);
+    assert_int_equal(rows(), 1);
+    atomic_store(&disk, DISK_WORKS);
+    objstore_free(second);
+    objstore_free(first);
+    assert_int_equal(rows(), 0);
+    assert_true(atomic_load(&flushes) > before);
+}
+
 static void a_file_system_that_tells_nothing_of_failures_gets_no_rows(void **state)
 {
     struct objstore *store;
@@ -555,6 +619,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_are_for_small_objects_and_go_when_the_store_is_closed,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_thread_flushes_before_long, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_removed_is_forgotten_when_that_is_durable, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(who_opens_a_store_beside_others_waits_for_no_flush, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_file_system_that_tells_nothing_of_failures_gets_no_rows,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(left_rows_are_written_on_such_a_file_system_too, set_up,
