@@ -13,8 +13,11 @@
 
 enum job_next dir_fail_io(struct job *job, int ret)
 {
-    return job_fail(job, ret == -EDQUOT ? -ENOSPC : ret, S3_OK, "cannot write the object: %s",
-                    strerror(-ret));
+    /* A volume that is read-only by its options is the client's affair, a disk that has become so
+     * is not. */
+    int told = ret == -EDQUOT ? -ENOSPC : ret == -EROFS ? -EIO : ret;
+
+    return job_fail(job, told, S3_OK, "cannot write the object: %s", strerror(-ret));
 }
 
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
