@@ -248,19 +248,30 @@ static void tell_changes(struct dir_store *store, const struct job_list *batch)
     }
 }
 
+/* Deleting must not need the room that it is there to give. */
+static bool lacks_room(const struct job_list *batch)
+{
+    const struct job *job;
+
+    TAILQ_FOREACH (job, batch, link) {
+        if (frees(job) && job->commit_status == -ENOSPC) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void commit_batch(struct dir_store *store, struct job_list *batch)
 {
-    struct job *job;
-    bool full = false;
-
     flush_folders(store, batch);
     try_batch(store, batch, false);
-    TAILQ_FOREACH (job, batch, link) {
-        full |= frees(job) && job->commit_status == -ENOSPC;
-    }
-    if (full && dir_files_release(store->files)) {
+    if (lacks_room(batch) && dir_files_release(store->files)) {
         log_warn("store: the disk is full; its reserve is used to delete", "store",
                  objstore_name(&store->base), NULL);
+        try_batch(store, batch, true);
+    }
+    if (lacks_room(batch)) { /* what was deleted before it may not have gone yet */
+        dir_pending_collect_now(store->pending);
         try_batch(store, batch, true);
     }
     tell_changes(store, batch);

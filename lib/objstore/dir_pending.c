@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/mutex.h"
 
@@ -18,6 +19,7 @@ enum {
     ROW_MEMORY_MAX = 1 << 20,
     GARBAGE_MAX = 2048, /* files of one flush */
     GARBAGE_MEMORY_MAX = 4 << 20,
+    NOW_MS = 2000,
     SOON_MS = 100, /* deletions that gather before one */
 };
 
@@ -35,7 +37,8 @@ struct dir_pending {
     bool has_thread;
 
     struct mutex lock; /* of everything below */
-    struct cond wake;
+    struct cond wake, ended;
+    uint64_t begun, done; /* looks for work */
     bool called, soon, ending;
     bool reserve; /* room may be held back again, once there is some */
 };
@@ -45,6 +48,23 @@ void dir_pending_collect_soon(struct dir_pending *pending)
     mutex_lock(&pending->lock);
     pending->soon = pending->reserve = true;
     cond_signal(&pending->wake);
+    mutex_unlock(&pending->lock);
+}
+
+void dir_pending_collect_now(struct dir_pending *pending)
+{
+    uint64_t until_ms = clock_monotonic_ms(clock_real()) + NOW_MS;
+    uint64_t now_ms = until_ms - NOW_MS;
+    uint64_t mine;
+
+    mutex_lock(&pending->lock);
+    mine = pending->begun + 1;
+    while (pending->done < mine && now_ms < until_ms) {
+        pending->called = pending->reserve = true;
+        cond_signal(&pending->wake);
+        cond_wait_ms(&pending->ended, &pending->lock, until_ms - now_ms);
+        now_ms = clock_monotonic_ms(clock_real());
+    }
     mutex_unlock(&pending->lock);
 }
 
@@ -267,10 +287,13 @@ static void *flusher_main(void *arg)
         }
         reserve = pending->reserve;
         pending->reserve = false;
+        pending->begun++;
         mutex_unlock(&pending->lock);
         done = work(pending, reserve);
         mutex_lock(&pending->lock);
         pending->reserve |= reserve && !done;
+        pending->done++;
+        cond_broadcast(&pending->ended);
     }
     mutex_unlock(&pending->lock);
     return NULL;
@@ -311,6 +334,7 @@ int dir_pending_open(struct dir_files *files, const char *index, bool durable, c
     pending->soon = pending->reserve = true; /* a predecessor may have left garbage */
     mutex_init(&pending->lock);
     cond_init(&pending->wake);
+    cond_init(&pending->ended);
     r = dir_index_open(index, durable, &pending->index, err);
     if (r == 0) {
         r = dir_index_relax(pending->index);
@@ -323,6 +347,7 @@ int dir_pending_open(struct dir_files *files, const char *index, bool durable, c
         } else {
             pending->suspect = true;
         }
+        dir_files_reserve(files);
         r = -pthread_create(&pending->thread, NULL, flusher_main, pending);
         pending->has_thread = r == 0;
         r = r != 0 ? error_set(err, r, "cannot start a thread: %s", strerror(-r)) : 0;
@@ -352,6 +377,7 @@ void dir_pending_close(struct dir_pending *pending)
     }
     dir_index_close(pending->index);
     cond_done(&pending->wake);
+    cond_done(&pending->ended);
     mutex_done(&pending->lock);
     free(pending);
 }

@@ -47,5 +47,8 @@ void dir_pending_count(struct dir_pending *pending);
 
 /* There are files that are garbage, and their room is wanted. Any thread. */
 void dir_pending_collect_soon(struct dir_pending *pending);
+/* The same, for who cannot go on without: returns when a look for garbage that began after the call
+ * has ended, or after a while. */
+void dir_pending_collect_now(struct dir_pending *pending);
 
 #endif
