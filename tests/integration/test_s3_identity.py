@@ -236,7 +236,7 @@ def test_a_sidecar_serves_a_unix_socket_and_takes_over_that_of_a_dead_one(proces
     env = os.environ | {"LD_PRELOAD": PRELOAD}
     first = processes.start(argv, "first", env=env)
     wait_until(answers, what="answer on the socket", process=first)
-    second = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False, env=env)
+    second = subprocess.run([*argv[:-1], workdir / "other"], capture_output=True, text=True, timeout=20, check=False, env=env)
     assert second.returncode == 1 and "another process listens there" in second.stderr, second
     processes.stop(first, 40)
     with socket.socket(socket.AF_UNIX) as dead:  # what a killed one leaves
