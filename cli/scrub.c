@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* scrub.c - skyvolctl scrub: is all that a store holds still what was stored? */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/call.h"
 #include "cli/command.h"
@@ -93,6 +95,16 @@ static int conclude(struct run *run)
     return t->damaged > 0 ? EXIT_DAMAGED : EXIT_DONE;
 }
 
+static int check_location(const char *location, struct error *err)
+{
+    return strstr(location, "://") != NULL
+               ? 0
+               : error_set(err, -EINVAL,
+                           "'%s' is no store: a directory is dir:///ROOT, the root of its buckets; "
+                           "else s3:// with --endpoint",
+                           location);
+}
+
 static int work(const void *options, struct error *err)
 {
     const struct options *o = options;
@@ -109,8 +121,9 @@ static int work(const void *options, struct error *err)
                                         .region = o->region,
                                         .ca_file = o->ca_file,
                                         .read_only = true};
-    int r = call_read_keys(o->credentials, &keys, err);
+    int r = check_location(config.location, err);
 
+    r = r == 0 ? call_read_keys(o->credentials, &keys, err) : r;
     config.credentials =
         (struct volume_credentials){keys.access_key, keys.secret_key, keys.session_token};
     r = r == 0 ? volume_scrub_store(&config, &scrub, &run.totals, err) : r;

@@ -130,6 +130,13 @@ static int expand(const void *options, cJSON **ret, struct error *err)
     CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
 
+    if (r == 0 && o->size > 0 && o->size <= meta_number(volume, "sizeBytes")) {
+        (void)fprintf(stderr,
+                      "skyvolctl: nothing is done: a volume does not shrink, and has %llu "
+                      "bytes; --size asks for %llu\n",
+                      (unsigned long long)meta_number(volume, "sizeBytes"),
+                      (unsigned long long)o->size);
+    }
     r = r < 0 ? r : meta_set_text(in, "id", meta_text(volume, "id"));
     r = r < 0 ? r : meta_set_number(in, "requiredBytes", o->size);
     return r < 0 ? r : meta_call(&o->meta, VOLUMES, "ExpandVolume", in, ret, err);

@@ -79,6 +79,8 @@ def test_each_kind_of_damage_is_found_and_nothing_else(served, workdir):
 
 def test_what_is_no_store_stays_none(workdir):
     (workdir / "files").mkdir()
+    code, text = scrub(str(workdir))
+    assert code == 1 and "dir:///ROOT, the root of its buckets" in text
     code, text = scrub(f"dir://{workdir}/files")
     assert code == 1 and "there is no store" in text
     assert not list((workdir / "files").iterdir())

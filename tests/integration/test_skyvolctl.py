@@ -109,8 +109,12 @@ def test_a_volume_lives_and_dies_by_command(meta, workdir):
     made = json.loads(ctl("volume", "create", meta, "mine", "--size", "1GiB", "--json"))["volume"]
     again = json.loads(ctl("volume", "create", meta, "mine", "--size", "1GiB", "--json"))["volume"]
     assert made["id"] == again["id"] and made["sizeBytes"] == str(1 << 30)
+    for size, nothing in (("1MiB", True), ("1GiB", True), ("2GiB", False)):
+        done = subprocess.run([program("skyvolctl"), "volume", "expand", meta, "mine", "--size", size],
+                              text=True, capture_output=True, check=True, timeout=60)
+        assert ("does not shrink, and has 1073741824 bytes" in done.stderr) == nothing, done
     table = ctl("volume", "list", meta).splitlines()
-    assert table[0].split()[:3] == ["ID", "NAME", "STATE"] and "1.0 GiB" in table[1]
+    assert table[0].split()[:3] == ["ID", "NAME", "STATE"] and "2.0 GiB" in table[1]
     assert json.loads(ctl("volume", "show", meta, made["id"], "--json"))["volume"]["name"] == "mine"
     assert "FAILED_PRECONDITION" in ctl("store", "delete", meta, "default", ok=False)
     assert "written on the server's disk" in ctl("backup", meta, workdir / "copy.db")
