@@ -388,7 +388,7 @@ def test_limits_of_a_key_that_are_none_are_refused(start):
     served = start()
     served.write_keys([MINE | {"upload_rate": 100}, OTHER])
     def told():  # the file is looked at when somebody asks
-        return ask(served) and "limits numbers" in served.process.log.read_text()
+        return ask(served) and "at least 1024" in served.process.log.read_text()
     wait_until(told,
                what="the file to be refused")
     assert status(ask(served)) == 200
