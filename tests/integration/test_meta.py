@@ -75,7 +75,7 @@ def test_the_same_wishes_give_the_same_volume_and_others_do_not(meta):
     assert "OutOfRange" in meta.call("Volumes/CreateVolume", {
         "name": "b", "required_bytes": 9, "limit_bytes": 5}, check=False)[1]
     assert "InvalidArgument" in meta.call("Volumes/CreateVolume", {"name": ""}, check=False)[1]
-    assert "InvalidArgument" in meta.call("Volumes/CreateVolume",
+    assert "FailedPrecondition" in meta.call("Volumes/CreateVolume",
                                           {"name": "c", "store": "nowhere"}, check=False)[1]
 
 
