@@ -113,19 +113,26 @@ static int post(const struct web *web, const char *path, size_t len, const char 
     return e.result.http_status;
 }
 
-static struct web *start(void)
+static int start_at(const char *address, struct web **ret)
 {
     struct key_pair pair = make_pair();
-    const struct web_config config = {.address = "127.0.0.1:0",
+    const struct web_config config = {.address = address,
                                       .certificate = pair.certificate,
                                       .key = pair.key,
                                       .body_max = BODY_MAX,
                                       .handle = echo};
-    struct web *web = NULL;
     struct error err = ERROR_INIT;
+    int r = web_new(&config, ret, &err);
 
-    assert_int_equal(web_new(&config, &web, &err), 0);
     key_pair_done(&pair);
+    return r;
+}
+
+static struct web *start(void)
+{
+    struct web *web = NULL;
+
+    assert_int_equal(start_at("127.0.0.1:0", &web), 0);
     return web;
 }
 
@@ -181,20 +188,12 @@ static void test_an_address_or_certificate_that_is_none_is_refused(UNUSED void *
 
 static void test_an_address_of_ipv6_is_in_brackets(UNUSED void **state)
 {
-    struct key_pair pair = make_pair();
-    const struct web_config config = {.address = "[::1]:0",
-                                      .certificate = pair.certificate,
-                                      .key = pair.key,
-                                      .body_max = BODY_MAX,
-                                      .handle = echo};
     struct web *web = NULL;
-    struct error err = ERROR_INIT;
-    int r = web_new(&config, &web, &err);
+    int r = start_at("[::1]:0", &web);
 
     /* a machine may have no IPv6; the address is understood */
     assert_true(r == 0 || r == -EADDRNOTAVAIL || r == -EAFNOSUPPORT);
     web_free(web);
-    key_pair_done(&pair);
 }
 
 static int setup(UNUSED void **state)
