@@ -10,6 +10,7 @@
 #include "util/buf.h"
 #include "util/clock.h"
 #include "util/encode.h"
+#include "util/file.h"
 
 enum job_next dir_fail_io(struct job *job, int ret)
 {
@@ -66,7 +67,7 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
     if (job->also.kind != S3_CHECKSUM_NONE) {
         s3_checksum_add(&job->also, bytes, len);
     }
-    ret = dir_write_all(job->fd, bytes, len);
+    ret = file_write_all(job->fd, bytes, len);
     job->done_bytes += ret == 0 ? len : 0;
     if (!stay) {
         finish_md5(job);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "util/clock.h"
+#include "util/file.h"
 #include "util/random.h"
 
 #define FORMAT_TEXT "skyvol-store 1\n"
@@ -363,23 +364,6 @@ int dir_files_publish(struct dir_files *files, const char *generation, const cha
     return ret == 0 && linkat(files->tmp, generation, files->data, ret_file, 0) != 0 ? -errno : ret;
 }
 
-int dir_write_all(int fd, const char *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, bytes, len);
-
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 ? -errno : -EIO;
-        }
-        bytes += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
 bool dir_files_same_folder(const char *a, const char *b)
 {
     return folder_len(a) == folder_len(b) && strncmp(a, b, folder_len(a)) == 0;
@@ -505,7 +489,7 @@ int dir_files_restore(struct dir_files *files, const char *file, const void *byt
     if (ret != 0) {
         return ret;
     }
-    ret = dir_write_all(fd, bytes, len);
+    ret = file_write_all(fd, bytes, len);
     ret = ret == 0 ? give_to_owner(files, fd) : ret;
     ret = ret == 0 && !files->syncs_all ? dir_files_flush(files, fd) : ret;
     if (ret == 0 && renameat(files->tmp, generation, files->data, file) != 0) {

@@ -42,9 +42,6 @@ DEFINE_CLEANUP(struct dir_files *, dir_files_close);
 int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
     __attribute__((warn_unused_result));
 
-/* All of them, also where the kernel takes fewer at once. */
-int dir_write_all(int fd, const char *bytes, size_t len) __attribute__((warn_unused_result));
-
 /* Make the bytes durable. */
 int dir_files_flush(struct dir_files *files, int fd) __attribute__((warn_unused_result));
 

@@ -10,6 +10,7 @@
 #include "objstore/result_copy.h"
 #include "util/clock.h"
 #include "util/encode.h"
+#include "util/file.h"
 
 enum { COPY_STEP = 1 << 30 }; /* bytes in one call */
 
@@ -494,7 +495,7 @@ static int append_file(struct job *job, int from, uint64_t len, char *buffer)
 
             n = read(from, buffer, len < DIR_BUFFER_SIZE ? (size_t)len : DIR_BUFFER_SIZE);
             if (n > 0) {
-                ret = dir_write_all(job->fd, buffer, (size_t)n);
+                ret = file_write_all(job->fd, buffer, (size_t)n);
             }
             if (ret != 0) {
                 return ret;

@@ -59,7 +59,7 @@ int file_read(const char *path, struct buf *out)
     return read_all(fd, out);
 }
 
-static int write_all(int fd, const char *bytes, size_t len)
+int file_write_all(int fd, const char *bytes, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(fd, bytes, len);
@@ -67,13 +67,13 @@ static int write_all(int fd, const char *bytes, size_t len)
         if (n < 0 && errno == EINTR) {
             continue;
         }
-        if (n < 0) {
-            return -errno;
+        if (n <= 0) {
+            return n < 0 ? -errno : -EIO;
         }
         bytes += n;
         len -= (size_t)n;
     }
-    return fsync(fd) < 0 ? -errno : 0;
+    return 0;
 }
 
 /* The directory of `path` into dir, and the name after it. */
@@ -130,7 +130,8 @@ static int write_file(const char *path, struct slice content, mode_t mode, bool 
     if (fd < 0) {
         return -errno;
     }
-    r = fchmod(fd, mode) < 0 ? -errno : write_all(fd, content.data, content.len);
+    r = fchmod(fd, mode) < 0 ? -errno : file_write_all(fd, content.data, content.len);
+    r = r == 0 && fsync(fd) < 0 ? -errno : r;
     if (r == 0) {
         r = put_in_place(dir, temp, name, overwrite);
     }

@@ -17,6 +17,9 @@
  * or pipe), -ENOMEM or what open(2) and read(2) say. */
 int file_read(const char *path, struct buf *out) __attribute__((warn_unused_result));
 
+/* All of them, also where the kernel takes fewer at once; not flushed. What write(2) says. */
+int file_write_all(int fd, const char *bytes, size_t len) __attribute__((warn_unused_result));
+
 /*
  * Replace the file: written beside it with `mode`, fsync, renamed, directory fsync. After a crash
  * there is the old content or the new. A symlink at `path` is replaced, not followed.
