@@ -85,20 +85,17 @@ void dir_pending_count(struct dir_pending *pending)
 }
 
 /*
- * The object may go while its file is written: who removes the file may have come before it was
- * there, and nobody would come again.
+ * The object may go between the look and the file's return. Then the file is garbage since a
+ * transaction that this flush does not look at: a later one, of any process, removes it, as nobody
+ * removes garbage or forgets it without the lock that we hold.
  */
 static int restore(struct dir_pending *pending, const struct dir_pending_row *row)
 {
     bool named = false;
     int ret = dir_index_names_file(pending->index, row->file, &named);
 
-    if (ret != 0 || !named) {
-        return ret;
-    }
-    ret = dir_files_restore(pending->files, row->file, row->bytes, row->len);
-    ret = ret == 0 ? dir_index_names_file(pending->index, row->file, &named) : ret;
-    return ret == 0 && !named ? dir_files_remove(pending->files, row->file) : ret;
+    return ret == 0 && named ? dir_files_restore(pending->files, row->file, row->bytes, row->len)
+                             : ret;
 }
 
 static int restore_all(struct dir_pending *pending, int64_t last)

@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,6 +56,23 @@ int fstatfs(int fd, struct statfs *ret)
     (void)fd;
     *ret = (struct statfs){.f_type = file_system};
     return 0;
+}
+
+static void (*before_rename)(const char *to);
+static bool dies_after_rename;
+
+int renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    long ret;
+
+    if (before_rename != NULL) {
+        before_rename(to);
+    }
+    ret = syscall(SYS_renameat2, from_dir, from, to_dir, to, 0);
+    if (dies_after_rename && ret == 0) {
+        _exit(0);
+    }
+    return (int)ret;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -366,6 +384,49 @@ static void nothing_comes_back_that_was_replaced_or_deleted(void **state)
     assert_int_equal(data_files(), FILES);
 }
 
+/* As another process deletes it: the index itself notes what file is left over. */
+static void delete_its_object(const char *file)
+{
+    char sql[512];
+
+    (void)snprintf(sql, sizeof(sql), "DELETE FROM object WHERE file = '%s'", file);
+    (void)ask(sql, NULL);
+    before_rename = NULL;
+}
+
+static void open_and_die_at_the_first_rename(void)
+{
+    pid_t child = fork();
+    int status = 0;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        before_rename = delete_its_object;
+        dies_after_rename = true;
+        (void)open_store();
+        _exit(2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void a_file_written_anew_for_a_deleted_object_is_found(void **state)
+{
+    char path[512];
+
+    (void)state;
+    in_child(write_some);
+    assert_int_equal(nftw(path_in("data", "", path), remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+    open_and_die_at_the_first_rename();
+    assert_int_equal(data_files(), 1);
+    assert_int_equal(ask("SELECT count(*) FROM object", NULL), FILES - 1);
+    objstore_free(open_store());
+    assert_int_equal(data_files(), FILES - 1);
+    assert_int_equal(ask("SELECT count(*) FROM garbage", NULL), 0);
+    assert_int_equal(rows(), 0);
+}
+
 static void write_versions(struct objstore *store)
 {
     create(store, "bucket");
@@ -617,6 +678,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_the_files_lost_is_written_anew, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_root_writes_anew_is_its_owners, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nothing_comes_back_that_was_replaced_or_deleted, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_file_written_anew_for_a_deleted_object_is_found, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_older_version_is_written_anew_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_store_whose_flush_fails_opens_and_keeps_the_rows, set_up,
