@@ -30,7 +30,7 @@ demo_packages=(awscli) # or python3-boto3, where that is not packaged
 test_packages=(libcmocka-dev clang clang-tidy clang-format llvm python3-venv fio s3cmd rclone
     s3fs sqlite3 attr acl git rsync stress-ng curl jq psmisc openssl)
 kubernetes_packages=(containerd runc etcd-server containernetworking-plugins iptables iproute2 conntrack
-    busybox-static python3-yaml openssl fio)
+    busybox-static python3-venv python3-yaml openssl fio)
 
 missing_of() {
     local package
@@ -103,10 +103,21 @@ cargo_tool() { # name
     ln -sf "$cache/bin/$1" "$tools/$1"
 }
 
+# The system's Python, so that a clone does not depend on a user's own interpreters.
+make_venv() {
+    build/venv/bin/python -c 'import boto3, cryptography, pytest, xdist' 2>/dev/null || {
+        mkdir -p build && /usr/bin/python3 -m venv build/venv &&
+            build/venv/bin/pip install -q pytest pytest-timeout pytest-xdist 'boto3[crt]' cryptography
+    }
+}
+
 case "$what" in
 build) install_packages "${build_packages[@]}" ;;
 demo) install_packages "${build_packages[@]}" "${demo_packages[@]}" ;;
-kubernetes) install_packages "${build_packages[@]}" "${kubernetes_packages[@]}" ;;
+kubernetes)
+    install_packages "${build_packages[@]}" "${kubernetes_packages[@]}"
+    make_venv
+    ;;
 test | bench)
     install_packages "${build_packages[@]}" "${demo_packages[@]}" "${test_packages[@]}"
     mkdir -p "$tools" "$cache"
@@ -125,12 +136,7 @@ test | bench)
     else
         left+=("fsx pjdfstest (no cargo here: see rustup.rs)")
     fi
-    if ! build/venv/bin/python -c 'import boto3, cryptography, pytest, xdist' 2>/dev/null; then
-        # The system's Python, so that a clone does not depend on a user's own interpreters.
-        /usr/bin/python3 -m venv build/venv &&
-            build/venv/bin/pip install -q pytest pytest-timeout pytest-xdist 'boto3[crt]' cryptography ||
-            left+=("the integration tests (pip could not install pytest and boto3)")
-    fi
+    make_venv || left+=("the integration tests (pip could not install pytest and boto3)")
     if [ "${#left[@]}" -gt 0 ]; then
         printf 'deps: left out: %s\n' "${left[@]}"
         [ -z "${REQUIRE_ALL:-}" ] || exit 1
