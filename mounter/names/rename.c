@@ -351,16 +351,25 @@ static int dir_store(struct move *m)
     return ret == 0 ? move_note_run(fs, &m->note) : ret;
 }
 
-/* A file of one name. */
-static int file_store(struct move *m, const struct copy_what *what, const char *there)
+/*
+ * A file of one name. What is deleted is what was copied: another mount may have put something else
+ * at the old name in between, which stays. `here` becomes the version that was copied.
+ */
+static int file_store(struct move *m, struct copy_what *what, char here[STATE_ETAG_SIZE],
+                      const char *there)
 {
     struct fs *fs = m->op->fs;
-    int ret = remote_copy_over(fs, what, there, m->etag);
+    int ret = -ESTALE;
 
+    for (int tries = 0; ret == -ESTALE && tries < ASK_TRIES; tries++) {
+        ret = tries > 0 || here[0] == '\0' ? remote_version(fs, what->from, here, &what->size) : 0;
+        what->if_match = here;
+        ret = ret == 0 ? remote_copy_over(fs, what, there, m->etag) : ret;
+    }
     if (ret == -ENOENT && m->again) {
         ret = remote_etag(fs, what->to, m->etag); /* copied and removed before the crash */
     } else {
-        ret = ret == 0 ? remote_delete(fs, what->from) : ret;
+        ret = ret == 0 ? remote_delete_version(fs, what->from, here) : ret;
     }
     if (ret == 0 && m->again && !m->late) { /* else it gets a grave, which holds as long */
         graves_fence(fs, what->from);
@@ -368,8 +377,9 @@ static int file_store(struct move *m, const struct copy_what *what, const char *
     return ret;
 }
 
-/* `there`: what is known to be at the new name. */
-static void find_objects(struct move *m, struct copy_what *what, char there[STATE_ETAG_SIZE])
+/* `here`, `there`: what is known to be at the old and the new name. */
+static void find_objects(struct move *m, struct copy_what *what, char here[STATE_ETAG_SIZE],
+                         char there[STATE_ETAG_SIZE])
 {
     struct fs *fs = m->op->fs;
     const struct node *node;
@@ -378,6 +388,7 @@ static void find_objects(struct move *m, struct copy_what *what, char there[STAT
     node = m->ino != 0 ? fs_node(fs, m->ino) : NULL;
     if (node != NULL) {
         what->size = fs_rec(fs, node)->base_size;
+        memcpy(here, fs_rec(fs, node)->etag, STATE_ETAG_SIZE);
         m->late = publish_is_late(fs_rec(fs, node));
     }
     node = m->target != 0 ? fs_node(fs, m->target) : NULL;
@@ -408,6 +419,7 @@ static int move_store(struct move *m)
 {
     struct fs *fs = m->op->fs;
     struct copy_what what = {.from = buf_str(&m->from), .to = buf_str(&m->to)};
+    char here[STATE_ETAG_SIZE] = "";
     char there[STATE_ETAG_SIZE] = "";
     uint64_t deadline_ms = fs_now_ms() + META_TIMEOUT_MS;
     int ret = m->exchange ? fences_wait(fs, what.from, m->is_dir, deadline_ms)
@@ -417,7 +429,7 @@ static int move_store(struct move *m)
     if (ret != 0) {
         return ret;
     }
-    find_objects(m, &what, there);
+    find_objects(m, &what, here, there);
     wait_for_predecessor(m, &what);
     if (m->exchange) {
         return exchange_store(m);
@@ -440,7 +452,7 @@ static int move_store(struct move *m)
         m->hard.again = m->again;
         return ret == 0 ? hard_rename(fs, &m->hard) : ret;
     }
-    return file_store(m, &what, there);
+    return file_store(m, &what, here, there);
 }
 
 static void drop_target(struct fs *fs, struct node *target) REQUIRES(&fs->lock)

@@ -20,23 +20,51 @@ static const uint64_t through_first = 1 << 20;
 /* A copy by parts takes a fraction of the time: 8 at once, 64 MiB each, more of a huge object. */
 static const uint64_t copy_alone = 256 << 20;
 
-static uint64_t copy_part(uint64_t size)
+static uint64_t copy_part(const struct copy_what *what)
 {
     uint64_t part = 64 << 20;
 
-    while (size / part >= STATE_PARTS / 8) {
+    while (what->size / part >= STATE_PARTS / 8) {
         part *= 2;
     }
-    return part;
+    return what->finer ? part / 2 : part;
+}
+
+static uint32_t count_parts(const struct copy_what *what)
+{
+    uint64_t part = copy_part(what);
+
+    return what->size == 0 ? 1 : (uint32_t)((what->size + part - 1) / part);
+}
+
+/* A part cannot be copied of nothing. */
+static int put_empty_part(struct fs *fs, const struct copy_what *what, const char *id,
+                          struct objstore_part *part)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request put = {.op = OBJSTORE_UPLOAD_PART,
+                                   .key = what->to,
+                                   .upload_id = id,
+                                   .part_number = 1,
+                                   .source = {.data = ""},
+                                   .timeout_ms = META_TIMEOUT_MS};
+    int ret = volume_call_internal(fs->volume, &put, &answer);
+
+    part->number = 1;
+    memcpy(part->etag, answer.result.info.etag, OBJSTORE_ETAG_MAX);
+    return ret;
 }
 
 /* Parts, several at a time. */
 static int copy_parts(struct fs *fs, const struct copy_what *what, const char *id,
                       struct objstore_part *parts, uint32_t count)
 {
-    uint64_t part = copy_part(what->size);
+    uint64_t part = copy_part(what);
     int ret = 0;
 
+    if (what->size == 0) {
+        return put_empty_part(fs, what, id, parts);
+    }
     for (uint32_t from = 0; ret == 0 && from < count; from += COPY_PARTS) {
         struct objstore_request requests[COPY_PARTS];
         struct objstore_answer answers[COPY_PARTS];
@@ -71,8 +99,7 @@ static int copy_large(struct fs *fs, const struct copy_what *what, char ret_etag
     CLEANUP(objstore_answer_done) struct objstore_answer created = OBJSTORE_ANSWER_INIT;
     CLEANUP(objstore_answer_done) struct objstore_answer head_answer = OBJSTORE_ANSWER_INIT;
     CLEANUP(objstore_answer_done) struct objstore_answer done = OBJSTORE_ANSWER_INIT;
-    uint64_t part = copy_part(what->size);
-    uint32_t count = (uint32_t)((what->size + part - 1) / part);
+    uint32_t count = count_parts(what);
     AUTOFREE struct objstore_part *parts = calloc(count, sizeof(*parts));
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = what->from};
     struct objstore_request create = {.op = OBJSTORE_UPLOAD_CREATE, .key = what->to};
@@ -176,7 +203,7 @@ static int copy_onto(struct fs *fs, const struct copy_what *what, char ret_etag[
 
 static bool goes_by_parts(const struct fs *fs, const struct copy_what *what)
 {
-    return what->partial || what->size > fs->caps.copy_max ||
+    return what->partial || what->in_parts || what->size > fs->caps.copy_max ||
            (what->size > copy_alone && fs->caps.part_copy);
 }
 
@@ -206,7 +233,8 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
         *what->ret_ns = 0;
     }
     if (goes_by_parts(fs, what)) {
-        return what->onto != NULL ? copy_onto(fs, what, ret_etag) : copy_large(fs, what, ret_etag);
+        return what->onto != NULL && !what->in_parts ? copy_onto(fs, what, ret_etag)
+                                                     : copy_large(fs, what, ret_etag);
     }
     ret = volume_call_internal(fs->volume, &copy, &answer);
     if (ret == -ENOTSUP && what->onto != NULL) { /* it has not been sent */
@@ -221,14 +249,59 @@ int remote_copy(struct fs *fs, const struct copy_what *what, char ret_etag[STATE
     return ret;
 }
 
-int remote_etag(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
+int remote_version(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE],
+                   uint64_t *ret_size)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
     struct objstore_request head = {.op = OBJSTORE_HEAD, .key = key, .timeout_ms = META_TIMEOUT_MS};
     int ret = volume_call_internal(fs->volume, &head, &answer);
 
     memcpy(ret_etag, ret == 0 ? answer.result.info.etag : "", ret == 0 ? STATE_ETAG_SIZE : 1);
+    *ret_size = ret == 0 ? answer.result.info.size : 0;
     return ret;
+}
+
+int remote_etag(struct fs *fs, const char *key, char ret_etag[STATE_ETAG_SIZE])
+{
+    uint64_t size;
+
+    return remote_version(fs, key, ret_etag, &size);
+}
+
+/* Of a multipart object: it is the last number of its ETag. 0: of no such. */
+static uint32_t parts_of(const char *etag)
+{
+    const char *dash = strrchr(etag, '-');
+
+    return dash != NULL ? (uint32_t)strtoul(dash + 1, NULL, 10) : 0;
+}
+
+/*
+ * Another mount may be about to delete `to` on condition of an ETag, having moved those bytes away
+ * from there; they must not come back with this ETag. That of a content depends on its parts: what
+ * goes onto an object with the source's ETag gets other parts, and what has such parts keeps them
+ * when it moves on. (It is the same object that this other mount has seen at the other name, while
+ * it was at both.)
+ */
+static void choose_parts(const struct fs *fs, struct copy_what *what, const char *seen)
+{
+    uint32_t has;
+    bool same;
+
+    what->in_parts = false;
+    what->finer = false;
+    if (what->if_match == NULL || what->partial || !fs->caps.part_copy ||
+        (fs->caps.conditional_copy && !fs->caps.conditional_complete)) {
+        return;
+    }
+    has = parts_of(what->if_match);
+    same = strcmp(what->if_match, seen) == 0;
+    if (goes_by_parts(fs, what)) {
+        what->finer = same && has == count_parts(what);
+        what->finer = what->finer || (!same && has == 2 * count_parts(what));
+    } else {
+        what->in_parts = same ? has == 0 : has == count_parts(what);
+    }
 }
 
 int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *there,
@@ -239,14 +312,16 @@ int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *th
     char seen[STATE_ETAG_SIZE] = "";
     int ret = 0;
 
-    if (remote_copy_is_blind(fs, what)) {
-        return remote_copy(fs, what, ret_etag);
-    }
     (void)snprintf(seen, sizeof(seen), "%s", there);
+    choose_parts(fs, &over, seen);
+    if (remote_copy_is_blind(fs, &over)) {
+        return remote_copy(fs, &over, ret_etag);
+    }
     for (int tries = 0; tries < TRIES; tries++) {
         char now[STATE_ETAG_SIZE] = "";
         int looked;
 
+        choose_parts(fs, &over, seen);
         over.only_new = seen[0] == '\0';
         over.onto = seen[0] != '\0' ? seen : NULL;
         ret = remote_copy(fs, &over, ret_etag);
@@ -270,4 +345,25 @@ int remote_delete(struct fs *fs, const char *key)
         .op = OBJSTORE_DELETE, .key = key, .timeout_ms = META_TIMEOUT_MS};
 
     return volume_call_internal(fs->volume, &request, &answer);
+}
+
+int remote_delete_version(struct fs *fs, const char *key, const char *etag)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    struct objstore_request request = {.op = OBJSTORE_DELETE,
+                                       .key = key,
+                                       .if_match = fs->caps.conditional_delete ? etag : NULL,
+                                       .timeout_ms = META_TIMEOUT_MS};
+    int ret = 0;
+
+    if (!fs->caps.conditional_delete) {
+        char now[STATE_ETAG_SIZE];
+
+        ret = remote_etag(fs, key, now);
+        if (ret == 0 && strcmp(now, etag) != 0) {
+            return 0;
+        }
+    }
+    ret = ret == 0 ? volume_call_internal(fs->volume, &request, &answer) : ret;
+    return ret == -ENOENT || ret == -ESTALE ? 0 : ret;
 }

@@ -152,6 +152,31 @@ def test_two_mounts_rename_the_same_names_and_no_file_is_lost(rig):
     assert set(stored(rig).values()) == wanted
 
 
+@pytest.mark.parametrize("content, other", [
+    (b"", "moves it back"), (b"large" * (MIB // 4), "moves it back"), (b"small", "moves it back and forth"),
+    (b"small", "writes another")], ids=["empty", "large", "often", "another"])
+def test_a_rename_deletes_what_it_has_copied_and_not_what_came_to_the_old_name_meanwhile(rig, content, other):
+    slow, quick = rig.mount(attr_timeout=0), rig.mount(attr_timeout=0, endpoint=rig.store_url)
+    (slow.point / "a").write_bytes(content)
+    deletion = rig.proxy.add("stall", op="DELETE", key="/a$", count=1, seconds=2)
+    seen = []
+    thread = threading.Thread(target=lambda: seen.append(fails(os.rename, slow.point / "a", slow.point / "b")))
+    thread.start()
+    wait_for(lambda: "b" in stored(rig), "the copy")
+    if other == "writes another":
+        (quick.point / "a").write_bytes(b"theirs")
+    else:
+        os.rename(quick.point / "b", quick.point / "a")
+    if other == "moves it back and forth":
+        os.rename(quick.point / "a", quick.point / "b")
+        os.rename(quick.point / "b", quick.point / "a")
+    thread.join(60)
+    assert seen == [0] and deletion.done > 0
+    assert slow.end() == 0 and quick.end() == 0
+    wanted = {"a": b"theirs", "b": content} if other == "writes another" else {"a": content}
+    assert stored(rig) == wanted
+
+
 def test_two_mounts_append_to_one_file_and_each_is_told_or_kept(rig):
     one, two = rig.mount(attr_timeout=0), rig.mount(attr_timeout=0)
     (one.point / "f").write_bytes(b"")

@@ -83,12 +83,66 @@ static void what_has_no_condition_is_blind(void **state)
     rig_free(rig);
 }
 
+/* Back and forth: nothing that comes to a name has the ETag that was there or is known elsewhere.
+ */
+static void onto_the_same_bytes_another_etag_comes(void **state)
+{
+    static const uint64_t sizes[] = {0, 3};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) { /* empty or not; the store has conditions or not */
+        struct rig *rig = rig_new_here(i % 2 == 0);
+        char from[STATE_ETAG_SIZE] = "";
+        char to[STATE_ETAG_SIZE] = "";
+        char again[STATE_ETAG_SIZE] = "";
+        struct copy_what what = {
+            .from = "from", .to = "to", .if_match = from, .size = sizes[i / 2]};
+
+        rig->fs->caps.part_copy = true;
+        rig->fs->caps.conditional_complete = i % 2 == 0;
+        rig_put(rig, "from", i / 2 == 0 ? "" : "new");
+        rig_put(rig, "to", i / 2 == 0 ? "" : "new");
+        assert_int_equal(remote_etag(rig->fs, "from", from), 0);
+        assert_int_equal(remote_copy_over(rig->fs, &what, from, to), 0);
+        assert_string_not_equal(from, to);
+        /* It keeps it where there is nothing, and goes onto its like with the other one. */
+        what = (struct copy_what){.from = "to", .to = "third", .if_match = to, .size = what.size};
+        assert_int_equal(remote_copy_over(rig->fs, &what, "", again), 0);
+        assert_string_equal(again, to);
+        assert_int_equal(remote_copy_over(rig->fs, &what, to, again), 0);
+        assert_string_not_equal(again, to);
+        rig_free(rig);
+    }
+}
+
+static void only_the_version_that_is_meant_is_deleted(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) { /* by the store's condition, or looked at before */
+        struct rig *rig = rig_new_here(true);
+        char etag[STATE_ETAG_SIZE] = "";
+
+        rig->fs->caps.conditional_delete = i == 0;
+        assert_int_equal(remote_etag(rig->fs, "from", etag), 0);
+        rig_put(rig, "from", "another");
+        assert_int_equal(remote_delete_version(rig->fs, "from", etag), 0);
+        assert_true(rig_has(rig, "from"));
+        assert_int_equal(remote_etag(rig->fs, "from", etag), 0);
+        assert_int_equal(remote_delete_version(rig->fs, "from", etag), 0);
+        assert_false(rig_has(rig, "from"));
+        assert_int_equal(remote_delete_version(rig->fs, "from", etag), 0);
+        rig_free(rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_copy_takes_the_place_of_whatever_is_there),
         cmocka_unit_test(a_condition_that_does_not_hold_is_an_error),
         cmocka_unit_test(what_has_no_condition_is_blind),
+        cmocka_unit_test(onto_the_same_bytes_another_etag_comes),
+        cmocka_unit_test(only_the_version_that_is_meant_is_deleted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
