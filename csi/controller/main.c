@@ -16,7 +16,7 @@ static const struct option_spec specs[] = {
     OPTION(
         struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
         "endpoints that Secrets may name: URLs, hosts, *.domain (default: all but on the machine "
-        "itself, link-local or of a cloud's metadata)"),
+        "itself, link-local, of a cloud's metadata or Kubernetes')"),
 };
 
 static const struct options_program program = {

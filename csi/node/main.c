@@ -57,7 +57,7 @@ static const struct option_spec specs[] = {
     KUBE_OPTIONS(struct config, kube),
     OPTION(struct config, allow, OPTION_LIST, "allow-endpoints", "LIST", NULL,
            "endpoints that volumes may name: URLs, hosts, *.domain (default: all, those of Secrets "
-           "and pods but on this machine itself, link-local or of a cloud's metadata)"),
+           "and pods but on this machine, link-local, of a cloud's metadata or Kubernetes')"),
 };
 
 static const struct options_program program = {

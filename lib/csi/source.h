@@ -33,8 +33,8 @@
 /* What the operator of the node allows. */
 struct csi_policy {
     /* Endpoints that may be named: "https://host", "https://host:port", "host", "*.domain"; none:
-     * all but those on the node itself and link-local ones. What is listed is allowed, loopback and
-     * link-local addresses included. */
+     * all but those with an address_refusal(). What is listed is allowed, loopback and link-local
+     * addresses included. */
     char *const *endpoints;
     size_t endpoint_count;
 };

@@ -22,7 +22,7 @@
  * Errors (result.status): 0 whenever a whole answer came, whatever its HTTP status. -ETIMEDOUT
  * deadline, -ECANCELED, -ECONNREFUSED, -EHOSTUNREACH (also a name that does not resolve),
  * -ECONNRESET (connection lost; http_status 0: before any answer), -EPROTO (TLS, told in the text),
- * -EACCES (public_only, and the name resolves to an internal address only),
+ * -EACCES (public_only, and the name resolves to a refused address only),
  * -EBADMSG (body shorter or longer than promised), -EBUSY (queue full), -ENOMEM, -EIO; or what a
  * callback returned. The error text names host and cause, never a header or a query.
  */
@@ -52,7 +52,7 @@ struct http_client_config {
     const char *cert_file;       /* client certificate and key (PEM); NULL: none */
     const char *key_file;
     bool insecure;          /* take any certificate */
-    bool public_only;       /* connect to no address that address_is_internal(); see -EACCES */
+    bool public_only;       /* connect to no address with an address_refusal(); see -EACCES */
     const char *proxy;      /* NULL: none, whatever the environment says */
     const char *user_agent; /* NULL: "skyvol/VERSION" */
 };

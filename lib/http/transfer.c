@@ -296,10 +296,12 @@ static size_t on_write(char *data, size_t size, size_t count, void *arg)
  */
 static curl_socket_t on_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
+    const char *refusal = address_refusal(&address->addr);
     struct transfer *transfer = arg;
 
     (void)purpose;
-    if (address_is_internal(&address->addr)) {
+    if (refusal != NULL) {
+        transfer->refusal = refusal;
         (void)getnameinfo(&address->addr, address->addrlen, transfer->refused,
                           sizeof(transfer->refused), NULL, 0, NI_NUMERICHOST);
         return CURL_SOCKET_BAD;
@@ -615,11 +617,11 @@ void transfer_result(struct transfer *transfer, CURLcode code, uint64_t now_ms,
         return;
     }
     ret->status = errno_of(code, os_error);
-    if (code == CURLE_COULDNT_CONNECT && transfer->refused[0] != '\0') {
+    if (code == CURLE_COULDNT_CONNECT && transfer->refusal != NULL) {
         ret->status = error_set(&ret->error, -EACCES,
-                                "%.*s resolves to %s, which is on this machine itself or "
-                                "link-local: that is only for endpoints that the operator allows",
-                                (int)host.len, host.data, transfer->refused);
+                                "%.*s resolves to %s, which is %s: that is only for endpoints that "
+                                "the operator allows",
+                                (int)host.len, host.data, transfer->refused, transfer->refusal);
     } else if (ret->status == -EPROTO) {
         error_set(&ret->error, ret->status,
                   "TLS with %.*s failed: %s (is the authority that signed its certificate known "

@@ -36,8 +36,9 @@ struct transfer {
     bool source_ended;
     uint64_t received; /* of the answer's body, taken by write() */
     bool paused;
-    int callback_error; /* what a callback ended the request with */
-    char refused[64];   /* an internal address that was not connected to; or "" */
+    int callback_error;  /* what a callback ended the request with */
+    const char *refusal; /* of address_refusal(): why an address was not connected to */
+    char refused[64];    /* that address */
 
     int http_status;
     bool head_done;

@@ -131,7 +131,7 @@ const struct mount_option_row mount_option_table[] = {
     OURS("ca_file", MOUNT_OPTION_PATH, MOUNT_OPTION_OF_OPERATOR, NULL,
          "certificates that endpoints must have"),
     OURS("public_only", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
-         "no endpoint that resolves to this machine itself or a link-local address"),
+         "no endpoint that resolves to this machine itself, link-local or to Kubernetes' own"),
     OURS("insecure_tls", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,
          "do not verify certificates: for trying things out only"),
     OURS("unsigned_payload", MOUNT_OPTION_BOOL, MOUNT_OPTION_OF_OPERATOR, NULL,

@@ -41,8 +41,8 @@ struct objstore_s3_config {
     const char *region;   /* NULL: "us-east-1" */
     struct objstore_s3_credentials credentials; /* copied, wiped when replaced or freed */
     const char *ca_file;                        /* PEM of further authorities; NULL: none */
-    bool public_only;      /* -EACCES for an endpoint that resolves to this machine or link-local */
-    bool insecure;         /* certificates are not verified */
+    bool public_only; /* -EACCES for an endpoint with an address_refusal(): this machine, ... */
+    bool insecure;    /* certificates are not verified */
     bool unsigned_payload; /* nobody else is on the network, though it is plain http */
     bool virtual_host_style;
     struct objstore_s3_wishes wishes; /* copied */

@@ -5,13 +5,16 @@ The rules that real incidents have taught other drivers are tests here: what may
 may be removed, what a restart must remember, and that nothing waits for a stalled store.
 """
 import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
 import socket
+import socketserver
 import subprocess
+import threading
 import time
 
 import pytest
@@ -58,9 +61,9 @@ class Csi:
              workdir / "meta.sock", "skyvol.meta.v1.Stores/AddStore"], check=True,
             capture_output=True)
 
-    def start_holder(self, *options):
+    def start_holder(self, *options, **more):
         return self.processes.start([program("skyvol-holder"), "--socket",
-                                     self.dir / "holder.sock", *options])
+                                     self.dir / "holder.sock", *options], **more)
 
     def start_node(self, *options, allow="127.0.0.1"):
         """Endpoints of Secrets and pods are users': those of these tests must be allowed."""
@@ -282,6 +285,64 @@ def test_a_pods_author_cannot_point_us_at_the_node_itself(csi, bucket, unlisted)
     with pytest.raises(Refused, match="operator"):
         v.publish()
     assert mounts_below(csi.dir) == [] and os.listdir(csi.dir / "state") == []
+
+
+class Forward(socketserver.ThreadingTCPServer):
+    """Bytes to and from a store on loopback, at another address or port of this machine."""
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, address, to):
+        self.to, self.taken = to, 0
+        super().__init__(address, None)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def finish_request(self, request, client_address):
+        self.taken += 1
+
+        def copy(a, b):
+            with contextlib.suppress(OSError):
+                while data := a.recv(65536):
+                    b.sendall(data)
+                b.shutdown(socket.SHUT_WR)
+        with socket.create_connection(self.to) as store:
+            threading.Thread(target=copy, args=(store, request), daemon=True).start()
+            copy(request, store)
+
+
+def own_address():
+    """An address by which others reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("there is no route to anywhere")
+        return s.getsockname()[0]
+
+
+def test_a_pods_author_cannot_point_us_at_the_nodes_addresses_or_the_api_server(unlisted, bucket):
+    csi, own = unlisted, own_address()
+    store = ("127.0.0.1", int(bucket.url.rsplit(":", 1)[1]))
+    csi.processes.stop(csi.holder)
+    csi.holder = csi.start_holder(env={**os.environ, "KUBERNETES_SERVICE_HOST": "198.51.100.1"})
+    v = Volume(csi, "csi-0127", {"bucket": "team-data", "csi.storage.k8s.io/ephemeral": "true"})
+    with Forward((own, 0), store) as there:
+        for url, why in ((f"http://{own}:{there.server_address[1]}", "address of this machine"),
+                         (f"http://[::ffff:{own}]:{there.server_address[1]}", "address of this machine"),
+                         ("https://198.51.100.1", "Kubernetes API server"),
+                         ("https://198.51.100.9:10250", "port of Kubernetes")):
+            with pytest.raises(Refused, match=f"(?s)PERMISSION_DENIED.*{why}"):
+                v.publish(secrets={**keys(bucket), "endpoint": url})
+        there.shutdown()
+        assert there.taken == 0
+    assert mounts_below(csi.dir) == []
+    for port in range(30000, 30100):  # a NodePort Service is a store's as any other
+        with contextlib.suppress(OSError), Forward((own, port), store) as there:
+            (v.publish(secrets={**keys(bucket), "endpoint": f"http://{own}:{port}"}) / "f").write_text("x")
+            v.unpublish()
+            there.shutdown()
+            assert there.taken > 0
+            return
+    pytest.fail("no port of NodePort Services is free here")
 
 
 def test_a_pods_author_cannot_point_us_at_the_node_by_a_name_either(unlisted, bucket, own_name):
