@@ -10,6 +10,8 @@
 
 #define TOKEN_DIR "/var/run/secrets/skyvol.io/s3"
 #define STORE_DIR "/etc/skyvol/store"
+#define TRUST_DIR "/etc/skyvol/trust"
+#define TRUST_MEMBER "ca-certificates.crt" /* as in the ConfigMap of components/trust-bundle */
 
 enum {
     CONTAINERS_MAX = 256,
@@ -34,6 +36,8 @@ struct injection {
     const cJSON *spec;
     const char *bucket;
     char secret[NAME_LONGEST + 1];
+    char trust[NAME_LONGEST + 1]; /* a ConfigMap; "": the system's authorities */
+    char trust_member[NAME_LONGEST + 1];
     cJSON *patch;
     bool failed; /* no memory */
 };
@@ -52,6 +56,41 @@ static bool is_name(const char *text, size_t min, size_t max)
 static const cJSON *get(const cJSON *object, const char *name)
 {
     return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+/* "NAME" or "NAME/MEMBER"; both have room for NAME_LONGEST and the end. */
+static bool split_trust(const char *text, char *ret_name, char *ret_member)
+{
+    size_t len = strcspn(text, "/");
+    const char *member = text[len] == '/' ? text + len + 1 : TRUST_MEMBER;
+    size_t member_len = strlen(member);
+
+    if (len > NAME_LONGEST || member_len == 0 || member_len > NAME_LONGEST ||
+        strspn(member, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._") !=
+            member_len ||
+        strcmp(member, ".") == 0 || strncmp(member, "..", 2) == 0) {
+        return false;
+    }
+    memcpy(ret_name, text, len);
+    ret_name[len] = '\0';
+    memcpy(ret_member, member, member_len + 1);
+    return is_name(ret_name, 1, NAME_LONGEST);
+}
+
+/* An empty annotation is a wish, too: the system's authorities, whatever the operator's word is. */
+static int read_trust(struct injection *in, const cJSON *annotations, struct error *err)
+{
+    const char *text = cJSON_GetStringValue(get(annotations, INJECT_TRUST_ANNOTATION));
+
+    text = text != NULL ? text : in->config->trust;
+    if (text != NULL && text[0] != '\0' && !split_trust(text, in->trust, in->trust_member)) {
+        return error_set(
+            err, -EINVAL,
+            "annotation " INJECT_TRUST_ANNOTATION
+            ": the name of a ConfigMap is needed, or NAME/MEMBER; the member is " TRUST_MEMBER
+            " if none is named");
+    }
+    return 0;
 }
 
 static int read_wish(struct injection *in, const cJSON *annotations, struct error *err)
@@ -74,7 +113,7 @@ static int read_wish(struct injection *in, const cJSON *annotations, struct erro
                          "annotation " INJECT_SECRET_ANNOTATION ": this is no name of a Secret");
     }
     (void)snprintf(in->secret, sizeof(in->secret), "%s", secret);
-    return 0;
+    return read_trust(in, annotations, err);
 }
 
 /* One of the two would not come up, and which one is chance. */
@@ -267,6 +306,21 @@ static cJSON *store_volume(const struct injection *in)
     return volume;
 }
 
+static cJSON *trust_volume(const struct injection *in)
+{
+    cJSON *volume = parse("{\"name\":\"" INJECT_NAME "-trust\",\"configMap\":{\"items\":[{\"path\":"
+                          "\"ca.crt\"}]}}");
+    cJSON *map = cJSON_GetObjectItem(volume, "configMap");
+    cJSON *item = cJSON_GetArrayItem(cJSON_GetObjectItem(map, "items"), 0);
+
+    if (cJSON_AddStringToObject(map, "name", in->trust) == NULL ||
+        cJSON_AddStringToObject(item, "key", in->trust_member) == NULL) {
+        cJSON_Delete(volume);
+        return NULL;
+    }
+    return volume;
+}
+
 static void change_volumes(struct injection *in)
 {
     static const char *const plain[] = {
@@ -279,6 +333,9 @@ static void change_volumes(struct injection *in)
 
     if (find(volumes.there, "name", INJECT_NAME "-store") == NULL) {
         append(in, &volumes, store_volume(in));
+    }
+    if (in->trust[0] != '\0' && find(volumes.there, "name", INJECT_NAME "-trust") == NULL) {
+        append(in, &volumes, trust_volume(in));
     }
     for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
         cJSON *volume = parse(plain[i]);
@@ -330,6 +387,15 @@ static bool add_reference(cJSON *env, const struct injection *in, const char *na
            cJSON_AddItemToArray(env, one);
 }
 
+static bool add_trust(cJSON *one)
+{
+    return cJSON_AddItemToArray(cJSON_GetObjectItem(one, "args"),
+                                cJSON_CreateString("--store-ca-file=" TRUST_DIR "/ca.crt")) &&
+           cJSON_AddItemToArray(cJSON_GetObjectItem(one, "volumeMounts"),
+                                parse("{\"name\":\"" INJECT_NAME "-trust\",\"mountPath\":"
+                                      "\"" TRUST_DIR "\",\"readOnly\":true}"));
+}
+
 static cJSON *sidecar(const struct injection *in)
 {
     cJSON *one = parse(sidecar_text);
@@ -343,11 +409,24 @@ static cJSON *sidecar(const struct injection *in)
         cJSON_AddStringToObject(one, "image", in->config->image) == NULL ||
         !add_reference(env, in, "STORE_LOCATION", "location", false) ||
         !add_reference(env, in, "SKYVOL_S3_STORE_ENDPOINT", "endpoint", true) ||
-        !add_reference(env, in, "SKYVOL_S3_STORE_REGION", "region", true)) {
+        !add_reference(env, in, "SKYVOL_S3_STORE_REGION", "region", true) ||
+        (in->trust[0] != '\0' && !add_trust(one))) {
         cJSON_Delete(one);
         return NULL;
     }
     return one;
+}
+
+int inject_config_check(const struct inject_config *config, struct error *err)
+{
+    char name[NAME_LONGEST + 1], member[NAME_LONGEST + 1];
+
+    if (config->trust != NULL && config->trust[0] != '\0' &&
+        !split_trust(config->trust, name, member)) {
+        return error_set(err, -EINVAL, "trust: '%s' is no CONFIGMAP or CONFIGMAP/MEMBER",
+                         config->trust);
+    }
+    return 0;
 }
 
 int inject_pod(const struct inject_config *config, const cJSON *pod, cJSON **ret, struct error *err)

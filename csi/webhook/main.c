@@ -25,7 +25,7 @@ enum { NAME_LENGTH = 256, PAUSE_FIRST_MS = 500, DAYS_MAX = 3650 };
 
 struct config {
     struct kube_options kube;
-    char *listen, *status, *image, *space, *secret, *service, *configuration, *log_level;
+    char *listen, *status, *image, *trust, *space, *secret, *service, *configuration, *log_level;
     uint64_t days, look_ms, settle_ms;
 };
 
@@ -38,6 +38,10 @@ static const struct option_spec specs[] = {
      .value = "IMAGE",
      .help = "of the sidecar: skyvol-s3",
      .required = true},
+    OPTION(
+        struct config, trust, OPTION_STRING, "trust", "NAME[/MEMBER]", NULL,
+        "ConfigMap of pods' namespaces with the authorities of their stores, for pods without the "
+        "annotation " INJECT_TRUST_ANNOTATION " (default: those of the sidecar's image)"),
     OPTION(struct config, space, OPTION_STRING, "namespace", "NAME", NULL,
            "of Secret and Service (default: our own)"),
     OPTION(struct config, service, OPTION_STRING, "service", "NAME", "skyvol-webhook",
@@ -258,12 +262,14 @@ static void stop(struct running *running)
 
 static int run(const struct config *config, struct error *err)
 {
-    struct running running = {.config = config, .inject = {.image = config->image}};
+    struct running running = {.config = config,
+                              .inject = {.image = config->image, .trust = config->trust}};
     struct signals *signals = NULL;
     enum log_level level = LOG_INFO;
     int r;
 
     r = options_log_level(config->log_level, &level, err);
+    r = r < 0 ? r : inject_config_check(&running.inject, err);
     if (r < 0) {
         return r;
     }

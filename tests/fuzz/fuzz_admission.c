@@ -10,7 +10,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct inject_config config = {.image = "image"};
+    static const struct inject_config config = {.image = "image", .trust = "trust/member"};
     struct buf out = BUF_INIT(16 << 20);
     struct error err = ERROR_INIT;
     bool patched = false;

@@ -9,7 +9,10 @@ import ssl
 import subprocess
 import urllib.request
 
+import boto3
+import botocore.exceptions
 import pytest
+from botocore.config import Config
 from conftest import free_port, listening, program, wait_until
 from fake_kube import FakeKube, apply_operations
 
@@ -136,38 +139,112 @@ def test_a_pod_that_asks_gets_the_sidecar_and_its_containers_find_it(webhook):
     assert {m["name"] for m in sidecar["volumeMounts"]} <= names
 
 
+class Sidecar:
+    """A container of the webhook's, with the places moved; volumes lie there as kubelet lays them out."""
+
+    def __init__(self, container, at, processes, endpoint, keys, trust=None):
+        places = {"/var/run/secrets/skyvol.io/s3": "token", "/etc/skyvol/store": "store", "/run/skyvol": "run",
+                  "/etc/skyvol/trust": "trust"}
+        for place in places.values():
+            (at / place).mkdir(parents=True)
+        self.token = "a.service.account-token_" + "x" * 1500
+        (at / "token" / "token").write_text(self.token)
+        data = at / "store" / "..2026"
+        data.mkdir()
+        (data / "credentials").write_text(json.dumps(keys))
+        (data / "credentials").chmod(0o440)
+        (at / "store" / "..data").symlink_to("..2026")
+        (at / "store" / "credentials").symlink_to("..data/credentials")
+        if trust:
+            (at / "trust" / "ca.crt").write_text(trust)
+        self.status, self.identity, self.data = free_port(), free_port(), free_port()
+        arguments = [a.replace("$(STORE_LOCATION)", "s3://bucket/photos") for a in container["args"]]
+        for old, new in places.items():
+            arguments = [a.replace(old, str(at / new)) for a in arguments]
+        arguments = [a.replace("status=:9002", f"status=127.0.0.1:{self.status}") for a in arguments]
+        self.process = processes.start(
+            [program("skyvol-s3"), *arguments, "--listen", f"127.0.0.1:{self.data}", "--identity-listen",
+             f"127.0.0.1:{self.identity}"], at.name,
+            env={"PATH": os.environ["PATH"], "SKYVOL_S3_STORE_ENDPOINT": endpoint})
+        wait_until(lambda: listening(self.identity) and listening(self.status), what="sidecar", process=self.process)
+
+    def credentials(self):
+        ask = urllib.request.Request(f"http://127.0.0.1:{self.identity}/credentials",
+                                     headers={"Authorization": self.token})
+        with urllib.request.urlopen(ask, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def client(self):
+        keys = self.credentials()
+        return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.data}", region_name="us-east-1",
+                            aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
+                            aws_session_token=keys.get("Token"), config=Config(retries={"total_max_attempts": 1}))
+
+
 def test_the_sidecar_is_one_that_skyvol_s3_understands(webhook, workdir, processes):
-    """Its arguments and variables, with the places moved: the program must come up and hand out credentials."""
-    sidecar = webhook.changed(pod(**S3))["spec"]["initContainers"][0]
-    places = {"/var/run/secrets/skyvol.io/s3": "token", "/etc/skyvol/store": "store", "/run/skyvol": "run"}
-    for place in places.values():
-        (workdir / place).mkdir()
-    (workdir / "token" / "token").write_text("a.service.account-token_" + "x" * 1500)
-    data = workdir / "store" / "..2026"  # as kubelet lays a Secret out
-    data.mkdir()
-    (data / "credentials").write_text('{"accessKey": "a", "secretKey": "b"}')
-    (data / "credentials").chmod(0o440)
-    (workdir / "store" / "..data").symlink_to("..2026")
-    (workdir / "store" / "credentials").symlink_to("..data/credentials")
-    ports = {"9002": free_port()}
-    env = {"PATH": os.environ["PATH"], "SKYVOL_S3_STORE_ENDPOINT": "http://127.0.0.1:1"}
-    arguments = [a.replace("$(STORE_LOCATION)", "s3://bucket/photos") for a in sidecar["args"]]
-    for old, new in places.items():
-        arguments = [a.replace(old, str(workdir / new)) for a in arguments]
-    arguments = [a.replace("status=:9002", f"status=127.0.0.1:{ports['9002']}") for a in arguments]
-    identity, data = free_port(), free_port()
-    s3 = processes.start([program("skyvol-s3"), *arguments, "--listen", f"127.0.0.1:{data}", "--identity-listen",
-                          f"127.0.0.1:{identity}"], env=env)
-    try:
-        wait_until(lambda: listening(identity) and listening(ports["9002"]), what="sidecar", process=s3)
-    except AssertionError:
-        print(s3.log.read_text()); raise
-    with urllib.request.urlopen(f"http://127.0.0.1:{ports['9002']}/healthz", timeout=10) as answer:
+    """Its arguments and variables: the program must come up and hand out credentials."""
+    container = webhook.changed(pod(**S3))["spec"]["initContainers"][0]
+    sidecar = Sidecar(container, workdir / "sidecar", processes, "http://127.0.0.1:1", {"accessKey": "a", "secretKey": "b"})
+    with urllib.request.urlopen(f"http://127.0.0.1:{sidecar.status}/healthz", timeout=10) as answer:
         assert answer.status == 200
-    ask = urllib.request.Request(f"http://127.0.0.1:{identity}/credentials",
-                                 headers={"Authorization": (workdir / "token" / "token").read_text()})
-    with urllib.request.urlopen(ask, timeout=10) as answer:
-        assert json.loads(answer.read())["SecretAccessKey"]
+    assert sidecar.credentials()["SecretAccessKey"]
+
+
+TRUST = "skyvol.io/s3-trust"
+
+
+def test_a_sidecar_reaches_a_store_by_the_authority_that_its_pod_names(webhook, workdir, processes):
+    certs, port = workdir / "certs", free_port()
+    for arguments in (("init", certs), ("issue", certs, "s3", "--host", "127.0.0.1")):
+        subprocess.run([program("skyvolctl"), "certs", *arguments], check=True, capture_output=True)
+    keys = workdir / "keys.json"
+    keys.write_text(json.dumps({"access_key": "app", "secret_key": "of-the-store"}))
+    keys.chmod(0o600)
+    store = processes.start([program("skyvol-s3"), "--listen", f"127.0.0.1:{port}", "--dir", workdir / "dir",
+                             "--credentials-file", keys, "--run-dir", workdir / "run", "--tls-cert-file",
+                             certs / "s3.crt", "--tls-key-file", certs / "s3.key"], "store")
+    wait_until(lambda: listening(port), what="store", process=store)
+    boto3.client("s3", endpoint_url=f"https://127.0.0.1:{port}", region_name="us-east-1", verify=str(certs / "ca.crt"),
+                 aws_access_key_id="app", aws_secret_access_key="of-the-store").create_bucket(Bucket="bucket")
+
+    def start(name, **annotations):
+        spec = webhook.changed(pod(**S3, **annotations))["spec"]
+        volumes = [v for v in spec["volumes"] if v["name"] == "skyvol-s3-trust"]
+        (container,) = spec["initContainers"]
+        assert len([m for m in container["volumeMounts"] if m["name"] == "skyvol-s3-trust"]) == len(volumes)
+        assert not [m for m in spec["containers"][0]["volumeMounts"] if m["name"] == "skyvol-s3-trust"]
+        return volumes, Sidecar(container, workdir / name, processes, f"https://127.0.0.1:{port}",
+                                {"accessKey": "app", "secretKey": "of-the-store"}, (certs / "ca.crt").read_text())
+
+    volumes, sidecar = start("trusts", **{TRUST: "our-store/tls-ca.pem"})
+    assert [v["configMap"] for v in volumes] == [
+        {"name": "our-store", "items": [{"key": "tls-ca.pem", "path": "ca.crt"}]}]
+    sidecar.client().put_object(Bucket="photos", Key="x", Body=b"by TLS")
+    assert sidecar.client().get_object(Bucket="photos", Key="x")["Body"].read() == b"by TLS"
+    volumes, sidecar = start("does-not")
+    assert not volumes
+    with pytest.raises(botocore.exceptions.ClientError):
+        sidecar.client().get_object(Bucket="photos", Key="x")
+
+
+def test_the_authorities_of_pods_that_say_nothing_are_the_operators_word(workdir, processes, kube):
+    webhook = Webhook(workdir, processes, kube, "--trust", "skyvol-trust").wait()
+
+    def trust(**annotations):
+        spec = webhook.changed(pod(**S3, **annotations))["spec"]
+        return [(v["configMap"]["name"], v["configMap"]["items"][0]["key"])
+                for v in spec["volumes"] if v["name"] == "skyvol-s3-trust"]
+    assert trust() == [("skyvol-trust", "ca-certificates.crt")]
+    assert trust(**{TRUST: "mine/a.pem"}) == [("mine", "a.pem")]
+    assert trust(**{TRUST: ""}) == []
+    again = webhook.changed(pod(**S3))
+    assert "patch" not in webhook.review(again)
+    for bad in ("../x", "x/", "x/a/b", "x/..", "/x", "X", "x" * 254, "x/" + "a" * 254, "x/a b"):
+        answer = webhook.review(pod(**S3, **{TRUST: bad}))
+        assert answer["allowed"] is False and TRUST in answer["status"]["message"], bad
+    bad = subprocess.run([program("skyvol-webhook"), "--image", IMAGE, "--trust", "a/b/c"], capture_output=True,
+                         text=True, check=False, timeout=20)
+    assert bad.returncode != 0 and "'a/b/c' is no CONFIGMAP" in bad.stderr
 
 
 def test_a_second_round_changes_nothing_and_gives_new_containers_what_they_lack(webhook):
