@@ -55,6 +55,14 @@ static const struct option_spec options[] = {
            NULL, "keys, as JSON or an AWS credentials file, mode 0600; default: anonymous"),
     OPTION(struct proxy_config, store_ca, OPTION_STRING, "store-ca-file", "FILE", NULL,
            "authorities beside the system's for its certificate"),
+    {.name = "store-connections",
+     .type = OPTION_NUMBER,
+     .offset = offsetof(struct proxy_config, store_connections),
+     .value = "N",
+     .fallback = "64",
+     .help = "to it from each worker, shared fairly by all volumes; 1 to 1024",
+     .min = 1,
+     .max = 1024},
     OPTION(struct proxy_config, store_virtual_host, OPTION_BOOL, "store-virtual-host", NULL,
            "false", "address its buckets as BUCKET.HOST"),
     OPTION(struct proxy_config, reads_by_threads, OPTION_BOOL, "reads-by-threads", NULL, "false",
@@ -290,6 +298,7 @@ static int try_stores(const struct proxy_config *config, struct error *err)
         .region = config->store_region,
         .credentials_file = config->store_credentials,
         .ca_file = config->store_ca,
+        .connections = 1,
         .volumes = (const char *const *)config->volumes.items,
     };
     struct stores stores;

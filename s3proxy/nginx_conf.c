@@ -95,6 +95,7 @@ static void write_module(const struct proxy_config *c, struct buf *out)
     write_value("skyvol_store_region", c->store_region, out);
     write_value("skyvol_store_credentials", c->store_credentials, out);
     write_value("skyvol_store_ca", c->store_ca, out);
+    buf_addf(out, "  skyvol_store_connections %llu;\n", (unsigned long long)c->store_connections);
     buf_addf(out, "  skyvol_store_virtual_host %s;\n", c->store_virtual_host ? "on" : "off");
     buf_addf(out, "  skyvol_reads_by_threads %s;\n", c->reads_by_threads ? "on" : "off");
     write_value("skyvol_credentials", c->credentials, out);

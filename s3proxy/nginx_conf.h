@@ -15,6 +15,7 @@ struct proxy_config {
     char *dir;   /* the same as store dir://DIR */
     char *store; /* as stores.h has it, like all that begins with store */
     char *store_endpoint, *store_region, *store_credentials, *store_ca;
+    uint64_t store_connections;
     bool store_virtual_host;
     bool reads_by_threads;
     struct option_list volumes;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/http.h"
 #include "mount/keys_file.h"
 #include "s3/names.h"
 #include "s3proxy/credentials.h"
@@ -14,7 +15,7 @@
 
 /* A block of an upload and its framing go out in one piece; what comes back is passed on at once.
  */
-enum { FILE_MAX = 64 * 1024, TRANSFER_BUFFER = 66 * 1024 };
+enum { FILE_MAX = 64 * 1024, TRANSFER_BUFFER = 66 * 1024, DIR_THREADS = 16 };
 
 static int read_credentials(const char *path, struct mount_credentials *ret, struct error *err)
 {
@@ -82,15 +83,54 @@ static int open_volume(struct stores *stores, struct volume_open_config *open, c
                : error_set(err, ret, "--volume %s: %s", url_shown(text), error_text(&why, ret));
 }
 
+static size_t volume_count(const struct stores_config *config)
+{
+    size_t count = 0;
+
+    while (config->volumes != NULL && config->volumes[count] != NULL) {
+        count++;
+    }
+    return count;
+}
+
+/* Each directory is a store of its own, with threads and buffers. */
+static uint32_t dir_threads(const struct stores_config *config)
+{
+    size_t count = config->store != NULL && is_embedded(config->store) ? 1 : 0;
+
+    for (size_t i = 0; i < volume_count(config); i++) {
+        count += is_embedded(
+            strchr(config->volumes[i], '=') != NULL ? strchr(config->volumes[i], '=') + 1 : "");
+    }
+    return count <= 1 ? 0 : count < DIR_THREADS / 2 ? (uint32_t)(DIR_THREADS / count) : 2;
+}
+
+/*
+ * What is at S3 shares its connections. The client made here is only what others are made beside:
+ * once they are, it goes.
+ */
+static int open_shared(const struct stores_config *config, struct volume_open_config *open,
+                       struct error *err)
+{
+    const struct http_client_config http = {.max_connections = config->connections,
+                                            .buffer_bytes = TRANSFER_BUFFER,
+                                            .ca_file = config->ca_file};
+    bool wanted = config->store != NULL && !is_embedded(config->store);
+
+    for (size_t i = 0; i < volume_count(config); i++) {
+        wanted |= strstr(config->volumes[i], "=s3://") != NULL;
+    }
+    open->dir_threads = dir_threads(config);
+    return wanted ? http_client_new(&http, &open->beside, err) : 0;
+}
+
 static int open_all(struct stores *stores, const struct stores_config *config,
                     struct volume_open_config *open, struct error *err)
 {
     size_t count = 0;
     int ret = 0;
 
-    while (config->volumes != NULL && config->volumes[count] != NULL) {
-        count++;
-    }
+    count = volume_count(config);
     if (config->store == NULL && count == 0) {
         return error_set(err, -EINVAL, "nothing to serve: give --dir, --store or --volume");
     }
@@ -119,7 +159,6 @@ int stores_init(struct stores *stores, const struct stores_config *config, struc
         .endpoint = config->endpoint,
         .region = config->region,
         .ca_file = config->ca_file,
-        .transfer_buffer = TRANSFER_BUFFER,
         .virtual_host_style = config->virtual_host_style,
     };
     int ret = 0;
@@ -130,7 +169,9 @@ int stores_init(struct stores *stores, const struct stores_config *config, struc
     }
     open.credentials =
         (struct volume_credentials){keys.access_key, keys.secret_key, keys.session_token};
+    ret = ret == 0 ? open_shared(config, &open, err) : ret;
     ret = ret == 0 ? open_all(stores, config, &open, err) : ret;
+    http_client_free(open.beside);
     if (ret != 0) {
         stores_done(stores);
     }

@@ -23,6 +23,7 @@ struct stores_config {
     const char *region;           /* NULL: "us-east-1" */
     const char *credentials_file; /* NULL: anonymous */
     const char *ca_file;          /* NULL: the system's authorities only */
+    uint32_t connections;         /* to it, of all that is at it together; 0: 64 */
     bool virtual_host_style;
     bool now;                   /* the embedded store's objstore_now() is to be asked */
     const char *const *volumes; /* NAME=LOCATION, NULL after the last; NULL: none */

@@ -16,6 +16,7 @@
  *     must not block, and may submit, cancel and resume requests.
  *   - TLS is verified. Redirects are answers like others. Proxies of the environment are ignored.
  *     The path of the URL goes out as it is (no "..", "//" or escape is touched).
+ *   - Clients may share threads and connections (`beside`), then each has its part of them.
  *   - Connections are kept and reused; more than max_connections never exist: requests beyond wait
  *     in the queue of their thread, under their own deadline.
  *
@@ -41,6 +42,10 @@ struct http_client;
 struct http_request;
 
 struct http_client_config {
+    /* Another one, whose threads, connections and settings this one shares; it may be freed before.
+     * All else here is ignored. Connections are shared fairly: a client alone at it gets two thirds
+     * of them, and who has the fewest is next. */
+    struct http_client *beside;
     uint32_t threads;            /* 0: 2; at most 64 */
     uint32_t max_connections;    /* of all threads together; 0: 64 */
     uint32_t max_queued;         /* requests waiting, of all threads; 0: 65536 */

@@ -17,13 +17,16 @@
 
 enum { TRANSFER_HEAD_MAX = 64 * 1024, TRANSFER_BUFFER_MAX = 128 * 1024 };
 
+struct lane;
+
 struct transfer {
     TAILQ_ENTRY(transfer) link;         /* the client's: incoming, waiting or active */
     TAILQ_ENTRY(transfer) signal_link;  /* the client's: guarded by its lock */
     bool signalled, cancelled, resumed; /* the client's: guarded by its lock */
 
     struct http_request *request;
-    size_t worker; /* index */
+    size_t worker;     /* index */
+    struct lane *lane; /* the client's: see worker.h */
     uint64_t start_ms, deadline_ms, progress_ms;
     CURL *easy;
     struct curl_slist *headers; /* one block, for free() */

@@ -384,7 +384,8 @@ static int configure(struct s3_store *store, const struct objstore_s3_config *co
 {
     const char *region =
         config->region != NULL && config->region[0] != '\0' ? config->region : default_region;
-    struct http_client_config http = {.threads = config->transfer_threads,
+    struct http_client_config http = {.beside = config->beside,
+                                      .threads = config->transfer_threads,
                                       .max_connections = config->max_connections,
                                       .buffer_bytes = config->transfer_buffer,
                                       .connect_timeout_ms = config->connect_timeout_ms,

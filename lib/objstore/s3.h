@@ -21,6 +21,8 @@
 
 #include "objstore/objstore.h"
 
+struct http_client;
+
 struct objstore_s3_credentials {
     const char *access_key; /* NULL with secret_key NULL: anonymous */
     const char *secret_key;
@@ -46,6 +48,8 @@ struct objstore_s3_config {
     bool unsigned_payload; /* nobody else is on the network, though it is plain http */
     bool virtual_host_style;
     struct objstore_s3_wishes wishes; /* copied */
+    struct http_client *beside;       /* share its threads, connections and TLS settings, and
+                                         ignore those here; see http/http.h. NULL: own ones */
     uint32_t transfer_threads;        /* 0: 2 */
     uint32_t max_connections;         /* 0: 64 */
     uint32_t transfer_buffer;         /* bytes, for each way; 0: 128 KiB, at most that */

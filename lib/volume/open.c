@@ -136,7 +136,8 @@ static int parse_location(const char *text, bool bucket, struct location *l, str
 static int open_backend(const struct volume_open_config *config, const struct location *l,
                         struct objstore **ret, struct error *err)
 {
-    const struct objstore_dir_config dir = {.root = l->root, .now = config->now};
+    const struct objstore_dir_config dir = {
+        .root = l->root, .threads = config->dir_threads, .now = config->now};
     const struct objstore_s3_config s3 = {
         .endpoint = config->endpoint,
         .region = config->region,
@@ -148,6 +149,7 @@ static int open_backend(const struct volume_open_config *config, const struct lo
         .unsigned_payload = config->unsigned_payload,
         .wishes = config->wishes,
         .virtual_host_style = config->virtual_host_style,
+        .beside = config->beside,
         .transfer_threads = config->transfer_threads,
         .max_connections = config->max_connections,
         .transfer_buffer = config->transfer_buffer,

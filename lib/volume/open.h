@@ -38,6 +38,8 @@ struct volume_open_config {
     bool public_only; /* the endpoint is somebody's who must not reach this machine by it */
     bool read_only;
     bool now; /* a directory: objstore_now() answers what is in memory, see objstore/dir.h */
+    struct http_client *beside;  /* of S3: whose connections to share, see objstore/s3.h */
+    uint32_t dir_threads;        /* of a directory; 0: 8 */
     uint32_t transfer_threads;   /* 0: 2 */
     uint32_t max_connections;    /* 0: 64 */
     uint32_t transfer_buffer;    /* bytes, for each way; 0: 128 KiB, at most that */

@@ -19,6 +19,7 @@ enum { MALLOC_MAPPED = 64 * 1024, MALLOC_TRIMMED = 1024 * 1024 };
 
 typedef struct {
     ngx_str_t store, store_endpoint, store_region, store_credentials, store_ca;
+    ngx_int_t store_connections;
     ngx_flag_t store_virtual_host, presign_v2, reads_by_threads;
     ngx_array_t *volumes;
     ngx_str_t credentials, meta_keys, session_keys, identity_token;
@@ -57,6 +58,8 @@ static ngx_command_t commands[] = {
     MAIN_STRING("skyvol_store_region", store_region),
     MAIN_STRING("skyvol_store_credentials", store_credentials),
     MAIN_STRING("skyvol_store_ca", store_ca),
+    {NAME("skyvol_store_connections"), NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, ngx_conf_set_num_slot,
+     NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, store_connections), NULL},
     {NAME("skyvol_store_virtual_host"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
      NGX_HTTP_MAIN_CONF_OFFSET, offsetof(skyvol_main_conf_t, store_virtual_host), NULL},
     {NAME("skyvol_reads_by_threads"), NGX_HTTP_MAIN_CONF | NGX_CONF_FLAG, ngx_conf_set_flag_slot,
@@ -91,6 +94,7 @@ static void *create_main_conf(ngx_conf_t *cf)
     if (conf != NULL) {
         conf->suffixes = NGX_CONF_UNSET_PTR;
         conf->volumes = NGX_CONF_UNSET_PTR;
+        conf->store_connections = NGX_CONF_UNSET;
         conf->store_virtual_host = NGX_CONF_UNSET;
         conf->presign_v2 = NGX_CONF_UNSET;
         conf->reads_by_threads = NGX_CONF_UNSET;
@@ -234,6 +238,7 @@ static int open_stores(const skyvol_main_conf_t *conf, struct error *err)
         .region = (const char *)conf->store_region.data,
         .credentials_file = (const char *)conf->store_credentials.data,
         .ca_file = (const char *)conf->store_ca.data,
+        .connections = conf->store_connections > 0 ? (uint32_t)conf->store_connections : 0,
         .virtual_host_style = conf->store_virtual_host == 1,
         .now = conf->reads_by_threads != 1,
         .volumes = take_list(conf->volumes, volumes, VOLUMES_MAX),
