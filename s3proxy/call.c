@@ -63,6 +63,7 @@ void call_free(struct call *call)
     call_cors_done(call);
     call_access_done(call);
     buf_done(&call->body);
+    (void)spaces_gather(call->server->spaces, 0, &call->gathered);
     buf_done(&call->reply.headers);
     buf_done(&call->reply.body);
     explicit_bzero(&call->key, sizeof(call->key));

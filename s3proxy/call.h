@@ -114,6 +114,7 @@ struct call {
     struct buf body;
     char *space; /* in place of `body` when it is neither small nor large; of the server's spaces */
     size_t space_size, space_len;
+    size_t gathered;  /* what `body` counts for there */
     struct pipe pipe; /* PUT: the body; GET: the object */
     struct s3_chunked *chunked;
     struct s3_checksum sha;

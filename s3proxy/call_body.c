@@ -26,6 +26,21 @@ static ssize_t keep_in_space(struct call *call, const void *bytes, size_t len)
     return (ssize_t)len;
 }
 
+/* -EBUSY: others have all the memory for such bodies. */
+static ssize_t keep_in_body(struct call *call, const void *bytes, size_t len)
+{
+    buf_add(&call->body, bytes, len);
+    if (buf_error(&call->body) != 0) {
+        return -EFBIG;
+    }
+    if (!spaces_gather(call->server->spaces, call->body.cap, &call->gathered)) {
+        buf_done(&call->body);
+        (void)spaces_gather(call->server->spaces, 0, &call->gathered);
+        return -EBUSY;
+    }
+    return (ssize_t)len;
+}
+
 ssize_t call_keep(struct call *call, const void *bytes, size_t len)
 {
     ssize_t n = (ssize_t)len;
@@ -41,10 +56,12 @@ ssize_t call_keep(struct call *call, const void *bytes, size_t len)
     } else if (call->space != NULL) {
         n = keep_in_space(call, bytes, len);
     } else {
-        buf_add(&call->body, bytes, len);
-        n = buf_error(&call->body) != 0 ? -EFBIG : n;
+        n = keep_in_body(call, bytes, len);
     }
-    if (n < 0) {
+    if (n == -EBUSY) {
+        limits_count(call->server->limits, LIMITS_FULL);
+        call_fail(call, S3_SLOW_DOWN, "Too many bodies are in memory.");
+    } else if (n < 0) {
         bool lengthless = n == -EFBIG && call->body_size == UINT64_MAX;
 
         call_fail(call,
@@ -59,7 +76,8 @@ ssize_t call_keep(struct call *call, const void *bytes, size_t len)
 static size_t room_for_body(struct call *call)
 {
     if (call->body_kind != CALL_BODY_PIPE) {
-        return PIPE_SIZE / 2; /* a form may begin to use its pipe with these bytes */
+        /* A form may begin to use its pipe with these bytes, which has room for so many always. */
+        return call->form != NULL ? PIPE_FIRST / 2 : PIPE_SIZE / 2;
     }
     /* What a form holds back may come out with what is fed. */
     return pipe_room(&call->pipe, call->form != NULL ? S3_FORM_HELD_MAX : 0);

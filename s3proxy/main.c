@@ -142,6 +142,16 @@ static const struct option_spec options[] = {
     RATE(key_download, "key-download-rate", "0", "bytes a second to clients of each access key"),
     NUMBER(max_requests, "max-requests", "N", "1024", 65535,
            "requests at a time, of all keys together; beyond, 503 SlowDown"),
+    {.name = "body-memory",
+     .type = OPTION_SIZE,
+     .offset = offsetof(struct proxy_config, body_memory),
+     .value = "SIZE",
+     .fallback = "16MiB",
+     .help = "for bodies under way, of all workers together, beside 32 KiB for each; without it "
+             "they go on at a higher cost. Twice as much for those that have to be whole first: "
+             "beyond, 503 SlowDown",
+     .min = 1024 * 1024,
+     .max = UINT64_C(1) << 40},
     {.name = "max-connections",
      .type = OPTION_NUMBER,
      .offset = offsetof(struct proxy_config, max_connections),

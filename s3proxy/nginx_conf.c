@@ -73,7 +73,7 @@ static void write_limits(const struct proxy_config *c, struct buf *out)
         {"concurrent", c->key_concurrent},   {"upload", c->key_upload},
         {"download", c->key_download},       {"all", c->max_requests},
         {"per_address", c->max_per_address}, {"grace_ms", c->client_ms},
-        {"least_rate", c->client_rate},
+        {"least_rate", c->client_rate},      {"body_memory", c->body_memory},
     };
 
     buf_addf(out, "  skyvol_limits \"%s/limits\";\n", c->run_dir);

@@ -37,6 +37,7 @@ struct proxy_config {
     bool presign_v2; /* Signature Version 2 in URLs */
     struct option_list host_suffix;
     uint64_t key_requests, key_burst, key_concurrent, key_upload, key_download; /* 0: no limit */
+    uint64_t body_memory;
     uint64_t max_requests, max_connections, max_per_address, client_ms, client_rate;
     char *status; /* NULL: nothing is counted */
     char *nginx;

@@ -93,6 +93,25 @@ void *spaces_take(struct spaces *spaces, size_t *size)
     return bytes;
 }
 
+bool spaces_gather(struct spaces *spaces, size_t wanted, size_t *mine)
+{
+    bool fits;
+
+    wanted = wanted > SPACES_SMALL ? wanted - SPACES_SMALL : 0;
+    if (wanted == *mine) {
+        return true;
+    }
+    mutex_lock(&spaces->lock);
+    fits = wanted < *mine || spaces->gathered == *mine ||
+           spaces->gathered - *mine + wanted <= SPACES_GATHERED * spaces->max;
+    if (fits) {
+        spaces->gathered = spaces->gathered - *mine + wanted;
+        *mine = wanted;
+    }
+    mutex_unlock(&spaces->lock);
+    return fits;
+}
+
 void spaces_give(struct spaces *spaces, void *bytes, size_t size)
 {
     size_t class = class_of(size);

@@ -11,6 +11,9 @@
  *     void *bytes = spaces_take(spaces, &size);     NULL: there is none left
  *     spaces_give(spaces, bytes, size);
  *
+ * Bodies that must be whole before anybody can use them lie elsewhere, and are only counted here:
+ * beside what is given out, and up to SPACES_GATHERED times as much.
+ *
  * Any thread.
  */
 #ifndef S3PROXY_SPACES_H
@@ -21,6 +24,7 @@
 
 #include "util/mutex.h"
 
+enum { SPACES_GATHERED = 2 };
 enum { SPACES_CLASSES = 3, SPACES_SMALL = 32 * 1024, SPACES_LARGEST = 1024 * 1024 };
 
 struct spaces_free {
@@ -31,6 +35,7 @@ struct spaces {
     struct mutex lock; /* of what follows; a leaf */
     size_t used, max;  /* bytes, those that are kept included; without the small ones */
     size_t kept_small;
+    size_t gathered;
     struct spaces_free *kept[SPACES_CLASSES];
 };
 
@@ -41,6 +46,11 @@ void spaces_done(struct spaces *spaces);
 /* At least *size bytes, at most SPACES_LARGEST; *size becomes what they are. NULL: no more than
  * `max` (never for SPACES_SMALL or less), or no memory. */
 void *spaces_take(struct spaces *spaces, size_t *size) __attribute__((warn_unused_result));
+/* A body that counts for *mine bytes, 0 at first, has `wanted` bytes now, 0 when it is gone. False:
+ * there is no room for it beside others. By itself it may have any size, and the first SPACES_SMALL
+ * bytes of each count for nothing. */
+bool spaces_gather(struct spaces *spaces, size_t wanted, size_t *mine);
+
 void spaces_give(struct spaces *spaces, void *bytes, size_t size);
 
 #endif

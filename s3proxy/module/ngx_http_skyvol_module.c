@@ -11,7 +11,7 @@
 
 enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
 /* Bytes for bodies under way, of all workers; a worker has an eighth at least, and at most half. */
-enum { SPACES_TOTAL = 16 * 1024 * 1024, SPACES_SHARES = 8, SPACES_LEAST_SHARES = 2 };
+enum { SPACES_SHARES = 8, SPACES_LEAST_SHARES = 2 };
 /* Of malloc(): what is as large goes back to the system when it is freed, and so does the end of
  * the heap. By itself glibc lets both grow to what was freed once, and large buffers then keep a
  * heap apart whose gaps nobody needs. */
@@ -27,7 +27,7 @@ typedef struct {
     ngx_str_t region;
     ngx_str_t counters, limits;
     struct limits_bounds bounds;
-    uint64_t per_address, grace_ms, least_rate;
+    uint64_t per_address, grace_ms, least_rate, body_memory;
     ngx_array_t *suffixes;
 } skyvol_main_conf_t;
 
@@ -153,6 +153,7 @@ static char *set_limit(ngx_conf_t *cf, ngx_command_t *command, void *conf)
         {"per_address", offsetof(skyvol_main_conf_t, per_address)},
         {"grace_ms", offsetof(skyvol_main_conf_t, grace_ms)},
         {"least_rate", offsetof(skyvol_main_conf_t, least_rate)},
+        {"body_memory", offsetof(skyvol_main_conf_t, body_memory)},
     };
     static char wrong[] = "names no limit";
     const ngx_str_t *words = cf->args->elts;
@@ -331,7 +332,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
     sql_count_no_memory();
-    spaces_init(&skyvol_worker.spaces, SPACES_TOTAL / shares(cycle));
+    spaces_init(&skyvol_worker.spaces, (size_t)conf->body_memory / shares(cycle));
     server->spaces = &skyvol_worker.spaces;
     server->ids = &skyvol_worker.ids;
     server->region = (const char *)conf->region.data;

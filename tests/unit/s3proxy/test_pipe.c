@@ -257,6 +257,29 @@ static void two_threads_pass_every_byte_in_order(void **state UNUSED)
     pipe_done(&pipe);
 }
 
+static void bodies_that_are_whole_are_counted(UNUSED void **state)
+{
+    enum { MOST = SPACES_GATHERED * 1024 * 1024 };
+    struct spaces counted;
+    size_t first = 0, second = 0, small = 0;
+
+    spaces_init(&counted, 1024 * 1024);
+    assert_true(spaces_gather(&counted, 2 * MOST, &first)); /* by itself */
+    assert_true(spaces_gather(&counted, SPACES_SMALL, &small));
+    assert_int_equal(small, 0);
+    assert_false(spaces_gather(&counted, SPACES_SMALL + 1, &second));
+    assert_int_equal(second, 0);
+    assert_true(spaces_gather(&counted, MOST, &first)); /* less of it */
+    assert_true(spaces_gather(&counted, 2 * SPACES_SMALL, &second));
+    assert_false(spaces_gather(&counted, 2 * SPACES_SMALL + 1, &second));
+    assert_int_equal(second, SPACES_SMALL);
+    assert_true(spaces_gather(&counted, 0, &first));
+    assert_true(spaces_gather(&counted, 2 * MOST, &second));
+    assert_true(spaces_gather(&counted, 0, &second));
+    assert_int_equal(counted.gathered, 0);
+    spaces_done(&counted);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,6 +294,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_given_back_is_taken_again, begin, end),
         cmocka_unit_test_setup_teardown(small_ones_are_always_there_and_few_are_kept, begin, end),
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
+        cmocka_unit_test(bodies_that_are_whole_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
