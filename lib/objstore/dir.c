@@ -593,6 +593,7 @@ int objstore_dir_new(const struct objstore_dir_config *config, struct objstore *
         .conditional_copy = true,
         .part_copy = true,
         .batch_delete = true,
+        .conditional_batch = true,
         .unequal_parts = true,
         .checksums = true,
         .part_checksums = true,

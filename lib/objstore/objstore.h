@@ -280,6 +280,7 @@ struct objstore_caps {
     bool conditional_copy; /* COPY keeps to if_match and if_none_match of its target */
     bool part_copy;
     bool batch_delete;
+    bool conditional_batch; /* and DELETE_BATCH keeps to the victims' match.etag */
     bool unequal_parts;
     bool checksums;      /* CRC32C of a PUT is checked */
     bool part_checksums; /* and of a part, also in an upload that was begun without a checksum */
@@ -378,6 +379,9 @@ struct objstore_request {
     struct objstore_victim *victims; /* DELETE_BATCH: at most OBJSTORE_BATCH_MAX */
     size_t victims_count;
     bool tell_markers; /* DELETE_BATCH: of the victims; a longer answer of some stores */
+    /* This store is known to keep to match.etag in a batch (caps.conditional_batch). Elsewhere a
+     * victim that has one is deleted by a request of its own. */
+    bool match_is_checked;
 
     /* PUT, UPLOAD_CREATE, TAGS_PUT, COPY with replace_tags: "name=value&name2=value2", both
      * percent-encoded (s3/tags.h); NULL or "": none. */

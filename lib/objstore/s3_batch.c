@@ -11,11 +11,13 @@
 #include "objstore/s3_private.h"
 #include "s3/xml.h"
 
-bool s3_batch_needs_single(const struct objstore_victim *victim)
+static bool needs_single(const struct objstore_request *request,
+                         const struct objstore_victim *victim)
 {
     const char *key = victim->key;
 
-    if (victim->match.etag != NULL) { /* many stores would not look at it in a batch */
+    /* Many stores would not look at it in a batch. */
+    if (victim->match.etag != NULL && !request->match_is_checked) {
         return true;
     }
     for (; *key != '\0'; key++) {
@@ -44,8 +46,8 @@ int s3_batch_body(struct s3_call *call)
         victim->error = -EINPROGRESS;
         if (victim->match.by_size || victim->match.by_mtime) {
             victim->error = -ENOTSUP;
-        } else if (!s3_batch_needs_single(victim)) {
-            s3_xml_delete_key(&call->body, victim->key, victim->version_id);
+        } else if (!needs_single(request, victim)) {
+            s3_xml_delete_key(&call->body, victim->key, victim->version_id, victim->match.etag);
         }
     }
     s3_xml_delete_end(&call->body);
@@ -79,7 +81,7 @@ void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc)
 
     for (size_t i = 0; i < request->victims_count; i++) {
         if (request->victims[i].error == -EINPROGRESS &&
-            !s3_batch_needs_single(&request->victims[i])) {
+            !needs_single(request, &request->victims[i])) {
             request->victims[i].error = 0;
         }
     }
@@ -110,7 +112,7 @@ void s3_batch_start(struct s3_call *call)
         struct objstore_victim *victim = &request->victims[i];
 
         victim->error = victim->match.by_size || victim->match.by_mtime ? -ENOTSUP : -EINPROGRESS;
-        together |= victim->error == -EINPROGRESS && !s3_batch_needs_single(victim);
+        together |= victim->error == -EINPROGRESS && !needs_single(request, victim);
     }
     if (together) {
         s3_call_send(call);

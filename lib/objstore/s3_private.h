@@ -187,7 +187,6 @@ void s3_docs_answered(struct s3_call *call);
 /* ---- s3_batch.c ---- */
 int s3_batch_body(struct s3_call *call) __attribute__((warn_unused_result));
 /* True for a key that XML cannot carry, and for a condition. */
-bool s3_batch_needs_single(const struct objstore_victim *victim);
 void s3_batch_start(struct s3_call *call);
 void s3_batch_answered(struct s3_call *call, const struct s3_xml_doc *doc);
 /* Go on with what has to be deleted one by one, or end the call. */

@@ -417,6 +417,22 @@ static bool batch(struct probe *probe, struct objstore_request *sub)
     return true;
 }
 
+/* The first of the two is not what is meant, the second need not be there. */
+static bool batch_wrong(struct probe *probe, struct objstore_request *sub)
+{
+    (void)batch(probe, sub);
+    probe->victims[0].match.etag = wrong_etag;
+    sub->match_is_checked = true;
+    return probe->caps.conditional_delete;
+}
+
+static void judge_batch_wrong(struct probe *probe, const struct objstore_result *result)
+{
+    probe->caps.conditional_batch = result->status == 0 && result->s3_code == (int)S3_OK &&
+                                    probe->victims[0].error == -ESTALE &&
+                                    probe->victims[1].error == 0;
+}
+
 static void judge_batch(struct probe *probe, const struct objstore_result *result)
 {
     probe->caps.batch_delete = result->status == 0 && result->s3_code == (int)S3_OK &&
@@ -465,6 +481,7 @@ static const struct {
     {upload_abort, judge_nothing},
     {put_bad_checksum, judge_bad_checksum},
     {put_good_checksum, judge_good_checksum},
+    {batch_wrong, judge_batch_wrong},
     {batch, judge_batch}, /* the cleanup begins here */
     {delete_key, judge_nothing},
     {delete_other, judge_nothing},

@@ -518,11 +518,14 @@ void s3_xml_delete_begin(struct buf *out, bool quiet)
     add_bool(out, "Quiet", quiet);
 }
 
-void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id)
+void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id, const char *etag)
 {
     buf_addstr(out, "<Object>");
     s3_xml_text(out, "Key", key);
     s3_xml_text(out, "VersionId", version_id);
+    if (etag != NULL) {
+        add_etag(out, etag);
+    }
     buf_addstr(out, "</Object>");
 }
 

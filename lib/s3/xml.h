@@ -178,7 +178,8 @@ void s3_xml_versioning(struct buf *out, const char *status);
 
 /* Requests, for a client. */
 void s3_xml_delete_begin(struct buf *out, bool quiet);
-void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id);
+/* NULL: any version, any ETag. */
+void s3_xml_delete_key(struct buf *out, const char *key, const char *version_id, const char *etag);
 void s3_xml_delete_end(struct buf *out);
 void s3_xml_complete_begin(struct buf *out);
 void s3_xml_complete_part(struct buf *out, uint32_t number, const char *etag,

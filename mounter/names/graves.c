@@ -7,35 +7,18 @@
 
 #include "mounter/names/below.h"
 #include "mounter/names/fences.h"
+#include "mounter/names/graves_internal.h"
 #include "mounter/names/pace.h"
-#include "objstore/objstore_call.h"
-#include "util/hash.h"
 #include "util/log.h"
 #include "util/random.h"
 
 enum {
-    BATCH = OBJSTORE_BATCH_MAX,
-    BATCHES = 4,       /* at a time */
-    SINGLES = 32,      /* at a time, where the store has no batches */
-    TIMEOUT_MS = 5000, /* with the retries below us, which look at no ETag */
+    BATCHES = 4, /* at a time */
     AGAIN_MS = 500,
     AGAIN_MAX_MS = 30000,
     DISTRUST_MS = 60000,
     TICK_MS = 1000,
     MS_PER_S = 1000,
-};
-
-struct grave {
-    UT_hash_handle hh;
-    TAILQ_ENTRY(grave) link; /* in `waiting` or `covers` */
-    uint32_t index;          /* of its record */
-    uint32_t tries;
-    uint64_t dug_ms, retry_ms;
-    uint64_t late_ms; /* until then a deletion whose end we have not seen may arrive; 0: none */
-    uint64_t etag;    /* hash of it, 0: not known */
-    bool sending;
-    bool beside; /* there may be a directory of the same name */
-    char key[];
 };
 
 struct graves {
@@ -56,25 +39,19 @@ struct graves {
     pthread_t thread;
 };
 
-struct batch {
-    struct fs *fs;
-    struct grave *graves[BATCH];
-    int errors[BATCH];
-    size_t count;
-};
-
-static uint64_t hash_etag(const char *etag)
-{
-    return etag[0] == '\0' ? 0 : hash_bytes(etag, strlen(etag)) | 1;
-}
-
-static struct grave *make_grave(const char *key, uint32_t index, const struct grave_rec *rec)
+/* `etag`: "" or NULL: without a condition. */
+static struct grave *make_grave(const char *key, uint32_t index, const struct grave_rec *rec,
+                                const char *etag)
 {
     size_t size = strlen(key) + 1;
-    struct grave *grave = calloc(1, sizeof(*grave) + size);
+    size_t etag_size = etag != NULL && etag[0] != '\0' ? strlen(etag) + 1 : 0;
+    struct grave *grave = calloc(1, sizeof(*grave) + size + etag_size);
 
     if (grave != NULL) {
         memcpy(grave->key, key, size);
+        if (etag_size > 0) {
+            grave->etag_text = memcpy(grave->key + size, etag, etag_size);
+        }
         grave->index = index;
         grave->etag = rec->etag;
         grave->dug_ms = fs_now_ms();
@@ -119,11 +96,17 @@ static uint32_t take_index(struct fs *fs) REQUIRES(&fs->lock)
     return UINT32_MAX;
 }
 
+/* Others may work with the same names at the same time. */
+static bool is_shared(const struct fs *fs)
+{
+    return fs->options.sync == SYNC_CLOSE;
+}
+
 int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
 {
     struct graves *graves = fs->graves;
     uint32_t index = find(fs, key) == NULL ? take_index(fs) : UINT32_MAX;
-    struct grave_rec rec = {.etag = etag != NULL ? hash_etag(etag) : 0};
+    struct grave_rec rec = {.etag = etag != NULL ? graves_hash_etag(etag) : 0};
     int ret;
 
     if (index == UINT32_MAX) {
@@ -142,7 +125,7 @@ int graves_dig(struct fs *fs, const char *key, const char *etag, bool beside)
         graves->dug = dug;
         graves->dug_cap = cap;
     }
-    graves->dug[graves->dug_count] = make_grave(key, index, &rec);
+    graves->dug[graves->dug_count] = make_grave(key, index, &rec, is_shared(fs) ? etag : NULL);
     if (graves->dug[graves->dug_count] == NULL) {
         return -ENOMEM;
     }
@@ -167,7 +150,7 @@ int graves_inherit(struct fs *fs, const char *key, uint64_t etag)
     if (index == UINT32_MAX) {
         return find(fs, key) != NULL ? 0 : -ENOSPC;
     }
-    grave = make_grave(key, index, &rec);
+    grave = make_grave(key, index, &rec, NULL);
     if (grave == NULL) {
         return -ENOMEM;
     }
@@ -450,7 +433,7 @@ static bool refused(int error)
     return error == -EACCES || error == -EPERM || error == -ENOTSUP || error == -EROFS;
 }
 
-static void batch_end(struct batch *batch)
+static void batch_end(struct graves_batch *batch)
 {
     struct fs *fs = batch->fs;
     const char *first = NULL;
@@ -499,92 +482,11 @@ static void batch_end(struct batch *batch)
     free(batch);
 }
 
-/* By itself each; what was tried before only if it is still the same object. */
-static void delete_some(struct batch *batch, size_t from, size_t count, bool check)
-{
-    struct objstore_request requests[SINGLES];
-    struct objstore_answer answers[SINGLES];
-    struct fs *fs = batch->fs;
-    size_t wanted = 0;
-    size_t which[SINGLES];
-
-    for (int round = check ? 0 : 1; round < 2; round++) {
-        wanted = 0;
-        for (size_t i = from; i < from + count; i++) {
-            if (batch->errors[i] == 0) {
-                which[wanted] = i;
-                answers[wanted] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
-                requests[wanted++] =
-                    (struct objstore_request){.op = round == 0 ? OBJSTORE_HEAD : OBJSTORE_DELETE,
-                                              .key = batch->graves[i]->key,
-                                              .timeout_ms = TIMEOUT_MS};
-            }
-        }
-        if (wanted > 0) {
-            (void)volume_call_many(fs->volume, requests, answers, wanted);
-        }
-        for (size_t i = 0; i < wanted; i++) {
-            const struct grave *grave = batch->graves[which[i]];
-            const struct objstore_result *result = &answers[i].result;
-            bool another = round == 0 && result->status == 0 && grave->etag != 0 &&
-                           hash_etag(result->info.etag) != grave->etag;
-
-            /* Gone, or somebody else's: nothing is left to do. */
-            batch->errors[which[i]] = another ? -ENOENT : result->status;
-            objstore_answer_done(&answers[i]);
-        }
-    }
-}
-
-static void delete_each(struct batch *batch)
-{
-    for (size_t from = 0; from < batch->count; from += SINGLES) {
-        size_t count = batch->count - from < SINGLES ? batch->count - from : SINGLES;
-        bool check = false;
-
-        for (size_t i = from; i < from + count; i++) {
-            check = check || batch->graves[i]->tries > 0;
-        }
-        delete_some(batch, from, count, check);
-    }
-}
-
-static void delete_batch(struct batch *batch)
-{
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    AUTOFREE struct objstore_victim *victims = calloc(batch->count, sizeof(*victims));
-    struct objstore_request request = {.op = OBJSTORE_DELETE_BATCH,
-                                       .victims = victims,
-                                       .victims_count = batch->count,
-                                       .timeout_ms = TIMEOUT_MS};
-    int ret;
-
-    if (victims == NULL) {
-        delete_each(batch);
-        return;
-    }
-    for (size_t i = 0; i < batch->count; i++) {
-        victims[i].key = batch->graves[i]->key;
-    }
-    ret = volume_call(batch->fs->volume, &request, &answer);
-    if (ret == -EINVAL || ret == -ENOTSUP) { /* a key that its text cannot hold */
-        delete_each(batch);
-        return;
-    }
-    for (size_t i = 0; i < batch->count; i++) {
-        batch->errors[i] = ret != 0 ? ret : victims[i].error;
-    }
-}
-
 static void batch_run(void *arg)
 {
-    struct batch *batch = arg;
+    struct graves_batch *batch = arg;
 
-    if (batch->count > 1 && batch->fs->caps.batch_delete && batch->graves[0]->tries == 0) {
-        delete_batch(batch);
-    } else {
-        delete_each(batch);
-    }
+    graves_delete(batch);
     batch_end(batch);
 }
 
@@ -602,7 +504,8 @@ static uint64_t due_in(const struct graves *graves)
     }
     waiting.first_ms = first->dug_ms;
     due = pace_due_ms(&graves->pace, &waiting);
-    if (graves->waiting_count >= BATCH || graves->wanted > 0 || graves->haste || graves->ending) {
+    if (graves->waiting_count >= GRAVES_BATCH || graves->wanted > 0 || graves->haste ||
+        graves->ending) {
         due = now;
     }
     due = due > first->retry_ms ? due : first->retry_ms;
@@ -612,7 +515,7 @@ static uint64_t due_in(const struct graves *graves)
 /* Those of one kind: tried before or not. */
 static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
 {
-    struct batch *batch = calloc(1, sizeof(*batch));
+    struct graves_batch *batch = calloc(1, sizeof(*batch));
     uint64_t now = fs_now_ms();
     struct grave *grave;
     struct grave *next;
@@ -621,7 +524,7 @@ static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
         return;
     }
     batch->fs = fs;
-    for (grave = TAILQ_FIRST(&graves->waiting); grave != NULL && batch->count < BATCH;
+    for (grave = TAILQ_FIRST(&graves->waiting); grave != NULL && batch->count < GRAVES_BATCH;
          grave = next) {
         next = TAILQ_NEXT(grave, link);
         if (grave->retry_ms <= now &&
@@ -633,7 +536,7 @@ static void send_batch(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
         }
     }
     graves->haste = false;
-    if (batch->count < BATCH) {
+    if (batch->count < GRAVES_BATCH) {
         pace_sent(&graves->pace);
     }
     graves->batches++;
@@ -707,7 +610,7 @@ static int adopt(struct fs *fs, struct graves *graves) REQUIRES(&fs->lock)
             }
             continue;
         }
-        grave = make_grave(buf_str(&key), i, rec);
+        grave = make_grave(buf_str(&key), i, rec, NULL);
         if (grave == NULL) {
             return -ENOMEM;
         }
@@ -729,7 +632,7 @@ int graves_new(struct fs *fs, struct graves **ret)
     }
     TAILQ_INIT(&graves->waiting);
     TAILQ_INIT(&graves->covers);
-    pace_init(&graves->pace, fs->options.sync == SYNC_CLOSE);
+    pace_init(&graves->pace, is_shared(fs));
     cond_init(&graves->work);
     *ret = graves;
     r = fences_new(&fs->fences);

@@ -8,10 +8,12 @@
  * graves_wait()).
  *
  * A deletion that fails is tried again, more and more seldom, and then only if the object still has
- * the ETag of what was removed: by then somebody else may have made another. The first try has no
- * such condition (batches cannot have it): who makes an object of the same name elsewhere in the
- * same second may lose it to a removal here, as on any store where "remove" and "make" cross. What
- * the store refuses to delete shows again, and for a while removals wait for its answer.
+ * the ETag of what was removed: by then somebody else may have made another. Where others may work
+ * with the same names (sync=close), the first try has this condition, too, if the store knows it
+ * (caps.conditional_delete, conditional_batch): what another mount has put there after the removal
+ * stays. Elsewhere who makes an object of the same name in the same second may lose it to a removal
+ * here, as on any store where "remove" and "make" cross. What the store refuses to delete shows
+ * again, and for a while removals wait for its answer.
  *
  * Where a publication whose end nobody has seen may still arrive, the deletion waits for it, so
  * that it brings nothing back. A directory's grave outlives those of what was below it: each of

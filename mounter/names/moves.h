@@ -26,6 +26,7 @@ struct tree {
     int (*progress)(void *arg, uint64_t moved); /* after each page; not 0 ends it. Or NULL */
     void *arg;
     uint64_t moved;
+    unsigned idle; /* tree_move()'s own: pages in a row of which nothing was moved */
 };
 int tree_move(struct fs *fs, struct tree *tree) __attribute__((warn_unused_result));
 

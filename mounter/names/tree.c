@@ -6,6 +6,8 @@
 #include "mounter/names/moves.h"
 #include "objstore/objstore_call.h"
 
+/* So often none of a page may be what its listing said: then no conditions, or it never ends. */
+enum { IDLE_MAX = 8 };
 enum { AT_ONCE = 64, COPY_TIMEOUT_MS = 300000, META_TIMEOUT_MS = 50000 };
 
 /* Keys of a page that are copied, and then removed. */
@@ -14,7 +16,16 @@ struct page {
     const struct tree *tree;
     const struct objstore_entry **entries;
     size_t count;
+    size_t moved; /* of these: the others have changed since they were listed */
 };
+
+/* On condition of this, where what is removed has it, too; or NULL. */
+static const char *etag_of(const struct page *page, const struct objstore_entry *entry)
+{
+    bool known = page->fs->caps.conditional_batch && page->tree->idle < IDLE_MAX;
+
+    return known && entry->info.etag[0] != '\0' ? entry->info.etag : NULL;
+}
 
 static void add_name(const struct tree *tree, const char *key, struct buf *out)
 {
@@ -34,7 +45,9 @@ static int copy_alone(struct page *page, const struct objstore_entry *entry)
     return remote_copy(page->fs, &what, etag);
 }
 
-static int copy_some(struct page *page, const struct objstore_entry *const *entries, size_t count)
+/* A source that has changed since it was listed stays, and is found by the next listing: its entry
+ * becomes NULL. */
+static int copy_some(struct page *page, const struct objstore_entry **const *entries, size_t count)
 {
     AUTOFREE struct objstore_request *requests = calloc(count, sizeof(*requests));
     AUTOFREE struct objstore_answer *answers = calloc(count, sizeof(*answers));
@@ -46,19 +59,23 @@ static int copy_some(struct page *page, const struct objstore_entry *const *entr
     }
     for (size_t i = 0; i < count; i++) {
         names[i] = (struct buf)BUF_INIT(2 * OBJSTORE_KEY_MAX);
-        add_name(page->tree, entries[i]->key, &names[i]);
+        add_name(page->tree, (*entries[i])->key, &names[i]);
         answers[i] = (struct objstore_answer)OBJSTORE_ANSWER_INIT;
         requests[i] = (struct objstore_request){.op = OBJSTORE_COPY,
                                                 .key = buf_str(&names[i]),
-                                                .source_key = entries[i]->key,
+                                                .source_key = (*entries[i])->key,
+                                                .source_if_match = etag_of(page, *entries[i]),
                                                 .timeout_ms = COPY_TIMEOUT_MS};
     }
     (void)volume_call_many_internal(page->fs->volume, requests, answers, count);
     for (size_t i = 0; i < count; i++) {
         int status = answers[i].result.status;
 
-        /* Gone meanwhile: whoever has removed it needs no copy. */
-        ret = ret == 0 && status != -ENOENT ? status : ret;
+        if (status == -ESTALE) {
+            *entries[i] = NULL;
+        } else if (status != -ENOENT) { /* gone meanwhile: whoever has removed it needs no copy */
+            ret = ret == 0 ? status : ret;
+        }
         objstore_answer_done(&answers[i]);
         buf_done(&names[i]);
     }
@@ -67,7 +84,7 @@ static int copy_some(struct page *page, const struct objstore_entry *const *entr
 
 static int copy_page(struct page *page)
 {
-    const struct objstore_entry *small[AT_ONCE];
+    const struct objstore_entry **small[AT_ONCE];
     size_t count = 0;
     int ret = 0;
 
@@ -77,7 +94,7 @@ static int copy_page(struct page *page)
         if (entry->info.size > page->fs->caps.copy_max) {
             ret = copy_alone(page, entry);
         } else {
-            small[count++] = entry;
+            small[count++] = &page->entries[i];
         }
         if (ret == 0 && count > 0 && (count == AT_ONCE || i + 1 == page->count)) {
             ret = copy_some(page, small, count);
@@ -94,7 +111,7 @@ static int remove_page(struct page *page)
     AUTOFREE struct objstore_victim *victims = calloc(page->count, sizeof(*victims));
     struct objstore_request batch = {.op = OBJSTORE_DELETE_BATCH,
                                      .victims = victims,
-                                     .victims_count = page->count,
+                                     .match_is_checked = true,
                                      .timeout_ms = META_TIMEOUT_MS};
     int ret = 0;
 
@@ -102,15 +119,22 @@ static int remove_page(struct page *page)
         return -ENOMEM;
     }
     for (size_t i = 0; i < page->count; i++) {
-        victims[i].key = page->entries[i]->key;
-        if (!page->fs->caps.batch_delete) {
-            ret = ret == 0 ? remote_delete(page->fs, victims[i].key) : ret;
+        const struct objstore_entry *entry = page->entries[i];
+
+        if (entry != NULL) {
+            victims[batch.victims_count++] =
+                (struct objstore_victim){.key = entry->key, .match.etag = etag_of(page, entry)};
+            if (!page->fs->caps.batch_delete) {
+                ret = ret == 0 ? remote_delete(page->fs, entry->key) : ret;
+            }
         }
     }
-    if (page->fs->caps.batch_delete) {
+    page->moved = batch.victims_count;
+    if (page->fs->caps.batch_delete && batch.victims_count > 0) {
         ret = volume_call_internal(page->fs->volume, &batch, &answer);
-        for (size_t i = 0; ret == 0 && i < page->count; i++) {
-            ret = victims[i].error == -ENOENT ? 0 : victims[i].error;
+        for (size_t i = 0; ret == 0 && i < batch.victims_count; i++) {
+            page->moved -= victims[i].error == -ESTALE ? 1 : 0;
+            ret = victims[i].error == -ENOENT || victims[i].error == -ESTALE ? 0 : victims[i].error;
         }
     }
     return ret;
@@ -132,7 +156,8 @@ static int move_page(struct fs *fs, struct tree *tree, const struct objstore_res
     }
     ret = copy_page(&page);
     ret = ret == 0 && page.count > 0 ? remove_page(&page) : ret;
-    tree->moved += ret == 0 ? page.count : 0;
+    tree->moved += ret == 0 ? page.moved : 0;
+    tree->idle = page.moved > 0 ? 0 : tree->idle + (page.count > 0 ? 1 : 0);
     return ret == 0 && tree->progress != NULL ? tree->progress(tree->arg, tree->moved) : ret;
 }
 

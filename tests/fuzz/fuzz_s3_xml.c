@@ -33,7 +33,7 @@ static void check_written(const uint8_t *data, size_t size)
     text[len] = '\0';
     if (s3_utf8_valid(slice_of(text))) {
         s3_xml_delete_begin(&out, true);
-        s3_xml_delete_key(&out, text, NULL);
+        s3_xml_delete_key(&out, text, NULL, NULL);
         s3_xml_delete_end(&out);
         CHECK(s3_xml_parse(buf_str(&out), buf_len(&out), &doc, NULL) == 0);
         CHECK(doc->count == 1);

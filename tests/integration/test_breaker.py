@@ -177,6 +177,36 @@ def test_a_rename_deletes_what_it_has_copied_and_not_what_came_to_the_old_name_m
     assert stored(rig) == wanted
 
 
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]], ids=["one", "two"])
+def test_a_removal_spares_what_another_mount_writes_after_it(rig, names):
+    slow, quick = rig.mount(attr_timeout=0), rig.mount(attr_timeout=0, endpoint=rig.store_url)
+    for name in names:
+        (slow.point / name).write_bytes(b"old")
+    deletion = rig.proxy.add("stall", op="DELETE|DELETE_BATCH", count=1, seconds=1.5)
+    for name in names:
+        (slow.point / name).unlink()
+    wait_for(lambda: deletion.done > 0, "the deletion")
+    (quick.point / "a").write_bytes(b"theirs")
+    assert slow.end() == 0 and quick.end() == 0
+    assert stored(rig) == {"a": b"theirs"}
+
+
+def test_a_directory_that_moves_takes_what_another_mount_writes_there_meanwhile(rig):
+    slow, quick = rig.mount(attr_timeout=0), rig.mount(attr_timeout=0, endpoint=rig.store_url)
+    (slow.point / "d").mkdir()
+    for name in "fgh":
+        (slow.point / "d" / name).write_bytes(b"old")
+    deletion = rig.proxy.add("stall", op="DELETE_BATCH", count=1, seconds=2)
+    thread = threading.Thread(target=os.rename, args=(slow.point / "d", slow.point / "e"))
+    thread.start()
+    wait_for(lambda: deletion.done > 0, "the deletion")
+    (quick.point / "d" / "f").write_bytes(b"theirs")
+    thread.join(60)
+    assert slow.end() == 0 and quick.end() == 0
+    found = {name: data for name, data in stored(rig).items() if data}
+    assert found == {"e/f": b"theirs", "e/g": b"old", "e/h": b"old"}
+
+
 def test_two_mounts_append_to_one_file_and_each_is_told_or_kept(rig):
     one, two = rig.mount(attr_timeout=0), rig.mount(attr_timeout=0)
     (one.point / "f").write_bytes(b"")

@@ -3,6 +3,7 @@
 #include "mounter/names/graves.h"
 
 #include "fs_rig.h"
+#include "mounter/write/copy.h"
 
 static const struct fs_options options = {
     .attrs = ATTRS_LIST, .attr_timeout_ms = 60000, .sync = SYNC_FSYNC};
@@ -221,6 +222,61 @@ static void a_directory_stays_away_until_all_that_was_below_it_has_gone(UNUSED v
     rig_free(rig);
 }
 
+static void wait_held(struct rig *rig)
+{
+    size_t held = 0;
+
+    while (held == 0) {
+        usleep(1000);
+        mutex_lock(&rig->lock);
+        held = rig->held_count;
+        mutex_unlock(&rig->lock);
+    }
+}
+
+/* Where others work with the names, too: one by itself, and two by one request. */
+static void what_another_mount_puts_there_meanwhile_stays(UNUSED void **state)
+{
+    static const struct fs_options shared = {
+        .attrs = ATTRS_LIST, .attr_timeout_ms = 60000, .sync = SYNC_CLOSE};
+
+    for (int count = 1; count <= 2; count++) {
+        struct rig *rig = rig_store_new(&shared);
+        enum objstore_op op = count == 1 ? OBJSTORE_DELETE : OBJSTORE_DELETE_BATCH;
+        char etag[STATE_ETAG_SIZE] = "";
+
+        rig_put(rig, "a", "content");
+        rig_put(rig, "b", "content");
+        rig_put(rig, "old", "changed by another before");
+        rig_start(rig);
+        rig->fs->caps.conditional_delete = true;
+        rig->fs->caps.conditional_batch = true;
+        assert_int_equal(remote_etag(rig->fs, "a", etag), 0);
+        rig->hold[op] = true;
+        mutex_lock(&rig->fs->lock);
+        dig_locked(rig->fs, "a", etag, false);
+        if (count == 2) {
+            dig_locked(rig->fs, "b", etag, false);
+        }
+        mutex_unlock(&rig->fs->lock);
+        wait_held(rig);
+        rig_put(rig, "a", "another's");
+        rig_release(rig);
+        wait_for(rig, "a", false);
+        wait_for(rig, "b", false);
+        assert_true(rig_has(rig, "a"));
+        assert_int_equal(rig_has(rig, "b"), count == 1);
+
+        usleep(1100000); /* then it is older than the removal */
+        mutex_lock(&rig->fs->lock);
+        dig_locked(rig->fs, "old", etag, false);
+        mutex_unlock(&rig->fs->lock);
+        wait_for(rig, "old", false);
+        assert_false(rig_has(rig, "old"));
+        rig_free(rig);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +288,7 @@ int main(void)
         cmocka_unit_test(waiting_has_an_end),
         cmocka_unit_test(what_may_still_arrive_is_waited_for),
         cmocka_unit_test(a_directory_stays_away_until_all_that_was_below_it_has_gone),
+        cmocka_unit_test(what_another_mount_puts_there_meanwhile_stays),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -289,8 +289,8 @@ static void deletes_come_back_as_request_and_as_result(UNUSED void **state)
     DOC *result = NULL;
 
     s3_xml_delete_begin(&text, true);
-    s3_xml_delete_key(&text, "a<b", NULL);
-    s3_xml_delete_key(&text, "c", "v1");
+    s3_xml_delete_key(&text, "a<b", NULL, NULL);
+    s3_xml_delete_key(&text, "c", "v1", "0123");
     s3_xml_delete_end(&text);
     request = parse(&text);
     assert_int_equal(request->root, S3_XML_DELETE);
@@ -298,6 +298,8 @@ static void deletes_come_back_as_request_and_as_result(UNUSED void **state)
     assert_int_equal(request->count, 2);
     assert_string_equal(request->items[0].key, "a<b");
     assert_string_equal(request->items[1].version_id, "v1");
+    assert_string_equal(request->items[0].etag, "");
+    assert_string_equal(request->items[1].etag, "0123");
 
     buf_reset(&text);
     s3_xml_delete_result_begin(&text);
