@@ -18,7 +18,8 @@ int call_acl_headers(struct call *call, struct s3_fault *fault)
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "the owner of a bucket owns its objects");
     }
     if (ownership.data != NULL && !slice_eq_str(ownership, "BucketOwnerEnforced")) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Invalid x-amz-object-ownership header");
+        return s3_fault_argument(fault, "x-amz-object-ownership", ownership,
+                                 "Invalid x-amz-object-ownership header");
     }
     ret = s3_acl_headers(&call->message, call_owner(call, NULL), &call->acl, fault);
     if (ret == 0 && call->acl == S3_ACL_OTHER && !call_has(call, "acl")) {

@@ -44,8 +44,8 @@ static int parse_names(struct call *call, struct s3_fault *fault)
             unsigned bit = attribute_of(slice_trim((struct slice){rest.data, len}));
 
             if (bit == 0) {
-                return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                                    "Invalid attribute name specified.");
+                return s3_fault_argument(fault, "x-amz-object-attributes", h->value,
+                                         "Invalid attribute name specified.");
             }
             call->attributes |= bit;
             len += comma != NULL ? 1 : 0;
@@ -134,7 +134,7 @@ static int number(struct call *call, const char *name, uint32_t fallback, uint32
     }
     n = strtoul(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || n > INT32_MAX) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is not a number in range", name);
+        return s3_fault_argument(fault, name, slice_of(text), "it is not a number in range");
     }
     *ret = n < max ? (uint32_t)n : max;
     return 0;

@@ -67,11 +67,12 @@ static int route_buckets(struct call *call, struct s3_fault *fault)
     call->marker = call_query(call, "continuation-token");
     if (ret == 0 && max != NULL &&
         (call->list.max_keys == 0 || strtoul(max, NULL, 10) > BUCKETS_MAX)) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "max-buckets is 1 to %d", BUCKETS_MAX);
+        return s3_fault_argument(fault, "max-buckets", slice_of(max),
+                                 "Argument max-buckets must be an integer between 1 and 10000");
     }
     if (ret == 0 && call->marker != NULL && !s3_bucket_valid(slice_of(call->marker))) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "The continuation token provided is incorrect");
+        return s3_fault_argument(fault, "continuation-token", slice_of(call->marker),
+                                 "The continuation token provided is incorrect");
     }
     return ret;
 }
@@ -114,6 +115,7 @@ static void list_entry(struct call *call, const struct objstore_entry *e)
         .mtime_ns = e->info.mtime_ns,
         .checksum = (enum s3_checksum_kind)e->info.checksum.kind,
         .composite = e->info.checksum.composite,
+        .storage_class = e->info.meta.storage_class,
     };
 
     if (e->prefix) {
@@ -222,7 +224,8 @@ int call_encoding(struct call *call, bool *ret, struct s3_fault *fault)
 
     *ret = text != NULL && strcmp(text, "url") == 0;
     return text == NULL || *ret ? 0
-                                : s3_fault_set(fault, S3_INVALID_ARGUMENT, "encoding-type is url");
+                                : s3_fault_argument(fault, "encoding-type", slice_of(text),
+                                                    "Invalid Encoding Method specified in Request");
 }
 
 static int route_list(struct call *call, struct s3_fault *fault)

@@ -66,7 +66,8 @@ int call_tag_headers(struct call *call, struct s3_fault *fault)
 
     if (directive.data != NULL && !replace &&
         !(directive.len == 4 && strncasecmp(directive.data, "COPY", 4) == 0)) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unknown tagging directive.");
+        return s3_fault_argument(fault, "x-amz-tagging-directive", directive,
+                                 "Unknown tagging directive.");
     }
     call->op.replace_tags = call->op.op == OBJSTORE_COPY && replace;
     if (text.data == NULL || (call->op.op == OBJSTORE_COPY && !replace)) {

@@ -56,6 +56,7 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
                 struct s3_fault *fault)
 {
     const char *text = call_query(call, name);
+    char said[64];
     char *end;
     unsigned long n;
 
@@ -68,7 +69,8 @@ int call_number(struct call *call, const char *name, uint32_t fallback, uint32_t
     /* No other spelling of a number: a policy that reads it must see the same one. */
     if (*end != '\0' || errno != 0 || !isdigit((unsigned char)text[0]) ||
         end - text > NUMBER_DIGITS || n > INT32_MAX) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is not a number in range", name);
+        (void)snprintf(said, sizeof(said), "%s is not a number in range", name);
+        return s3_fault_argument(fault, name, slice_of(text), said);
     }
     *ret = n < max ? (uint32_t)n : max;
     return 0;
@@ -156,7 +158,7 @@ static int write_conditions(struct call *call, struct s3_fault *fault)
             continue;
         }
         if (s3_etag_single(value, &etag) != 0) {
-            return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad %s", names[i]);
+            return s3_fault_argument(fault, names[i], value, "it names one ETag");
         }
         *into[i] = arena_strndup(&call->arena, etag.data, etag.len);
     }
@@ -208,6 +210,29 @@ static const char *stored_encoding(struct call *call)
     return buf_len(&kept) > 0 ? arena_strdup(&call->arena, buf_str(&kept)) : NULL;
 }
 
+/* Another store has its own, and says what they are. The embedded one keeps all in the one that it
+ * has, as AWS's words ask for speed and price. */
+static int storage_class(struct call *call, struct s3_fault *fault)
+{
+    static const char *const known[] = {"STANDARD",   "REDUCED_REDUNDANCY",  "STANDARD_IA",
+                                        "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER",
+                                        "GLACIER_IR", "DEEP_ARCHIVE",        "OUTPOSTS",
+                                        "SNOW",       "EXPRESS_ONEZONE"};
+    const char *value = call_header(call, "x-amz-storage-class");
+
+    if (value == NULL || !stores_embedded(&call->server->stores, call->op.bucket)) {
+        call->meta.storage_class = value;
+        return 0;
+    }
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(value, known[i]) == 0) {
+            return 0;
+        }
+    }
+    (void)s3_fault_set(fault, S3_INVALID_STORAGE_CLASS, "%s", "");
+    return s3_fault_detail(fault, "StorageClassRequested", slice_of(value));
+}
+
 int call_put_headers(struct call *call, struct s3_fault *fault)
 {
     const char *encoding = stored_encoding(call);
@@ -233,6 +258,7 @@ int call_put_headers(struct call *call, struct s3_fault *fault)
         return s3_fault_detail(fault, "Content-MD5", slice_of(md5));
     }
     ret = user_meta(call, fault);
+    ret = ret == 0 ? storage_class(call, fault) : ret;
     ret = ret == 0 ? call_put_checksum(call, fault) : ret;
     return ret == 0 ? write_conditions(call, fault) : ret;
 }
@@ -258,12 +284,16 @@ int call_copy_headers(struct call *call, struct s3_fault *fault)
                                           source, fault)
                    : ret;
     if (ret != 0) {
-        fault->code = fault->code == S3_INVALID_URI ? S3_INVALID_ARGUMENT : fault->code;
-        return ret;
+        return fault->code == S3_INVALID_URI
+                   ? s3_fault_argument(fault, "x-amz-copy-source",
+                                       s3_message_header(&call->message, "x-amz-copy-source"),
+                                       "Invalid copy source object key")
+                   : ret;
     }
     if (directive != NULL && strcasecmp(directive, "REPLACE") != 0 &&
         strcasecmp(directive, "COPY") != 0) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Unknown metadata directive.");
+        return s3_fault_argument(fault, "x-amz-metadata-directive", slice_of(directive),
+                                 "Unknown metadata directive.");
     }
     if (call_hidden(call, source->target.key)) {
         return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
@@ -317,6 +347,9 @@ static void object_headers(struct call *call, const struct objstore_info *info,
                     m->content_disposition);
     override_header(call, "response-cache-control", "Cache-Control", m->cache_control);
     override_header(call, "response-expires", "Expires", m->expires);
+    if (m->storage_class != NULL && strcmp(m->storage_class, "STANDARD") != 0) {
+        reply_header(reply, "x-amz-storage-class", m->storage_class);
+    }
     reply_header(reply, "Accept-Ranges", "bytes");
     if (info->tag_count > 0) {
         (void)snprintf(text, sizeof(text), "%u", info->tag_count);
@@ -490,11 +523,20 @@ static int check_overrides(struct call *call, struct s3_fault *fault)
         }
         for (; value != NULL && *value != '\0'; value++) {
             if ((unsigned char)*value < ' ' || *value == 0x7f) {
-                return s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s is no header", names[i]);
+                return s3_fault_argument(fault, names[i], slice_of(call_query(call, names[i])),
+                                         "it is no header");
             }
         }
     }
     return 0;
+}
+
+static int bad_part_number(struct call *call, struct s3_fault *fault)
+{
+    const char *number = call_query(call, "partNumber");
+
+    return s3_fault_argument(fault, "partNumber", slice_of(number != NULL ? number : ""),
+                             "Part number must be an integer between 1 and 10000, inclusive");
 }
 
 static int part_number(struct call *call, struct s3_fault *fault)
@@ -506,8 +548,7 @@ static int part_number(struct call *call, struct s3_fault *fault)
                             "Cannot specify both Range header and partNumber query parameter");
     }
     if (ret != 0 || call->op.part_number < 1 || call->op.part_number > OBJSTORE_PARTS_MAX) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "Part number must be an integer between 1 and 10000, inclusive");
+        return bad_part_number(call, fault);
     }
     return 0;
 }
@@ -558,7 +599,10 @@ static int route_put(struct call *call, struct s3_fault *fault)
         call->format = format_copy;
         if (part && range.data != NULL) {
             if (s3_copy_range_parse(range, &first, &last) != 0) {
-                return s3_fault_set(fault, S3_INVALID_ARGUMENT, "bad x-amz-copy-source-range");
+                return s3_fault_argument(
+                    fault, "x-amz-copy-source-range", range,
+                    "The x-amz-copy-source-range value is bytes=first-last: the offsets, from "
+                    "zero, of the first and the last byte to copy");
             }
             call->op.range = (struct objstore_range){first, last - first + 1};
         }
@@ -577,12 +621,12 @@ static int route_put(struct call *call, struct s3_fault *fault)
         call->op.upload_id = call_query(call, "uploadId");
         ret = call_number(call, "partNumber", 0, UINT32_MAX, &call->op.part_number, fault);
         if (ret == 0 && (call->op.part_number < 1 || call->op.part_number > OBJSTORE_PARTS_MAX)) {
-            ret = s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                               "Part number must be an integer between 1 and 10000, inclusive.");
+            ret = bad_part_number(call, fault);
         }
     }
     if (ret == 0 && copy && !part && !call->op.replace_meta &&
         call->op.source_version_id == NULL && /* an older version may be brought back */
+        s3_message_header(&call->message, "x-amz-storage-class").data == NULL &&
         strcmp(call->op.source_bucket, call->op.bucket) == 0 &&
         strcmp(call->op.source_key, call->op.key) == 0) {
         ret =

@@ -18,6 +18,22 @@ void call_wake(struct call *call)
     }
 }
 
+/* What the store's own InvalidArgument is about. */
+static void tell_argument(const struct objstore_request *op, const char *text,
+                          struct s3_fault *fault)
+{
+    const char *name = op->op == OBJSTORE_LIST_VERSIONS ? "version-id-marker"
+                       : op->op == OBJSTORE_UPLOAD_LIST ? "upload-id-marker"
+                       : op->op == OBJSTORE_LIST        ? "continuation-token"
+                                                        : "versionId";
+    const char *value = op->op == OBJSTORE_LIST  ? op->token
+                        : op->marker2 != NULL    ? op->marker2
+                        : op->version_id != NULL ? op->version_id
+                                                 : op->source_version_id;
+
+    (void)s3_fault_argument(fault, name, slice_of(value != NULL ? value : ""), text);
+}
+
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
@@ -34,8 +50,10 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
     }
     if (result->status < 0 && !call->head_ready) {
         enum s3_code code = reply_code(op, result);
+        struct s3_fault fault = S3_FAULT_INIT;
         bool of_id = op->version_id != NULL || op->source_version_id != NULL ||
-                     op->op == OBJSTORE_LIST_VERSIONS || op->op == OBJSTORE_UPLOAD_LIST;
+                     op->op == OBJSTORE_LIST_VERSIONS || op->op == OBJSTORE_UPLOAD_LIST ||
+                     (op->op == OBJSTORE_LIST && op->token != NULL);
         bool say = (code == S3_INVALID_REQUEST || (code == S3_INVALID_ARGUMENT && of_id)) &&
                    stores_embedded(&call->server->stores, call->target.bucket);
         bool hide = call->conceals && (code == S3_NO_SUCH_KEY || code == S3_NO_SUCH_VERSION);
@@ -46,7 +64,11 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
                        "CORSResponse: CORS is not enabled for this bucket.");
         }
         call->reply.mtime_s = call->whole ? -1 : call->reply.mtime_s; /* its head was made */
-        call_fault(call, code, say ? result->error.text : "");
+        (void)s3_fault_set(&fault, code, "%s", say ? result->error.text : "");
+        if (say && code == S3_INVALID_ARGUMENT) {
+            tell_argument(op, result->error.text, &fault);
+        }
+        call_fault_set(call, &fault);
         reply_fault(call);
         if (!hide) {
             reply_marker(call, result);

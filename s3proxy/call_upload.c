@@ -91,15 +91,6 @@ static void format_parts(struct call *call, const struct objstore_result *result
     reply_xml(&call->reply);
 }
 
-/* As AWS tells of an argument. */
-static int bad_argument(struct s3_fault *fault, const char *text, const char *name,
-                        const char *value)
-{
-    (void)s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s", text);
-    (void)s3_fault_detail(fault, "ArgumentName", slice_of(name));
-    return s3_fault_detail(fault, "ArgumentValue", slice_of(value));
-}
-
 /* One entry by itself: what AWS's schema wants is MalformedXML, a number that no part can have is
  * none of the parts. */
 static int check_part(const struct call *call, const struct s3_xml_item *item,
@@ -109,13 +100,14 @@ static int check_part(const struct call *call, const struct s3_xml_item *item,
         return s3_fault_set(fault, S3_MALFORMED_XML, "%s", "");
     }
     if (item->number < 1) {
-        return bad_argument(fault, "PartNumber must be >= 1", "PartNumber", item->value);
+        return s3_fault_argument(fault, "PartNumber", slice_of(item->value),
+                                 "PartNumber must be >= 1");
     }
     if (item->checksums > 1 ||
         (item->checksum[0] != '\0' &&
          !s3_checksum_valid(item->checksum_kind, slice_of(item->checksum)))) {
-        return bad_argument(fault, "Invalid Base64 or multiple checksums present in request",
-                            "Checksum", item->checksum);
+        return s3_fault_argument(fault, "Checksum", slice_of(item->checksum),
+                                 "Invalid Base64 or multiple checksums present in request");
     }
     if (item->number > OBJSTORE_PARTS_MAX) {
         (void)s3_fault_set(fault, S3_INVALID_PART, "%s", "");

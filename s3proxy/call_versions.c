@@ -21,15 +21,17 @@ int call_version(struct call *call, struct s3_fault *fault)
         return 0;
     }
     if (upload || put || slice_eq_str(method, "POST")) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "This operation does not accept a version-id.");
+        return s3_fault_argument(fault, "versionId", slice_of(version),
+                                 "This operation does not accept a version-id.");
     }
     if (version[0] == '\0') {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "Version id cannot be the empty string");
+        return s3_fault_argument(fault, "versionId", slice_of(version),
+                                 "Version id cannot be the empty string");
     }
     return strlen(version) < OBJSTORE_VERSION_MAX
                ? 0
-               : s3_fault_set(fault, S3_INVALID_ARGUMENT, "Invalid version id specified");
+               : s3_fault_argument(fault, "versionId", slice_of(version),
+                                   "Invalid version id specified");
 }
 
 void reply_version(struct call *call, const char *name, const char *version)
@@ -142,8 +144,8 @@ int call_route_versions(struct call *call, struct s3_fault *fault)
     list->marker = call_query(call, "key-marker");
     list->marker2 = call_query(call, "version-id-marker");
     if (ret == 0 && list->marker2 != NULL && (list->marker == NULL || list->marker[0] == '\0')) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "A version-id marker cannot be specified without a key marker.");
+        return s3_fault_argument(fault, "version-id-marker", slice_of(list->marker2),
+                                 "A version-id marker cannot be specified without a key marker.");
     }
     call->op.op = OBJSTORE_LIST_VERSIONS;
     call->op.key = list->prefix;

@@ -610,7 +610,8 @@ enum job_next dir_step_list(struct dir_worker *worker, struct job *job)
                             ends_in_delimiter(list.after, list.prefix, list.delimiter);
     }
     if (ret != 0) {
-        return job_fail(job, ret, S3_INVALID_ARGUMENT, "the continuation token is not valid");
+        return job_fail(job, ret, S3_INVALID_ARGUMENT,
+                        "The continuation token provided is incorrect");
     }
     ret = dir_index_list(worker->index, &job->bucket, &list, &job->arena, &listing);
     if (ret == -EINVAL && list.after_version != NULL) {

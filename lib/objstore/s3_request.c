@@ -328,6 +328,8 @@ static void build_copy(struct s3_call *call)
     if (request->replace_meta) {
         header(call, "x-amz-metadata-directive", "REPLACE");
         meta_headers(call);
+    } else if (request->meta != NULL) { /* a copy's own, whatever its source's is */
+        header(call, "x-amz-storage-class", request->meta->storage_class);
     }
     if (request->replace_tags) {
         header(call, "x-amz-tagging-directive", "REPLACE");

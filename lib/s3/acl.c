@@ -2,6 +2,7 @@
 #include "s3/acl.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <strings.h>
 
 #include "s3/xml_walk.h"
@@ -32,7 +33,7 @@ static int canned(struct slice value, enum s3_acl *ret, struct s3_fault *fault)
     *ret = among(value, enforced, COUNT(enforced)) ? S3_ACL_OWNER : S3_ACL_OTHER;
     return *ret == S3_ACL_OWNER || among(value, others, COUNT(others))
                ? 0
-               : s3_fault_set(fault, S3_INVALID_ARGUMENT, "x-amz-acl names no canned list");
+               : s3_fault_argument(fault, "x-amz-acl", value, "it names no canned list");
 }
 
 /* One "type=value" of a grant; the value may stand in quotes. */
@@ -72,6 +73,12 @@ static int grant_header(const struct s3_header *header, const char *owner, enum 
         bool same = false;
         int error = grantee(slice_trim((struct slice){rest.data, len}), owner, &same, fault);
 
+        if (error != 0 && fault != NULL && fault->code == S3_INVALID_ARGUMENT) {
+            char name[32];
+
+            (void)snprintf(name, sizeof(name), "%.*s", (int)header->name.len, header->name.data);
+            return s3_fault_argument(fault, name, header->value, "Argument format not recognized");
+        }
         if (error != 0) {
             return error;
         }

@@ -399,6 +399,15 @@ int s3_fault_detail(struct s3_fault *fault, const char *name, struct slice value
     return s3_code_errno(fault->code);
 }
 
+int s3_fault_argument(struct s3_fault *fault, const char *name, struct slice value,
+                      const char *text)
+{
+    (void)s3_fault_set(fault, S3_INVALID_ARGUMENT, "%s", text);
+    (void)s3_fault_detail(fault, "ArgumentName", slice_of(name));
+    (void)s3_fault_detail(fault, "ArgumentValue", value);
+    return s3_code_errno(S3_INVALID_ARGUMENT);
+}
+
 const char *s3_fault_text(const struct s3_fault *fault)
 {
     return fault->text[0] != '\0' ? fault->text : s3_code_message(fault->code);

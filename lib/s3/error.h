@@ -141,5 +141,8 @@ const char *s3_fault_text(const struct s3_fault *fault);
 /* Behind s3_fault_set(), which forgets them: one more element, as AWS has it. Returns as that did.
  */
 int s3_fault_detail(struct s3_fault *fault, const char *name, struct slice value);
+/* S3_INVALID_ARGUMENT with its two elements. The value goes back to whoever sent it. */
+int s3_fault_argument(struct s3_fault *fault, const char *name, struct slice value,
+                      const char *text);
 
 #endif

@@ -352,7 +352,7 @@ int s3_copy_source_parse(struct slice header, struct s3_copy_source *ret, struct
     }
     add_with_plain_slash(&path, (struct slice){header.data, mark});
     if (buf_error(&path) < 0) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT, "The copy source is too long");
+        return s3_fault_argument(fault, "x-amz-copy-source", header, "The copy source is too long");
     }
     error = s3_target_parse((struct slice){buf_str(&path), buf_len(&path)}, (struct slice){NULL, 0},
                             &ret->target, fault);
@@ -360,8 +360,8 @@ int s3_copy_source_parse(struct slice header, struct s3_copy_source *ret, struct
         return error;
     }
     if (ret->target.bucket[0] == '\0' || ret->target.key[0] == '\0') {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "The copy source does not name a bucket and a key");
+        return s3_fault_argument(fault, "x-amz-copy-source", header,
+                                 "The copy source does not name a bucket and a key");
     }
     return 0;
 }

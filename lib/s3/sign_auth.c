@@ -203,9 +203,10 @@ int s3_payload_parse(struct slice value, struct s3_auth *auth, struct s3_fault *
         return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "Signature Version 4A is not implemented");
     }
     if (!is_hex64(value)) {
-        return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- word or a "
-                            "valid sha256 value");
+        return s3_fault_argument(
+            fault, "x-amz-content-sha256", value,
+            "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a STREAMING- word or a "
+            "valid sha256 value");
     }
     auth->payload = S3_PAYLOAD_SHA256;
     (void)copy(value, auth->payload_hash, sizeof(auth->payload_hash));

@@ -11,11 +11,12 @@
 #include "util/cleanup.h"
 #include "util/encode.h"
 
-static int bad_header(struct s3_fault *fault)
+static int bad_header(struct slice value, struct s3_fault *fault)
 {
-    return s3_fault_set(fault, S3_INVALID_ARGUMENT,
-                        "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL "
-                        "query parameters without tag name duplicates.");
+    return s3_fault_argument(
+        fault, "x-amz-tagging", value,
+        "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL "
+        "query parameters without tag name duplicates.");
 }
 
 static bool comes_twice(const struct s3_tags *tags, size_t i)
@@ -63,6 +64,8 @@ static int decoded(struct slice text, struct arena *arena, const char **ret)
 int s3_tags_from_query(struct slice text, struct arena *arena, struct s3_tags *ret,
                        struct s3_fault *fault)
 {
+    const struct slice whole = text;
+
     ret->count = 0;
     while (text.len > 0) {
         struct slice value = cut(&text, '&');
@@ -75,7 +78,7 @@ int s3_tags_from_query(struct slice text, struct arena *arena, struct s3_tags *r
             continue; /* "&&" */
         }
         if (name.len == 0) {
-            return bad_header(fault);
+            return bad_header(whole, fault);
         }
         if (ret->count == S3_TAGS_READ_MAX) {
             return s3_fault_set(fault, S3_INVALID_TAG, "too many tags");
@@ -84,10 +87,10 @@ int s3_tags_from_query(struct slice text, struct arena *arena, struct s3_tags *r
         r = r == 0 ? decoded(value, arena, &tag->value) : r;
         if (r != 0) {
             return r == -ENOMEM ? s3_fault_set(fault, S3_INTERNAL_ERROR, "out of memory")
-                                : bad_header(fault);
+                                : bad_header(whole, fault);
         }
         if (comes_twice(ret, ret->count++)) {
-            return bad_header(fault);
+            return bad_header(whole, fault);
         }
     }
     return 0;

@@ -161,6 +161,50 @@ def test_markers_of_uploads(plain, s3):
             400, "InvalidArgument", "Invalid uploadId marker"), marker
 
 
+# ---- arguments ----
+
+def test_an_argument_that_is_wrong_is_named(plain, s3):
+    where, _ = upload(s3, "k", [bytes(PART)])
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    part = f"/bucket/k?uploadId={where['UploadId']}&partNumber="
+    copy = {"x-amz-copy-source": "/bucket/k"}
+    for method, path, headers, name, value in (
+            ("GET", "/bucket?uploads=&key-marker=k&upload-id-marker=none", {}, "upload-id-marker", "none"),
+            ("GET", "/bucket?versions=&version-id-marker=x", {}, "version-id-marker", "x"),
+            ("GET", "/bucket?list-type=2&continuation-token=x%20y", {}, "continuation-token", "x y"),
+            ("GET", "/bucket?max-keys=many", {}, "max-keys", "many"),
+            ("GET", "/bucket?max-keys=-1", {}, "max-keys", "-1"),
+            ("GET", "/bucket?encoding-type=utf", {}, "encoding-type", "utf"),
+            ("GET", "/?max-buckets=0", {}, "max-buckets", "0"),
+            ("GET", "/?continuation-token=%3C", {}, "continuation-token", "&lt;"),
+            ("GET", "/bucket/k?versionId=none%21", {}, "versionId", "none!"),
+            ("GET", "/bucket/k?versionId=", {}, "versionId", ""),
+            ("GET", "/bucket/k?partNumber=0", {}, "partNumber", "0"),
+            ("GET", "/bucket/k?attributes=", {"x-amz-object-attributes": "Size"}, "x-amz-object-attributes", "Size"),
+            ("PUT", part + "10001", {}, "partNumber", "10001"),
+            ("PUT", part + "one", {}, "partNumber", "one"),
+            ("PUT", part + "1", copy | {"x-amz-copy-source-range": "1-2"}, "x-amz-copy-source-range", "1-2"),
+            ("PUT", "/bucket/k?versionId=null", {}, "versionId", "null"),
+            ("PUT", "/bucket/k", {"x-amz-acl": "mine"}, "x-amz-acl", "mine"),
+            ("PUT", "/bucket/k", {"x-amz-grant-read": "everybody"}, "x-amz-grant-read", "everybody"),
+            ("PUT", "/bucket/k", {"x-amz-tagging": "a=1&a=2"}, "x-amz-tagging", "a=1&amp;a=2"),
+            ("PUT", "/bucket/c", copy | {"x-amz-metadata-directive": "MOVE"}, "x-amz-metadata-directive", "MOVE"),
+            ("PUT", "/bucket/c", copy | {"x-amz-tagging-directive": "MOVE"}, "x-amz-tagging-directive", "MOVE"),
+            ("PUT", "/bucket/c", {"x-amz-copy-source": "bucket"}, "x-amz-copy-source", "bucket")):
+        reply, text = send(plain, method, path, b"", headers)
+        assert [reply.status] + [element(text, e) for e in ("Code", "ArgumentName", "ArgumentValue")] == [
+            400, "InvalidArgument", name, value], (path, headers, text)
+
+
+def test_a_storage_class_is_one_of_s3s(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1", StorageClass="STANDARD_IA")
+    assert s3.list_objects_v2(Bucket="bucket")["Contents"][0]["StorageClass"] == "STANDARD"  # the only one there is
+    s3.copy_object(Bucket="bucket", Key="k", CopySource="bucket/k", StorageClass="STANDARD")
+    assert code_of(s3.copy_object, Bucket="bucket", Key="k", CopySource="bucket/k") == ("InvalidRequest", 400)
+    for call in (s3.put_object, s3.create_multipart_upload):
+        assert code_of(call, Bucket="bucket", Key="k", StorageClass="FAST") == ("InvalidStorageClass", 400)
+
+
 # ---- names that XML cannot hold ----
 
 def test_every_document_is_xml_whatever_a_key_holds(plain, s3):

@@ -127,6 +127,30 @@ def test_ranges_conditions_copies_and_listings(behind, s3):
     assert code_of(s3.delete_bucket, Bucket="bucket") == ("BucketNotEmpty", 409)
 
 
+def test_a_storage_class_is_the_stores(minio, processes, workdir):
+    served = Endpoint(processes, workdir, serve=[
+        "--store", "s3://", "--store-endpoint", minio.url, "--store-credentials-file",
+        store_keys(workdir, minio.access_key, minio.secret_key)])
+    s3, rare = served.client(), {"StorageClass": "REDUCED_REDUNDANCY"}
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="plain", Body=b"1")
+    s3.put_object(Bucket="bucket", Key="put", Body=b"1", **rare)
+    s3.copy_object(Bucket="bucket", Key="copy", CopySource="bucket/plain", **rare)
+    upload = {"Bucket": "bucket", "Key": "upload"}
+    upload["UploadId"] = s3.create_multipart_upload(**upload, **rare)["UploadId"]
+    tag = s3.upload_part(PartNumber=1, Body=b"1", **upload)["ETag"]
+    s3.complete_multipart_upload(MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": tag}]},
+                                 **upload)
+    for key in ("put", "copy", "upload"):
+        assert s3.head_object(Bucket="bucket", Key=key)["StorageClass"] == "REDUCED_REDUNDANCY"
+    assert "StorageClass" not in s3.head_object(Bucket="bucket", Key="plain")
+    assert {o["Key"]: o["StorageClass"] for o in s3.list_objects_v2(Bucket="bucket")["Contents"]} == {
+        "plain": "STANDARD"} | dict.fromkeys(["put", "copy", "upload"], "REDUCED_REDUNDANCY")
+    assert code_of(s3.put_object, Bucket="bucket", Key="k", Body=b"", StorageClass="NONE") == (
+        "InvalidStorageClass", 400)
+    served.close()
+
+
 @pytest.mark.parametrize("size", [1000, 4 * MIB])
 def test_a_body_that_is_not_what_was_signed_never_reaches_the_store(behind, front, s3, size):
     body = random.Random(3).randbytes(size)
