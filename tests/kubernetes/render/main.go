@@ -4,6 +4,7 @@
 //
 //	render PATH...            a folder with kustomization.yaml is built, another folder's *.yaml are read
 //	render CHART=VALUES...    a Helm chart with a file of values; CHART= with its own
+//	render DIR/compose.yaml   what docker compose makes of it
 //
 // Kustomizations are built by kustomize's own library. A chart's templates are executed by Go's, with the few
 // functions of Helm that ours use and no others; tests/kubernetes/schema does it by Helm itself and compares.
@@ -68,6 +69,9 @@ func render(argument string) ([]any, error) {
 			return nil, err
 		}
 		return objects(argument, text)
+	}
+	if filepath.Base(argument) == "compose.yaml" {
+		return compose(argument)
 	}
 	if _, err := os.Stat(filepath.Join(argument, "kustomization.yaml")); err != nil {
 		return folder(argument)
