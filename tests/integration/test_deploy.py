@@ -295,7 +295,7 @@ def test_one_machine_by_its_compose_files(workdir, processes):
         text = (compose / file).read_text()
         for place, here in (("/etc/skyvol/tls", secrets / tls), ("/etc/skyvol/seal", secrets / "seal"),
                             ("/etc/skyvol/keys", secrets / "s3"), ("/var/lib/skyvol", workdir / file),
-                            ("/run/skyvol/s3", workdir / "run"), ("skyvol-meta:", "127.0.0.1:"),
+                            ("/tmp/s3", workdir / "run"), ("skyvol-meta:", "127.0.0.1:"),
                             ("0.0.0.0", "127.0.0.1")):
             text = text.replace(place, str(here))
         for port, free in ports.items():
