@@ -31,6 +31,7 @@ PARTS = {
     "controller": ("", ["base/controller.yaml"]),
     "holder": ("", ["base/holder.yaml"]),
     "node": ("", ["base/node.yaml"]),
+    "ready-taint": (".Values.node.readyTaint", [COMPONENTS + "ready-taint/rbac.yaml"]),
     "store": (".Values.embeddedStore.enabled", ["base/s3proxy.yaml"]),
     "gateway": (".Values.gateway.enabled", [COMPONENTS + "s3-gateway/gateway.yaml"]),
     "gateway-outside": ("and .Values.gateway.enabled .Values.gateway.tls", [COMPONENTS + "s3-tls/service.yaml"]),
