@@ -315,7 +315,11 @@ static int find_volume(struct rpc_call *call, const char *id, const char *name,
     if (r == 0 && ret->state == DB_CREATING) {
         r = -ENOENT;
     }
-    return r != 0 ? error_set(err, r, "no volume \"%s\"", id[0] != '\0' ? id : name) : 0;
+    return r != 0 ? error_set(err, r,
+                              "no volume \"%s\" is known: if it was made after a backup that was "
+                              "restored, skyvolctl rebuild STORE finds it",
+                              id[0] != '\0' ? id : name)
+                  : 0;
 }
 
 static int get_volume(struct rpc_call *call, const ProtobufCMessage *request,

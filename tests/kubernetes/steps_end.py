@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import steps
+import steps_docs
 from machine import HOST_PATHS, KUBELET, SECOND, STATE, hierarchies, mounter_groups, mounts, start_time
 from node import BRIDGE, LINK
 from kube import DRIVER, SYSTEM, StepError
@@ -101,6 +102,7 @@ def uninstall(kube, cluster):
         kube.run("delete", "namespace", kube.namespace, "--timeout=120s", timeout=150)
         gone(kube, "pv", volumes["dropped"], 120)
         kube.delete("pv", volumes["kept"])
+        steps_docs.before_uninstall(kube)
         remove(kube)
         nothing_left(kube, cluster)
         there = contents(kube, keys)

@@ -2,12 +2,18 @@
 """S3 in a pod, by an annotation and by hand: what SDKs find there, and that it is what the mount shows."""
 import contextlib
 import json
+import os
+import secrets
+import subprocess
+import tempfile
 from pathlib import Path
 
 from kube import SYSTEM, StepError
 from steps import no_mounts, step, volume_of
 
-EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLES = ROOT / "examples"
+BUILD = ROOT / os.environ.get("BUILD", "build")
 STORE = f"http://skyvol-s3.{SYSTEM}.svc:9000"
 
 # An application as any other: boto3 is told nothing, it reads the environment.
@@ -95,6 +101,11 @@ def check(kube, name, key, token_file):
     kube.delete("pod", name)
 
 
+def image(kube):
+    """Of skyvol-s3."""
+    return kube.get("statefulset", "skyvol-s3", namespace=SYSTEM)["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
 def credentials(key):
     return json.dumps({"accessKey": key["access_key"], "secretKey": key["secret_key"]})
 
@@ -113,6 +124,65 @@ def annotated(kube, cluster):
         check(kube, "annotated", key, "/var/run/secrets/skyvol.io/s3/token")
     kube.delete("secret", "annotated-s3")
     kube.run("label", "namespace", kube.namespace, "skyvol.io/s3-")
+
+
+def tls_store(kube, directory, name):
+    """A store with a certificate of an authority of its own, as a pod with a Service; and a bucket in it."""
+    host = f"{name}.{kube.namespace}.svc"
+    for words in (["init", directory], ["issue", directory, "s3", "--host", host, "--host", "127.0.0.1"]):
+        subprocess.run([BUILD / "bin/skyvolctl", "certs", *words], check=True, capture_output=True, timeout=60)
+    key = {"access_key": name, "secret_key": secrets.token_hex(16)}
+    files = {"tls.crt": (directory / "s3.crt").read_text(), "tls.key": (directory / "s3.key").read_text(),
+             "keys.json": json.dumps(key)}
+    pod = kube.pod(name, "", volume={"emptyDir": {}}, labels={"app": name}, image=image(kube))
+    container = pod["spec"]["containers"][0]
+    container.pop("command")
+    container["args"] = ["--listen=:9000", "--dir=/data/store", "--credentials-file=/secret/keys.json",
+                         "--tls-cert-file=/secret/tls.crt", "--tls-key-file=/secret/tls.key", "--run-dir=/data/run"]
+    container["volumeMounts"].append({"name": "secret", "mountPath": "/secret"})
+    pod["spec"]["volumes"].append({"name": "secret", "secret": {"secretName": name, "defaultMode": 0o440}})
+    pod["spec"]["securityContext"] = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
+    kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}, pod,
+               {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+                "spec": {"selector": {"app": name}, "ports": [{"port": 9000}]}})
+    kube.running(name)
+    import boto3
+    with kube.forward(name, 9000, kube.namespace) as port:
+        s3 = boto3.client("s3", endpoint_url=f"https://127.0.0.1:{port}", region_name="us-east-1",
+                          verify=str(directory / "ca.crt"), aws_access_key_id=key["access_key"],
+                          aws_secret_access_key=key["secret_key"])
+        s3.create_bucket(Bucket="bucket")
+    return key, f"https://{host}:9000"
+
+
+@step("an annotated pod reaches a store by the authority that it names, and none without")
+def trusts(kube, _):
+    if not kube.tools:
+        raise StepError("left out: TOOLS names no image with Python and boto3")
+    kube.run("label", "namespace", kube.namespace, "skyvol.io/s3=enabled", "--overwrite")
+    script = ("import boto3; s3 = boto3.client('s3'); s3.put_object(Bucket='trusts', Key='x', Body=b'by TLS'); "
+              "print(s3.get_object(Bucket='trusts', Key='x')['Body'].read().decode())")
+    try:
+        with tempfile.TemporaryDirectory(prefix="skyvol-tls-") as directory:
+            key, endpoint = tls_store(kube, Path(directory), "tls-store")
+            authority = Path(directory, "ca.crt").read_text()
+        kube.apply(
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "store-ca"}, "data": {"ca.pem": authority}},
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "trusts-s3"}, "stringData": {
+                "location": "s3://bucket", "endpoint": endpoint, "credentials": credentials(key)}})
+        for name, trust in (("trusts", {"skyvol.io/s3-trust": "store-ca/ca.pem"}), ("trusts-not", {})):
+            pod = kube.pod(name, "", volume={"emptyDir": {}}, image=kube.tools)
+            pod["spec"]["containers"][0]["command"] = ["python3", "-c", script]
+            pod["metadata"]["annotations"] = {"skyvol.io/s3": "trusts"} | trust
+            kube.apply(pod)
+        assert kube.succeeded("trusts") == "by TLS\n"
+        kube.wait("the other's end", 120, lambda: kube.phase("trusts-not") == "Failed")
+    finally:
+        kube.delete("pod", "trusts", "trusts-not", "tls-store")
+        kube.delete("secret", "trusts-s3", "tls-store")
+        kube.delete("configmap", "store-ca")
+        kube.delete("service", "tls-store")
+        kube.run("label", "namespace", kube.namespace, "skyvol.io/s3-")
 
 
 def documents(text):
@@ -137,8 +207,7 @@ def by_hand(kube, cluster):
         arguments = [(a.split("=")[0], a) for a in sidecar["args"]]
         assert set(own) <= {name for name, _ in arguments}, "the example has other options"
         sidecar["args"] = [f"{name}={own[name]}" if name in own else whole for name, whole in arguments]
-        sidecar["image"] = kube.get("statefulset", "skyvol-s3", namespace=SYSTEM)[
-            "spec"]["template"]["spec"]["containers"][0]["image"]
+        sidecar["image"] = image(kube)
         app["image"], app["command"] = kube.tools, ["python3", "-c", APPLICATION, "data"]
         app["volumeMounts"].append({"name": "claim", "mountPath": "/data"})
         pod["spec"]["volumes"].append({"name": "claim", "persistentVolumeClaim": {"claimName": "by-hand"}})

@@ -3,8 +3,10 @@
 import os
 
 import images
+import steps
+import steps_docs
 from kube import SYSTEM, StepError
-from steps import kill, load, mounters, no_mounts, processes, step
+from steps import gone, kill, load, mounters, no_mounts, processes, step, volume_of
 
 VERSION = images.ours.version()
 NEXT = f"{VERSION}-next"
@@ -57,6 +59,50 @@ def upgrade_and_back(kube, cluster):
             more()
             assert {space_of(pid) for pid in mounters()} == holders, "a mounter is not of the new holder's pod"
     assert {name: image_of(kube, name) for name in PARTS} == before
+    no_mounts(kube, cluster)
+
+
+def next_overlay():
+    """All of another version but the embedded store, which would begin empty here."""
+    directory = steps.OVERLAY.parent / "overlay-next"
+    directory.mkdir(exist_ok=True)
+    names = [name for name in images.ours.IMAGES if name != "s3"]
+    (directory / "kustomization.yaml").write_text("\n".join([
+        "apiVersion: kustomize.config.k8s.io/v1beta1", "kind: Kustomization", f"resources: [../{steps.OVERLAY.name}]", "images:",
+        *(f"  - {{name: skyvol-{name}, newTag: {NEXT}}}" for name in names)]) + "\n")
+    return directory, names
+
+
+@step("another version's overlay is applied, and the one before again, while a pod writes")
+def apply_and_back(kube, cluster):
+    if not cluster:
+        raise StepError("left out: in another's cluster there is no second version")
+    directory, names = next_overlay()
+    for name in names:
+        image = f"docker.io/library/skyvol-{name}"
+        cluster.first.ctr("images", "tag", "--force", f"{image}:{VERSION}", f"{image}:{NEXT}")
+    words = "\n".join(steps_docs.block("upgrade.md", "kubectl apply -k").splitlines()[3:])
+    assert "delete job" in words
+    with load(kube, "applied") as more, steps_docs.shell(kube) as user:
+        for overlay, version in ((directory, NEXT), (steps.OVERLAY, VERSION)):
+            user.type(words, **{"YOUR-OVERLAY": str(overlay)})
+            kube.rolled_out("statefulset/skyvol-meta", "deployment/skyvol-controller", "deployment/skyvol-webhook",
+                            *(f"daemonset/{name}" for name in PARTS))
+            for name in PARTS:
+                roll(kube, name)
+            found = {c["image"].split("/")[-1] for p in kube.items("pods", namespace=SYSTEM)
+                     if "deletionTimestamp" not in p["metadata"]
+                     for c in p["spec"]["containers"] if "/skyvol-" in f"/{c['image']}"}
+            other = {name for name in found if not name.endswith(f":{version}")}
+            assert other <= {f"skyvol-s3:{VERSION}"}, f"not of {version}: {other}"
+            more()
+            kube.apply(kube.claim(f"new-{overlay.name}"),
+                       kube.pod("new", "echo a >/data/a && cat /data/a", claim=f"new-{overlay.name}"))
+            assert kube.succeeded("new") == "a\n"
+            volume = volume_of(kube, f"new-{overlay.name}")
+            kube.delete("pod", "new")
+            kube.delete("pvc", f"new-{overlay.name}")
+            gone(kube, "pv", volume, 120)
     no_mounts(kube, cluster)
 
 
