@@ -2,10 +2,11 @@
 /*
  * certs.c - skyvolctl certs: init, issue, renew, show.
  *
- * A directory holds ca.crt, ca.key and NAME.crt, NAME.key for each program, all with mode 0600. An
- * existing file is never overwritten but by renew, which keeps the names of the certificate; the
- * programs read the new files without a restart. The authority's key belongs in a safe place: only
- * this command needs it.
+ * A directory holds ca.crt, ca.key and NAME.crt, NAME.key for each program: certificates for
+ * everybody to read, keys (0600) for who made them. An existing file is never overwritten but by
+ * renew, which keeps the names of the certificate, and the owner and mode that the file was given
+ * since; the programs read the new files without a restart. The authority's key belongs in a safe
+ * place: only this command needs it.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -79,6 +80,7 @@ static int write_pair(const char *dir, const char *name, const struct key_pair *
 {
     const char *const texts[] = {pair->key, pair->certificate};
     const char *const ends[] = {"key", "crt"};
+    const mode_t modes[] = {0600, 0644};
     char path[PATH_SIZE];
     int r = 0;
 
@@ -87,8 +89,8 @@ static int write_pair(const char *dir, const char *name, const struct key_pair *
         if (r < 0) {
             return r;
         }
-        r = replace ? file_replace(path, texts[i], strlen(texts[i]), 0600)
-                    : file_create(path, texts[i], strlen(texts[i]), 0600);
+        r = replace ? file_replace_alike(path, texts[i], strlen(texts[i]))
+                    : file_create(path, texts[i], strlen(texts[i]), modes[i]);
     }
     if (r == -EEXIST) {
         return error_set(err, r, "'%s' exists and is not overwritten%s", path,
@@ -104,7 +106,7 @@ static int init(const void *options, struct error *err)
     struct key_pair ca = {0};
     int r;
 
-    if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
+    if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
         return error_set(err, -errno, "cannot make the directory '%s': %s", dir,
                          strerrordesc_np(errno));
     }

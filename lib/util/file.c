@@ -108,7 +108,18 @@ static int put_in_place(int dir, const char *temp, const char *name, bool overwr
     return unlinkat(dir, temp, 0) < 0 ? -errno : 0;
 }
 
-static int write_file(const char *path, struct slice content, mode_t mode, bool overwrite)
+/* Never for others to read before it is whose it will be. */
+static int give(int fd, const struct stat *like, mode_t mode)
+{
+    if (like != NULL && fchown(fd, like->st_uid, like->st_gid) < 0) {
+        return -errno;
+    }
+    return fchmod(fd, like != NULL ? like->st_mode & 07777 : mode) < 0 ? -errno : 0;
+}
+
+/* `like`: in the place of a mode. */
+static int write_file(const char *path, struct slice content, mode_t mode, const struct stat *like,
+                      bool overwrite)
 {
     char dir_path[PATH_MAX];
     char id[RANDOM_ID_SIZE];
@@ -126,11 +137,13 @@ static int write_file(const char *path, struct slice content, mode_t mode, bool 
     }
     random_id(id);
     (void)snprintf(temp, sizeof(temp), ".%s.tmp", id);
-    fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    fd = openat(dir, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
+                like != NULL ? 0600 : mode);
     if (fd < 0) {
         return -errno;
     }
-    r = fchmod(fd, mode) < 0 ? -errno : file_write_all(fd, content.data, content.len);
+    r = give(fd, like, mode);
+    r = r == 0 ? file_write_all(fd, content.data, content.len) : r;
     r = r == 0 && fsync(fd) < 0 ? -errno : r;
     if (r == 0) {
         r = put_in_place(dir, temp, name, overwrite);
@@ -144,12 +157,21 @@ static int write_file(const char *path, struct slice content, mode_t mode, bool 
 
 int file_replace(const char *path, const void *bytes, size_t len, mode_t mode)
 {
-    return write_file(path, (struct slice){.data = bytes, .len = len}, mode, true);
+    return write_file(path, (struct slice){.data = bytes, .len = len}, mode, NULL, true);
+}
+
+int file_replace_alike(const char *path, const void *bytes, size_t len)
+{
+    struct stat st;
+
+    return stat(path, &st) < 0
+               ? -errno
+               : write_file(path, (struct slice){.data = bytes, .len = len}, 0, &st, true);
 }
 
 int file_create(const char *path, const void *bytes, size_t len, mode_t mode)
 {
-    return write_file(path, (struct slice){.data = bytes, .len = len}, mode, false);
+    return write_file(path, (struct slice){.data = bytes, .len = len}, mode, NULL, false);
 }
 
 int file_make_dir(const char *path, mode_t mode)

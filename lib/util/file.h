@@ -27,6 +27,10 @@ int file_write_all(int fd, const char *bytes, size_t len) __attribute__((warn_un
 int file_replace(const char *path, const void *bytes, size_t len, mode_t mode)
     __attribute__((warn_unused_result));
 
+/* As file_replace, with the owner, group and mode of the file that is there; -ENOENT. */
+int file_replace_alike(const char *path, const void *bytes, size_t len)
+    __attribute__((warn_unused_result));
+
 /* As file_replace, but -EEXIST if there is one already: nothing is ever overwritten. */
 int file_create(const char *path, const void *bytes, size_t len, mode_t mode)
     __attribute__((warn_unused_result));
