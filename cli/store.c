@@ -16,6 +16,7 @@ struct options {
     char *region;
     char *credentials;
     bool virtual_host_style;
+    bool check;
 };
 
 #define STORES &skyvol__meta__v1__stores__descriptor
@@ -48,6 +49,8 @@ static int add(const void *options, cJSON **ret, struct error *err)
     r = r < 0 ? r : meta_set_text(store, "s3Region", o->s3_region);
     r = r < 0 ? r : meta_set_text(store, "region", o->region);
     r = r < 0 ? r : meta_set_true(store, "virtualHostStyle", o->virtual_host_style);
+    r = r < 0 ? r : meta_set_true(in, "check", true);
+    r = r < 0 ? r : meta_set_true(in, "mustPass", o->check);
     r = r < 0 ? r : add_credentials(in, o->credentials, err);
     return r < 0 ? r : meta_call(&o->meta, STORES, "AddStore", in, ret, err);
 }
@@ -104,6 +107,16 @@ static int print_stores(const cJSON *reply)
     return r;
 }
 
+static int print_added(const cJSON *reply)
+{
+    const char *warning = meta_text(reply, "warning");
+
+    if (warning[0] != '\0') {
+        (void)fprintf(stderr, "warning: %s\n", warning);
+    }
+    return print_stores(reply);
+}
+
 static int print_deleted(const cJSON *reply)
 {
     (void)reply;
@@ -123,12 +136,14 @@ static int run_add(int argc, char *const *argv)
         OPTION(struct options, virtual_host_style, OPTION_BOOL, "virtual-host-style", NULL, NULL,
                "the bucket stands in the host name"),
         OPTION(struct options, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
-               "keys: JSON, or an AWS credentials file; - for stdin")};
+               "keys: JSON, or an AWS credentials file; - for stdin"),
+        OPTION(struct options, check, OPTION_BOOL, "check", NULL, NULL,
+               "add it only if it answers and accepts the keys; else that is a warning")};
     static const struct options_program program = META_PROGRAM(
         struct options, meta, "store add",
         "Add a store: a location (s3:// or dir:///root) with its keys.", "NAME LOCATION", 2, 2);
 
-    return meta_run(&program, argc, argv, &(struct options){0}, add, print_stores);
+    return meta_run(&program, argc, argv, &(struct options){0}, add, print_added);
 }
 
 static int run_list(int argc, char *const *argv)

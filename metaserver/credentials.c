@@ -12,7 +12,7 @@
 #include "s3/error.h"
 #include "util/log.h"
 
-enum { SEALED_MAX = 32768, PLAIN_MAX = 16384, CHECK_MS = 15000 };
+enum { SEALED_MAX = 32768, PLAIN_MAX = 16384, CHECK_MS = 15000, LOOK_MS = 5000 };
 
 /* Why seal_get() failed, for a person. */
 static const char *refusal(int r)
@@ -94,16 +94,20 @@ static bool same_credentials(const struct mount_credentials *a,
 }
 
 /* A pair that may not list buckets is a good one all the same: the store knows whose it is. */
-static int check_accepted(struct meta *meta, const struct db_store *row,
-                          const Skyvol__Meta__V1__Credentials *c, struct error *err)
+static int ask_store(struct meta *meta, const struct db_store *row,
+                     const Skyvol__Meta__V1__Credentials *c, uint32_t timeout_ms, struct error *err)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    const struct mount_credentials plain = {c->access_key, c->secret_key,
-                                            c->session_token[0] != '\0' ? c->session_token : NULL};
-    struct objstore_request list = {.op = OBJSTORE_BUCKET_LIST, .timeout_ms = CHECK_MS};
+    struct mount_credentials plain = {NULL, NULL, NULL};
+    struct objstore_request list = {.op = OBJSTORE_BUCKET_LIST, .timeout_ms = timeout_ms};
     struct objstore *store = NULL;
-    int r = meta_store_open(meta, row, &plain, &store, err);
+    int r;
 
+    if (c != NULL && c->access_key[0] != '\0') {
+        plain = (struct mount_credentials){c->access_key, c->secret_key,
+                                           c->session_token[0] != '\0' ? c->session_token : NULL};
+    }
+    r = meta_store_open(meta, row, &plain, &store, err);
     if (r != 0) {
         return r;
     }
@@ -112,8 +116,41 @@ static int check_accepted(struct meta *meta, const struct db_store *row,
     if (r == 0 || (r == -EACCES && answer.result.s3_code == (int)S3_ACCESS_DENIED)) {
         return 0;
     }
-    return error_set(err, r, "it exists with other credentials, and does not accept these: %s",
-                     error_text(&answer.result.error, r));
+    return error_set(err, r, "%s", error_text(&answer.result.error, r));
+}
+
+static int check_accepted(struct meta *meta, const struct db_store *row,
+                          const Skyvol__Meta__V1__Credentials *c, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int r = ask_store(meta, row, c, CHECK_MS, &why);
+
+    return r == 0 ? 0
+                  : error_set(err, r,
+                              "it exists with other credentials, and does not accept these: "
+                              "%s",
+                              error_text(&why, r));
+}
+
+int meta_look(struct meta *meta, const struct db_store *row,
+              const Skyvol__Meta__V1__Credentials *credentials, struct error *err)
+{
+    struct error why = ERROR_INIT;
+    int r = strncmp(row->location, "s3://", 5) == 0
+                ? ask_store(meta, row, credentials, LOOK_MS, &why)
+                : 0;
+
+    if (r == -EACCES) {
+        return error_set(err, r,
+                         "the store does not accept these keys (%s): give it others by store "
+                         "add with the same name",
+                         error_text(&why, r));
+    }
+    return r == 0 ? 0
+                  : error_set(err, r,
+                              "the store does not answer as it should (%s): is --endpoint "
+                              "right, and can skyvol-meta reach it? Its volumes wait for it",
+                              error_text(&why, r));
 }
 
 int meta_renew(struct meta *meta, const struct db_store *row,

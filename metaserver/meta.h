@@ -104,6 +104,10 @@ int meta_seal(struct meta *meta, const char *store, const Skyvol__Meta__V1__Cred
 int meta_renew(struct meta *meta, const struct db_store *row,
                const Skyvol__Meta__V1__Credentials *credentials, struct error *err)
     __attribute__((warn_unused_result));
+/* Whether an S3 store answers and accepts them (NULL or empty: none); what to do else, in err. */
+int meta_look(struct meta *meta, const struct db_store *row,
+              const Skyvol__Meta__V1__Credentials *credentials, struct error *err)
+    __attribute__((warn_unused_result));
 /* Seal all that is under an older key under the newest one; what fails is logged and stays. */
 void meta_reseal(struct meta *meta);
 

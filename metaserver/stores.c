@@ -214,6 +214,31 @@ static int restrict_store(struct meta *meta, const struct db_store *row, struct 
     return r == 0 ? 0 : error_set(err, r, "store %s: %s", row->name, strerrordesc_np(-r));
 }
 
+/* Of a new one, if that was asked for: what is wrong with it, as a warning or a refusal. */
+static int look_at(struct rpc_call *call, const Skyvol__Meta__V1__AddStoreRequest *in,
+                   const struct db_store *row, Skyvol__Meta__V1__AddStoreResponse *out,
+                   struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    struct error why = ERROR_INIT;
+    struct db_store old;
+    int r;
+
+    if ((!in->check && !in->must_pass) ||
+        db_store_get(meta->db, row->name, rpc_call_arena(call), &old) != -ENOENT) {
+        return 0;
+    }
+    r = meta_look(meta, row, in->credentials, &why);
+    if (r != 0 && in->must_pass) {
+        return error_set(err, -EBUSY, "store %s is not added: %s", row->name, error_text(&why, r));
+    }
+    if (r != 0) {
+        out->warning = rpc_call_strdup(call, error_text(&why, r));
+        return out->warning != NULL ? 0 : -ENOMEM;
+    }
+    return 0;
+}
+
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err)
 {
@@ -249,6 +274,9 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
         r = meta_seal(meta, row.name, in->credentials, &sealed);
         row.sealed = buf_str(&sealed);
         row.sealed_len = buf_len(&sealed);
+    }
+    if (r == 0 && look_at(call, in, &row, out, err) != 0) {
+        return err->code;
     }
     r = r == 0 ? db_store_add(meta->db, &row) : r;
     if (r == -EEXIST && db_store_get(meta->db, row.name, rpc_call_arena(call), &old) == 0 &&

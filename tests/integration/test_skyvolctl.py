@@ -42,9 +42,14 @@ def meta(workdir, processes):
     return flag
 
 
-def test_certificates_are_private_verified_and_never_overwritten(certs):
-    for name in ("ca.key", "ca.crt", "meta.key", "meta.crt"):
-        assert stat.S_IMODE(os.stat(certs / name).st_mode) == 0o600
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_keys_are_private_and_certificates_verified_and_never_overwritten(certs):
+    assert mode(certs) == 0o755
+    assert [mode(certs / f"{n}.key") for n in ("ca", "meta")] == [0o600] * 2
+    assert [mode(certs / f"{n}.crt") for n in ("ca", "meta")] == [0o644] * 2
     subprocess.run(["openssl", "verify", "-CAfile", certs / "ca.crt", certs / "meta.crt"],
                    check=True, capture_output=True)
     before = (certs / "meta.crt").read_bytes()
@@ -55,8 +60,34 @@ def test_certificates_are_private_verified_and_never_overwritten(certs):
     assert (certs / "meta.crt").read_bytes() != before
     shown = json.loads(ctl("certs", "show", certs, "meta", "--json"))
     assert shown["commonName"] == "meta" and shown["names"] == ["127.0.0.1", "localhost"]
+    # Whom the key was given to reads the next one, too.
+    (certs / "meta.key").chmod(0o640)
+    given = (65534, 65533) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(certs / "meta.key", *given)
+    ctl("certs", "renew", certs, "meta")
+    state = os.stat(certs / "meta.key")
+    assert (state.st_uid, state.st_gid, mode(certs / "meta.key")) == (*given, 0o640)
     assert "cannot be the name" in ctl("certs", "issue", certs, "../x", ok=False)
     assert json.loads(ctl("certs", "show", certs, "operator", "--json"))["names"] == ["operator"]
+
+
+def test_a_store_that_does_not_answer_is_told_when_it_is_added(meta, minio):
+    def add(name, url, secret, *more, ok=True):
+        done = subprocess.run(
+            [program("skyvolctl"), "store", "add", meta, name, "s3://", "--endpoint", url,
+             "--credentials-file", "-", *more], text=True, capture_output=True, check=False, timeout=60,
+            input=json.dumps({"accessKey": minio.access_key, "secretKey": secret}))
+        assert (done.returncode == 0) == ok and secret not in done.stdout + done.stderr, done
+        return done.stderr
+    nobody, wrong = f"http://127.0.0.1:{free_port()}", "not-the-secret-of-it"
+    assert add("good", minio.url, minio.secret_key, "--check") == ""
+    assert "is --endpoint right" in add("away", nobody, minio.secret_key)
+    assert "does not accept these keys" in add("mine", minio.url, wrong)
+    for refused, url, secret in (("away2", nobody, minio.secret_key), ("mine2", minio.url, wrong)):
+        assert f"store {refused} is not added" in add(refused, url, secret, "--check", ok=False)
+    listed = json.loads(ctl("store", "list", meta, "--json"))["stores"]
+    assert sorted(s["name"] for s in listed) == ["away", "default", "good", "mine"]
+    assert add("mine", minio.url, minio.secret_key) == ""  # as the warning says
 
 
 def test_both_sides_show_certificates_which_reload_without_restart(workdir, processes, certs):
