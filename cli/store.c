@@ -17,6 +17,10 @@ struct options {
     char *credentials;
     bool virtual_host_style;
     bool check;
+    char *sts_endpoint;
+    char *role_arn;
+    uint64_t sts_duration_ms;
+    bool no_sts;
 };
 
 #define STORES &skyvol__meta__v1__stores__descriptor
@@ -36,6 +40,33 @@ static int add_credentials(cJSON *request, const char *path, struct error *err)
     return r < 0 ? r : meta_set_text(out, "sessionToken", keys.session_token);
 }
 
+/* Without any of them what the store has stays as it is. */
+static int add_sts(cJSON *store, const struct options *o, struct error *err)
+{
+    bool on = o->sts_endpoint != NULL || o->role_arn != NULL;
+    uint64_t duration_s = o->sts_duration_ms / 1000;
+    cJSON *sts;
+    int r;
+
+    if (o->no_sts && on) {
+        return error_set(err, -EINVAL, "--no-sts does not go with --sts-endpoint and --role-arn");
+    }
+    if (o->sts_duration_ms != 0 && !on) {
+        return error_set(err, -EINVAL, "--sts-duration goes with --sts-endpoint or --role-arn");
+    }
+    if (!on && !o->no_sts) {
+        return 0;
+    }
+    sts = cJSON_AddObjectToObject(store, "temporaryKeys");
+    r = sts != NULL ? meta_set_text(sts, "endpoint", o->sts_endpoint) : -ENOMEM;
+    r = r < 0 ? r : meta_set_text(sts, "roleArn", o->role_arn);
+    if (r == 0 && o->sts_duration_ms != 0 &&
+        cJSON_AddNumberToObject(sts, "durationS", (double)duration_s) == NULL) {
+        r = -ENOMEM;
+    }
+    return r;
+}
+
 static int add(const void *options, cJSON **ret, struct error *err)
 {
     const struct options *o = options;
@@ -51,6 +82,7 @@ static int add(const void *options, cJSON **ret, struct error *err)
     r = r < 0 ? r : meta_set_true(store, "virtualHostStyle", o->virtual_host_style);
     r = r < 0 ? r : meta_set_true(in, "check", true);
     r = r < 0 ? r : meta_set_true(in, "mustPass", o->check);
+    r = r < 0 ? r : add_sts(store, o, err);
     r = r < 0 ? r : add_credentials(in, o->credentials, err);
     return r < 0 ? r : meta_call(&o->meta, STORES, "AddStore", in, ret, err);
 }
@@ -81,10 +113,12 @@ static int delete (const void *options, cJSON **ret, struct error *err)
 
 static int add_row(struct table *table, const cJSON *store)
 {
-    return table_row(
-        table, meta_text(store, "name"), meta_text(store, "location"), meta_text(store, "endpoint"),
-        meta_text(store, "region"),
-        cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(store, "hasCredentials")) ? "yes" : "no");
+    return table_row(table, meta_text(store, "name"), meta_text(store, "location"),
+                     meta_text(store, "endpoint"), meta_text(store, "region"),
+                     cJSON_GetObjectItemCaseSensitive(store, "temporaryKeys") != NULL ? "temporary"
+                     : cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(store, "hasCredentials"))
+                         ? "yes"
+                         : "no");
 }
 
 /* The "store" or the "stores" of an answer. */
@@ -138,7 +172,17 @@ static int run_add(int argc, char *const *argv)
         OPTION(struct options, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
                "keys: JSON, or an AWS credentials file; - for stdin"),
         OPTION(struct options, check, OPTION_BOOL, "check", NULL, NULL,
-               "add it only if it answers and accepts the keys; else that is a warning")};
+               "add it only if it answers and accepts the keys; else that is a warning"),
+        OPTION(struct options, sts_endpoint, OPTION_STRING, "sts-endpoint", "URL", NULL,
+               "each mount gets temporary keys of its volume only, which skyvol-meta asks for here "
+               "(AssumeRole); the store's own stay with it"),
+        OPTION(struct options, role_arn, OPTION_STRING, "role-arn", "ARN", NULL,
+               "role to assume; alone: of AWS for the region, or at --endpoint"),
+        OPTION(struct options, sts_duration_ms, OPTION_DURATION_MS, "sts-duration", "TIME", NULL,
+               "how long temporary keys last, 15m to 168h as the role allows; unset: 1h. They are "
+               "renewed after half of it"),
+        OPTION(struct options, no_sts, OPTION_BOOL, "no-sts", NULL, NULL,
+               "mounts get the store's own keys (again)")};
     static const struct options_program program = META_PROGRAM(
         struct options, meta, "store add",
         "Add a store: a location (s3:// or dir:///root) with its keys.", "NAME LOCATION", 2, 2);

@@ -65,11 +65,17 @@ int meta_credentials_message(struct meta *meta, struct rpc_call *call, const str
     return r;
 }
 
+/* The same, borrowed. */
+static struct mount_credentials plain_of(const Skyvol__Meta__V1__Credentials *c)
+{
+    return (struct mount_credentials){c->access_key, c->secret_key,
+                                      c->session_token[0] != '\0' ? c->session_token : NULL};
+}
+
 int meta_seal(struct meta *meta, const char *store, const Skyvol__Meta__V1__Credentials *c,
               struct buf *out)
 {
-    const struct mount_credentials plain = {c->access_key, c->secret_key,
-                                            c->session_token[0] != '\0' ? c->session_token : NULL};
+    const struct mount_credentials plain = plain_of(c);
     CLEANUP(buf_wipe) struct buf text = BUF_INIT(PLAIN_MAX);
 
     mount_credentials_format(&plain, &text);
@@ -104,8 +110,7 @@ static int ask_store(struct meta *meta, const struct db_store *row,
     int r;
 
     if (c != NULL && c->access_key[0] != '\0') {
-        plain = (struct mount_credentials){c->access_key, c->secret_key,
-                                           c->session_token[0] != '\0' ? c->session_token : NULL};
+        plain = plain_of(c);
     }
     r = meta_store_open(meta, row, &plain, &store, err);
     if (r != 0) {
@@ -167,6 +172,11 @@ int meta_renew(struct meta *meta, const struct db_store *row,
         return 0;
     }
     r = check_accepted(meta, row, credentials, err);
+    if (r == 0 && temporary_wanted(row)) {
+        const struct mount_credentials fresh = plain_of(credentials);
+
+        r = temporary_check(meta, row, &fresh, err);
+    }
     r = r == 0 ? meta_seal(meta, row->name, credentials, &sealed) : r;
     r = r == 0 ? db_store_seal(meta->db, row->name, buf_str(&sealed), buf_len(&sealed)) : r;
     if (r != 0) {

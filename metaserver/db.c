@@ -63,6 +63,9 @@ static const char *const migrations[DB_VERSION] = {
     /* what a controller had made of Secrets */
     ("ALTER TABLE store ADD COLUMN public_only INTEGER NOT NULL DEFAULT 0;"
      "UPDATE store SET public_only = 1 WHERE name GLOB 'secret-*';"),
+    "ALTER TABLE store ADD COLUMN sts_endpoint TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE store ADD COLUMN role_arn TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE store ADD COLUMN sts_duration_s INTEGER NOT NULL DEFAULT 0;",
 };
 
 static const struct sql_schema schema = {.what = "database",
@@ -184,7 +187,7 @@ int db_store_add(struct db *db, const struct db_store *store)
     int ret = -EIO;
 
     mutex_lock(&db->lock);
-    s = prepare(db, "INSERT INTO store VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+    s = prepare(db, "INSERT INTO store VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
     if (s != NULL) {
         text(s, 1, store->name);
         text(s, 2, store->location);
@@ -197,6 +200,9 @@ int db_store_add(struct db *db, const struct db_store *store)
         }
         (void)sqlite3_bind_int64(s, 8, store->created_ns);
         (void)sqlite3_bind_int(s, 9, store->public_only);
+        text(s, 10, store->sts_endpoint);
+        text(s, 11, store->role_arn);
+        (void)sqlite3_bind_int64(s, 12, store->sts_duration_s);
         ret = finish(db, s, false);
     }
     mutex_unlock(&db->lock);
@@ -204,7 +210,8 @@ int db_store_add(struct db *db, const struct db_store *store)
 }
 
 #define STORE_COLUMNS                                                                              \
-    "name, location, endpoint, s3_region, region, virtual_host, sealed, created_ns, public_only"
+    "name, location, endpoint, s3_region, region, virtual_host, sealed, created_ns, public_only,"  \
+    " sts_endpoint, role_arn, sts_duration_s"
 
 static int read_store(sqlite3_stmt *s, struct arena *arena, struct db_store *ret)
 {
@@ -220,11 +227,15 @@ static int read_store(sqlite3_stmt *s, struct arena *arena, struct db_store *ret
         .sealed_len = (size_t)sqlite3_column_bytes(s, 6),
         .created_ns = sqlite3_column_int64(s, 7),
         .public_only = sqlite3_column_int(s, 8) != 0,
+        .sts_endpoint = column(s, 9, arena),
+        .role_arn = column(s, 10, arena),
+        .sts_duration_s = (uint32_t)sqlite3_column_int64(s, 11),
     };
     if (sealed != NULL) {
         ret->sealed = arena_strndup(arena, sealed, ret->sealed_len);
     }
-    return ret->name == NULL || ret->region == NULL || (sealed != NULL && ret->sealed == NULL)
+    return ret->name == NULL || ret->region == NULL || ret->sts_endpoint == NULL ||
+                   ret->role_arn == NULL || (sealed != NULL && ret->sealed == NULL)
                ? -ENOMEM
                : 0;
 }
@@ -296,6 +307,25 @@ int db_store_restrict(struct db *db, const char *name, bool public_only)
     if (s != NULL) {
         text(s, 1, name);
         (void)sqlite3_bind_int(s, 2, public_only);
+        ret = finish(db, s, true);
+    }
+    mutex_unlock(&db->lock);
+    return ret;
+}
+
+int db_store_set_sts(struct db *db, const struct db_store *store)
+{
+    sqlite3_stmt *s;
+    int ret = -EIO;
+
+    mutex_lock(&db->lock);
+    s = prepare(db, "UPDATE store SET sts_endpoint = ?2, role_arn = ?3, sts_duration_s = ?4"
+                    " WHERE name = ?1");
+    if (s != NULL) {
+        text(s, 1, store->name);
+        text(s, 2, store->sts_endpoint);
+        text(s, 3, store->role_arn);
+        (void)sqlite3_bind_int64(s, 4, store->sts_duration_s);
         ret = finish(db, s, true);
     }
     mutex_unlock(&db->lock);

@@ -20,7 +20,7 @@
 
 struct db;
 
-enum { DB_VERSION = 8, DB_LIST_MAX = 1000 };
+enum { DB_VERSION = 9, DB_LIST_MAX = 1000 };
 
 int db_open(const char *path, struct db **ret, struct error *err)
     __attribute__((warn_unused_result));
@@ -37,6 +37,9 @@ struct db_store {
     const void *sealed; /* credentials, see seal.h; NULL: none */
     size_t sealed_len;
     int64_t created_ns;
+    /* Temporary keys by STS, see meta.proto; "", "" and 0: none. */
+    const char *sts_endpoint, *role_arn;
+    uint32_t sts_duration_s;
 };
 
 int db_store_add(struct db *db, const struct db_store *store) __attribute__((warn_unused_result));
@@ -46,6 +49,9 @@ int db_store_list(struct db *db, struct arena *arena, struct db_store **ret, siz
     __attribute__((warn_unused_result));
 /* Whether its endpoint is a user's. -ENOENT. */
 int db_store_restrict(struct db *db, const char *name, bool public_only)
+    __attribute__((warn_unused_result));
+/* Other sts_endpoint, role_arn and sts_duration_s. -ENOENT. */
+int db_store_set_sts(struct db *db, const struct db_store *store)
     __attribute__((warn_unused_result));
 /* Other sealed credentials. -ENOENT. */
 int db_store_seal(struct db *db, const char *name, const void *sealed, size_t len)

@@ -13,6 +13,7 @@ int meta_start(struct meta *meta, struct error *err)
         ret = -pthread_create(&meta->reapers[meta->reaper_count], NULL, reaper_main, meta);
         meta->reaper_count += ret == 0;
     }
+    ret = ret == 0 ? temporary_start(meta) : ret;
     ret = ret == 0 ? sessions_start(meta) : ret;
     if (ret != 0) {
         meta_stop(meta);
@@ -30,6 +31,7 @@ void meta_stop(struct meta *meta)
         (void)pthread_join(meta->reapers[--meta->reaper_count], NULL);
     }
     sessions_stop(meta);
+    temporary_stop(meta);
     for (int i = 0; i < META_STORES_MAX; i++) {
         objstore_free(meta->stores[i].store);
         meta->stores[i].store = NULL;

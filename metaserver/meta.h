@@ -5,6 +5,7 @@
  *   db.c, seal.c   what is known, and credentials at rest
  *   stores.c       stores: the service, and the open handles
  *   credentials.c  their credentials: sealed, opened, renewed
+ *   temporary.c    keys of single volumes, by the store's STS
  *   keys.c         access keys of S3 clients
  *   marker.c       the object that says whose a bucket or prefix is
  *   volumes.c      volumes: the service
@@ -26,6 +27,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include "metaserver/db.h"
 #include "metaserver/facts.h"
@@ -66,6 +68,9 @@ struct meta {
     int reaper_count;
     pthread_t sweeper;
     bool has_sweeper;
+    LIST_HEAD(, temporary) temporary GUARDED_BY(lock); /* see temporary.c */
+    unsigned temporary_count GUARDED_BY(lock);
+    struct metric *sts_requests, *temporary_now;
     struct metric *sessions_now, *locks_now, *sessions_opened, *sessions_lapsed;
 };
 
@@ -111,6 +116,24 @@ int meta_look(struct meta *meta, const struct db_store *row,
 /* Seal all that is under an older key under the newest one; what fails is logged and stays. */
 void meta_reseal(struct meta *meta);
 
+/* ---- temporary.c ---- */
+int temporary_start(struct meta *meta) __attribute__((warn_unused_result));
+void temporary_stop(struct meta *meta); /* when nobody asks any more */
+/* Do this store's volumes get keys of their own? */
+bool temporary_wanted(const struct db_store *store);
+/* Those of the volume, made or renewed if need be; they may be as old as half of their time. Blocks
+ * while the STS is asked. -EACCES, -EINVAL and so on: err tells why there are none. */
+int temporary_get(struct rpc_call *call, const struct db_store *store,
+                  const struct db_volume *volume, bool read_only,
+                  Skyvol__Meta__V1__Credentials **ret, struct error *err)
+    __attribute__((warn_unused_result));
+/* Would the STS give any for this key pair? 0 also when it does not answer. */
+int temporary_check(struct meta *meta, const struct db_store *store,
+                    const struct mount_credentials *keys, struct error *err)
+    __attribute__((warn_unused_result));
+/* The store's keys or its STS are others: those that are known are given to nobody any more. */
+void temporary_forget(struct meta *meta, const char *store);
+
 /* ---- keys.c ---- */
 extern const struct rpc_method meta_key_methods[5];
 void meta_keys_reseal(struct meta *meta); /* as meta_reseal() */
@@ -150,7 +173,7 @@ void volume_id_of(const char *name, char ret[40]);
 void volume_bucket_of(const char *id, char ret[64]);
 
 /* ---- sessions.c ---- */
-extern const struct rpc_method meta_session_methods[4];
+extern const struct rpc_method meta_session_methods[5];
 int sessions_start(struct meta *meta) __attribute__((warn_unused_result));
 void sessions_stop(struct meta *meta); /* when meta->ending is set */
 /* For a session of this volume by this node; of the call's memory. */

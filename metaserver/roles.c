@@ -18,6 +18,7 @@ static const char *const node_methods[] = {
     SERVICE "Sessions/OpenSession",
     SERVICE "Sessions/RenewSession",
     SERVICE "Sessions/CloseSession",
+    SERVICE "Sessions/FetchCredentials",
     SERVICE "Leases/",
     SERVICE "Namespace/",
     SERVICE "Feed/",

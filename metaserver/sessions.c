@@ -178,6 +178,25 @@ static int close_session(struct rpc_call *call, const ProtobufCMessage *request,
     return r;
 }
 
+/* A mount that lives on renews them by its session: kubelet is not asked for a token again. */
+static int fetch_credentials(struct rpc_call *call, const ProtobufCMessage *request,
+                             ProtobufCMessage *reply, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    const Skyvol__Meta__V1__FetchCredentialsRequest *in = (const void *)request;
+    Skyvol__Meta__V1__FetchCredentialsResponse *out = (void *)reply;
+    struct live_session session;
+    struct db_volume v;
+    struct db_store store;
+    int r = meta_session(call, in->session_id, in->epoch, &session, err);
+
+    r = r == 0 ? db_volume_get(meta->db, session.volume, rpc_call_arena(call), &v) : r;
+    r = r == 0 ? db_store_get(meta->db, v.store, rpc_call_arena(call), &store) : r;
+    return r == 0 && temporary_wanted(&store)
+               ? temporary_get(call, &store, &v, session.read_only, &out->credentials, err)
+               : r;
+}
+
 static int list_sessions(struct rpc_call *call, const ProtobufCMessage *request,
                          ProtobufCMessage *reply, struct error *err)
 {
@@ -213,11 +232,12 @@ static int list_sessions(struct rpc_call *call, const ProtobufCMessage *request,
     return out->sessions != NULL ? 0 : -ENOMEM;
 }
 
-const struct rpc_method meta_session_methods[4] = {
+const struct rpc_method meta_session_methods[5] = {
     {.name = "OpenSession", .unary = open_session},
     {.name = "RenewSession", .unary = renew_session, .quiet = true},
     {.name = "CloseSession", .unary = close_session},
     {.name = "ListSessions", .unary = list_sessions},
+    {.name = "FetchCredentials", .unary = fetch_credentials, .pool = "attach"},
 };
 
 /* ---- lapsed ones ---- */

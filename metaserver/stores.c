@@ -6,9 +6,13 @@
 
 #include "metaserver/meta.h"
 #include "mount/config.h"
+#include "objstore/sts.h"
 #include "util/clock.h"
+#include "util/log.h"
 #include "util/url.h"
 #include "volume/open.h"
+
+enum { ROLE_ARN_MAX = 2048 };
 
 int meta_busy(struct meta *meta, const char *name)
 {
@@ -173,12 +177,26 @@ int meta_store_message(struct rpc_call *call, const struct db_store *store,
     m->has_credentials = store->sealed != NULL;
     m->created_ns = store->created_ns;
     *ret = m;
+    if (temporary_wanted(store)) {
+        Skyvol__Meta__V1__TemporaryKeys *t =
+            rpc_call_message(call, &skyvol__meta__v1__temporary_keys__descriptor);
+
+        if (t == NULL) {
+            return -ENOMEM;
+        }
+        t->endpoint = rpc_call_strdup(call, store->sts_endpoint);
+        t->role_arn = rpc_call_strdup(call, store->role_arn);
+        t->duration_s = store->sts_duration_s;
+        m->temporary_keys = t;
+    }
     return m->name == NULL || m->region == NULL ? -ENOMEM : 0;
 }
 
 void meta_store_forget(struct meta *meta, const char *name)
 {
     struct objstore *drop = NULL;
+
+    temporary_forget(meta, name);
 
     mutex_lock(&meta->lock);
     for (int i = 0; i < META_STORES_MAX; i++) {
@@ -239,6 +257,107 @@ static int look_at(struct rpc_call *call, const Skyvol__Meta__V1__AddStoreReques
     return 0;
 }
 
+/* ---- temporary keys ---- */
+
+static int check_temporary(const Skyvol__Meta__V1__Store *store, struct error *err)
+{
+    const Skyvol__Meta__V1__TemporaryKeys *t = store->temporary_keys;
+    bool on = t != NULL && (t->endpoint[0] != '\0' || t->role_arn[0] != '\0');
+
+    if (on && strncmp(store->location, "s3://", 5) != 0) {
+        return error_set(err, -EINVAL, "only an S3 store has an STS");
+    }
+    if (on && t->duration_s != 0 &&
+        (t->duration_s < S3_STS_DURATION_MIN_S || t->duration_s > S3_STS_DURATION_MAX_S)) {
+        return error_set(err, -EINVAL, "temporary keys last 15 minutes to 7 days");
+    }
+    if (on && (strlen(t->role_arn) > ROLE_ARN_MAX || strpbrk(t->role_arn, " \t\r\n") != NULL ||
+               (t->role_arn[0] != '\0' && strncmp(t->role_arn, "arn:", 4) != 0))) {
+        return error_set(err, -EINVAL,
+                         "a role is named by its ARN, as arn:aws:iam::ACCOUNT:role/NAME");
+    }
+    return on ? objstore_sts_check(t->endpoint, err) : 0;
+}
+
+static void take_temporary(const Skyvol__Meta__V1__TemporaryKeys *from, struct db_store *row)
+{
+    row->sts_endpoint = from != NULL ? from->endpoint : "";
+    row->role_arn = from != NULL ? from->role_arn : "";
+    row->sts_duration_s = from != NULL ? from->duration_s : 0;
+}
+
+/* The store that is there gets another STS, or none. */
+static int set_temporary(struct meta *meta, struct db_store *row,
+                         const Skyvol__Meta__V1__AddStoreRequest *in, struct error *err)
+{
+    const Skyvol__Meta__V1__TemporaryKeys *t = in->store->temporary_keys;
+    struct mount_credentials keys = {0};
+    int r = 0;
+
+    if (t == NULL ||
+        (strcmp(t->endpoint, row->sts_endpoint) == 0 && strcmp(t->role_arn, row->role_arn) == 0 &&
+         t->duration_s == row->sts_duration_s)) {
+        return 0;
+    }
+    take_temporary(t, row);
+    if (temporary_wanted(row)) {
+        r = meta_unseal(meta, row, &keys, err);
+        r = r == 0 ? temporary_check(meta, row, &keys, err) : r;
+        mount_credentials_done(&keys);
+    }
+    r = r == 0 ? db_store_set_sts(meta->db, row) : r;
+    if (r != 0) {
+        return error_set(err, r, "store %s: %s", row->name, error_text(err, r));
+    }
+    meta_store_forget(meta, row->name);
+    log_info(temporary_wanted(row) ? "volumes of a store get temporary keys of their own"
+                                   : "volumes of a store get its own keys",
+             "store", row->name, NULL);
+    return 0;
+}
+
+/* ---- the service ---- */
+
+static int renew_store(struct rpc_call *call, const struct db_store *row,
+                       const Skyvol__Meta__V1__AddStoreRequest *in, struct error *err)
+{
+    struct meta *meta = rpc_call_context(call);
+    struct db_store old;
+    int r = db_store_get(meta->db, row->name, rpc_call_arena(call), &old);
+
+    if (r != 0 || strcmp(old.location, row->location) != 0 ||
+        strcmp(old.endpoint, row->endpoint) != 0) {
+        return error_set(err, -EEXIST, "store %s: exists with another location", row->name);
+    }
+    r = old.public_only != row->public_only ? restrict_store(meta, row, err) : 0;
+    old.public_only = row->public_only;
+    if (in->store->temporary_keys != NULL) { /* the new keys are for the new STS */
+        take_temporary(in->store->temporary_keys, &old);
+    }
+    r = r == 0 && row->sealed != NULL ? meta_renew(meta, &old, in->credentials, err) : r;
+    r = r == 0 ? db_store_get(meta->db, row->name, rpc_call_arena(call), &old) : r;
+    return r == 0 ? set_temporary(meta, &old, in, err) : r;
+}
+
+/* A new store whose STS refuses is not added: nothing could be mounted. */
+static int check_new(struct meta *meta, const struct db_store *row,
+                     const Skyvol__Meta__V1__AddStoreRequest *in, struct error *err)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(65536);
+    struct mount_credentials keys = {NULL, NULL, NULL};
+    struct db_store old;
+
+    if (!temporary_wanted(row) || db_store_get(meta->db, row->name, &arena, &old) == 0) {
+        return 0;
+    }
+    if (row->sealed != NULL) {
+        keys = (struct mount_credentials){
+            in->credentials->access_key, in->credentials->secret_key,
+            in->credentials->session_token[0] != '\0' ? in->credentials->session_token : NULL};
+    }
+    return temporary_check(meta, row, &keys, err);
+}
+
 static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                      ProtobufCMessage *reply, struct error *err)
 {
@@ -247,7 +366,6 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     Skyvol__Meta__V1__AddStoreResponse *out = (void *)reply;
     CLEANUP(buf_wipe) struct buf sealed = BUF_INIT(32768);
     struct db_store row = {.created_ns = clock_realtime_ns(clock_real())};
-    struct db_store old;
     int r = 0;
 
     if (in->store == NULL || !good_name(in->store->name)) {
@@ -263,6 +381,7 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
                          "store location and endpoint: a user name and password do not belong in "
                          "them, give the keys as credentials");
     }
+    r = check_temporary(in->store, err);
     row.name = in->store->name;
     row.location = in->store->location;
     row.endpoint = in->store->endpoint;
@@ -270,27 +389,21 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     row.region = in->store->region;
     row.virtual_host_style = in->store->virtual_host_style;
     row.public_only = in->store->public_only;
-    if (in->credentials != NULL && in->credentials->access_key[0] != '\0') {
+    take_temporary(in->store->temporary_keys, &row);
+    if (r == 0 && in->credentials != NULL && in->credentials->access_key[0] != '\0') {
         r = meta_seal(meta, row.name, in->credentials, &sealed);
         row.sealed = buf_str(&sealed);
         row.sealed_len = buf_len(&sealed);
     }
-    if (r == 0 && look_at(call, in, &row, out, err) != 0) {
-        return err->code;
-    }
+    r = r == 0 ? check_new(meta, &row, in, err) : r;
+    r = r == 0 ? look_at(call, in, &row, out, err) : r;
     r = r == 0 ? db_store_add(meta->db, &row) : r;
-    if (r == -EEXIST && db_store_get(meta->db, row.name, rpc_call_arena(call), &old) == 0 &&
-        strcmp(old.location, row.location) == 0 && strcmp(old.endpoint, row.endpoint) == 0) {
-        r = old.public_only != row.public_only ? restrict_store(meta, &row, err) : 0;
-        old.public_only = row.public_only;
-        r = r == 0 && row.sealed != NULL ? meta_renew(meta, &old, in->credentials, err) : r;
-        if (r != 0) {
-            return r;
-        }
+    if (r == -EEXIST) {
+        r = renew_store(call, &row, in, err);
+        r = r == 0 ? db_store_get(meta->db, row.name, rpc_call_arena(call), &row) : r;
     }
     if (r != 0) {
-        return error_set(err, r, "store %s: %s", row.name,
-                         r == -EEXIST ? "exists with another location" : strerror(-r));
+        return err->code != 0 ? r : error_set(err, r, "store %s: %s", row.name, strerror(-r));
     }
     return meta_store_message(call, &row, &out->store);
 }

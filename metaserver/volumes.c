@@ -387,6 +387,9 @@ static int attach_volume(struct rpc_call *call, const ProtobufCMessage *request,
     if (ret == 0 && in->node[0] != '\0') {
         ret = meta_token_new(meta, call, v.id, in->node, &out->volume_token);
     }
+    if (ret == 0 && temporary_wanted(&store)) {
+        return temporary_get(call, &store, &v, in->read_only, &out->credentials, err);
+    }
     return ret == 0 ? meta_credentials_message(meta, call, &store, &out->credentials, err) : ret;
 }
 

@@ -291,6 +291,7 @@ struct fs {
     struct moves *moves;       /* moves.c */
     struct sweep *sweep;       /* sweep.c */
     struct managed *managed;   /* NULL: the volume is not managed */
+    struct keys *keys;         /* of the store, where they are temporary; with `managed` */
     struct locks *locks;       /* NULL: the kernel locks by itself */
     struct facts *facts;       /* NULL: attributes are asked of the store alone */
     uint64_t links_off_ms;     /* until then the metaserver is not asked for counts of names */

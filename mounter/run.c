@@ -79,14 +79,15 @@ static void on_credentials(void *context)
     struct error err = ERROR_INIT;
     int ret = read_credentials(held_keep(life->held), &fresh, &ticket, &err);
 
-    if (ret == 0 && ticket.token != NULL && life->fs->managed != NULL) {
-        ret = managed_set_ticket(life->fs->managed, &ticket);
-    }
     if (ret == 0 && fresh.access_key != NULL) {
         const struct volume_credentials use = {fresh.access_key, fresh.secret_key,
                                                fresh.session_token};
 
         ret = volume_set_credentials(life->fs->volume, &use);
+    }
+    /* Behind the keys: it has the session ask whether these are the newest. */
+    if ((ret == 0 || ret == -ENOTSUP) && ticket.token != NULL && life->fs->managed != NULL) {
+        ret = managed_set_ticket(life->fs->managed, &ticket);
     }
     mount_credentials_done(&fresh);
     mount_ticket_done(&ticket);

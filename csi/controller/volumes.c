@@ -100,6 +100,7 @@ static int store_of_secret(struct rpc_call *call, const struct csi_source *sourc
     CLEANUP(csi_meta_free) Skyvol__Meta__V1__AddStoreResponse *answer = NULL;
     const char *endpoint = mount_options_get(&source->options, "endpoint");
     const char *region = mount_options_get(&source->options, "region");
+    Skyvol__Meta__V1__TemporaryKeys temporary = SKYVOL__META__V1__TEMPORARY_KEYS__INIT;
     char name[STORE_NAME_MAX];
     char location[] = "s3://";
     int r = store_name(source, name);
@@ -110,6 +111,13 @@ static int store_of_secret(struct rpc_call *call, const struct csi_source *sourc
     store.s3_region = rpc_call_strdup(call, region != NULL ? region : "us-east-1");
     store.region = store.s3_region;
     store.public_only = mount_options_true(&source->options, "public_only");
+    if (source->sts_endpoint != NULL || source->role_arn != NULL) {
+        temporary.endpoint =
+            source->sts_endpoint != NULL ? source->sts_endpoint : temporary.endpoint;
+        temporary.role_arn = source->role_arn != NULL ? source->role_arn : temporary.role_arn;
+        temporary.duration_s = source->sts_duration_s;
+        store.temporary_keys = &temporary;
+    }
     keys.access_key = source->credentials.access_key;
     keys.secret_key = source->credentials.secret_key;
     if (source->credentials.session_token != NULL) {

@@ -10,6 +10,7 @@
 
 #include "mount/keys_file.h"
 #include "util/cleanup.h"
+#include "util/options.h"
 #include "util/url.h"
 
 enum { PREFIX_MAX = 512, BUCKET_MIN = 3, BUCKET_MAX = 63, WISH_MAX = 1 << 20 };
@@ -22,6 +23,8 @@ void csi_source_done(struct csi_source *source)
     free(source->wish);
     mount_options_done(&source->options);
     mount_credentials_done(&source->credentials);
+    free(source->sts_endpoint);
+    free(source->role_arn);
     *source = (struct csi_source)CSI_SOURCE_INIT;
 }
 
@@ -316,6 +319,50 @@ static int take_location(struct parse *p)
 
 /* ---- Secrets ---- */
 
+static int copy_to(char **slot, const char *value)
+{
+    free(*slot);
+    *slot = strdup(value);
+    return *slot != NULL ? 0 : -ENOMEM;
+}
+
+static int take_sts(struct parse *p, const char *word, const char *value)
+{
+    uint64_t ms;
+
+    if (IS(word, "stsendpoint", "awsendpointurlsts")) {
+        return copy_to(&p->source->sts_endpoint, value);
+    }
+    if (IS(word, "rolearn", "awsrolearn")) {
+        return copy_to(&p->source->role_arn, value);
+    }
+    if (IS(word, "stsduration")) {
+        if (options_parse_duration_ms(value, &ms) < 0 || ms / 1000 > UINT32_MAX) {
+            return error_set(p->err, -EINVAL,
+                             "stsDuration in the Secret is no duration, such as 1h");
+        }
+        p->source->sts_duration_s = (uint32_t)(ms / 1000);
+    }
+    return 0;
+}
+
+/* Whoever wrote the Secret must not have others ask hosts that they could not have as a store. */
+static int check_sts(const struct parse *p)
+{
+    const char *sts = p->source->sts_endpoint;
+    const char *endpoint = mount_options_get(&p->source->options, "endpoint");
+
+    if (sts == NULL || (endpoint != NULL && strcasecmp(sts, endpoint) == 0) ||
+        endpoint_listed(p->policy, sts) || endpoint_matches("*.amazonaws.com", sts) ||
+        endpoint_matches("*.amazonaws.com.cn", sts)) {
+        return 0;
+    }
+    return error_set(p->err, -EACCES,
+                     "stsEndpoint '%.128s' is neither the Secret's endpoint nor among those that "
+                     "this node allows: ask its operator for --allow-endpoints",
+                     url_shown(sts));
+}
+
 static int take_secret(struct parse *p, const char *key, const char *value, bool key_id_dialect)
 {
     char word[MOUNT_WORD_MAX + 1];
@@ -332,7 +379,7 @@ static int take_secret(struct parse *p, const char *key, const char *value, bool
     if (IS(word, "region", "awsregion", "awsdefaultregion")) {
         return mount_options_set(&p->source->options, "region", value, p->by, p->err);
     }
-    return 0;
+    return take_sts(p, word, value);
 }
 
 static int take_secrets(struct parse *p)
@@ -358,7 +405,7 @@ static int take_secrets(struct parse *p)
                       "secretAccessKey",
                       c->access_key == NULL ? "accessKeyID" : "secretAccessKey");
     }
-    return r;
+    return r == 0 ? check_sts(p) : r;
 }
 
 /* ---- All of it ---- */

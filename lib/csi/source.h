@@ -4,9 +4,9 @@
  *
  * The dialects of the common S3 CSI drivers are understood: in the attributes `bucket`,
  * `bucketName`, `prefix`, `mounter`, `options`, `mountOptions`, `endpoint`, `region`; in the Secret
- * `accessKeyID`, `secretAccessKey`, `sessionToken`, `endpoint`, `region`, the AWS variable names,
- * and key_id/access_key as well as access-key/secret-key. An attribute that is not known is an
- * error by name; what else a Secret holds is ignored.
+ * `accessKeyID`, `secretAccessKey`, `sessionToken`, `endpoint`, `region`, `stsEndpoint`, `roleArn`,
+ * `stsDuration`, the AWS variable names, and key_id/access_key as well as access-key/secret-key. An
+ * attribute that is not known is an error by name; what else a Secret holds is ignored.
  *
  *     CLEANUP(csi_source_done) struct csi_source source = CSI_SOURCE_INIT;
  *     struct csi_source_input input = {.volume_id = id, .context = context, .secrets = secrets};
@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "csi/map.h"
 #include "mount/config.h"
@@ -59,6 +60,9 @@ struct csi_source {
                    different ones, or none */
     struct mount_options options;
     struct mount_credentials credentials;
+    char *sts_endpoint; /* of the Secret, for the store that is made of it; or NULL */
+    char *role_arn;
+    uint32_t sts_duration_s; /* 0: not given */
 };
 
 #define CSI_SOURCE_INIT                                                                            \

@@ -37,6 +37,9 @@ static const struct shown {
                                       "Unix time since which the store fails; 0: it does not.",
                                       true},
     [STATS_STORE_ERROR] = {"store_error", "gauge", "errno of that failure, or 0.", false},
+    [STATS_KEYS_EXPIRE_MS] = {"keys_expire_seconds", "gauge",
+                              "Unix time when the store's temporary keys end; 0: they do not.",
+                              true},
 };
 
 void mount_stats_init(struct mount_stats *stats)

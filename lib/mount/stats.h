@@ -56,6 +56,7 @@ enum mount_stats_number {
     STATS_OLDEST_MS,
     STATS_STORE_FAILING_SINCE_MS, /* time of day; 0: its last answer was one */
     STATS_STORE_ERROR,            /* errno value of that failure */
+    STATS_KEYS_EXPIRE_MS,         /* time of day; 0: the store's keys do not, or nobody knows */
     STATS_NUMBERS
 };
 

@@ -404,6 +404,14 @@ int volume_call_many_internal(struct volume *volume, struct objstore_request *re
     return objstore_call_many_by(submit_internally, volume, requests, answers, count);
 }
 
+/* Keys that reach one prefix only may not ask for the bucket: is there a listing of the prefix? */
+static int look_at_prefix(struct volume *volume, struct objstore_answer *answer)
+{
+    struct objstore_request request = {.op = OBJSTORE_LIST, .key = "", .max_entries = 1};
+
+    return volume_call_internal(volume, &request, answer);
+}
+
 int volume_probe(struct volume *volume, struct error *err)
 {
     CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
@@ -412,6 +420,10 @@ int volume_probe(struct volume *volume, struct error *err)
         .key = volume->read_only ? NULL : VOLUME_RESERVED "probe/",
     };
     int ret = volume_call_internal(volume, &request, &answer);
+
+    if (ret == -EACCES && volume->read_only && volume->prefix[0] != '\0') {
+        ret = look_at_prefix(volume, &answer);
+    }
 
     if (ret != 0) {
         return error_set(err, ret, "%s bucket %s: %s",

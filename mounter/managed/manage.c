@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a volume gains from its metaserver, put together: the session, and what stands on it. */
 #include "mounter/fs.h"
+#include "mounter/managed/keys.h"
 #include "mounter/names/heads.h"
 
 static void session_lost(void *context)
@@ -40,14 +41,16 @@ static int adopt_size(struct fs *fs, struct keep *keep, struct error *err)
 /* The locks before the session: it may tell at once that it has ended. */
 int manage_start(struct fs *fs, const struct fs_config *config, struct error *err)
 {
-    const struct managed_config managed = {.channel = config->channel,
-                                           .ticket = config->ticket,
-                                           .keep = config->keep,
-                                           .read_only = config->options.read_only,
-                                           .lost = session_lost,
-                                           .opened = session_opened,
-                                           .sized = session_sized,
-                                           .context = fs};
+    struct managed_config managed = {.channel = config->channel,
+                                     .ticket = config->ticket,
+                                     .keep = config->keep,
+                                     .read_only = config->options.read_only,
+                                     .lost = session_lost,
+                                     .opened = session_opened,
+                                     .sized = session_sized,
+                                     .context = fs};
+    struct keys_config keys = {
+        .volume = fs->volume, .keep = config->keep, .stats = fs->options.stats};
     int r = 0;
 
     if (config->channel == NULL || config->channel->address == NULL) {
@@ -57,6 +60,9 @@ int manage_start(struct fs *fs, const struct fs_config *config, struct error *er
     if (r == 0 && config->global_locks) {
         r = locks_new(fs, config->keep, &fs->locks, err);
     }
+    keys.name = config->channel->volume;
+    r = r == 0 ? keys_new(&keys, &fs->keys, err) : r;
+    managed.keys = fs->keys;
     r = r == 0 ? managed_new(&managed, &fs->managed, err) : r;
     return r == 0 ? facts_new(fs, &fs->facts, err) : r;
 }
@@ -73,8 +79,10 @@ void manage_free(struct fs *fs)
     manage_stop(fs);
     facts_free(fs->facts);
     managed_free(fs->managed);
+    keys_free(fs->keys);
     locks_free(fs->locks);
     fs->facts = NULL;
     fs->managed = NULL;
+    fs->keys = NULL;
     fs->locks = NULL;
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "mount/message.h"
+#include "mounter/managed/keys.h"
 #include "skyvol/meta/v1/meta.pb-c.h"
 #include "util/cleanup.h"
 #include "util/clock.h"
@@ -88,6 +89,11 @@ bool managed_exclusive(const struct managed *m)
 const char *managed_volume(const struct managed *m)
 {
     return m->channel.volume;
+}
+
+struct rpc_cancel *managed_cancel(const struct managed *m)
+{
+    return m->cancel;
 }
 
 /* ---- the connection ---- */
@@ -213,6 +219,7 @@ int managed_set_ticket(struct managed *m, const struct mount_ticket *ticket)
     int r = copy_ticket(ticket, &copy);
 
     if (r == 0) {
+        keys_ask(m->config.keys);
         mutex_lock(&m->lock);
         mount_ticket_done(&m->ticket);
         m->ticket = copy;
@@ -382,6 +389,7 @@ static uint64_t open_session(struct managed *m)
     m->failures = 0;
     m->told[0] = '\0';
     log_info("session opened", "volume", m->channel.volume, NULL);
+    keys_ask(m->config.keys);
     m->config.opened(m->config.context);
     return pause;
 }
@@ -450,6 +458,23 @@ static uint64_t step(struct managed *m)
     return r != 0 ? pause_after(m) : fenced ? LINGER_MS : open_session(m);
 }
 
+/* The session, and what is renewed by it. */
+static uint64_t step_all(struct managed *m)
+{
+    uint64_t pause = step(m);
+    uint64_t began = now_ms();
+    uint64_t keys;
+    uint64_t took;
+
+    if (m->config.keys == NULL || m->kept->open == 0) {
+        return pause;
+    }
+    keys = keys_step(m->config.keys, m);
+    took = now_ms() - began;
+    pause = pause > took ? pause - took : 0; /* the lease runs on */
+    return keys < pause ? keys : pause;
+}
+
 static void *managed_main(void *arg)
 {
     struct managed *m = arg;
@@ -461,7 +486,7 @@ static void *managed_main(void *arg)
         uint64_t until;
 
         mutex_unlock(&m->lock);
-        pause = step(m);
+        pause = step_all(m);
         until = now_ms() + pause;
         mutex_lock(&m->lock);
         while (!m->quit && !m->new_ticket && !m->look && now_ms() < until) {

@@ -41,6 +41,7 @@ struct managed_config {
     /* The volume has this size: with each answer about the session. From the thread. */
     void (*sized)(void *context, uint64_t size_bytes);
     void *context;
+    struct keys *keys; /* asked about new ones while there is a session; NULL: there are none */
 };
 
 int managed_new(const struct managed_config *config, struct managed **ret, struct error *err)
@@ -50,7 +51,8 @@ void managed_stop(struct managed *m);
 /* The same, when nobody calls it any more. */
 void managed_free(struct managed *m);
 
-/* Another token or certificate: used from the next connection on. */
+/* Another token or certificate: used from the next connection on. The keys that came with it are
+ * asked about, too: newer ones may have been there. */
 int managed_set_ticket(struct managed *m, const struct mount_ticket *ticket)
     __attribute__((warn_unused_result));
 
@@ -67,6 +69,8 @@ int managed_session(struct managed *m, uint64_t wait_ms, struct managed_session 
 /* Single-node access modes: nobody else can have the volume. */
 bool managed_exclusive(const struct managed *m);
 const char *managed_volume(const struct managed *m);
+/* Ends the calls of the session's thread; for those that it makes. */
+struct rpc_cancel *managed_cancel(const struct managed *m);
 
 struct managed_request {
     const ProtobufCServiceDescriptor *service;

@@ -238,8 +238,13 @@ def test_stores_of_secrets_are_told_kept_up_to_date_and_found_again(stores, work
     wait_until(lambda: "default" in (stores.list() or {}), what="store", process=stores.script)
     stores.write("second", location=f"dir://{workdir}/two")  # while it runs
     wait_until(lambda: "second" in (stores.list() or {}), what="second store", process=stores.script)
+    stores.write("third", location="s3://", endpoint="http://127.0.0.1:1", credentials=json.dumps(
+        {"access_key": "a", "secret_key": "b"}), **{"role-arn": "arn:aws:iam::1:role/r", "sts-duration": "2h"})
+    wait_until(lambda: "third" in (stores.list() or {}), what="third store", process=stores.script)
+    assert stores.list()["third"]["temporaryKeys"] == {"roleArn": "arn:aws:iam::1:role/r", "durationS": 7200}
     subprocess.run([program("skyvolctl"), "volume", "create", "kept", "--size", "1GiB", stores.flag],
                    check=True, capture_output=True)
+    shutil.rmtree(workdir / "stores/third")  # `rebuild` would wait for it
     # The database is lost, as with its pod in overlays/dev: volumes are found by their markers.
     processes.stop(stores.script)
     processes.stop(stores.meta)

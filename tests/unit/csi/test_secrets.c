@@ -72,7 +72,8 @@ static void the_metaservers_keys_and_tokens_are_marked_too(UNUSED void **state)
             found += check_message(services[i]->methods[j].output, 4);
         }
     }
-    assert_int_equal(found, 3 + 1 + 3 + 1 + 1); /* AddStore, AttachVolume both ways, OpenSession */
+    /* AddStore, AttachVolume both ways, OpenSession, FetchCredentials */
+    assert_int_equal(found, 3 + 1 + 3 + 1 + 1 + 3);
 }
 
 static void a_logged_request_shows_no_secret(UNUSED void **state)

@@ -196,6 +196,43 @@ static void the_endpoint_of_a_secret_is_a_users(UNUSED void **state)
     assert_true(mount_options_true(&s.options, "public_only")); /* the Secret's has come last */
 }
 
+static void the_sts_of_a_secret_is_its_store_or_aws_or_listed(UNUSED void **state)
+{
+    static const char *const good[][4] = {
+        {"endpoint=https://s3.lan:9000", "stsEndpoint=https://s3.lan:9000", "sts_duration=2h",
+         NULL},
+        {"stsEndpoint=https://sts.eu-west-1.amazonaws.com", "AWS_ROLE_ARN=arn:aws:iam::1:role/r",
+         NULL},
+        {"role-arn=arn:aws:iam::1:role/r", NULL},
+    };
+    static const char *const bad[][4] = {
+        {"endpoint=https://s3.lan:9000", "stsEndpoint=https://other.lan", NULL},
+        {"stsEndpoint=http://10.0.0.1", NULL},
+        {"stsEndpoint=https://amazonaws.com.evil.org", NULL},
+        {"stsEndpoint=https://u:p@sts.amazonaws.com", NULL},
+    };
+    char listed[] = "10.0.0.1";
+    char *list[] = {listed};
+    const struct csi_policy policy = {.endpoints = list, .endpoint_count = 1};
+    CLEANUP(csi_source_done) struct csi_source s = CSI_SOURCE_INIT;
+    struct error err = ERROR_INIT;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(parse("data", NULL, bad[i], &s, &err), -EACCES);
+        assert_non_null(strstr(err.text, "--allow-endpoints"));
+    }
+    assert_int_equal(parse_as(&policy, "data", NULL, bad[1], &s, NULL), 0);
+    assert_int_equal(parse("data", NULL, TEXTS("stsDuration=long"), &s, &err), -EINVAL);
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        CLEANUP(csi_source_done) struct csi_source one = CSI_SOURCE_INIT;
+
+        assert_int_equal(parse("data", NULL, good[i], &one, &err), 0);
+        assert_int_equal(one.sts_endpoint != NULL, i < 2);
+        assert_int_equal(one.role_arn != NULL, i > 0);
+        assert_int_equal(one.sts_duration_s, i == 0 ? 7200 : 0);
+    }
+}
+
 static void the_operators_list_decides_for_everybody(UNUSED void **state)
 {
     static const struct {
@@ -334,6 +371,7 @@ int main(void)
         cmocka_unit_test(what_is_not_known_is_refused_by_name),
         cmocka_unit_test(an_inline_volume_is_a_users),
         cmocka_unit_test(the_endpoint_of_a_secret_is_a_users),
+        cmocka_unit_test(the_sts_of_a_secret_is_its_store_or_aws_or_listed),
         cmocka_unit_test(the_operators_list_decides_for_everybody),
         cmocka_unit_test(the_wish_is_the_same_with_and_without_the_secret),
         cmocka_unit_test(sizes_are_those_of_kubernetes),
