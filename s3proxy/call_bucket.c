@@ -432,6 +432,9 @@ static int parse_batch(struct call *call, struct s3_fault *fault)
     for (size_t i = 0; i < call->doc->count; i++) {
         const struct s3_xml_item *item = &call->doc->items[i];
 
+        if (item->key[0] == '\0') {
+            return s3_fault_set(fault, S3_MALFORMED_XML, "an object has no key");
+        }
         if (call_reserved(call, item->key)) {
             return s3_fault_set(fault, S3_ACCESS_DENIED, "keys under .skyvol/ are Skyvol's own");
         }

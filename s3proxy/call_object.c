@@ -17,9 +17,26 @@ enum { META_BYTES_MAX = 2048, VALUE_MAX = 16 * 1024, COPY_PARTS = 3, WHOLE_MAX =
 
 /* What nobody can do with this store; asking for it must not look like success. */
 static const char *const unsupported[] = {
-    "analytics", "intelligent-tiering", "inventory", "legal-hold", "metrics", "renameObject",
-    "restore",   "retention",           "select",    "session",    "torrent",
+    "analytics",
+    "intelligent-tiering",
+    "inventory",
+    "legal-hold",
+    "metadataConfiguration",
+    "metadataTable",
+    "metrics",
+    "renameObject",
+    "restore",
+    "retention",
+    "select",
+    "session",
+    "torrent",
 };
+
+/* Words for something else than the bucket or object in whose URL they stand: with a method that
+ * they have not, nothing must happen to that. */
+static const char *const of_buckets[] = {"attributes", "delete",   "location",  "uploads",
+                                         "versions",   "uploadId", "partNumber"};
+static const char *const of_objects[] = {"delete", "location"};
 
 /* Beginnings of headers that promise what this store does not do. */
 static const char *const promises[] = {
@@ -457,12 +474,31 @@ static int get_file(struct objstore_request *op, int fd, struct objstore_range r
     return 0;
 }
 
-/* A HEAD, or the first step of a GET whose range counts from the end. */
+/* False: If-Range names another object than there is now. A weak ETag names none. */
+static bool range_counts(const struct call *call, const struct objstore_info *info)
+{
+    struct slice value = s3_message_header(&call->message, "if-range"), etag;
+    int64_t time_s;
+
+    if (value.data == NULL) {
+        return true;
+    }
+    if (s3_http_date_parse(value, &time_s) == 0) {
+        return time_s == info->mtime_ns / 1000000000;
+    }
+    return s3_etag_single(value, &etag) == 0 && !slice_starts_with(value, slice_of("W/")) &&
+           slice_eq_str(etag, info->etag);
+}
+
+/* A HEAD, or the first step of a GET whose range counts from the end, or by If-Range. */
 static void format_head(struct call *call, const struct objstore_result *result)
 {
     const struct objstore_info *info = &result->info;
     struct objstore_range range = {0, info->size};
 
+    if (!range_counts(call, info)) {
+        call->range = (struct s3_range){.kind = S3_RANGE_NONE};
+    }
     if (read_conditions(call, info) != S3_OK) {
         reply_fault(call);
         return;
@@ -479,7 +515,8 @@ static void format_head(struct call *call, const struct objstore_result *result)
         return;
     }
     call->op.op = OBJSTORE_GET;
-    call->op.range = range;
+    call->op.range =
+        call->range.kind != S3_RANGE_NONE ? range : (struct objstore_range){0, OBJSTORE_TO_END};
     call->op.if_match = arena_strdup(&call->arena, info->etag);
     mutex_lock(&call->lock);
     call->again = true;
@@ -553,6 +590,14 @@ static int part_number(struct call *call, struct s3_fault *fault)
     return 0;
 }
 
+/* Whether the range counts only for the object that the client has a part of: that is looked at
+ * before. */
+static bool if_range(const struct call *call)
+{
+    return call->range.kind != S3_RANGE_NONE &&
+           s3_message_header(&call->message, "if-range").data != NULL;
+}
+
 static int route_read(struct call *call, struct s3_fault *fault)
 {
     struct slice mode = s3_message_header(&call->message, "x-amz-checksum-mode");
@@ -573,7 +618,7 @@ static int route_read(struct call *call, struct s3_fault *fault)
     call->op.sink.write = get_write;
     call->op.sink.file = get_file;
     call->op.op = OBJSTORE_HEAD;
-    if (!call->head && call->range.kind != S3_RANGE_SUFFIX) {
+    if (!call->head && call->range.kind != S3_RANGE_SUFFIX && !if_range(call)) {
         call->op.op = OBJSTORE_GET;
         if (call->range.kind == S3_RANGE_FROM) {
             call->op.range.offset = call->range.first;
@@ -591,6 +636,10 @@ static int route_put(struct call *call, struct s3_fault *fault)
     bool copy = s3_message_header(&call->message, "x-amz-copy-source").data != NULL;
     int ret;
 
+    if (!part && call_has(call, "partNumber")) { /* a part is not the whole object */
+        return s3_fault_argument(fault, "uploadId", slice_of(""),
+                                 "This operation does not accept partNumber without uploadId");
+    }
     if (copy) {
         struct slice range = s3_message_header(&call->message, "x-amz-copy-source-range");
         uint64_t first, last;
@@ -672,12 +721,36 @@ static int route_object(struct call *call, struct s3_fault *fault)
     return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
 }
 
+/* False: what the query names cannot be written or deleted. */
+static bool method_fits(struct call *call)
+{
+    bool bucket = call->target.key[0] == '\0', batch = bucket && call_has(call, "delete");
+    const char *const *words = bucket ? of_buckets : of_objects;
+    size_t count = bucket ? sizeof(of_buckets) / sizeof(of_buckets[0])
+                          : sizeof(of_objects) / sizeof(of_objects[0]);
+    struct slice method = call->message.method;
+
+    if (call->target.bucket[0] == '\0' || call->head || slice_eq_str(method, "GET") ||
+        (batch && slice_eq_str(method, "POST"))) {
+        return true;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (call_has(call, words[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
 int call_route(struct call *call, struct s3_fault *fault)
 {
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
         if (call_has(call, unsupported[i])) {
             return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s is not implemented", unsupported[i]);
         }
+    }
+    if (!method_fits(call)) {
+        return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
     if (call_refuse_headers(call, fault) != 0) {
         return s3_code_errno(fault->code);

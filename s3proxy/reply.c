@@ -71,6 +71,16 @@ void reply_fault(struct call *call)
     fault = call->fault;
     mutex_unlock(&call->lock);
     code = fault.code;
+    if (code == S3_METHOD_NOT_ALLOWED) {
+        (void)s3_fault_detail(&fault, "Method", call->message.method);
+        (void)s3_fault_detail(&fault, "ResourceType",
+                              slice_of(call->op.version_id != NULL      ? "DeleteMarker"
+                                       : call->target.key[0] != '\0'    ? "OBJECT"
+                                       : call->target.bucket[0] != '\0' ? "BUCKET"
+                                                                        : "SERVICE"));
+    } else if (code == S3_INVALID_RANGE && !slice_eq_str(call->message.method, "PUT")) {
+        (void)s3_fault_detail(&fault, "RangeRequested", s3_message_header(&call->message, "range"));
+    }
     error = (struct s3_xml_error){
         .code = code,
         .message = fault.text,

@@ -196,6 +196,49 @@ def test_an_argument_that_is_wrong_is_named(plain, s3):
             400, "InvalidArgument", name, value], (path, headers, text)
 
 
+def test_a_word_for_something_else_changes_no_bucket_and_no_object(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    s3.create_bucket(Bucket="empty")
+    for word in ("attributes", "delete", "location", "uploads", "versions", "uploadId=x", "partNumber=1"):
+        for method, bucket in (("PUT", "made"), ("DELETE", "empty"), ("POST", "empty")):
+            if (method, word) != ("POST", "delete"):
+                reply, text = send(plain, method, f"/{bucket}?{word}", b"")
+                assert [reply.status] + [element(text, e) for e in ("Code", "Method", "ResourceType")] == [
+                    405, "MethodNotAllowed", method, "BUCKET"], (method, word)
+    for word in ("delete", "location"):
+        for method in ("PUT", "DELETE"):
+            reply, text = send(plain, method, f"/bucket/k?{word}", b"")
+            assert (reply.status, element(text, "ResourceType")) == (405, "OBJECT")
+    for headers in ({}, {"x-amz-copy-source": "/bucket/k"}):
+        reply, text = send(plain, "PUT", "/bucket/k?partNumber=1", b"", headers)
+        assert (reply.status, element(text, "ArgumentName")) == (400, "uploadId")
+    reply, text = send(plain, "PUT", "/made?metadataTable", b"")
+    assert reply.status == 501
+    assert [b["Name"] for b in s3.list_buckets()["Buckets"]] == ["bucket", "empty"]
+    assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"1"
+
+
+def test_a_range_of_another_object_is_not_sent(plain, s3):
+    body = bytes(range(256)) * 1024
+    etag = s3.put_object(Bucket="bucket", Key="k", Body=body)["ETag"]
+    date = s3.head_object(Bucket="bucket", Key="k")["ResponseMetadata"]["HTTPHeaders"]["last-modified"]
+    for named, same in ((etag, True), ('"' + "0" * 32 + '"', False), ("W/" + etag, False), (date, True),
+                        ("Sat, 01 Jan 2000 00:00:00 GMT", False), ("nonsense", False)):
+        for span, part in (("bytes=5-9", body[5:10]), ("bytes=-7", body[-7:]), ("bytes=200000-", body[200000:])):
+            reply, text = send(plain, "GET", "/bucket/k", b"", {"Range": span, "If-Range": named})
+            assert (reply.status, text) == ((206, part) if same else (200, body)), (named, span)
+    reply, _ = send(plain, "GET", "/bucket/k", b"", {"If-Range": '"none"'})
+    assert reply.status == 200
+    reply, text = send(plain, "GET", "/bucket/k", b"", {"Range": "bytes=900000-"})
+    assert [element(text, e) for e in ("Code", "RangeRequested")] == ["InvalidRange", "bytes=900000-"]
+
+
+def test_a_batch_names_keys(plain, s3):
+    for inside in ("<Object></Object>", "<Object><Key></Key></Object>"):
+        reply, text = send(plain, "POST", "/bucket?delete", f"<Delete>{inside}</Delete>".encode())
+        assert (reply.status, element(text, "Code")) == (400, "MalformedXML")
+
+
 def test_a_storage_class_is_one_of_s3s(plain, s3):
     s3.put_object(Bucket="bucket", Key="k", Body=b"1", StorageClass="STANDARD_IA")
     assert s3.list_objects_v2(Bucket="bucket")["Contents"][0]["StorageClass"] == "STANDARD"  # the only one there is
