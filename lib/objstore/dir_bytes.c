@@ -52,7 +52,7 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
     if (len == 0) {
         return 0;
     }
-    if (job->generation[0] == '\0') { /* empty objects have no file */
+    if (job->generation[0] == '\0' && !job->pending) { /* empty objects have no file */
         ret = dir_files_create(store->files, &job->fd, job->generation);
         if (ret != 0) {
             job->generation[0] = '\0';
@@ -67,7 +67,7 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
     if (job->also.kind != S3_CHECKSUM_NONE) {
         s3_checksum_add(&job->also, bytes, len);
     }
-    ret = file_write_all(job->fd, bytes, len);
+    ret = job->pending ? 0 : file_write_all(job->fd, bytes, len);
     job->done_bytes += ret == 0 ? len : 0;
     if (!stay) {
         finish_md5(job);
@@ -135,12 +135,12 @@ static int publish(struct job *job)
 {
     const struct objstore_request *r = job->request;
     struct dir_files *files = job->store->files;
-    int ret = job->pending ? 0 : dir_files_flush(files, job->fd);
+    int ret = dir_files_flush(files, job->fd);
 
     ret = ret == 0 ? dir_files_publish(files, job->generation, r->bucket, r->key, job->file) : ret;
     if (ret == 0) {
         job->published = true;
-        job->unflushed = !job->pending;
+        job->unflushed = true;
         job->object.file = job->file;
     }
     return ret;
@@ -157,6 +157,10 @@ enum job_next dir_write_end(struct job *job)
 
     if (ret != 0) {
         return dir_fail_io(job, ret);
+    }
+    if (job->pending) { /* its file is for who flushes to make */
+        dir_files_name(job->store->files, job->request->bucket, job->request->key, job->file);
+        job->object.file = job->file;
     }
     finish_md5(job);
     next = check_digests(job, &ok);

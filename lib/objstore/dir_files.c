@@ -255,15 +255,21 @@ void dir_files_close(struct dir_files *files)
     free(files);
 }
 
-int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
+/* Time orders the names, the owner's random part and the sequence make them unique. */
+static void next_generation(struct dir_files *files, char ret[DIR_GENERATION_SIZE])
 {
     uint64_t now = (uint64_t)clock_realtime_ns(clock_real());
     unsigned sequence = (unsigned)atomic_fetch_add(&files->sequence, 1);
+
+    (void)snprintf(ret, DIR_GENERATION_SIZE, "%016llx%.8s%08x", (unsigned long long)now,
+                   files->owner, sequence);
+}
+
+int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
+{
     int fd;
 
-    /* Time orders the names, the owner's random part and the sequence make them unique. */
-    (void)snprintf(ret_generation, DIR_GENERATION_SIZE, "%016llx%.8s%08x", (unsigned long long)now,
-                   files->owner, sequence);
+    next_generation(files, ret_generation);
     fd = openat(files->tmp, ret_generation, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
     if (fd < 0) {
         return -errno;
@@ -320,6 +326,9 @@ static int give_to_owner(const struct dir_files *files, int fd)
     if (fstat(files->data, &st) != 0) {
         return -errno;
     }
+    if (st.st_uid == 0 && st.st_gid == getegid()) {
+        return 0;
+    }
     /* Root that may not is no more than another user. */
     return fchown(fd, st.st_uid, st.st_gid) != 0 && errno != EPERM ? -errno : 0;
 }
@@ -347,16 +356,32 @@ static int make_folders(struct dir_files *files, const char *file)
     return ret == 0 ? sync_dir(files, files->data) : ret;
 }
 
-int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
-                      const char *key, char ret_file[DIR_FILE_NAME_MAX])
+static void name_file(const char *generation, const char *bucket, const char *key,
+                      char ret_file[DIR_FILE_NAME_MAX])
 {
     char shown[NAME_SHOWN_MAX + 1];
     char fan[FAN_SIZE];
-    int ret = 0;
 
     show_key(key, shown);
     fan_of(generation, FAN_DIGIT, fan);
     (void)snprintf(ret_file, DIR_FILE_NAME_MAX, "%s/%s/%s.%s", bucket, fan, generation, shown);
+}
+
+void dir_files_name(struct dir_files *files, const char *bucket, const char *key,
+                    char ret_file[DIR_FILE_NAME_MAX])
+{
+    char generation[DIR_GENERATION_SIZE];
+
+    next_generation(files, generation);
+    name_file(generation, bucket, key, ret_file);
+}
+
+int dir_files_publish(struct dir_files *files, const char *generation, const char *bucket,
+                      const char *key, char ret_file[DIR_FILE_NAME_MAX])
+{
+    int ret = 0;
+
+    name_file(generation, bucket, key, ret_file);
     if (linkat(files->tmp, generation, files->data, ret_file, 0) == 0) {
         return 0;
     }
@@ -474,6 +499,25 @@ bool dir_files_is_first(struct dir_files *files)
     }
     dir_files_joined(files);
     return false;
+}
+
+static int create_in_place(const struct dir_files *files, const char *file, int *ret_fd)
+{
+    *ret_fd = openat(files->data, file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, FILE_MODE);
+    return *ret_fd < 0 ? -errno : 0;
+}
+
+int dir_files_write(struct dir_files *files, const char *file, const void *bytes, size_t len)
+{
+    AUTOCLOSE int fd = -1;
+    int ret = strchr(file, '/') != NULL ? create_in_place(files, file, &fd) : -EINVAL;
+
+    if (ret == -ENOENT) {
+        ret = make_folders(files, file);
+        ret = ret == 0 ? create_in_place(files, file, &fd) : ret;
+    }
+    ret = ret == 0 ? give_to_owner(files, fd) : ret;
+    return ret == 0 ? file_write_all(fd, bytes, len) : ret;
 }
 
 int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)

@@ -42,6 +42,10 @@ DEFINE_CLEANUP(struct dir_files *, dir_files_close);
 int dir_files_create(struct dir_files *files, int *ret_fd, char ret_generation[DIR_GENERATION_SIZE])
     __attribute__((warn_unused_result));
 
+/* The name that a file of this object would have, for who makes it later: dir_files_write(). */
+void dir_files_name(struct dir_files *files, const char *bucket, const char *key,
+                    char ret_file[DIR_FILE_NAME_MAX]);
+
 /* Make the bytes durable. */
 int dir_files_flush(struct dir_files *files, int fd) __attribute__((warn_unused_result));
 
@@ -86,6 +90,10 @@ void dir_files_flush_unlock(struct dir_files *files);
  */
 bool dir_files_is_first(struct dir_files *files);
 void dir_files_joined(struct dir_files *files);
+/* A file of this name with these bytes, neither flushed nor whole for who opens it meanwhile.
+ * -EEXIST: there is one. */
+int dir_files_write(struct dir_files *files, const char *file, const void *bytes, size_t len)
+    __attribute__((warn_unused_result));
 /* A file of this name with these bytes, in the place of what there is. Durable, or with the next
  * dir_files_sync_all() where that can be had. */
 int dir_files_restore(struct dir_files *files, const char *file, const void *bytes, size_t len)

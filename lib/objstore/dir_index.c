@@ -85,6 +85,19 @@ static const char *const migrations[DIR_INDEX_VERSION] = {
     /* Bytes of small files until those are flushed. A program that does not know of it must not
      * open such a store: after a crash it would miss them. */
     "CREATE TABLE pending(id INTEGER PRIMARY KEY, file TEXT NOT NULL, bytes BLOB NOT NULL);",
+    /* Their files are made by who flushes, if by then the object is there still: those of rows up
+     * to `begun` may have been. A row above it goes without a trace with what its file was named
+     * by. */
+    "DELETE FROM pending WHERE NOT EXISTS(SELECT 1 FROM object o WHERE o.file = pending.file)"
+    " AND NOT EXISTS(SELECT 1 FROM version v WHERE v.file = pending.file);"
+    "CREATE UNIQUE INDEX pending_file ON pending(file);"
+    "CREATE TABLE begun(id INTEGER NOT NULL);"
+    "INSERT INTO begun SELECT coalesce(max(id), 0) FROM pending;"
+    "CREATE TRIGGER pending_never_begun BEFORE INSERT ON garbage WHEN EXISTS(SELECT 1 FROM pending"
+    " WHERE file = NEW.file AND id > (SELECT id FROM begun)) BEGIN"
+    " DELETE FROM pending WHERE file = NEW.file; SELECT RAISE(IGNORE); END;"
+    "CREATE TRIGGER pending_gone AFTER INSERT ON garbage BEGIN"
+    " DELETE FROM pending WHERE file = NEW.file; END;",
 };
 
 static const struct sql_schema schema = {.what = "index",
@@ -101,6 +114,7 @@ static const struct sql_schema schema = {.what = "index",
 
 static const char *const sql_text[SQL_COUNT] = {
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
+    [SQL_LOOK] = "BEGIN",
     [SQL_COMMIT] = "COMMIT",
     [SQL_ROLLBACK] = "ROLLBACK",
     [SQL_SAVEPOINT] = "SAVEPOINT change",
@@ -214,11 +228,11 @@ static const char *const sql_text[SQL_COUNT] = {
                             " AND seq >= ?3) OR EXISTS(SELECT 1 FROM object WHERE bucket = ?1"
                             " AND key = ?2 AND coalesce(seq, mtime_ns) >= ?3)",
     [SQL_COMPLETED_VERSION] = "INSERT OR REPLACE INTO completed_version VALUES(?1, ?2)",
-    [SQL_NAMES_FILE] = "SELECT EXISTS(SELECT 1 FROM object WHERE file = ?1) OR"
-                       " EXISTS(SELECT 1 FROM part WHERE file = ?1) OR"
-                       " EXISTS(SELECT 1 FROM version WHERE file = ?1)",
-    [SQL_PENDING_PUT] = "INSERT INTO pending(file, bytes) VALUES(?1, ?2)",
+    [SQL_PENDING_PUT] = "INSERT INTO pending VALUES(1 + max((SELECT id FROM begun),"
+                        " coalesce((SELECT max(id) FROM pending), 0)), ?1, ?2)",
     [SQL_PENDING_SPAN] = "SELECT (SELECT max(id) FROM pending), (SELECT min(id) FROM pending)",
+    [SQL_PENDING_BEGIN] = "UPDATE begun SET id = ?1",
+    [SQL_PENDING_GET] = "SELECT id, file, bytes FROM pending WHERE file = ?1",
     [SQL_PENDING_NEXT] = "SELECT id, file, bytes FROM pending WHERE id > ?1 AND id <= ?2"
                          " ORDER BY id LIMIT 1",
     [SQL_PENDING_FORGET] = "DELETE FROM pending WHERE id <= ?1",
@@ -397,6 +411,11 @@ struct dir_remembered *dir_index_remembered(struct dir_index *index, const char 
 int dir_index_begin(struct dir_index *index)
 {
     return run_plain(index, SQL_BEGIN);
+}
+
+int dir_index_look(struct dir_index *index)
+{
+    return run_plain(index, SQL_LOOK);
 }
 
 int dir_index_commit(struct dir_index *index)
@@ -586,9 +605,9 @@ int dir_index_garbage_forget(struct dir_index *index, const char *file)
     return dir_index_run(index, SQL_GARBAGE_FORGET);
 }
 
-static int ask_file(struct dir_index *index, enum dir_sql which, const char *file, bool *ret)
+int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
 {
-    sqlite3_stmt *s = dir_index_statement(index, which);
+    sqlite3_stmt *s = dir_index_statement(index, SQL_HAS_FILE);
     int code;
 
     if (s == NULL) {
@@ -599,14 +618,4 @@ static int ask_file(struct dir_index *index, enum dir_sql which, const char *fil
     *ret = sqlite3_column_int(s, 0) != 0;
     (void)sqlite3_reset(s);
     return sql_errno(code);
-}
-
-int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
-{
-    return ask_file(index, SQL_HAS_FILE, file, ret);
-}
-
-int dir_index_names_file(struct dir_index *index, const char *file, bool *ret)
-{
-    return ask_file(index, SQL_NAMES_FILE, file, ret);
 }

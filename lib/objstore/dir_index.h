@@ -25,7 +25,7 @@
 struct dir_index;
 
 enum {
-    DIR_INDEX_VERSION = 5,  /* of the schema */
+    DIR_INDEX_VERSION = 6,  /* of the schema */
     DIR_FILE_NAME_MAX = 320 /* "bucket id/ab/generation.name", NUL included */
 };
 
@@ -48,6 +48,8 @@ DEFINE_CLEANUP(struct dir_index *, dir_index_close);
 void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms);
 
 int dir_index_begin(struct dir_index *index) __attribute__((warn_unused_result));
+/* What is read until the rollback is of one moment. */
+int dir_index_look(struct dir_index *index) __attribute__((warn_unused_result));
 int dir_index_commit(struct dir_index *index) __attribute__((warn_unused_result));
 void dir_index_rollback(struct dir_index *index);
 int dir_index_savepoint(struct dir_index *index) __attribute__((warn_unused_result));
@@ -245,13 +247,18 @@ int dir_index_has_file(struct dir_index *index, const char *file, bool *ret)
     __attribute__((warn_unused_result));
 
 /*
- * Bytes of files that are not known to be on the disk yet (see dir_pending.h). A row goes with the
- * change that names its file; ids grow as long as there are rows.
+ * Bytes of files that are not known to be on the disk yet (see dir_pending.h). A row comes with the
+ * change that names its file, and goes with the one that makes the file garbage. A file of a row
+ * above the last _begin() was never made, and is no garbage either. Ids only grow, but those above
+ * the last _begin() may come again.
  */
 int dir_index_pending_put(struct dir_index *index, const char *file, const void *bytes, size_t len)
     __attribute__((warn_unused_result));
 /* The highest id and how many rows there are about; both 0: none. */
 int dir_index_pending_span(struct dir_index *index, int64_t *ret_last, uint64_t *ret_count)
+    __attribute__((warn_unused_result));
+/* In a transaction of its own: files of rows up to this one may be made from now on. */
+int dir_index_pending_begin(struct dir_index *index, int64_t last)
     __attribute__((warn_unused_result));
 struct dir_pending_row {
     int64_t id;
@@ -263,11 +270,11 @@ struct dir_pending_row {
 int dir_index_pending_next(struct dir_index *index, int64_t after, int64_t last,
                            struct arena *arena, struct dir_pending_row *ret)
     __attribute__((warn_unused_result));
-/* All rows up to this one, in a transaction of its own. */
+/* The bytes of a file; -ENOENT: it has no row, and was made before the question. */
+int dir_index_pending_get(struct dir_index *index, const char *file, struct arena *arena,
+                          struct dir_pending_row *ret) __attribute__((warn_unused_result));
+/* All rows up to this one, in a transaction. */
 int dir_index_pending_forget(struct dir_index *index, int64_t last)
-    __attribute__((warn_unused_result));
-/* True if any object, version or part has this file. */
-int dir_index_names_file(struct dir_index *index, const char *file, bool *ret)
     __attribute__((warn_unused_result));
 /* This connection's commits may be lost with the power; it leaves the log to others. */
 int dir_index_relax(struct dir_index *index) __attribute__((warn_unused_result));

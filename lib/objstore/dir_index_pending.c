@@ -56,24 +56,51 @@ static int read_row(sqlite3_stmt *s, struct arena *arena, struct dir_pending_row
     return 0;
 }
 
+static int step_row(sqlite3_stmt *s, struct arena *arena, struct dir_pending_row *ret)
+{
+    int code = sqlite3_step(s);
+    int r = code == SQLITE_ROW    ? read_row(s, arena, ret)
+            : code == SQLITE_DONE ? -ENOENT
+                                  : sql_errno(code);
+
+    (void)sqlite3_reset(s);
+    return r;
+}
+
 int dir_index_pending_next(struct dir_index *index, int64_t after, int64_t last,
                            struct arena *arena, struct dir_pending_row *ret)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_PENDING_NEXT);
-    int code;
-    int r;
 
     if (s == NULL) {
         return -EIO;
     }
     (void)sqlite3_bind_int64(s, 1, after);
     (void)sqlite3_bind_int64(s, 2, last);
-    code = sqlite3_step(s);
-    r = code == SQLITE_ROW    ? read_row(s, arena, ret)
-        : code == SQLITE_DONE ? -ENOENT
-                              : sql_errno(code);
-    (void)sqlite3_reset(s);
-    return r;
+    return step_row(s, arena, ret);
+}
+
+int dir_index_pending_get(struct dir_index *index, const char *file, struct arena *arena,
+                          struct dir_pending_row *ret)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_PENDING_GET);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    dir_bind_text(s, 1, file);
+    return step_row(s, arena, ret);
+}
+
+int dir_index_pending_begin(struct dir_index *index, int64_t last)
+{
+    sqlite3_stmt *s = dir_index_statement(index, SQL_PENDING_BEGIN);
+
+    if (s == NULL) {
+        return -EIO;
+    }
+    (void)sqlite3_bind_int64(s, 1, last);
+    return dir_index_run(index, SQL_PENDING_BEGIN);
 }
 
 int dir_index_pending_forget(struct dir_index *index, int64_t last)

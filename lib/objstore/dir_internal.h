@@ -65,8 +65,9 @@ struct job {
     char generation[DIR_GENERATION_SIZE]; /* "" when no file is being written */
     char file[DIR_FILE_NAME_MAX];
     bool published;
-    bool pending;      /* its bytes go into the index, too, and its file is flushed later */
+    bool pending;      /* its bytes go into the index, and its file is made later */
     char *kept;        /* those bytes, where the request's source does not hold them */
+    const char *held;  /* an object's bytes, found in the index; NULL: they are in a file */
     bool unflushed;    /* its name's folder is to be flushed before the commit */
     int folder_status; /* how that went */
     bool started;
@@ -200,8 +201,11 @@ struct dir_name {
     const char *bucket, *key, *version;
 };
 
-/* Look an object up and open its file (fd -1 for an empty one). Fails the job itself; of a delete
- * marker the result tells. */
+/* What the index says of an object. Fails the job itself. */
+int dir_find_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
+                    struct dir_object *ret);
+/* Look an object up and open its file (fd -1 for an empty one), or have its bytes in job->held.
+ * Fails the job itself; of a delete marker the result tells. */
 int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
                     struct dir_object *ret, int *ret_fd);
 

@@ -157,7 +157,7 @@ static bool bytes_are_here(struct dir_worker *worker, struct job *job)
     uint64_t len = job->end - job->done_bytes;
     struct iovec part = {worker->buffer, (size_t)len};
 
-    if (r->op == OBJSTORE_HEAD || len == 0) {
+    if (r->op == OBJSTORE_HEAD || len == 0 || job->held != NULL) {
         return true;
     }
     if (len > DIR_GIVE_MIN) {
@@ -177,7 +177,8 @@ static void give(struct dir_worker *worker, struct job *job)
         ret = r->sink.file(r, job->fd, range);
         job->fd = ret == 0 ? -1 : job->fd;
     } else if (range.len > 0 && r->sink.write != NULL) {
-        ret = r->sink.write(r, worker->buffer, (size_t)range.len);
+        ret = r->sink.write(r, job->held != NULL ? job->held + job->done_bytes : worker->buffer,
+                            (size_t)range.len);
     }
     if (ret != 0) {
         (void)job_fail(job, ret, S3_OK, "the receiver failed: %s", strerror(-ret));

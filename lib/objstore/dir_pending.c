@@ -85,20 +85,20 @@ void dir_pending_count(struct dir_pending *pending)
 }
 
 /*
- * The object may go between the look and the file's return. Then the file is garbage since a
+ * The object may go between the look and the file's coming. Then the file is garbage since a
  * transaction that this flush does not look at: a later one, of any process, removes it, as nobody
  * removes garbage or forgets it without the lock that we hold.
  */
-static int restore(struct dir_pending *pending, const struct dir_pending_row *row)
+static int write_file(struct dir_pending *pending, const struct dir_pending_row *row)
 {
-    bool named = false;
-    int ret = dir_index_names_file(pending->index, row->file, &named);
+    bool anew = pending->suspect || !dir_files_syncs_all(pending->files);
+    int ret = anew ? -EEXIST : dir_files_write(pending->files, row->file, row->bytes, row->len);
 
-    return ret == 0 && named ? dir_files_restore(pending->files, row->file, row->bytes, row->len)
-                             : ret;
+    return ret == -EEXIST ? dir_files_restore(pending->files, row->file, row->bytes, row->len)
+                          : ret;
 }
 
-static int restore_all(struct dir_pending *pending, int64_t last)
+static int write_rows(struct dir_pending *pending, int64_t last)
 {
     CLEANUP(arena_done) struct arena arena = ARENA_INIT(ROW_MEMORY_MAX);
     struct dir_pending_row row = {.id = 0};
@@ -111,11 +111,42 @@ static int restore_all(struct dir_pending *pending, int64_t last)
         if (ret != 0) {
             return ret == -ENOENT ? 0 : ret;
         }
-        ret = restore(pending, &row);
+        ret = write_file(pending, &row);
         if (ret != 0) {
             return ret;
         }
     }
+}
+
+/* Who replaces an object whose file was never begun leaves no garbage. */
+static int begin_rows(struct dir_pending *pending, int64_t last)
+{
+    int ret = dir_index_begin(pending->index);
+
+    if (ret != 0) {
+        return ret;
+    }
+    ret = dir_index_pending_begin(pending->index, last);
+    ret = ret == 0 ? dir_index_commit(pending->index) : ret;
+    if (ret != 0) {
+        dir_index_rollback(pending->index);
+    }
+    return ret;
+}
+
+static int write_files(struct dir_pending *pending, int64_t last)
+{
+    int ret = begin_rows(pending, last);
+
+    /* One transaction to read, or each row would be looked for in a cache that others' changes have
+     * emptied. */
+    ret = ret == 0 ? dir_index_look(pending->index) : ret;
+    if (ret != 0) {
+        return ret;
+    }
+    ret = write_rows(pending, last);
+    dir_index_rollback(pending->index);
+    return ret;
 }
 
 struct round {
@@ -166,8 +197,7 @@ static int forget(struct dir_pending *pending, const struct round *round)
     return ret;
 }
 
-/* With the lock of all processes: ids begin anew when there are no rows, so nobody else must remove
- * any between our look and our removal. */
+/* With the lock of all processes: nobody else begins rows, writes their files or forgets them. */
 static int flush_locked(struct dir_pending *pending)
 {
     struct round round = {.arena = ARENA_INIT(GARBAGE_MEMORY_MAX)};
@@ -176,7 +206,7 @@ static int flush_locked(struct dir_pending *pending)
     pending->more = false;
     ret = ret == 0 ? remove_garbage(pending, &round) : ret;
     if (ret == 0 && (round.rows > 0 || round.count > 0)) {
-        ret = pending->suspect ? restore_all(pending, round.last) : 0;
+        ret = round.rows > 0 ? write_files(pending, round.last) : 0;
         ret = ret == 0 && (pending->grouped || round.rows > 0) ? dir_files_sync_all(pending->files)
                                                                : ret;
         pending->suspect |= ret != 0;

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dir_pending.h - small files that are flushed in groups. Internal to the directory backend.
+ * dir_pending.h - small objects, whose files are made in groups. Internal to the directory backend.
  *
- * A small object's file is written to its place, but nobody waits for the disk: the same bytes are
- * a row of the index's table `pending`, made by the transaction that names the file, whose flush is
- * the only one of the write. About once a second one process of those that have the store open
- * makes all files durable by one call and removes the rows. What a loss of power leaves of the
- * rows is written to the files anew by who opens the store first: all of it, as nobody knows which
- * of the files are whole. Files have names that are never used twice, so that this brings nothing
- * back. Who opens a store that others have open does the same with the next flush: what those know
- * of a flush that failed ends with them.
+ * A small object has its bytes in a row of the index's table `pending`, made by the transaction
+ * that names its file, whose flush is the only one of the write. About once a second one process of
+ * those that have the store open writes the files of the rows, makes all of them durable by one
+ * call and removes the rows. What was replaced or deleted by then has no row any more: no file is
+ * made of it. Until there is a file, whole, who reads takes the row (dir_open.c).
+ *
+ * What a loss of power leaves of the rows is written to files anew by who opens the store first:
+ * all of it, as nobody knows which of the files are whole. Files have names that are never used
+ * twice, so that this brings nothing back. Who opens a store that others have open does the same
+ * with the next flush: what those know of a flush that failed ends with them.
  *
  * The same thread removes the files that are garbage. The same call makes that durable: their rows
  * of the table `garbage` go after it, as a file that a loss of power brings back would be nobody's.
  *
  * Where a flush fails the rows stay, and their files are written anew before the next one: the
  * kernel gives up pages that it could not write. Until one succeeds, where too many rows wait, and
- * on file systems that cannot tell of such failures, each write flushes its own file.
+ * on file systems that cannot tell of such failures, each write makes and flushes its own file.
  */
 #ifndef OBJSTORE_DIR_PENDING_H
 #define OBJSTORE_DIR_PENDING_H

@@ -13,7 +13,7 @@
 #include "util/random.h"
 
 enum {
-    OPEN_TRIES = 8,
+    OPEN_TRIES = 8,    /* of an object that changes meanwhile */
     PIECE = 32 * 1024, /* a receiver must have memory for one */
     UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE
 };
@@ -49,8 +49,8 @@ static int fail_version(struct dir_worker *worker, struct job *job, int ret,
     return ret;
 }
 
-static int find_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
-                       struct dir_object *ret)
+int dir_find_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
+                    struct dir_object *ret)
 {
     struct dir_bucket bucket;
     int r = dir_index_bucket(worker->index, name->bucket, &bucket);
@@ -71,42 +71,6 @@ static int find_object(struct dir_worker *worker, struct job *job, const struct 
             dir_index_get_marker(worker->index, &bucket, name->key, &job->result.info) == 0;
     } else if (r != 0) {
         (void)fail_index(worker, job, r);
-    }
-    return r;
-}
-
-int dir_open_object(struct dir_worker *worker, struct job *job, const struct dir_name *name,
-                    struct dir_object *ret, int *ret_fd)
-{
-    int r = -ENOENT;
-
-    /* The file of a version that is replaced between the two steps is gone: look again. */
-    for (int i = 0; i < OPEN_TRIES; i++) {
-        r = find_object(worker, job, name, ret);
-        if (r != 0 || ret->file == NULL) {
-            return r;
-        }
-        r = worker->now ? dir_now_read(worker, ret, ret_fd)
-                        : dir_files_read(worker->store->files, ret->file, ret_fd);
-        if (r != -ENOENT) {
-            break;
-        }
-    }
-    if (worker->now) { /* which has looked; what is wrong is for a thread to say */
-        job->result.status = r == 0 ? 0 : -EAGAIN;
-        return job->result.status;
-    }
-    if (r == 0 && !dir_file_whole(*ret_fd, ret->info.size)) {
-        (void)close(*ret_fd);
-        *ret_fd = -1;
-        (void)dir_damaged(job, ret->file, "it is shorter than the index says");
-        return -EIO;
-    }
-    if (r == -ENOENT) {
-        (void)dir_damaged(job, ret->file, "it is not there");
-    } else if (r != 0) {
-        (void)job_fail(job, r, S3_INTERNAL_ERROR, "cannot open the object's file: %s",
-                       strerror(-r));
     }
     return r;
 }
@@ -144,7 +108,7 @@ static int find_parts(struct dir_worker *worker, struct job *job, struct objstor
     if (r != -ENOENT) {
         return r;
     }
-    r = find_object(worker, job, &name, &now);
+    r = dir_find_object(worker, job, &name, &now);
     if (r != 0) {
         return r;
     }
@@ -255,7 +219,7 @@ enum job_next dir_step_tags(struct dir_worker *worker, struct job *job)
         return job->commit_status == -ENOENT ? job_fail(job, -ENOENT, S3_NO_SUCH_KEY, "no such key")
                                              : job_fail_commit(job);
     }
-    if (find_object(worker, job, &name, &object) != 0) {
+    if (dir_find_object(worker, job, &name, &object) != 0) {
         return JOB_DONE;
     }
     memcpy(job->result.info.version_id, object.info.version_id, OBJSTORE_VERSION_MAX);
@@ -309,7 +273,7 @@ enum job_next dir_get_find(struct dir_worker *worker, struct job *job, bool *ok)
             dir_now_close_file(worker, job->fd);
             job->fd = -1;
         }
-        ret = r->op == OBJSTORE_HEAD ? find_object(worker, job, &name, &job->object)
+        ret = r->op == OBJSTORE_HEAD ? dir_find_object(worker, job, &name, &job->object)
                                      : dir_open_object(worker, job, &name, &job->object, &job->fd);
         if (ret != 0) {
             return JOB_DONE;
@@ -379,7 +343,10 @@ enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
     while (job->done_bytes < job->end) {
         uint64_t left = job->end - job->done_bytes;
         size_t want = left < PIECE ? (size_t)left : PIECE;
-        ssize_t n = pread(job->fd, worker->buffer, want, (off_t)job->done_bytes);
+        const char *bytes = job->held != NULL ? job->held + job->done_bytes : worker->buffer;
+        ssize_t n = job->held != NULL
+                        ? (ssize_t)want
+                        : pread(job->fd, worker->buffer, want, (off_t)job->done_bytes);
 
         if (n < 0 && errno == EINTR) {
             continue;
@@ -391,7 +358,7 @@ enum job_next dir_step_get(struct dir_worker *worker, struct job *job)
             return job_fail(job, -EIO, S3_INTERNAL_ERROR, "cannot read the object's file: %s",
                             strerror(errno));
         }
-        ret = r->sink.write != NULL ? r->sink.write(r, worker->buffer, (size_t)n) : 0;
+        ret = r->sink.write != NULL ? r->sink.write(r, bytes, (size_t)n) : 0;
         if (ret == -EAGAIN) {
             return JOB_PARK;
         }

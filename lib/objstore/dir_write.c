@@ -324,7 +324,11 @@ enum job_next dir_step_copy(struct dir_worker *worker, struct job *job)
         }
     }
     ret = dir_write_start(job, job->kind);
-    ret = ret == 0 ? copy_bytes(worker, job, from, range.offset, range.len) : ret;
+    if (ret == 0 && job->held != NULL) {
+        ret = dir_write_bytes(job, job->held + range.offset, (size_t)range.len, false);
+    } else {
+        ret = ret == 0 ? copy_bytes(worker, job, from, range.offset, range.len) : ret;
+    }
     return ret != 0 ? dir_fail_io(job, ret) : dir_write_end(job);
 }
 

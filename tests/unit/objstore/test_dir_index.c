@@ -80,6 +80,7 @@ static void to_schema_3(const struct place *place)
     execute(place,
             "DROP TRIGGER object_gone; DROP TRIGGER object_replaced; DROP TRIGGER version_gone;"
             "DROP TRIGGER completed_gone; DROP TABLE version; DROP TABLE completed_version;"
+            "DROP TRIGGER pending_never_begun; DROP TRIGGER pending_gone; DROP TABLE begun;"
             "DROP TABLE pending;"
             "ALTER TABLE object DROP COLUMN version; ALTER TABLE object DROP COLUMN seq;"
             "ALTER TABLE bucket DROP COLUMN versioning;"
@@ -218,6 +219,58 @@ static void bytes_wait_for_their_files_in_order(void **state)
     assert_int_equal(count, 1);
     assert_int_equal(dir_index_pending_next(index, 0, last, &arena, &row), 0);
     assert_string_equal(row.file, "1/aa/h");
+    assert_int_equal(dir_index_pending_get(index, "1/aa/h", &arena, &row), 0);
+    assert_memory_equal(row.bytes, "later", 5);
+    assert_int_equal(dir_index_pending_get(index, "1/aa/f", &arena, &row), -ENOENT);
+    dir_index_close(index);
+}
+
+static int64_t id_of(struct dir_index *index, const char *file)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    struct dir_pending_row row = {.id = 0};
+    int ret = dir_index_pending_get(index, file, &arena, &row);
+
+    assert_true(ret == 0 || ret == -ENOENT);
+    return row.id;
+}
+
+static void put_pending(struct dir_index *index, const char *key, const char *file)
+{
+    put(index, key, file);
+    assert_int_equal(dir_index_pending_put(index, file, "abc", 3), 0);
+}
+
+static size_t garbage_count(struct dir_index *index)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    const char **files;
+    size_t count;
+
+    assert_int_equal(dir_index_garbage(index, 10, &arena, &files, &count), 0);
+    return count;
+}
+
+static void only_files_that_were_begun_become_garbage(void **state)
+{
+    struct dir_index *index = open_index(*state);
+
+    assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
+    put_pending(index, "a", "1/aa/a");
+    put_pending(index, "b", "1/aa/b");
+    assert_int_equal(dir_index_pending_begin(index, id_of(index, "1/aa/a")), 0);
+    put(index, "b", "1/aa/b2");
+    assert_int_equal(id_of(index, "1/aa/b"), 0);
+    assert_int_equal(garbage_count(index), 0);
+    put(index, "a", "1/aa/a2");
+    assert_int_equal(id_of(index, "1/aa/a"), 0);
+    assert_int_equal(garbage_count(index), 1);
+    /* A row that comes while those that were begun are forgotten is none of them. */
+    put_pending(index, "a", "1/aa/a3");
+    assert_int_equal(garbage_count(index), 2); /* of a file that had no row */
+    assert_true(id_of(index, "1/aa/a3") > 1);
+    assert_int_equal(dir_index_pending_forget(index, 1), 0);
+    assert_true(id_of(index, "1/aa/a3") > 1);
     dir_index_close(index);
 }
 
@@ -282,6 +335,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_index_of_a_later_schema_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_parts_of_a_file_are_kept_as_long_as_an_object_has_it,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(only_files_that_were_begun_become_garbage, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(bytes_wait_for_their_files_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_completion_is_remembered_for_a_day, set_up, tear_down),
     };
