@@ -438,18 +438,53 @@ int dir_files_read_now(struct dir_files *files, const char *file, int *ret_fd)
     return 0;
 }
 
+enum { LOOKS_MAX = 4096, LOOK_STEP = 256 << 10 /* the kernel reads ahead half of that at once */ };
+
+static uint64_t look_step(uint64_t offset, uint64_t end)
+{
+    return (end - offset) / LOOK_STEP > LOOKS_MAX ? (end - offset) / LOOKS_MAX : LOOK_STEP;
+}
+
+static bool look_at(int fd, uint64_t at, int flags)
+{
+    char byte;
+    struct iovec one = {&byte, 1};
+
+    return preadv2(fd, &one, 1, (off_t)at, flags) == 1;
+}
+
 bool dir_files_cached(int fd, uint64_t offset, uint64_t end)
 {
-    enum { LOOKS_MAX = 4096 };
-    uint64_t step = 256 << 10; /* the kernel reads ahead half of that at once */
-    char byte;
+    uint64_t step = look_step(offset, end);
 
-    step = (end - offset) / step > LOOKS_MAX ? (end - offset) / LOOKS_MAX : step;
     for (uint64_t at = offset; at < end; at += step) {
-        struct iovec one = {&byte, 1};
-
-        if (preadv2(fd, &one, 1, (off_t)at, RWF_NOWAIT) != 1) {
+        if (!look_at(fd, at, RWF_NOWAIT)) {
             return false; /* not there, or the file system cannot tell */
+        }
+    }
+    return true;
+}
+
+bool dir_files_load(int fd, uint64_t offset, uint64_t end, uint64_t most)
+{
+    uint64_t step = look_step(offset, end), missing = 0;
+
+    if (step > most) {
+        return dir_files_cached(fd, offset, end);
+    }
+    for (uint64_t at = offset; at < end; at += step) {
+        if (look_at(fd, at, RWF_NOWAIT)) {
+            continue;
+        }
+        missing += step;
+        if (missing > most || errno == EOPNOTSUPP) {
+            return false;
+        }
+        (void)readahead(fd, (off_t)at, (size_t)step);
+    }
+    for (uint64_t at = offset; at < end && missing > 0; at += step) {
+        if (!look_at(fd, at, 0)) { /* waits for it */
+            return false;
         }
     }
     return true;

@@ -15,6 +15,7 @@
 enum {
     OPEN_TRIES = 8,    /* of an object that changes meanwhile */
     PIECE = 32 * 1024, /* a receiver must have memory for one */
+    LOAD_MAX = 16 * 1024 * 1024,
     UPLOAD_ID_SIZE = 16 + RANDOM_ID_SIZE
 };
 
@@ -303,7 +304,9 @@ int dir_get_tell(struct job *job)
     return ret;
 }
 
-/* Whether the receiver takes the file itself, so that no byte goes through our hands. */
+/* Whether the receiver takes the file itself, so that no byte goes through our hands. What is
+ * missing in memory is read first where it is little: the kernel gives up some of a file that lies
+ * there for long, and by hand all the rest would cost three times as much. */
 static bool give_file(struct job *job, int *ret)
 {
     struct objstore_request *r = job->request;
@@ -311,7 +314,7 @@ static bool give_file(struct job *job, int *ret)
 
     *ret = 0;
     if (r->sink.file == NULL || range.len <= DIR_GIVE_MIN ||
-        !dir_files_cached(job->fd, job->done_bytes, job->end)) {
+        !dir_files_load(job->fd, job->done_bytes, job->end, LOAD_MAX)) {
         return false;
     }
     *ret = r->sink.file(r, job->fd, range);

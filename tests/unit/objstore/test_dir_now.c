@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -293,6 +294,33 @@ static void bytes_on_the_disk_are_not_waited_for(void **state)
     buf_done(&a.body);
 }
 
+/* Its bytes are in the index, where files are made later; a range of them, too. */
+static void what_has_no_file_yet_is_answered(void **state)
+{
+    struct stores *s = *state;
+    const struct objstore_dir_config config = {.root = s->root, .threads = 1, .now = true};
+    struct objstore *durable = NULL;
+    struct error err = ERROR_INIT;
+    struct answer a;
+    char path[128];
+    int data;
+
+    (void)snprintf(path, sizeof(path), "%s/data", s->root);
+    data = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(data, LOCK_EX), 0); /* nobody makes any */
+    assert_int_equal(objstore_dir_new(&config, &durable, &err), 0);
+    put(durable, "small", "0123456789", 10);
+    a = at_once(durable, (struct objstore_request){.op = OBJSTORE_GET, .key = "small"});
+    assert_string_equal(buf_str(&a.body), "0123456789");
+    buf_done(&a.body);
+    a = at_once(durable,
+                (struct objstore_request){.op = OBJSTORE_GET, .key = "small", .range = {3, 4}});
+    assert_string_equal(buf_str(&a.body), "3456");
+    buf_done(&a.body);
+    assert_int_equal(close(data), 0);
+    objstore_free(durable);
+}
+
 static void a_bucket_of_the_same_name_is_another(void **state)
 {
     const struct objstore_request get = {.op = OBJSTORE_GET, .key = "k"};
@@ -464,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_answers_are_those_of_a_thread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_another_has_changed_is_seen, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bytes_on_the_disk_are_not_waited_for, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_has_no_file_yet_is_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bucket_of_the_same_name_is_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_for_a_thread_to_tell, set_up, tear_down),
         cmocka_unit_test_setup_teardown(removed_objects_give_their_room_back, set_up, tear_down),
