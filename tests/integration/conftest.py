@@ -3,10 +3,12 @@
 
 Everything started here is ended here, by pid; every mount below a test's directory is taken down.
 """
+import contextlib
 import os
 import pathlib
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -48,6 +50,14 @@ def wait_until(condition, seconds=20, what="condition", process=None):
             raise AssertionError(f"process ended with {process.returncode} before {what}")
         time.sleep(0.02)
     raise AssertionError(f"no {what} after {seconds} s")
+
+
+def wait_for_files(store):
+    """Until the small objects of an embedded store are files that are read: about a second."""
+    def none_pending():
+        with contextlib.closing(sqlite3.connect(f"file:{store}/index.sqlite?mode=ro", uri=True)) as index:
+            return index.execute("SELECT count(*) FROM pending").fetchone() == (0,)
+    wait_until(none_pending, what="files of small objects")
 
 
 def stop_whole(process):

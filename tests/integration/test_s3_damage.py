@@ -5,7 +5,7 @@ import json
 import botocore.exceptions
 import pytest
 
-from conftest import wait_until
+from conftest import wait_for_files, wait_until
 from test_s3 import MIB, code_of, plain, s3  # noqa: F401  (fixtures)
 
 B = {"Bucket": "bucket"}
@@ -13,6 +13,7 @@ BROKEN = ("InternalError", 500)
 
 
 def file_of(plain, key):
+    wait_for_files(plain.directory / "store")
     found = [p for p in (plain.directory / "store" / "data" / "bucket").rglob(f"*.{key}")]
     assert len(found) == 1
     return found[0]

@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import wait_until
+from conftest import wait_for_files, wait_until
 from test_s3 import MIB, Endpoint, code_of, keys
 from test_s3_gateway import behind, front  # noqa: F401  (fixtures)
 
@@ -398,6 +398,7 @@ def test_bytes_of_versions_are_plain_files_with_the_keys_name(plain, s3):
     """docs/store-format.md: they lie where they were written, and go with their version."""
     data = plain.directory / "store" / "data"
     ids = [put(s3, b"body %d" % i, "dir/file") for i in range(3)]
+    wait_for_files(data.parent)
 
     def found():
         return [p.read_bytes() for p in

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from conftest import program
+from conftest import program, wait_for_files
 from test_s3 import MIB, Endpoint
 
 
@@ -58,6 +58,7 @@ def test_each_kind_of_damage_is_found_and_nothing_else(served, workdir):
     assert (code, found["objects"], found["damaged"], found["unchecked"]) == (0, 11, [], 0)
     assert found["bytes"] == 5 * 5 * MIB + 2 * (6 * MIB + 4) + 13
 
+    wait_for_files(workdir / "store")
     files = {p.name.split(".", 1)[1]: p for p in (workdir / "store" / "data").rglob("*") if p.is_file()}
     wanted = set()
     for name, path in files.items():
@@ -96,6 +97,7 @@ def test_another_store_is_read_by_s3_with_its_etags(served, workdir):
     to = ["--endpoint", served.url, "--credentials-file", keys]
     code, found = scrub("s3://", *to)
     assert (code, found["objects"], found["damaged"], found["unchecked"]) == (0, 1, [], 0)
+    wait_for_files(workdir / "store")
     [path] = [p for p in (workdir / "store" / "data").rglob("*") if p.is_file()]
     flip(path, 4999)
     code, found = scrub("s3://", *to)
@@ -111,6 +113,7 @@ def test_older_versions_are_read_too(served, workdir):
     s3.delete_object(Bucket="bucket", Key="k")
     code, found = scrub(f"dir://{workdir}/store")
     assert (code, found["objects"], found["damaged"]) == (0, 2, [])
+    wait_for_files(workdir / "store")
     flip(next(p for p in (workdir / "store" / "data").rglob("*.k") if p.read_bytes() == b"first"), 1)
     code, found = scrub(f"dir://{workdir}/store")
     assert code != 0 and len(found["damaged"]) == 1
