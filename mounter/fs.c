@@ -281,6 +281,7 @@ void fs_node_put(struct fs *fs, struct node *node)
     if (rec->journal != 0 && fs->journal != NULL && (rec->flags & INODE_LOST) == 0) {
         return; /* its file is removed first; that of a lost one stays, for the next mount */
     }
+    hidden_drop(fs, node); /* it was closed while its bytes were being put aside */
     dirty_forget(fs, node);
     fs_node_unname(fs, node);
     publish_upload_forget(fs, node);
@@ -397,6 +398,7 @@ void fs_stat(struct fs *fs, struct node *node, struct fuse_attr *ret)
     const struct inode_rec *rec = fs_rec(fs, node);
 
     node->untold = false;
+    node->told_ms = fs_now_ms();
     *ret = (struct fuse_attr){
         .ino = node->ino == STATE_ROOT ? STATE_ROOT : rec->number,
         .size = S_ISDIR(rec->mode) ? 4096 : rec->size,

@@ -12,12 +12,10 @@
  *   reader.c, grain.c, fetch.c, window.c  bytes of objects, read ahead in parallel: see reader.h
  *   ahead.c       small files fetched before they are asked for
  *   publish.c     dirty bytes to the store
- *   fill.c        writes that would leave a block in too many pieces
- *   put.c         publications by one PUT, without a thread
+ *   fill.c        writes that would leave a block in too many pieces; put.c: one PUT, no thread
  *   upload.c      publications by parts
  *   parts.c       where parts begin and end
- *   background.c  publications that nobody waits for, and the lists of what is dirty
- *   hold.c        what is published in a moment
+ *   background.c  publications that nobody waits for, lists of what is dirty; hold.c: in a moment
  *   export.c, import.c, journaled.c       dirty inodes on the host's disk
  *   stream.c      parts of a new file, sent while it is written
  *   space.c       writers that wait for memory
@@ -40,8 +38,7 @@
  *   doubts.c      listings that lag behind what was done here
  *   known.c       ranges of keys that were listed
  *   listing.c     directories, ask.c: lookups that listings answer, readdir.c: reading them
- *   ops_name.c, ops_file.c, ops_read.c, ops_attr.c, ops_space.c, ops_xattr.c,
- *   ops_link.c    the FUSE handlers (ops.h)
+ *   ops_*.c       the FUSE handlers (ops.h)
  *
  * Locks: fs->lock covers state, nodes and everything marked below. It is never held while the store
  * is waited for, nor while a request is answered. A node with `users` > 0 is not released.
@@ -156,6 +153,7 @@ struct node {
     uint32_t wanted;       /* operations that wait for that to end, to claim it */
     uint64_t held_for;     /* the request of a predecessor's that had claimed it; or 0 */
     bool meta_changed;     /* since the publication under way took its copy */
+    bool attrs_set;        /* mode, owner, times or xattrs by a program, not published yet */
     uint64_t edits;        /* counts what makes it dirty: bytes, size or attributes */
     uint64_t edits_kept;   /* its value when the journal's file of it was written */
     bool hiding;           /* hidden.c is at work */
@@ -165,9 +163,11 @@ struct node {
     bool follows;     /* it was locked: new versions are taken over at the next lock */
     bool others;      /* another mount has made a version of it: the kernel's size may be older */
     bool untold;      /* and the kernel has not been told since */
-    bool queued;      /* in fs->ready */
-    bool held;        /* to be published in a moment: hold.h */
-    uint64_t hold_ms; /* until then */
+    uint64_t told_ms; /* when it was told attributes last */
+    uint64_t asked_turn;   /* when the question began whose answer it is; 0: long ago */
+    bool queued;           /* in fs->ready */
+    bool held;             /* to be published in a moment: hold.h */
+    uint64_t hold_ms;      /* until then */
     uint64_t hold_most_ms; /* with all that is made below it */
     bool imported;         /* from the journal, and not published since */
     bool journal_queued;   /* for journaled.c: its file is to be removed */
@@ -255,6 +255,7 @@ struct fs {
     struct chained names;
     struct chained numbers;
     uint64_t clock; /* of changes made here: tells which of the store's answers are older */
+    uint64_t turn;  /* of opens and of questions to the store: tells which began first */
     uint32_t touched_s, removed_s; /* when anything was changed, taken away here last */
     uint64_t moved;                /* clock of the last change to keys of many nodes */
     struct absent absent[FS_ABSENT];
@@ -400,6 +401,8 @@ void fs_mark_dirty(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
  * fs_gone().
  */
 uint64_t fs_asked(struct fs *fs);
+/* One more than before: of an open(), of a question to the store that it may go by. */
+uint64_t fs_turn(struct fs *fs) REQUIRES(&fs->lock);
 void fs_touch(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 void fs_gone(struct fs *fs, uint32_t parent, const char *name, bool is_dir) REQUIRES(&fs->lock);
 /* What was done here then may not be in listings yet; see doubts.h. */
@@ -464,6 +467,8 @@ struct op {
     char *xattr; /* of a new file, as JSON text; freed with the op */
     uint64_t offset, size;
     bool makes; /* its name is to be absent */
+    bool opens; /* what it makes */
+    bool fresh; /* a LOOKUP that no older answer will do for */
     bool plus;  /* a READDIR that counts lookups */
     TAILQ_ENTRY(op) thirst;
     uint64_t until_ms; /* for memory */
@@ -500,6 +505,7 @@ struct remote {
     bool exists, is_dir, marker;
     bool listed;               /* by a listing: without attributes */
     uint64_t made_ms;          /* when the store was asked; 0: just now */
+    uint64_t turn;             /* fs_turn() then; 0: not known */
     struct objstore_info info; /* of the object: file or marker */
     struct attr attr;
     const char *target;  /* of a symbolic link */
@@ -538,6 +544,8 @@ int remote_add_attr(struct fs *fs, const struct attr *attr, const char *target, 
 int remote_refresh(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
 /* The same before an open(); always with options.open_asks. */
 int remote_open(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
+/* The same, when what was said last has gone: always asks. */
+int remote_open_anew(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
 /* A lock of the file has been got: take over what others have written, for open handles, too; from
  * now on the inode stays that of its name. Waits, without the lock. */
 int remote_follow(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
@@ -675,6 +683,8 @@ bool upload_took(const struct upload_rec *upload, uint64_t offset, uint64_t len)
 /* ---- hidden.c ---- */
 /* A file without a name needs its memory for others: its bytes go to the store. */
 bool hidden_ask(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
+/* Nobody needs its object any more: delete that in the background. */
+void hidden_drop(struct fs *fs, struct node *node) REQUIRES(&fs->lock);
 /* It is about to be given a name: its object, if there is one, gets this key. Waits. */
 int hidden_name(struct fs *fs, const struct op *op, uint32_t ino, const char *to)
     __attribute__((warn_unused_result));

@@ -24,6 +24,16 @@ int extent_get(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
 bool extent_still(struct fs *fs, const struct op *op, struct node *node, const struct extent *e)
     REQUIRES(&fs->lock);
 
+/* ---- ops_open.c ---- */
+enum { OPEN_TRIES = 8 };
+/*
+ * A small file that another mount writes again and again: by the first READ its version may have
+ * gone from the store. So its bytes are brought when it is opened, or when the kernel is told of
+ * it for that. Waits. -ESTALE: this version has gone already; other errors are left to the READ.
+ */
+bool open_wants_bytes(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
+int open_bring_bytes(struct fs *fs, uint64_t ino) __attribute__((warn_unused_result));
+
 /* ---- fill.c ---- */
 /* A block would be in too many pieces: read what is between them, then write. */
 void write_filled(struct op *op);
@@ -35,6 +45,9 @@ bool fill_has_room(struct fs *fs, const struct op *op) REQUIRES(&fs->lock);
  * *ret_locked, also on some failures. -ENOENT. */
 int name_find(struct op *op, struct node **ret, bool *ret_locked)
     __attribute__((warn_unused_result));
+/* Count the lookup, record the answer and leave it in op->reply. */
+int op_entry(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
+    __attribute__((warn_unused_result));
 /* A request that comes again may have put an object there before, which may still arrive. */
 void op_mark_late(struct fs *fs, const struct op *op, const struct node *node) REQUIRES(&fs->lock);
 /* Note that the store is about to be changed; *ret_again: an earlier try had done so. */
@@ -42,7 +55,7 @@ int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result)
 /* ops_remove.c: a directory that only its content implied would vanish with the name that is about
  * to go: gives op->ino an object. Waits. */
 int op_keep_parent(struct op *op) __attribute__((warn_unused_result));
-/* ---- ops_name.c, for others that make names ---- */
+/* ---- ops_make.c, for others that make names ---- */
 /* Begins an operation that makes a name. NULL: answered already. */
 struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);
 /* -EEXIST: there is something of op's name; 0: there is nothing. Waits. */

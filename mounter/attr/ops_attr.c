@@ -121,6 +121,14 @@ static void note_times(struct fs *fs, const struct op *op, struct node *node) RE
     }
 }
 
+/* Something that only who calls knows, other than that it is the present. */
+static bool sets_own(int set)
+{
+    return (set & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) != 0 ||
+           (set & (FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_MTIME_NOW)) == FUSE_SET_ATTR_MTIME ||
+           (set & (FUSE_SET_ATTR_ATIME | FUSE_SET_ATTR_ATIME_NOW)) == FUSE_SET_ATTR_ATIME;
+}
+
 /* The new values in the record, in one transaction; dirty unless it is a directory. */
 static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
 {
@@ -134,6 +142,7 @@ static int apply_attr(struct fs *fs, struct op *op, struct node *node) REQUIRES(
         }
     }
     note_times(fs, op, node);
+    node->attrs_set = node->attrs_set || sets_own(set);
     state_begin(fs->state);
     if ((set & FUSE_SET_ATTR_MODE) != 0) {
         int ret = xattr_chmod(fs, node, op->stat.st_mode);

@@ -152,6 +152,7 @@ static int change_commit(struct fs *fs, struct op *op, struct node *node, uint32
         fs_mark_dirty(fs, node);
     }
     state_commit(fs->state);
+    node->attrs_set = true;
     return 0;
 }
 

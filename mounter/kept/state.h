@@ -61,6 +61,7 @@ enum inode_flag {
     INODE_TIMES = 1 << 9,     /* a program has set its times */
     INODE_LINKED = 1 << 10,   /* of a file with hard links: see hard.h */
     INODE_COLLAPSE = 1 << 11, /* one that becomes a plain one: see collapse.h */
+    INODE_ONLY = 1 << 12,     /* made to be the only one of its name (O_EXCL, symlink) */
 };
 
 /* One inode. `parent` and `name` make its key; a directory's key ends in '/'. */

@@ -35,6 +35,11 @@ static bool hash_name(struct fs *fs, uint32_t parent, const char *name, bool is_
     return buf_error(&key) == 0;
 }
 
+uint64_t fs_turn(struct fs *fs)
+{
+    return ++fs->turn;
+}
+
 uint64_t fs_asked(struct fs *fs)
 {
     uint64_t now;

@@ -94,6 +94,7 @@ void listing_remember(struct fs *fs, struct node *dir, struct listing *listing)
 {
     forget(dir->listed);
     dir->listed->listing = listing;
+    dir->listed->ours = false;
     LIST_INSERT_HEAD(&fs->listings, dir->listed, link);
 }
 

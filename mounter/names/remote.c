@@ -17,6 +17,7 @@
 #include "mounter/ops.h"
 #include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
+#include "mounter/write/hold.h"
 #include "objstore/objstore_call.h"
 
 enum { META_TIMEOUT_MS = 50000 };
@@ -224,8 +225,12 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
     struct objstore_answer answers[2] = {OBJSTORE_ANSWER_INIT, OBJSTORE_ANSWER_INIT};
     struct objstore_request requests[2];
     uint64_t asked = fs_asked(fs);
+    uint64_t turn;
     int r;
 
+    mutex_lock(&fs->lock);
+    turn = fs_turn(fs);
+    mutex_unlock(&fs->lock);
     memset(ret, 0, sizeof(*ret));
     if (asprintf(&dir_key, "%s/", key) < 0) {
         dir_key = NULL;
@@ -252,6 +257,7 @@ int remote_find(struct fs *fs, const char *key, bool only_file, struct remote *r
         memset(ret, 0, sizeof(*ret));
     }
     ret->asked = asked;
+    ret->turn = turn;
     return r;
 }
 
@@ -266,6 +272,7 @@ static void confirm(struct fs *fs, struct node *node, const struct remote *remot
     int64_t stored_ns = remote->info.mtime_ns;
 
     node->changed = remote->asked != UINT64_MAX ? remote->asked : node->changed;
+    node->asked_turn = remote->turn > node->asked_turn ? remote->turn : node->asked_turn;
     node->valid_until_ms = made_ms + fs->options.attr_timeout_ms;
     if (!remote->listed || seen_enough(fs, remote->is_dir) || node->stored_ns == 0) {
         node->stored_ns = fs_now_ns() - stored_ns > SAME_AFTER_S * ns_per_s ? stored_ns : 0;
@@ -340,6 +347,7 @@ static void update(struct fs *fs, struct node *node, const struct remote *remote
             attr->mtime_ns < rec->mtime_ns;
     if (strcmp(etag, rec->etag) != 0) {
         reader_detach(fs, node, true);
+        node->asked_turn = 0;
         node->others = !remote->is_dir;
         node->untold = node->others;
     }
@@ -416,6 +424,30 @@ static bool is_moved(struct fs *fs, uint32_t dir) REQUIRES(&fs->lock)
     return node != NULL && claim_held(fs, node);
 }
 
+/* Another version than the one that is open here. */
+static bool is_other(struct fs *fs, const struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return !remote->is_dir && rec->opens > 0 && strcmp(rec->etag, remote->info.etag) != 0;
+}
+
+/*
+ * A file that is open stays what it was; its name gets another inode. So it does where the size is
+ * another and answers with the old one may still be on their way: of several that cross, the kernel
+ * drops those to questions that were asked earlier, and one inode would have the other's size.
+ */
+static bool parts(struct fs *fs, const struct node *node, const struct remote *remote)
+    REQUIRES(&fs->lock)
+{
+    enum { CROSS_MS = 100 };
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    return is_other(fs, node, remote) || (!remote->is_dir && rec->size != remote->info.size &&
+                                          fs_now_ms() < node->told_ms + CROSS_MS);
+}
+
 int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct remote *remote,
                  struct node **ret)
 {
@@ -464,8 +496,7 @@ int remote_merge(struct fs *fs, uint32_t parent, const char *name, const struct 
         *ret = node; /* its next lock looks what others have made of it */
         return 0;
     }
-    if (node != NULL && (!same_type || (rec->opens > 0 && !remote->is_dir &&
-                                        strcmp(rec->etag, remote->info.etag) != 0))) {
+    if (node != NULL && (!same_type || parts(fs, node, remote))) {
         fs_node_detach(fs, node);
         node = NULL;
     }
@@ -508,10 +539,12 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use,
     struct node *node;
     const struct inode_rec *rec;
     uint64_t asked;
+    uint64_t turn;
     bool asked_store = false;
     int ret;
 
     mutex_lock(&fs->lock);
+    turn = fs_turn(fs);
     node = fs_node(fs, ino);
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     asked = fs->clock;
@@ -529,6 +562,7 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use,
         ret = ask_again(fs, buf_str(&key), use, &remote);
         asked = ret == 0 && remote.asked < asked ? remote.asked : asked;
         remote.asked = asked;
+        remote.turn = remote.made_ms == 0 ? turn : 0;
         asked_store = ret == 0;
     }
     mutex_lock(&fs->lock);
@@ -542,11 +576,10 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use,
             *ret_changed = strcmp(rec->etag, remote.info.etag) != 0;
             update(fs, node, &remote);
             fs_opened(node, rec->etag);
-        } else if (rec->opens > 0 && strcmp(rec->etag, remote.info.etag) != 0 &&
-                   !S_ISDIR(rec->mode)) {
+        } else if (use == AHEAD_LOOK ? is_other(fs, node, &remote) : parts(fs, node, &remote)) {
             /* Another version: the name has to be looked up again; or, of a file that was locked,
              * is looked at by its next lock. */
-            ret = node->follows ? 0 : -ESTALE;
+            ret = node->follows && rec->opens > 0 ? 0 : -ESTALE;
             node->valid_until_ms = ret == 0 ? node->valid_until_ms : 0; /* by the store's word */
         } else {
             update(fs, node, &remote);
@@ -567,7 +600,13 @@ int remote_refresh(struct fs *fs, uint64_t ino)
 
 int remote_open(struct fs *fs, uint64_t ino)
 {
-    return refresh(fs, ino, fs->options.open_asks, AHEAD_OPEN, NULL);
+    /* Where others have the volume, not what was true before this open(). */
+    return refresh(fs, ino, fs->options.open_asks, fs->locks != NULL ? AHEAD_NO : AHEAD_OPEN, NULL);
+}
+
+int remote_open_anew(struct fs *fs, uint64_t ino)
+{
+    return refresh(fs, ino, true, AHEAD_NO, NULL);
 }
 
 /*
@@ -601,14 +640,24 @@ int remote_follow(struct fs *fs, uint64_t ino)
 {
     struct node *node;
     bool changed = false;
+    bool empty = false;
     int ret;
 
     mutex_lock(&fs->lock);
     node = fs_node(fs, ino);
     if (node != NULL) {
+        const struct inode_rec *rec = fs_rec(fs, node);
+
         node->follows = true;
+        empty = (rec->flags & INODE_NEW) != 0 && rec->size == 0 && publish_is_wanted(fs, node);
     }
     mutex_unlock(&fs->lock);
+    if (empty) { /* another node may have made it, too, and have written to it under the lock */
+        ret = publish(fs, (uint32_t)ino);
+        if (ret != 0 && ret != -ESTALE) {
+            return ret;
+        }
+    }
     ret = refresh(fs, ino, true, AHEAD_NO, &changed);
     if (ret == 0 && changed && fs->session != NULL) {
         tell_end(fs, ino);

@@ -217,8 +217,9 @@ static void read_ahead(struct reader *reader, struct version *version, struct ne
 /* A node was of this version. `old`: its bytes are of no use any more. */
 static void leave(struct reader *reader, struct version *version, bool old) REQUIRES(&reader->lock)
 {
+    version->nodes--;
     fetch_cancel(reader, version);
-    if (old) {
+    if (old && version->nodes == 0) {
         grain_drop_all(reader, version);
     }
     version_put(reader, version);
@@ -237,6 +238,9 @@ static int attach(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
     }
     mutex_lock(&reader->lock);
     version = version_take(reader, buf_str(&key), rec->etag, rec->base_size, rec->hidden != 0);
+    if (version != NULL) {
+        version->nodes++;
+    }
     if (node->version != NULL) {
         leave(reader, node->version, strcmp(node->version->etag, rec->etag) != 0);
     }
@@ -320,6 +324,20 @@ static int begin_locked(struct reader *reader, struct version *version,
         }
     }
     return ret;
+}
+
+bool reader_has(struct fs *fs, const struct node *node, uint64_t offset, size_t len)
+{
+    struct reader *reader = fs->reader;
+    bool there;
+
+    if (!is_attached(fs, node)) {
+        return false;
+    }
+    mutex_lock(&reader->lock);
+    there = all_there(reader, node->version, offset / GRAIN, (offset + len - 1) / GRAIN);
+    mutex_unlock(&reader->lock);
+    return there;
 }
 
 int reader_begin(struct fs *fs, struct node *node, const struct reader_range *range,

@@ -71,6 +71,9 @@ void reader_stop(struct fs *fs);
 /* When no request is under way any more. */
 void reader_free(struct fs *fs);
 
+/* Are these bytes of the version that the node is based on in memory? */
+bool reader_has(struct fs *fs, const struct node *node, uint64_t offset, size_t len)
+    REQUIRES(&fs->lock);
 /* Of the version that the node is based on; fs->lock is held. */
 int reader_begin(struct fs *fs, struct node *node, const struct reader_range *range,
                  struct reader_wait *wait, struct fetch_list *ret_start) REQUIRES(&fs->lock)

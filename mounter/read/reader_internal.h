@@ -27,7 +27,8 @@ TAILQ_HEAD(fetches, fetch);
 struct version {
     UT_hash_handle hh; /* in reader->versions, by name */
     uint32_t users;
-    bool internal; /* the key lies below .skyvol/ */
+    uint32_t nodes; /* of these: inodes; one that is open may be an older one of the name */
+    bool internal;  /* the key lies below .skyvol/ */
     uint64_t size;
     uint64_t hash; /* of the name */
     const char *etag;

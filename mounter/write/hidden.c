@@ -41,6 +41,44 @@ static int take_key(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
     return 0;
 }
 
+/* The bytes of a file that had no name, and that nobody has open any more. */
+struct gone_bytes {
+    struct fs *fs;
+    char *key;
+};
+
+static void delete_bytes(void *arg)
+{
+    struct gone_bytes *gone = arg;
+
+    (void)!remote_delete(gone->fs, gone->key);
+    free(gone->key);
+    free(gone);
+}
+
+void hidden_drop(struct fs *fs, struct node *node)
+{
+    CLEANUP(buf_done) struct buf key = BUF_INIT(256);
+    struct inode_rec *rec = fs_rec(fs, node);
+    struct gone_bytes *gone = rec->hidden != 0 ? malloc(sizeof(*gone)) : NULL;
+    uint32_t old = rec->hidden;
+
+    if (gone == NULL) {
+        return;
+    }
+    state_text_get(fs->state, old, &key);
+    *gone = (struct gone_bytes){fs, strdup(buf_str(&key))};
+    if (gone->key == NULL || tasks_add(fs->tasks, delete_bytes, gone) != 0) {
+        free(gone->key);
+        free(gone);
+        return; /* a later mount finds it: sweep.c */
+    }
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->hidden, 0U);
+    state_text_release(fs->state, old);
+    state_commit(fs->state);
+}
+
 struct hide {
     struct fs *fs;
     uint32_t ino;
@@ -50,7 +88,6 @@ static void hide_run(void *arg)
 {
     struct hide *hide = arg;
     struct fs *fs = hide->fs;
-    CLEANUP(buf_done) struct buf key = BUF_INIT(256);
     struct node *node;
     int ret = publish(fs, hide->ino);
 
@@ -66,15 +103,12 @@ static void hide_run(void *arg)
             node->error = ret;
         }
         if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
-            state_text_get(fs->state, rec->hidden, &key); /* closed meanwhile: it came too late */
+            hidden_drop(fs, node); /* closed meanwhile: it came too late */
         }
         fs_node_put(fs, node);
     }
     cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
-    if (buf_len(&key) > 0) {
-        (void)!remote_delete(fs, buf_str(&key));
-    }
     free(hide);
 }
 

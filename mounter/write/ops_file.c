@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Handlers of open files: open, write, flush, fsync, release. */
+/* Handlers of open files: write, flush, fsync, release. open: ops_open.c. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,7 +10,6 @@
 #include "mounter/journal/journaled.h"
 #include "mounter/names/graves.h"
 #include "mounter/ops.h"
-#include "mounter/read/ahead.h"
 #include "mounter/read/reader.h"
 #include "mounter/session/eio.h"
 #include "mounter/write/hold.h"
@@ -19,157 +18,6 @@
 #include "util/log.h"
 
 enum { FSYNCDIR_MS = 55000 };
-enum { HIDDEN_TIMEOUT_MS = 30000 };
-
-/* ---- open ---- */
-
-/* One transaction for the count, the truncation and the answer. */
-static int open_commit(struct fs *fs, struct op *op, struct node *node) REQUIRES(&fs->lock)
-{
-    struct inode_rec *rec = fs_rec(fs, node);
-    bool same = fs_opened_is(node, rec->etag);
-    bool cut = (op->flags & O_TRUNC) != 0 && rec->size > 0;
-    const struct fuse_open_out out = {
-        .fh = op->unique, /* tells readers apart, also for a successor */
-        .open_flags = same && !cut ? FOPEN_KEEP_CACHE : 0,
-    };
-
-    if ((op->flags & O_TRUNC) != 0) {
-        data_truncate(fs, node, 0);
-        node->truncated_to = 0;
-    }
-    memcpy(op->reply, &out, sizeof(out));
-    op->reply_len = sizeof(out);
-    state_begin(fs->state);
-    if ((op->flags & O_TRUNC) != 0) {
-        int64_t now = fs_now_ns();
-
-        usage_resized(fs, rec->size, 0);
-        STATE_SET(fs->state, rec->size, (uint64_t)0);
-        STATE_SET(fs->state, rec->base_valid, (uint64_t)0);
-        holes_cut(fs, node, 0);
-        STATE_SET(fs->state, rec->attempt, rec->attempt != 0 ? (uint64_t)1 : (uint64_t)0);
-        STATE_SET(fs->state, rec->mtime_ns, now);
-        STATE_SET(fs->state, rec->ctime_ns, now);
-        fs_mark_dirty(fs, node);
-    }
-    return op_commit_open(fs, op, node);
-}
-
-static bool needs_store(struct fs *fs, uint64_t ino, bool *ret_upload)
-{
-    struct node *node;
-    bool needs = true;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, ino);
-    *ret_upload = node != NULL && fs_rec(fs, node)->upload != 0;
-    if (node != NULL) {
-        needs = (fs_rec(fs, node)->flags & (INODE_DIRTY | INODE_NEW)) == 0;
-    }
-    mutex_unlock(&fs->lock);
-    return needs;
-}
-
-static uint32_t thread_of(struct op *op)
-{
-    return (uint32_t)fuse_req_ctx(pending_req(op->pending))->pid;
-}
-
-/* The newest version there is, where open() asks for it. `ret_again`: the kernel has looked the
- * name up as we wanted it to; what was asked then was asked after this open() had begun. */
-static int open_ask(struct op *op, bool *ret_upload, bool *ret_again)
-{
-    struct fs *fs = op->fs;
-    struct node *node;
-    uint64_t size = 0;
-    uint64_t asked;
-    int ret = 0;
-
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    size = node != NULL ? fs_rec(fs, node)->size : 0;
-    *ret_again = reopen_take(fs->reopens, thread_of(op), fs_now_ms(), &asked);
-    mutex_unlock(&fs->lock);
-    if (needs_store(fs, op->ino, ret_upload) && asked != op->ino) {
-        ret = remote_open(fs, op->ino);
-    }
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    if (node != NULL && fs_rec(fs, node)->size != size) {
-        node->untold = true;
-    }
-    mutex_unlock(&fs->lock);
-    return ret;
-}
-
-static void open_run(struct op *op)
-{
-    struct fs *fs = op->fs;
-    struct node *node;
-    bool upload;
-    bool again;
-    bool told = true;
-    struct ahead_start start;
-    bool reads;
-    int ret = open_ask(op, &upload, &again);
-
-    if (ret == 0 && upload && (op->flags & O_TRUNC) != 0) {
-        ret = publish(fs, (uint32_t)op->ino);
-    }
-    mutex_lock(&fs->lock);
-    node = fs_node(fs, op->ino);
-    if (ret == 0 && (node == NULL || (fs_rec(fs, node)->flags & INODE_DETACHED) != 0)) {
-        ret = -ESTALE; /* the name is another's by now: the kernel looks it up again */
-    }
-    if (ret == 0 && (op->flags & O_ACCMODE) != O_RDONLY &&
-        (fs_rec(fs, node)->flags & INODE_LOST) != 0) {
-        ret = lost_eio();
-    }
-    told = ret != 0 || !node->untold;
-    if (ret == 0 && !told && !again && (op->flags & O_TRUNC) == 0 &&
-        reopen_send(fs->reopens, op->ino, thread_of(op), fs_now_ms())) {
-        ret = -ESTALE;
-    } else if (ret == -ESTALE) {
-        (void)reopen_send(fs->reopens, 0, thread_of(op), fs_now_ms());
-    }
-    if (ret == 0) {
-        ret = open_commit(fs, op, node);
-    }
-    reads = ret == 0 && (op->flags & O_ACCMODE) == O_RDONLY;
-    if (reads) {
-        ahead_opened(fs, node, &start);
-    }
-    mutex_unlock(&fs->lock);
-    if (reads) {
-        ahead_start(fs, &start);
-    }
-    if (ret != 0) {
-        (void)fs_op_fail(op, ret);
-        return;
-    }
-    if (!told && fs->session != NULL) {
-        /* The kernel believes its attributes for a while: it has to ask again. */
-        (void)fuse_lowlevel_notify_inval_inode(session_fuse(fs->session), op->ino, -1, 0);
-    }
-    (void)fs_op_end(op);
-}
-
-void fs_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-    struct op *op = fs_op_new(req);
-
-    if (op == NULL) {
-        return;
-    }
-    op->ino = ino;
-    op->flags = (uint32_t)fi->flags;
-    if (op->fs->options.read_only && (fi->flags & O_ACCMODE) != O_RDONLY) {
-        (void)fs_op_fail(op, -EROFS);
-        return;
-    }
-    fs_op_start(op, open_run);
-}
 
 /* ---- write ---- */
 
@@ -290,7 +138,7 @@ void fs_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     op->size = size;
     op->offset = (uint64_t)off;
     op->writepage = fi->writepage != 0;
-    op->appends = !op->writepage && (fi->flags & (O_APPEND | O_DIRECT)) == O_APPEND;
+    op->appends = !op->writepage && (fi->flags & O_APPEND) != 0;
     op->kill = (session_request_flags() & FUSE_WRITE_KILL_SUIDGID) != 0;
     mutex_lock(&fs->lock);
     ret = write_locked(fs, op);
@@ -377,38 +225,6 @@ void fs_fsyncdir(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_
     }
 }
 
-/* The bytes of an unlinked file that was open until now. */
-struct hidden {
-    struct fs *fs;
-    char *key;
-};
-
-static void remove_hidden(void *arg)
-{
-    struct hidden *hidden = arg;
-    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
-    struct objstore_request request = {
-        .op = OBJSTORE_DELETE, .key = hidden->key, .timeout_ms = HIDDEN_TIMEOUT_MS};
-
-    (void)volume_call_internal(hidden->fs->volume, &request, &answer);
-    free(hidden->key);
-    free(hidden);
-}
-
-static void start_remove_hidden(struct fs *fs, const char *key)
-{
-    struct hidden *hidden = malloc(sizeof(*hidden));
-
-    if (hidden == NULL) {
-        return;
-    }
-    *hidden = (struct hidden){fs, strdup(key)};
-    if (hidden->key == NULL || tasks_add(fs->tasks, remove_hidden, hidden) != 0) {
-        free(hidden->key);
-        free(hidden);
-    }
-}
-
 static void drop_writer(struct node *node, const struct inode_rec *rec, int flags)
 {
     if ((flags & O_ACCMODE) != O_RDONLY && node->writers > 0) {
@@ -421,7 +237,6 @@ static void drop_writer(struct node *node, const struct inode_rec *rec, int flag
 
 void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    CLEANUP(buf_done) struct buf key = BUF_INIT(256);
     struct op *op = fs_op_new(req);
     struct fs *fs;
     struct node *node;
@@ -441,8 +256,9 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
         (void)!fs_op_applied(fs, op);
         state_commit(fs->state);
         drop_writer(node, rec, fi->flags);
-        if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0) {
-            state_text_get(fs->state, rec->hidden, &key);
+        if (rec->opens == 0 && (rec->flags & INODE_UNLINKED) != 0 && !node->hiding &&
+            !node->publishing && node->streaming == 0) {
+            hidden_drop(fs, node);
         }
         dirty = (rec->flags & INODE_DIRTY) != 0 && node->writers == 0 &&
                 (rec->flags & (INODE_UNLINKED | INODE_LOST)) == 0;
@@ -458,9 +274,6 @@ void fs_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     mutex_unlock(&fs->lock);
     if (dirty) {
         hold_file(fs, (uint32_t)ino);
-    }
-    if (buf_len(&key) > 0) {
-        start_remove_hidden(fs, buf_str(&key));
     }
     locks_release(fs, ino, fi);
     (void)fs_op_fail(op, 0);

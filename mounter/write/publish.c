@@ -191,7 +191,7 @@ void job_published(struct fs *fs, struct job *job)
     struct node *node = job->node;
     struct inode_rec *rec = fs_rec(fs, node);
     uint64_t valid = job->size < node->truncated_to ? job->size : node->truncated_to;
-    uint32_t flags = (rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT)) |
+    uint32_t flags = (rec->flags & ~(uint32_t)(INODE_NEW | INODE_CONFLICT | INODE_ONLY)) |
                      (S_ISDIR(rec->mode) ? INODE_MARKER : 0U);
 
     state_begin(fs->state);
@@ -204,6 +204,7 @@ void job_published(struct fs *fs, struct job *job)
     state_commit(fs->state);
     theirs_note(node, job->result_etag, job->plain);
     publish_upload_forget(fs, node);
+    node->attrs_set = node->attrs_set && node->meta_changed;
     mount_stats_add(fs->options.stats, STATS_PUBLICATIONS, 1);
     data_clean(fs, node, &job->seqs);
     if ((node->blocks == NULL || HASH_COUNT(node->blocks) == 0) && !node->meta_changed &&
@@ -298,6 +299,28 @@ static char *conflict_name(const struct job *job, const char *kind)
     return asprintf(&name, "%.*s%s", (int)len, key, ending) < 0 ? NULL : name;
 }
 
+/*
+ * The name is somebody else's object's from now on; who opens it next gets that. What was written
+ * while a copy was being sent is dirty still, and gets a copy of its own.
+ */
+static void give_up_name(struct fs *fs, struct node *node) REQUIRES(&fs->lock)
+{
+    struct inode_rec *rec = fs_rec(fs, node);
+    bool more = node->blocks != NULL && HASH_COUNT(node->blocks) > 0;
+    uint32_t over = INODE_NEW | INODE_ONLY | (more ? 0U : INODE_DIRTY);
+
+    publish_upload_forget(fs, node);
+    state_begin(fs->state);
+    STATE_SET(fs->state, rec->flags, (rec->flags & ~over) | INODE_CONFLICT);
+    STATE_SET(fs->state, rec->dirty_since_ns, more ? rec->dirty_since_ns : 0);
+    STATE_SET(fs->state, rec->etag[0], '\0');
+    holes_clear(fs, node);
+    publish_settled(fs, rec);
+    state_commit(fs->state);
+    node->attrs_set = false;
+    node->valid_until_ms = 0;
+}
+
 /* Somebody else has changed the object: keep our bytes beside it, and say so. */
 static int keep_conflict(struct job *job)
 {
@@ -331,24 +354,46 @@ static int keep_conflict(struct job *job)
                    "kept beside",
              "key", job->key, "copy", name, NULL);
     mutex_lock(&fs->lock);
-    {
-        struct inode_rec *rec = fs_rec(fs, job->node);
-
-        fs->conflicts++;
-        publish_upload_forget(fs, job->node);
-        data_clean(fs, job->node, &job->seqs);
-        state_begin(fs->state);
-        STATE_SET(fs->state, rec->flags,
-                  (rec->flags & ~(uint32_t)(INODE_DIRTY | INODE_NEW)) | INODE_CONFLICT);
-        STATE_SET(fs->state, rec->dirty_since_ns, (int64_t)0);
-        STATE_SET(fs->state, rec->etag[0], '\0');
-        holes_clear(fs, job->node);
-        publish_settled(fs, rec);
-        state_commit(fs->state);
-        job->node->valid_until_ms = 0;
-    }
+    fs->conflicts++;
+    data_clean(fs, job->node, &job->seqs);
+    give_up_name(fs, job->node);
     mutex_unlock(&fs->lock);
     return -ESTALE;
+}
+
+/* Has a program written or cut off anything that a copy would have to keep? */
+static bool has_bytes(struct fs *fs, const struct job *job) REQUIRES(&fs->lock)
+{
+    const struct node *node = job->node;
+    const struct inode_rec *rec = fs_rec(fs, node);
+
+    if (!S_ISREG(rec->mode)) {
+        return false;
+    }
+    return job->streamed || (node->blocks != NULL && HASH_COUNT(node->blocks) > 0) ||
+           (rec->size > 0 && (job->is_new || node->holes.count > 0 || rec->size != rec->base_size ||
+                              rec->base_valid < rec->size));
+}
+
+/*
+ * Somebody else has made or changed the file. If nothing was written to it here, theirs stands, as
+ * if they had come first; who wanted to be the only one, or has set attributes, is told.
+ */
+static int lose_race(struct job *job)
+{
+    struct fs *fs = job->fs;
+    bool any;
+
+    mutex_lock(&fs->lock);
+    any = has_bytes(fs, job);
+    if (!any) {
+        const struct inode_rec *rec = fs_rec(fs, job->node);
+
+        job->left = (rec->flags & INODE_ONLY) == 0 && !job->node->attrs_set && S_ISREG(rec->mode);
+        give_up_name(fs, job->node);
+    }
+    mutex_unlock(&fs->lock);
+    return any ? keep_conflict(job) : job->left ? 0 : -ESTALE;
 }
 
 static int keep_theirs(struct job *job)
@@ -393,6 +438,12 @@ static int put_dir(struct job *job)
     return ret == -EEXIST ? 0 : ret;
 }
 
+/* Written to again by a handle whose file has given its name up. */
+static bool is_without_name(const struct job *job)
+{
+    return S_ISREG(job->attr.mode) && !job->is_new && job->etag[0] == '\0';
+}
+
 static int run(struct job *job)
 {
     bool unsettled;
@@ -423,7 +474,9 @@ static int run(struct job *job)
     if (ret != 0) {
         return ret;
     }
-    if (plain || (job->size <= publish_whole_max && !job->streamed)) {
+    if (is_without_name(job)) {
+        ret = -ESTALE;
+    } else if (plain || (job->size <= publish_whole_max && !job->streamed)) {
         ret = put_whole(job, job->key, true);
         if (ret == 0) {
             (void)!upload_drop(job); /* of an earlier try, when it was larger */
@@ -435,7 +488,7 @@ static int run(struct job *job)
         int settled =
             publish_settle_now(job->fs, job->node, job->key); /* an attempt that came late */
 
-        return settled != 0 ? settled : ret == -ENOENT && job->is_new ? ret : keep_conflict(job);
+        return settled != 0 ? settled : ret == -ENOENT && job->is_new ? ret : lose_race(job);
     }
     return ret;
 }
@@ -482,7 +535,9 @@ static int publish_once(struct fs *fs, uint32_t ino, struct pending *waiter, boo
         *ret_again = true; /* on another base */
         ret = 0;
     } else if (ret == 0) {
-        job_published(fs, &job);
+        if (!job.left) {
+            job_published(fs, &job);
+        }
         *ret_again = (fs_rec(fs, job.node)->flags & INODE_DIRTY) != 0;
     } else {
         job.node->failed_count++;

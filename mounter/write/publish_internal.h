@@ -23,6 +23,7 @@ struct job {
     uint32_t upload; /* index + 1, or 0 */
     bool streamed;   /* parts of it have been sent ahead: their bytes are nowhere else */
     bool baseless;   /* the object it is based on has gone: zeros where nothing is dirty */
+    bool left;       /* another mount's file has the name, and nothing was written here */
     struct attr attr;
     struct objstore_meta meta;
     bool plain;           /* nothing but ours is in it */

@@ -20,17 +20,19 @@ enum { REOPENS = 256 }; /* threads; a power of two */
 
 struct reopen {
     uint64_t sent_ms; /* 0: nobody is out */
-    uint64_t ino;
+    uint64_t since;
     uint32_t thread; /* 0: one that is not of our process ids' space */
 };
 
 /*
  * To be called before an OPEN of the thread's is answered by ESTALE: its next one is then the
- * second. `ino`: what has been looked up in the store for it; or 0. False: it could not be told
- * from another's.
+ * second. `since`: the turn at which the first began. False: it could not be told from another's.
  */
-bool reopen_send(struct reopen table[REOPENS], uint64_t ino, uint32_t thread, uint64_t now_ms);
-/* True if this is that second one, and *ret_ino is what was said; it is forgotten. */
-bool reopen_take(struct reopen table[REOPENS], uint32_t thread, uint64_t now_ms, uint64_t *ret_ino);
+bool reopen_send(struct reopen table[REOPENS], uint64_t since, uint32_t thread, uint64_t now_ms);
+/* The turn, if this thread is on its way back; else 0. */
+uint64_t reopen_out(const struct reopen table[REOPENS], uint32_t thread, uint64_t now_ms);
+/* True if this is that second one, and *ret_since is what was said; it is forgotten. */
+bool reopen_take(struct reopen table[REOPENS], uint32_t thread, uint64_t now_ms,
+                 uint64_t *ret_since);
 
 #endif

@@ -258,6 +258,32 @@ static void run(void *arg)
     mutex_unlock(&fs->lock);
 }
 
+/* Of files that are closed; the kernel forgets nothing by itself when it unmounts. */
+static void drop_closed(struct fs *fs)
+{
+    for (uint32_t ino = STATE_ROOT + 1; ino < state_inode_limit(fs->state); ino++) {
+        CLEANUP(buf_done) struct buf key = BUF_INIT(SWEEP_KEY);
+        struct inode_rec *rec;
+        uint32_t hidden = 0;
+
+        mutex_lock(&fs->lock);
+        rec = fs_node(fs, ino) != NULL ? state_inode(fs->state, ino) : NULL;
+        if (rec != NULL && rec->opens == 0) {
+            hidden = rec->hidden;
+            state_text_get(fs->state, hidden, &key);
+        }
+        mutex_unlock(&fs->lock);
+        if (hidden != 0 && remote_delete(fs, buf_str(&key)) == 0) {
+            mutex_lock(&fs->lock);
+            state_begin(fs->state);
+            STATE_SET(fs->state, rec->hidden, 0U);
+            state_text_release(fs->state, hidden);
+            state_commit(fs->state);
+            mutex_unlock(&fs->lock);
+        }
+    }
+}
+
 void sweep_end(struct fs *fs)
 {
     uint64_t until = fs_now_ms() + SWEEP_TIMEOUT_MS;
@@ -269,6 +295,9 @@ void sweep_end(struct fs *fs)
     while (fs->sweep != NULL && fs->sweep->running && (now = fs_now_ms()) < until) {
         cond_wait_ms(&fs->changed, &fs->lock, until - now);
     }
+    mutex_unlock(&fs->lock);
+    drop_closed(fs);
+    mutex_lock(&fs->lock);
     left = fs->sweep != NULL && fs->sweep->shown && !is_used(fs, NULL);
     mutex_unlock(&fs->lock);
     alive_key(fs, key);

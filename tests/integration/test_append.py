@@ -38,11 +38,11 @@ def test_two_mounts_append_in_turn_and_lose_nothing(two):
     assert contents(two, "log") == wanted
 
 
-@pytest.mark.parametrize("size", [3, 5000, 3 << 20])
-def test_handles_that_were_open_before_append_under_their_lock(two, size):
+@pytest.mark.parametrize("size, direct", [(3, 0), (5000, 0), (3 << 20, 0), (5000, os.O_DIRECT), (3 << 20, os.O_DIRECT)])
+def test_handles_that_were_open_before_append_under_their_lock(two, size, direct):
     (two[0] / "log").write_bytes(b"begins\n")
     wanted = b"begins\n"
-    handles = [os.open(mount / "log", os.O_RDWR | os.O_APPEND) for mount in two]
+    handles = [os.open(mount / "log", os.O_RDWR | os.O_APPEND | direct) for mount in two]
     for n in range(4):
         for k, handle in enumerate(handles):
             piece = bytes([65 + 2 * n + k]) * size
@@ -57,9 +57,10 @@ def test_handles_that_were_open_before_append_under_their_lock(two, size):
     assert contents(two, "log") == wanted
 
 
-def test_who_appends_to_what_another_has_cut_leaves_no_hole(two):
+@pytest.mark.parametrize("direct", [0, os.O_DIRECT])
+def test_who_appends_to_what_another_has_cut_leaves_no_hole(two, direct):
     (two[0] / "log").write_bytes(b"x" * 10000)
-    handle = os.open(two[0] / "log", os.O_WRONLY | os.O_APPEND)
+    handle = os.open(two[0] / "log", os.O_WRONLY | os.O_APPEND | direct)
     fcntl.flock(handle, fcntl.LOCK_EX)
     fcntl.flock(handle, fcntl.LOCK_UN)
     (two[1] / "log").write_bytes(b"new\n")

@@ -4,7 +4,7 @@
 #include "test.h"
 
 static struct reopen table[REOPENS];
-static uint64_t ino;
+static uint64_t since;
 
 static int empty(void **state)
 {
@@ -18,13 +18,15 @@ static int empty(void **state)
 static void test_who_was_sent_back_is_known_once(void **state)
 {
     (void)state;
-    assert_false(reopen_take(table, 7, 100, &ino));
+    assert_false(reopen_take(table, 7, 100, &since));
     assert_true(reopen_send(table, 42, 7, 100));
-    assert_false(reopen_take(table, 8, 100, &ino));
-    assert_true(reopen_take(table, 7, 101, &ino));
-    assert_int_equal(ino, 42);
-    assert_false(reopen_take(table, 7, 102, &ino));
-    assert_int_equal(ino, 0);
+    assert_false(reopen_take(table, 8, 100, &since));
+    assert_int_equal(reopen_out(table, 7, 101), 42);
+    assert_int_equal(reopen_out(table, 8, 101), 0);
+    assert_true(reopen_take(table, 7, 101, &since));
+    assert_int_equal(since, 42);
+    assert_int_equal(reopen_out(table, 7, 102), 0);
+    assert_false(reopen_take(table, 7, 102, &since));
 }
 
 static void test_threads_that_share_a_place_do_not_take_it_from_each_other(void **state)
@@ -32,11 +34,11 @@ static void test_threads_that_share_a_place_do_not_take_it_from_each_other(void 
     (void)state;
     assert_true(reopen_send(table, 42, 7, 100));
     assert_false(reopen_send(table, 42, 7 + REOPENS, 101));
-    assert_false(reopen_take(table, 7 + REOPENS, 101, &ino));
-    assert_true(reopen_take(table, 7, 102, &ino));
+    assert_false(reopen_take(table, 7 + REOPENS, 101, &since));
+    assert_true(reopen_take(table, 7, 102, &since));
     assert_true(reopen_send(table, 43, 7 + REOPENS, 103));
-    assert_true(reopen_take(table, 7 + REOPENS, 104, &ino));
-    assert_int_equal(ino, 43);
+    assert_true(reopen_take(table, 7 + REOPENS, 104, &since));
+    assert_int_equal(since, 43);
 }
 
 static void test_a_thread_may_go_elsewhere_and_be_sent_back_there(void **state)
@@ -44,15 +46,15 @@ static void test_a_thread_may_go_elsewhere_and_be_sent_back_there(void **state)
     (void)state;
     assert_true(reopen_send(table, 42, 7, 100));
     assert_true(reopen_send(table, 43, 7, 101));
-    assert_true(reopen_take(table, 7, 102, &ino));
-    assert_int_equal(ino, 43);
+    assert_true(reopen_take(table, 7, 102, &since));
+    assert_int_equal(since, 43);
 }
 
 static void test_who_does_not_come_back_is_forgotten(void **state)
 {
     (void)state;
     assert_true(reopen_send(table, 42, 7, 100));
-    assert_false(reopen_take(table, 7, 10000, &ino));
+    assert_false(reopen_take(table, 7, 10000, &since));
     assert_true(reopen_send(table, 44, 7 + REOPENS, 10000));
 }
 
@@ -61,7 +63,7 @@ static void test_of_threads_without_a_number_one_is_out_at_a_time(void **state)
     (void)state;
     assert_true(reopen_send(table, 42, 0, 100));
     assert_false(reopen_send(table, 42, 0, 101));
-    assert_true(reopen_take(table, 0, 102, &ino));
+    assert_true(reopen_take(table, 0, 102, &since));
     assert_true(reopen_send(table, 42, 0, 103));
 }
 
