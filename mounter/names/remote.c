@@ -531,9 +531,12 @@ static int ask_again(struct fs *fs, const char *key, enum ahead_use use, struct 
     return r;
 }
 
-/* `ret_changed`: NULL, or a new version is taken over though the file is open; true if it was. */
+/* `ret_changed`: NULL, or a new version is taken over though the file is open, also by an inode
+ * whose name has another one by now; true if it was. */
 static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use, bool *ret_changed)
 {
+    const uint32_t stays =
+        INODE_DIRTY | INODE_NEW | INODE_UNLINKED | (ret_changed == NULL ? INODE_DETACHED : 0U);
     CLEANUP(buf_done) struct buf key = BUF_INIT(2 * OBJSTORE_KEY_MAX);
     struct remote remote;
     struct node *node;
@@ -548,8 +551,7 @@ static int refresh(struct fs *fs, uint64_t ino, bool always, enum ahead_use use,
     node = fs_node(fs, ino);
     rec = node != NULL ? fs_rec(fs, node) : NULL;
     asked = fs->clock;
-    if (rec == NULL || ino == STATE_ROOT ||
-        (rec->flags & (INODE_DIRTY | INODE_NEW | INODE_UNLINKED | INODE_DETACHED)) != 0 ||
+    if (rec == NULL || ino == STATE_ROOT || (rec->flags & stays) != 0 ||
         (S_ISDIR(rec->mode) && (rec->flags & INODE_MARKER) == 0) ||
         (!always && fs_now_ms() < node->valid_until_ms)) {
         mutex_unlock(&fs->lock);

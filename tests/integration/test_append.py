@@ -70,6 +70,21 @@ def test_who_appends_to_what_another_has_cut_leaves_no_hole(two, direct):
     assert contents(two, "log") == b"new\nmore\n"
 
 
+def test_a_handle_of_an_older_version_follows_the_file_when_it_is_locked(two):
+    (two[0] / "log").write_bytes(b"one\n")
+    older = os.open(two[0] / "log", os.O_RDWR | os.O_APPEND)
+    (two[1] / "log").write_bytes(b"another\n")
+    newer = os.open(two[0] / "log", os.O_RDWR | os.O_APPEND)
+    for handle, line in ((older, b"first\n"), (newer, b"second\n"), (older, b"third\n")):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        os.write(handle, line)
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(older)
+    os.close(newer)
+    assert contents(two, "log") == b"another\nfirst\nsecond\nthird\n"
+    assert os.listdir(two[0]) == ["log"]
+
+
 def sent(path, directory):
     """What sendfile(2) gives of a file that is just opened."""
     source, target = os.open(path, os.O_RDONLY), os.open(directory / "sent", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
