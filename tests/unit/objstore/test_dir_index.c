@@ -123,6 +123,34 @@ static void an_index_of_schema_1_keeps_its_objects_and_takes_new_ones(void **sta
     dir_index_close(index);
 }
 
+/* There were rows of files that are garbage already. */
+static void rows_of_schema_5_that_nothing_names_go(void **state)
+{
+    CLEANUP(arena_done) struct arena arena = ARENA_INIT(1 << 16);
+    const struct place *place = *state;
+    struct dir_index *index = open_index(place);
+    struct dir_pending_row row;
+
+    assert_int_equal(dir_index_bucket_create(index, "bucket", 1), 0);
+    put(index, "k", "1/aa/new");
+    dir_index_close(index);
+    execute(place, "DROP TRIGGER pending_never_begun; DROP TRIGGER pending_gone; DROP TABLE begun;"
+                   "DROP INDEX pending_file; INSERT INTO garbage VALUES('1/aa/old');"
+                   "INSERT INTO pending VALUES(1, '1/aa/old', 'old'), (2, '1/aa/new', 'new');"
+                   "PRAGMA user_version = 5");
+    index = open_index(place);
+    assert_int_equal(dir_index_pending_get(index, "1/aa/old", &arena, &row), -ENOENT);
+    assert_int_equal(dir_index_pending_get(index, "1/aa/new", &arena, &row), 0);
+    put(index, "k", "1/aa/newer"); /* whose file that program had made */
+    assert_int_equal(dir_index_pending_get(index, "1/aa/new", &arena, &row), -ENOENT);
+    dir_index_close(index);
+    execute(place, "DELETE FROM garbage WHERE file IN ('1/aa/old', '1/aa/new');"
+                   "INSERT INTO pending SELECT 9, 'x', 'y' WHERE changes() = 2");
+    index = open_index(place);
+    assert_int_equal(dir_index_pending_get(index, "x", &arena, &row), 0);
+    dir_index_close(index);
+}
+
 static void open_and_close(const char *path)
 {
     struct dir_index *index = NULL;
@@ -335,6 +363,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_index_of_a_later_schema_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_parts_of_a_file_are_kept_as_long_as_an_object_has_it,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(rows_of_schema_5_that_nothing_names_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_files_that_were_begun_become_garbage, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(bytes_wait_for_their_files_in_order, set_up, tear_down),
