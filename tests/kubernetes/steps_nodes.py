@@ -91,9 +91,9 @@ def share(kube, cluster):
             see(other, "cat /data/e/file /data/lines", f"inside\n{text}")
             # What was there is believed for attr_timeout.
             kube.wait("names that have moved are gone", 20, lambda other=other: kube.execute(
-                other, "ls /data").split() == ["e", "large", "lines"])
+                other, "echo /data/*").split() == ["/data/e", "/data/large", "/data/lines"])
             kube.execute(other, "rm -r /data/e /data/large")
-            kube.wait("what was removed is gone", 20, lambda one=one: kube.execute(one, "ls /data") == "lines\n")
+            kube.wait("what was removed is gone", 20, lambda one=one: kube.execute(one, "echo /data/*") == "/data/lines\n")
 
 
 @step("locks that a pod on one node holds are refused to one on the second node, and appends under them lose nothing")
