@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "mounter/names/graves.h"
 #include "objstore/objstore_call.h"
 
 enum {
@@ -141,6 +142,34 @@ static void ask(struct fs *fs, struct doubts *doubts)
     }
 }
 
+/*
+ * A directory without an object of its own is there by what is below it: others may have put that
+ * there since. A listing that shows what was below the one that has gone is as wrong as the other.
+ */
+static bool has_some(struct fs *fs, const char *dir)
+{
+    CLEANUP(objstore_answer_done) struct objstore_answer answer = OBJSTORE_ANSWER_INIT;
+    CLEANUP(doubts_done) struct doubts below = {0};
+    struct objstore_request list = {
+        .op = OBJSTORE_LIST, .key = dir, .max_entries = AT_ONCE, .timeout_ms = META_TIMEOUT_MS};
+    int ret = volume_call(fs->volume, &list, &answer);
+    bool some = ret != 0; /* which tells nothing */
+
+    mutex_lock(&fs->lock);
+    for (size_t i = 0; ret == 0 && i < answer.result.count; i++) {
+        const char *key = answer.result.entries[i].key;
+        const struct doubt doubt = {.key = graves_has(fs, key) ? NULL : strdup(key)};
+
+        ret = doubt.key != NULL ? add(&below, &doubt) : 0;
+    }
+    mutex_unlock(&fs->lock);
+    ask(fs, &below);
+    for (size_t i = 0; i < below.count; i++) {
+        some |= below.items[i].exists;
+    }
+    return some;
+}
+
 int doubts_ask(struct fs *fs, uint32_t dir, const struct listing *listing, struct doubts *ret)
 {
     int r = 0;
@@ -151,6 +180,13 @@ int doubts_ask(struct fs *fs, uint32_t dir, const struct listing *listing, struc
     mutex_unlock(&fs->lock);
     if (r == 0) {
         ask(fs, ret);
+    }
+    for (size_t i = 0; r == 0 && i < ret->count; i++) {
+        struct doubt *item = &ret->items[i];
+
+        if (item->name == NULL && item->is_dir && !item->exists) {
+            item->exists = has_some(fs, item->key);
+        }
     }
     return r;
 }

@@ -18,7 +18,7 @@ import time
 
 import pytest
 
-from rig import BUCKET, KEYS, ROOT, fails, stored, stuck_processes
+from rig import BUCKET, KEYS, ROOT, fails, stored, stuck_processes, wait_for
 
 HERE = pathlib.Path(__file__).resolve().parent
 HAZARDS = range(1, 36)
@@ -727,6 +727,24 @@ def test_hazard_30_neither_versions_nor_trees_come_back(rig, sync):
     write(one.point / "made/f", b"x")
     assert fails(os.rmdir, one.point / "made") == errno.ENOTEMPTY
     assert os.listdir(one.point / "made") == ["f"]
+
+
+@pytest.mark.parametrize("way", ["removed", "renamed"])
+def test_hazard_30_what_somebody_puts_where_a_directory_went_is_listed(rig, way):
+    """By its files alone: it has no object of its own."""
+    one = rig.mount(attr_timeout=0)
+    (one.point / "dir").mkdir()
+    write(one.point / "dir/f", b"x")
+    if way == "removed":
+        os.unlink(one.point / "dir/f")
+        os.rmdir(one.point / "dir")
+    else:
+        os.rename(one.point / "dir", one.point / "other")
+    gone = f"{rig.prefix}/dir/"
+    wait_for(lambda: not any(key.startswith(gone) for key in rig.keys()), "deletion")
+    put(rig, "dir/theirs", b"1")
+    assert "dir" in os.listdir(one.point)
+    assert os.listdir(one.point / "dir") == ["theirs"]
 
 
 def test_hazard_30_asks_nothing_more_of_a_store_that_lists_at_once(rig):
