@@ -197,15 +197,24 @@ static bool is_adopted(const cJSON *volume)
     return cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(volume, "adopted"));
 }
 
-/* Ask the person at the terminal. */
-static bool confirm(const cJSON *volume)
+/* Ask the person at the terminal; where there is none (a pipe, kubectl exec without -t), nobody has
+ * said that all of it may go. 0 when it may. */
+static int confirm(const cJSON *volume, struct error *err)
 {
     char answer[16] = "";
 
+    if (!isatty(STDIN_FILENO)) {
+        return error_set(err, -ECANCELED,
+                         "nothing was deleted: nobody can be asked here, as stdin is no terminal; "
+                         "--yes deletes volume %s without asking",
+                         meta_text(volume, "name"));
+    }
     (void)fprintf(stderr, "Delete volume %s (%s, bucket %s)%s? [y/N] ", meta_text(volume, "name"),
                   meta_text(volume, "id"), meta_text(volume, "bucket"),
                   is_adopted(volume) ? "; what lies in it stays" : " and all that is in it");
-    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y');
+    return fgets(answer, sizeof(answer), stdin) != NULL && (answer[0] == 'y' || answer[0] == 'Y')
+               ? 0
+               : error_set(err, -ECANCELED, "nothing was deleted");
 }
 
 static int delete (const void *options, cJSON **ret, struct error *err)
@@ -214,9 +223,7 @@ static int delete (const void *options, cJSON **ret, struct error *err)
     CLEANUP(cJSON_Delete_p) cJSON *volume = NULL;
     int r = meta_find_volume(&o->meta, o->meta.words.items[0], &volume, err);
 
-    if (r == 0 && !o->yes && isatty(STDIN_FILENO) && !confirm(volume)) {
-        r = error_set(err, -ECANCELED, "nothing was deleted");
-    }
+    r = r == 0 && !o->yes ? confirm(volume, err) : r;
     r = r < 0 ? r : delete_until_gone(o, meta_text(volume, "id"), ret, err);
     return r < 0 || cJSON_AddItemToObject(*ret, "deleted", TAKE(volume)) ? r : -ENOMEM;
 }
@@ -370,7 +377,7 @@ static int run_delete(int argc, char *const *argv)
         OPTION(struct options, wait_ms, OPTION_DURATION_MS, "wait", "TIME", "1h",
                "how long to wait until it is gone; the deletion goes on without us"),
         OPTION(struct options, yes, OPTION_BOOL, "yes", NULL, NULL,
-               "do not ask; without a terminal nobody is asked")};
+               "do not ask; needed where nobody can be asked, as stdin is no terminal")};
     static const struct options_program program =
         META_PROGRAM(struct options, meta, "volume delete",
                      "Delete a volume and all that is in it.", "ID-OR-NAME", 1, 1);

@@ -327,7 +327,10 @@ static int renew_store(struct rpc_call *call, const struct db_store *row,
 
     if (r != 0 || strcmp(old.location, row->location) != 0 ||
         strcmp(old.endpoint, row->endpoint) != 0) {
-        return error_set(err, -EEXIST, "store %s: exists with another location", row->name);
+        return error_set(err, -EEXIST,
+                         "store %s: exists with another location or endpoint, which stay as they "
+                         "are: give this one another name",
+                         row->name);
     }
     r = old.public_only != row->public_only ? restrict_store(meta, row, err) : 0;
     old.public_only = row->public_only;

@@ -134,7 +134,7 @@ def test_servers_and_tools_run_without_root(home, processes):
                           "--json"))["volume"]
     listed = ctl("csi", "call", home / "controller.sock", "Controller.ListVolumes", "{}")
     assert made["id"] in listed
-    ctl("volume", "delete", f"--meta={address}", "mine")
+    ctl("volume", "delete", f"--meta={address}", "mine", "--yes")
     ctl("certs", "init", home / "certs")
     for process in (controller, meta):
         processes.stop(process)

@@ -155,7 +155,7 @@ def test_a_volume_lives_and_dies_by_command(meta, workdir):
     assert json.loads(ctl("rebuild", meta, "default", "--json")) == {
         "volumesFound": 1, "volumesAdded": 0}
     assert "found: 1; not known before, added: 0" in ctl("rebuild", meta, "default")
-    said = ctl("volume", "delete", meta, "mine")
+    said = ctl("volume", "delete", meta, "mine", "--yes")
     assert said == f"volume mine ({made['id']}) is deleted, with all that was in it\n"
     assert ctl("volume", "list", meta).split()[:2] == ["ID", "NAME"]
     assert len(ctl("volume", "list", meta).splitlines()) == 1
@@ -176,7 +176,7 @@ def test_a_volume_is_mounted_by_command(meta, workdir):
     while time.monotonic() < deadline and subprocess.run(
             ["pgrep", "-f", str(point)], check=False, capture_output=True).returncode == 0:
         time.sleep(0.1)
-    ctl("volume", "delete", meta, "mine")
+    ctl("volume", "delete", meta, "mine", "--yes")
 
 
 def test_any_csi_call_can_be_made_by_hand(meta, workdir, processes):
@@ -216,6 +216,9 @@ def test_deleting_asks_a_person_at_a_terminal(meta):
             os.close(master)
             os.close(slave)
     ctl("volume", "create", meta, "mine")
+    said = ctl("volume", "delete", meta, "mine", stdin="y\n", ok=False)
+    assert "--yes deletes volume mine without asking" in said
+    assert "mine" in ctl("volume", "list", meta)
     done = at_terminal(b"\n")
     assert done.returncode == 1 and "Delete volume mine" in done.stderr
     assert "nothing was deleted" in done.stderr
