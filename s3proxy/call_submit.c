@@ -34,6 +34,19 @@ static void tell_argument(const struct objstore_request *op, const char *text,
     (void)s3_fault_argument(fault, name, slice_of(value != NULL ? value : ""), text);
 }
 
+/* Stores refuse a name that no bucket can have as they do any argument; S3 has an error of its own
+ * for it. */
+static enum s3_code code_of(const struct call *call, const struct objstore_result *result)
+{
+    enum s3_code code = reply_code(&call->op, result);
+    const char *bucket = call->target.bucket;
+
+    return code == S3_INVALID_ARGUMENT && result->s3_code == (int)S3_OK && bucket[0] != '\0' &&
+                   !s3_bucket_valid(slice_of(bucket))
+               ? S3_INVALID_BUCKET_NAME
+               : code;
+}
+
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
@@ -49,7 +62,7 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
         result = &none; /* as in AWS's first region, and only there */
     }
     if (result->status < 0 && !call->head_ready) {
-        enum s3_code code = reply_code(op, result);
+        enum s3_code code = code_of(call, result);
         struct s3_fault fault = S3_FAULT_INIT;
         bool of_id = op->version_id != NULL || op->source_version_id != NULL ||
                      op->op == OBJSTORE_LIST_VERSIONS || op->op == OBJSTORE_UPLOAD_LIST ||

@@ -37,6 +37,16 @@ def finish(plain, where, *parts, headers=None):
     return reply.status, element(text, "Code"), text.decode()
 
 
+# ---- names ----
+
+def test_a_name_that_no_bucket_can_have_is_told(plain, s3):
+    for method, path in (("GET", "/ab"), ("GET", "/ab/key"), ("PUT", "/A-Bucket/key"), ("DELETE", "/a..b/key"),
+                         ("DELETE", "/ab"), ("GET", "/ab?policy"), ("POST", "/ab/key?uploads")):
+        reply, text = send(plain, method, path)
+        assert (reply.status, element(text, "Code")) == (400, "InvalidBucketName"), (method, path, text)
+    assert code_of(s3.copy_object, Bucket="bucket", Key="k", CopySource="ab/key") == ("InvalidArgument", 400)
+
+
 # ---- completions ----
 
 def test_a_completion_is_refused_as_aws_does(plain, s3):
