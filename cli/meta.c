@@ -43,16 +43,16 @@ int meta_hint(const struct meta_options *o, int result, struct error *err)
     if (result != -ECONNREFUSED) {
         return result;
     }
-    return error_set(
-        err, result,
-        "skyvol-meta does not answer at %s: is it running there (--meta ADDRESS)?%s (%s)",
-        o->address,
-        is_unix   ? ""
-        : has_tls ? " Is its certificate from --tls-ca-file, and --tls-cert-file from "
-                    "its authority?"
-                  : " With TLS it needs --tls-ca-file, --tls-cert-file and "
-                    "--tls-key-file.",
-        error_text(err, result));
+    return error_set(err, result,
+                     "skyvol-meta does not answer at %s: is it running there, and open to you "
+                     "(--meta ADDRESS)?%s (%s)",
+                     o->address,
+                     is_unix   ? ""
+                     : has_tls ? " Is its certificate from --tls-ca-file, and --tls-cert-file from "
+                                 "its authority?"
+                               : " With TLS it needs --tls-ca-file, --tls-cert-file and "
+                                 "--tls-key-file.",
+                     error_text(err, result));
 }
 
 int meta_call(const struct meta_options *o, const ProtobufCServiceDescriptor *service,

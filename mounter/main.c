@@ -36,6 +36,7 @@ static void print_help(FILE *out)
         "  -o OPTION,...     see below; those of GeeseFS, s3fs, rclone and mountpoint-s3 are\n"
         "                    understood too\n"
         "  -f                stay in the foreground, log to stderr\n"
+        "  -o log_file=PATH  the log, once it is mounted; else syslog, or stderr with -f\n"
         "  --recover DIR     instead of a mount: upload the journal of one volume, and tell\n"
         "  --timeout SECONDS of --recover (600)\n"
         "  -n -s -v -t TYPE  taken as mount(8) gives them to mount.fuse.skyvol\n"

@@ -119,9 +119,10 @@ static int parse_location(const char *text, bool bucket, struct location *l, str
         l->kind = LOCATION_DIR;
         ret = parse_dir(text + 6, bucket, l, err);
     } else {
-        return error_set(err, -EINVAL,
-                         "location \"%s\": begin with s3://BUCKET, dir:///ROOT/BUCKET or mem://",
-                         url_shown(text));
+        return error_set(
+            err, -EINVAL,
+            "location \"%s\": begin with s3://BUCKET, dir:///ROOT/BUCKET or mem://BUCKET",
+            url_shown(text));
     }
     if (ret == 0 && l->kind == LOCATION_S3 && strpbrk(l->bucket, ":@") != NULL) {
         return error_set(err, -EINVAL,

@@ -13,6 +13,9 @@ static void what_users_do_wrong_gets_a_sentence_that_helps(UNUSED void **state)
         int error;
         const char *text, *help;
     } cases[] = {
+        {-ENOENT, "HTTP status 404: The specified bucket does not exist.", "Make the bucket first"},
+        {-ENOENT, "no such bucket", "skyvolctl volume create"},
+        {-ENOSPC, "XStorageFull: The store is full", "Make room"},
         {-EHOSTUNREACH, "nowhere.invalid: Could not resolve host: nowhere.invalid", "http_proxy"},
         {-EHOSTUNREACH, "10.0.0.1: No route to host", "firewall"},
         {-ECONNREFUSED, "127.0.0.1:1: Failed to connect to 127.0.0.1 port 1", "port in endpoint="},
