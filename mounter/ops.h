@@ -55,6 +55,8 @@ int op_intend(struct op *op, bool *ret_again) __attribute__((warn_unused_result)
 /* ops_remove.c: a directory that only its content implied would vanish with the name that is about
  * to go: gives op->ino an object. Waits. */
 int op_keep_parent(struct op *op) __attribute__((warn_unused_result));
+/* ops_remove.c: something in it was made here and is not in the store yet. */
+bool op_holds_new(struct fs *fs, const struct node *dir) REQUIRES(&fs->lock);
 /* ---- ops_make.c, for others that make names ---- */
 /* Begins an operation that makes a name. NULL: answered already. */
 struct op *op_new_make(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode);

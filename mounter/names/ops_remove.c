@@ -328,22 +328,29 @@ static void unlink_run(struct op *op)
     (void)fs_op_fail(op, ret);
 }
 
+bool op_holds_new(struct fs *fs, const struct node *dir)
+{
+    const struct node *node;
+
+    LIST_FOREACH (node, &dir->below, sibling) {
+        if ((fs_rec(fs, node)->flags & INODE_NEW) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int rmdir_check(struct op *op, uint32_t ino, const char *key)
 {
     int buried = graves_wait(op->fs, key, true, fs_now_ms() + META_TIMEOUT_MS);
     struct fs *fs = op->fs;
-    const struct node *node;
     const struct node *dir;
     int ret = buried != 0 ? buried : doubts_check_empty(fs, ino, key);
 
     mutex_lock(&fs->lock);
     dir = fs_child(fs, (uint32_t)op->ino, op->name);
-    if (ret == 0 && dir != NULL) {
-        LIST_FOREACH (node, &dir->below, sibling) {
-            if ((fs_rec(fs, node)->flags & INODE_NEW) != 0) {
-                ret = -ENOTEMPTY; /* written here, not in the store yet */
-            }
-        }
+    if (ret == 0 && dir != NULL && op_holds_new(fs, dir)) {
+        ret = -ENOTEMPTY;
     }
     mutex_unlock(&fs->lock);
     return ret;

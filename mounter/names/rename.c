@@ -278,6 +278,9 @@ static int begin_move(struct move *m)
     }
     m->target_is_dir = node != NULL && S_ISDIR(fs_rec(fs, node)->mode);
     ret = ret == 0 ? check_move(m) : ret;
+    if (ret == 0 && m->target_is_dir && !m->exchange && !m->again && op_holds_new(fs, node)) {
+        ret = -ENOTEMPTY;
+    }
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino, op->name, &m->from) : ret;
     ret = ret == 0 ? fs_child_key(fs, (uint32_t)op->ino2, op->name2, &m->to) : ret;
     if (ret == 0) {

@@ -428,6 +428,17 @@ def test_hazard_16_directories_stay_and_markers_keep_their_content(rig):
     assert found["marked/"] == b"somebody's notes" and found["made/"] == b""
 
 
+@pytest.mark.parametrize("sync", ["close", "fsync"])
+def test_hazard_17_a_directory_that_was_just_filled_is_not_replaced(rig, sync):
+    one = rig.mount(sync=sync)
+    for name in ("from", "to"):
+        (one.point / name).mkdir()
+    write(one.point / "to/new", b"1")  # with sync=fsync not in the store for half a minute
+    assert fails(os.rename, one.point / "from", one.point / "to") == errno.ENOTEMPTY
+    assert one.end() == 0
+    assert stored(rig)["to/new"] == b"1"
+
+
 def test_hazard_17_a_directory_that_somebody_fills_is_not_removed(rig):
     one = rig.mount(attr_timeout=0)
     for name in ("seen", "lagging"):
