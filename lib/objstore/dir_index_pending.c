@@ -92,26 +92,26 @@ int dir_index_pending_get(struct dir_index *index, const char *file, struct aren
     return step_row(s, arena, ret);
 }
 
-int dir_index_pending_begin(struct dir_index *index, int64_t last)
+/* A statement about all rows up to one. */
+static int run_up_to(struct dir_index *index, enum dir_sql which, int64_t last)
 {
-    sqlite3_stmt *s = dir_index_statement(index, SQL_PENDING_BEGIN);
+    sqlite3_stmt *s = dir_index_statement(index, which);
 
     if (s == NULL) {
         return -EIO;
     }
     (void)sqlite3_bind_int64(s, 1, last);
-    return dir_index_run(index, SQL_PENDING_BEGIN);
+    return dir_index_run(index, which);
+}
+
+int dir_index_pending_begin(struct dir_index *index, int64_t last)
+{
+    return run_up_to(index, SQL_PENDING_BEGIN, last);
 }
 
 int dir_index_pending_forget(struct dir_index *index, int64_t last)
 {
-    sqlite3_stmt *s = dir_index_statement(index, SQL_PENDING_FORGET);
-
-    if (s == NULL) {
-        return -EIO;
-    }
-    (void)sqlite3_bind_int64(s, 1, last);
-    return dir_index_run(index, SQL_PENDING_FORGET);
+    return run_up_to(index, SQL_PENDING_FORGET, last);
 }
 
 int dir_index_relax(struct dir_index *index)

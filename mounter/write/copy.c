@@ -321,7 +321,6 @@ int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *th
         char now[STATE_ETAG_SIZE] = "";
         int looked;
 
-        choose_parts(fs, &over, seen);
         over.only_new = seen[0] == '\0';
         over.onto = seen[0] != '\0' ? seen : NULL;
         ret = remote_copy(fs, &over, ret_etag);
@@ -334,6 +333,7 @@ int remote_copy_over(struct fs *fs, const struct copy_what *what, const char *th
             return looked != 0 ? looked : ret; /* the target is what it was: it is the source */
         }
         memcpy(seen, now, sizeof(seen));
+        choose_parts(fs, &over, seen);
     }
     return ret;
 }
