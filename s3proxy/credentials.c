@@ -339,6 +339,11 @@ int credentials_new(const struct credentials_config *config, struct credentials 
     return 0;
 }
 
+size_t credentials_count(const struct credentials *c)
+{
+    return c->file.count + c->meta.count;
+}
+
 void credentials_free(struct credentials *c)
 {
     if (c != NULL) {

@@ -57,6 +57,9 @@ int credentials_new(const struct credentials_config *config, struct credentials 
                     struct error *err) __attribute__((warn_unused_result));
 void credentials_free(struct credentials *credentials);
 
+/* How many keys its files hold now. */
+size_t credentials_count(const struct credentials *credentials);
+
 /* Append a file that only its owner may read; of a mounted Secret, its group too. Negative with err
  * otherwise. */
 int secret_file_read(const char *path, struct buf *out, struct error *err)

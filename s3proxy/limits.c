@@ -11,7 +11,7 @@
 #include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
-enum { LAYOUT = 2, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
+enum { LAYOUT = 3, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
 
 #define SECOND_NS UINT64_C(1000000000)
 #define CHARGE_MAX (UINT64_C(1) << 33)
@@ -30,6 +30,7 @@ struct slot {
 struct shared {
     uint64_t layout;
     number counted[LIMITS_REASONS];
+    number opened;
     /* slots[ALL]: of all together; addresses from LIMITS_SLOTS on */
     struct slot slots[SLOTS];
     atomic_uint_least16_t of_place[LIMITS_PLACES][SLOTS]; /* what of `inside` is whose */
@@ -119,6 +120,7 @@ int limits_open(const char *path, struct limits **ret)
     }
     take_place(l, fd);
     l->fd = take_fd(&fd);
+    (void)atomic_fetch_add(&l->shared->opened, 1);
     *ret = l;
     return 0;
 }
@@ -342,6 +344,11 @@ const char *limits_reason_name(enum limits_reason reason)
 uint64_t limits_counted(const struct limits *limits, enum limits_reason reason)
 {
     return limits != NULL ? atomic_load(&limits->shared->counted[reason]) : 0;
+}
+
+uint64_t limits_opened(const struct limits *limits)
+{
+    return limits != NULL ? atomic_load(&limits->shared->opened) : 0;
 }
 
 uint64_t limits_inside(const struct limits *limits)

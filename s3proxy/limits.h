@@ -94,6 +94,8 @@ uint64_t limits_charge(struct limits *limits, const struct limits_ticket *ticket
 void limits_count(struct limits *limits, enum limits_reason reason);
 const char *limits_reason_name(enum limits_reason reason);
 uint64_t limits_counted(const struct limits *limits, enum limits_reason reason);
+/* How often the file was opened: by each worker once, when the rest of it is ready. */
+uint64_t limits_opened(const struct limits *limits);
 /* Requests that are inside and count with all. */
 uint64_t limits_inside(const struct limits *limits);
 

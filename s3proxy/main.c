@@ -411,7 +411,9 @@ static int check(struct proxy_config *config, struct error *err)
     if (ret < 0) {
         return ret;
     }
-    log_set_level(level);
+    /* The few lines of this process, that it serves, was reloaded and has ended, are of all levels
+     * but "error"; what nginx and its workers tell is of the level that was asked for. */
+    log_set_level(level == LOG_WARN ? LOG_INFO : level);
     if ((config->tls_cert == NULL) != (config->tls_key == NULL)) {
         return error_set(err, -EINVAL, "--tls-cert-file and --tls-key-file go together");
     }
@@ -489,6 +491,35 @@ static void helper_arguments(const struct proxy_config *config, char *age, size_
     }
 }
 
+/* How many access keys clients have now, those of skyvol-meta too. */
+static size_t count_keys(const struct proxy_config *config)
+{
+    const struct credentials_config files = {config->credentials, config->meta_keys, NULL};
+    struct credentials *credentials = NULL;
+    size_t count = 0;
+
+    if (credentials_new(&files, &credentials, NULL) == 0) {
+        count = credentials_count(credentials);
+    }
+    credentials_free(credentials);
+    return count;
+}
+
+/* What is served where, and what bounds it. */
+static void tell_start(const void *context)
+{
+    const struct proxy_config *c = context;
+    const char *none = "none";
+
+    log_info("serving S3", "version", SKYVOL_VERSION, "listen", c->listen, "scheme",
+             c->tls_cert != NULL ? "https" : "http", "store", c->store != NULL ? c->store : none,
+             "volumes", log_num(c->volumes.count), "keys", log_num(count_keys(c)), "meta",
+             c->meta != NULL ? c->meta : none, "identity", c->identity != NULL ? c->identity : none,
+             "status", c->status != NULL ? c->status : none, "workers", log_num(c->workers),
+             "max_requests", log_num(c->max_requests), "body_memory", log_num(c->body_memory),
+             NULL);
+}
+
 /* nginx's exit status, or negative. */
 static int serve(const struct proxy_config *config, struct error *err)
 {
@@ -506,7 +537,10 @@ static int serve(const struct proxy_config *config, struct error *err)
                                          .limits = limits,
                                          .tls_cert = config->tls_cert,
                                          .tls_key = config->tls_key,
-                                         .helper = &helper};
+                                         .helper = &helper,
+                                         .workers = config->workers,
+                                         .serves = tell_start,
+                                         .context = config};
     int ret = nginx_conf_write(config, user != NULL ? user->pw_name : NULL, &text, err);
 
     (void)snprintf(path, sizeof(path), "%s/nginx.conf", config->run_dir);

@@ -14,10 +14,31 @@
 #include "s3proxy/counters.h"
 #include "s3proxy/limits.h"
 #include "s3proxy/tls_files.h"
+#include "util/clock.h"
+#include "util/log.h"
 #include "util/memory.h"
 #include "util/status.h"
 
+enum {
+    LOOK_MS = 50,          /* while something is to be told */
+    DRAIN_LOOK_MS = 500,   /* of what is still under way */
+    DRAIN_MAX_MS = 30000,  /* nginx's worker_shutdown_timeout */
+    REPLACE_MAX_MS = 30000 /* until workers that do not come are told, too */
+};
+
+/* What the log is told of, when it has come to pass. */
+struct life {
+    uint64_t opened;   /* so many workers have begun when those that are waited for serve */
+    bool waits, again; /* for them; they replace others */
+    uint64_t since_ms; /* that began, or the drain did */
+    uint64_t inside;   /* requests under way when it did */
+    uint64_t left;     /* and when it was last looked at */
+    bool forced;       /* by a second signal */
+};
+
 struct watch {
+    const struct supervise_config *config;
+    struct life life;
     struct limits *limits;
     struct counters *counters;
     struct metrics *metrics;
@@ -69,21 +90,127 @@ static void watch_done(struct watch *watch)
     limits_close(watch->limits);
 }
 
-/* Hand signals on until nginx has ended: its exit status. To drain is SIGQUIT to nginx. */
+/* ---- what the log is told ---- */
+
+static void workers_begin(struct watch *watch, bool again)
+{
+    watch->life.opened = limits_opened(watch->limits) + watch->config->workers;
+    watch->life.waits = true;
+    watch->life.again = again;
+    watch->life.since_ms = clock_monotonic_ms(clock_real());
+}
+
+static void look_at_workers(struct watch *watch)
+{
+    struct life *life = &watch->life;
+    uint64_t waited = clock_monotonic_ms(clock_real()) - life->since_ms;
+
+    if (limits_opened(watch->limits) < life->opened) {
+        if (waited > REPLACE_MAX_MS) {
+            life->waits = false;
+            log_warn(life->again ? "reload asked for, and not all new workers came"
+                                 : "not all workers came",
+                     "workers", log_num(watch->config->workers), NULL);
+        }
+        return;
+    }
+    life->waits = false;
+    if (life->again) {
+        log_info("reloaded: new workers serve, the old ones end what they had", "workers",
+                 log_num(watch->config->workers), NULL);
+    } else if (watch->config->serves != NULL) {
+        watch->config->serves(watch->config->context);
+    }
+}
+
+static void drain_begins(struct watch *watch)
+{
+    watch->life.waits = false;
+    watch->life.since_ms = clock_monotonic_ms(clock_real());
+    watch->life.inside = limits_inside(watch->limits);
+    watch->life.left = watch->life.inside;
+}
+
+static void tell_end(const struct watch *watch, int status)
+{
+    const struct life *life = &watch->life;
+    uint64_t took = clock_monotonic_ms(clock_real()) - life->since_ms;
+    uint64_t cut = life->forced || took >= DRAIN_MAX_MS ? life->left : 0;
+    char seconds[32];
+
+    if (!atomic_load(&watch->draining)) {
+        log_error("nginx has ended by itself", "status", log_num(status), NULL);
+        return;
+    }
+    (void)snprintf(seconds, sizeof(seconds), "%llu.%03u", (unsigned long long)(took / 1000),
+                   (unsigned)(took % 1000));
+    log_info("ended", "drained_requests", log_num(life->inside > cut ? life->inside - cut : 0),
+             "cut_off_requests", log_num(cut), "seconds", seconds, NULL);
+}
+
+/* ---- signals ---- */
+
+static void reload(struct watch *watch, pid_t child)
+{
+    if (!atomic_load(&watch->draining)) {
+        workers_begin(watch, true);
+        (void)kill(child, SIGHUP);
+    }
+}
+
+/* To drain is SIGQUIT to nginx. */
+static void end(struct watch *watch, pid_t child)
+{
+    if (!atomic_exchange(&watch->draining, true)) {
+        drain_begins(watch);
+        (void)kill(child, SIGQUIT);
+        return;
+    }
+    if (!watch->life.forced) {
+        watch->life.forced = true;
+        watch->life.left = limits_inside(watch->limits);
+    }
+    (void)kill(child, SIGTERM);
+}
+
+/* How long a signal may be waited for at most; -1: for ever. */
+static int pause_ms(const struct watch *watch, bool helper_waits)
+{
+    return watch->life.waits                               ? LOOK_MS
+           : helper_waits || atomic_load(&watch->draining) ? DRAIN_LOOK_MS
+           : watch->tls.cert != NULL                       ? TLS_FILES_LOOK_MS
+                                                           : -1;
+}
+
+static void look(struct watch *watch, pid_t child)
+{
+    if (watch->life.waits) {
+        look_at_workers(watch);
+    }
+    if (atomic_load(&watch->draining)) {
+        /* At their last moment nginx closes all: what was there before was cut off. */
+        if (!watch->life.forced &&
+            clock_monotonic_ms(clock_real()) - watch->life.since_ms < DRAIN_MAX_MS) {
+            watch->life.left = limits_inside(watch->limits);
+        }
+    } else if (tls_files_changed(&watch->tls)) {
+        reload(watch, child);
+    }
+}
+
+/* Hand signals on until nginx has ended: its exit status. */
 static int wait_for_end(pid_t child, const sigset_t *signals, struct watch *watch,
                         struct key_helper *helper)
 {
-    static const struct timespec pause = {.tv_nsec = 500 * 1000 * 1000};
-    static const struct timespec look = {.tv_sec = TLS_FILES_LOOK_MS / 1000};
     int status;
 
     for (;;) {
-        const struct timespec *most = watch->tls.cert != NULL ? &look : NULL;
-        int number = sigtimedwait(signals, NULL, key_helper_again(helper) ? &pause : most);
+        int ms = pause_ms(watch, key_helper_again(helper));
+        const struct timespec most = {.tv_sec = ms / 1000,
+                                      .tv_nsec = (long)(ms % 1000) * 1000 * 1000};
+        int number = sigtimedwait(signals, NULL, ms >= 0 ? &most : NULL);
 
-        if (!atomic_load(&watch->draining) && tls_files_changed(&watch->tls)) {
-            (void)kill(child, SIGHUP); /* as ours below */
-        }
+        look(watch, child);
         if (number < 0) {
             continue;
         }
@@ -95,9 +222,9 @@ static int wait_for_end(pid_t child, const sigset_t *signals, struct watch *watc
                 key_helper_ended(helper);
             }
         } else if (number == SIGHUP) {
-            (void)kill(child, SIGHUP);
+            reload(watch, child);
         } else {
-            (void)kill(child, atomic_exchange(&watch->draining, true) ? SIGTERM : SIGQUIT);
+            end(watch, child);
         }
     }
 }
@@ -115,7 +242,7 @@ static _Noreturn void become_nginx(const struct supervise_config *config, const 
 int supervise(const struct supervise_config *config, struct error *err)
 {
     static const int handled[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD};
-    struct watch watch = {0};
+    struct watch watch = {.config = config};
     sigset_t signals, before;
     struct key_helper none = {0};
     struct key_helper *helper = config->helper != NULL ? config->helper : &none;
@@ -136,6 +263,7 @@ int supervise(const struct supervise_config *config, struct error *err)
     helper->mask = &before;
     key_helper_start(helper);
     tls_files_init(&watch.tls, config->tls_cert, config->tls_key);
+    workers_begin(&watch, false);
     child = fork();
     if (child == 0) {
         become_nginx(config, &before);
@@ -143,6 +271,9 @@ int supervise(const struct supervise_config *config, struct error *err)
     memory_give_back(); /* from here on it sleeps */
     ret = child < 0 ? error_set(err, -errno, "cannot start a process: %s", strerror(errno))
                     : wait_for_end(child, &signals, &watch, helper);
+    if (child >= 0) {
+        tell_end(&watch, ret);
+    }
     key_helper_stop(helper);
     watch_done(&watch);
     return ret;

@@ -4,7 +4,8 @@
  *
  * SIGTERM, SIGINT and SIGQUIT mean to drain, a second one to end at once; SIGHUP reloads, and so
  * does a replaced certificate. Where `status` is given, /metrics and /healthz are served there:
- * healthy until draining begins.
+ * healthy until draining begins. The log has a line (level info) when all workers serve, again when
+ * they were replaced, and at the end how many requests were under way and were waited for.
  */
 #ifndef S3PROXY_SUPERVISE_H
 #define S3PROXY_SUPERVISE_H
@@ -22,6 +23,9 @@ struct supervise_config {
     const char *tls_cert; /* its certificate and key, watched; NULL: none */
     const char *tls_key;
     struct key_helper *helper; /* runs beside nginx; NULL: none */
+    uint64_t workers;
+    void (*serves)(const void *context); /* once, when all workers do: says so in the log */
+    const void *context;
 };
 
 /* nginx's exit status, or negative with err. Blocks signals: call it from the only thread. */

@@ -11,7 +11,7 @@ import botocore.exceptions
 import pytest
 
 from conftest import free_port, program, wait_until
-from test_s3 import MIB, Endpoint, make_certificate
+from test_s3 import MIB, SECRET, Endpoint, listening, make_certificate
 
 
 def refused(*options):
@@ -124,7 +124,54 @@ def test_the_log_has_what_its_level_says(processes, workdir):
                 return False
         wait_until(taken, what="the new keys")
         served.close()
-        assert ("level=info" in served.process.log.read_text()) is there
+        assert ("credentials reloaded" in served.process.log.read_text()) is there
+
+
+def lines(served, message):
+    return [line for line in served.process.log.read_text().splitlines() if f'msg="{message}' in line or f"msg={message} " in line]
+
+
+def test_the_log_tells_that_it_serves_was_reloaded_and_has_ended(processes, workdir):
+    served = Endpoint(processes, workdir)
+    wait_until(lambda: lines(served, "serving S3"), what="the first line")
+    said, = lines(served, "serving S3")
+    for field in ("version=", f"listen=127.0.0.1:{served.port} ", "scheme=http ", f"store=dir://{workdir}/store ",
+                  "volumes=0 ", "keys=3 ", "status=none ", "workers=2 ", "body_memory=16777216"):
+        assert field in said, said
+    assert SECRET not in served.process.log.read_text()
+    served.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: lines(served, "reloaded"), what="a line about new workers")
+    client = served.client()
+    client.create_bucket(Bucket="drained")
+    with socket.create_connection(("127.0.0.1", served.port)) as slow:
+        url = client.generate_presigned_url("put_object", {"Bucket": "drained", "Key": "k"})
+        target = url.removeprefix(served.url)
+        slow.sendall(f"PUT {target} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\nContent-Length: 200000\r\n"
+                     "Expect: 100-continue\r\n\r\n".encode())
+        assert slow.recv(4096).startswith(b"HTTP/1.1 100")
+        served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listening(served.port), what="the drain")
+        slow.sendall(bytes(200000))
+        assert slow.recv(4096).startswith(b"HTTP/1.1 200")
+    served.close()
+    said, = lines(served, "ended")
+    assert "drained_requests=1 cut_off_requests=0 seconds=" in said, said
+
+
+def test_what_a_second_signal_cuts_off_is_told(processes, workdir):
+    served = Endpoint(processes, workdir)
+    client = served.client()
+    client.create_bucket(Bucket="cut")
+    url = client.generate_presigned_url("put_object", {"Bucket": "cut", "Key": "k"})
+    with socket.create_connection(("127.0.0.1", served.port)) as slow:
+        slow.sendall(f"PUT {url.removeprefix(served.url)} HTTP/1.1\r\nHost: 127.0.0.1:{served.port}\r\n"
+                     "Content-Length: 200000\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert slow.recv(4096).startswith(b"HTTP/1.1 100")
+        served.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not listening(served.port), what="the drain")
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(20) == 0
+    assert "drained_requests=0 cut_off_requests=1 " in lines(served, "ended")[0]
 
 
 def test_plain_http_on_a_tls_port_is_told_what_it_is(processes, workdir):
