@@ -14,7 +14,7 @@
 #include "mount/mountinfo.h"
 #include "util/log.h"
 
-enum { TICK_MS = 2000, DROP_DRAIN_MS = 1500 };
+enum { TICK_MS = 2000, DROP_DRAIN_MS = 1500, TRIES_TOLD = 2 };
 
 struct kept {
     LIST_ENTRY(kept) link;
@@ -30,6 +30,7 @@ struct keep {
     pthread_t thread;
     struct mutex lock;
     struct cond changed;
+    int missed; /* tries in a row that no holder answered, up to TRIES_TOLD; the thread's */
     LIST_HEAD(, kept) list GUARDED_BY(lock);
     bool stop GUARDED_BY(lock);
     bool awake GUARDED_BY(lock);
@@ -149,15 +150,37 @@ static void compare(struct keep *keep, struct kept *k, const struct holder_statu
     }
 }
 
+/* One that starts beside us, or anew, is none the first time. */
+static void holder_missed(struct keep *keep, const char *why)
+{
+    if (keep->missed < TRIES_TOLD && ++keep->missed == TRIES_TOLD) {
+        log_warn("skyvol-holder does not answer: no volume can be mounted on this node until it "
+                 "runs; what is mounted stays so",
+                 "socket", keep->node->socket, "error", why, NULL);
+    }
+}
+
+static void holder_seen(struct keep *keep)
+{
+    if (keep->missed >= TRIES_TOLD) {
+        log_info("skyvol-holder answers", "socket", keep->node->socket, NULL);
+    }
+    keep->missed = 0;
+}
+
 static void exchange(struct keep *keep)
 {
     AUTOFREE struct holder_status *list = NULL;
+    struct error err = ERROR_INIT;
     struct kept *k;
     size_t count = 0;
+    int r = holder_list(keep->node->socket, NODE_QUICK_MS, &list, &count, &err);
 
-    if (holder_list(keep->node->socket, NODE_QUICK_MS, &list, &count, NULL) < 0) {
-        return; /* no holder now */
+    if (r < 0) {
+        holder_missed(keep, error_text(&err, r));
+        return;
     }
+    holder_seen(keep);
     mutex_lock(&keep->lock);
     k = LIST_FIRST(&keep->list);
     mutex_unlock(&keep->lock);

@@ -159,6 +159,19 @@ def keys(endpoint):
             "endpoint": endpoint.url}
 
 
+def test_a_node_without_a_holder_says_so_once_and_when_it_is_there(workdir, processes):
+    node = processes.start([program("skyvol-node"), "--endpoint", f"unix://{workdir}/node.sock", "--holder",
+                            workdir / "holder.sock", "--state-dir", workdir / "state", "--mounts-dir",
+                            workdir / "mounts", "--node-id", "node-1"], "alone")
+    missing = "no volume can be mounted on this node until it runs"
+    wait_until(lambda: missing in node.log.read_text(), what="a word about it", process=node)
+    holder = processes.start([program("skyvol-holder"), "--socket", workdir / "holder.sock"])
+    wait_until(lambda: 'msg="skyvol-holder answers"' in node.log.read_text(), what="another word", process=node)
+    assert node.log.read_text().count(missing) == 1
+    processes.stop(holder)
+    wait_until(lambda: node.log.read_text().count(missing) == 2, what="the same again", process=node)
+
+
 def test_a_claim_becomes_files_and_leaves_nothing_behind(csi, volume):
     volume.stage()
     here = volume.publish()
