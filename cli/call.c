@@ -13,6 +13,7 @@
 #include "rpc/json.h"
 #include "util/cleanup.h"
 #include "util/file.h"
+#include "util/secret_file.h"
 
 enum { JSON_MAX = 4 << 20, TOKEN_MAX = 16384, ARENA_MAX = 64 << 20, ADDRESS_SIZE = 512 };
 
@@ -159,7 +160,8 @@ int call_read_keys(const char *path, struct mount_credentials *ret, struct error
     if (path == NULL) {
         return 0;
     }
-    r = read_text(path, &text, err);
+    /* Whoever reads keys from a pipe has them in no file. */
+    r = strcmp(path, "-") == 0 ? read_text(path, &text, err) : secret_file_read(path, &text, err);
     r = r < 0 ? r : mount_keys_parse(buf_str(&text), ret, err);
     if (text.data != NULL) {
         OPENSSL_cleanse(text.data, text.len);

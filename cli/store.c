@@ -148,6 +148,11 @@ static int print_added(const cJSON *reply)
     if (warning[0] != '\0') {
         (void)fprintf(stderr, "warning: %s\n", warning);
     }
+    if (cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(reply, "existed"))) {
+        (void)fprintf(stderr,
+                      "the store was there already, at this location and endpoint: what its "
+                      "keys and --sts options tell was taken\n");
+    }
     return print_stores(reply);
 }
 
@@ -170,9 +175,11 @@ static int run_add(int argc, char *const *argv)
         OPTION(struct options, virtual_host_style, OPTION_BOOL, "virtual-host-style", NULL, NULL,
                "the bucket stands in the host name"),
         OPTION(struct options, credentials, OPTION_STRING, "credentials-file", "FILE", NULL,
-               "keys: JSON, or an AWS credentials file; - for stdin"),
+               "keys: JSON, or an AWS credentials file, mode 0600; - for stdin"),
         OPTION(struct options, check, OPTION_BOOL, "check", NULL, NULL,
-               "add a new one only if it answers and accepts the keys; else that is a warning"),
+               "add or change it only if it answers and accepts the keys (one that is there and is "
+               "given "
+               "none: its own); else that is a warning, of a new one"),
         OPTION(struct options, sts_endpoint, OPTION_STRING, "sts-endpoint", "URL", NULL,
                "each mount gets temporary keys of its volume only, which skyvol-meta asks for here "
                "(AssumeRole); the store's own stay with it"),

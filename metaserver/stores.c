@@ -318,8 +318,55 @@ static int set_temporary(struct meta *meta, struct db_store *row,
 
 /* ---- the service ---- */
 
+/* With the keys that come, else with those that it has. */
+static int look_again(struct meta *meta, const struct db_store *row,
+                      const Skyvol__Meta__V1__AddStoreRequest *in, struct error *err)
+{
+    Skyvol__Meta__V1__Credentials own = SKYVOL__META__V1__CREDENTIALS__INIT;
+    bool brings = in->credentials != NULL && in->credentials->access_key[0] != '\0';
+    struct mount_credentials keys = {0};
+    struct error why = ERROR_INIT;
+    int r = 0;
+
+    if (!in->must_pass) {
+        return 0;
+    }
+    if (!brings && row->sealed_len > 0) {
+        r = meta_unseal(meta, row, &keys, &why);
+        own.access_key = r == 0 ? keys.access_key : own.access_key;
+        own.secret_key = r == 0 ? keys.secret_key : own.secret_key;
+        own.session_token =
+            r == 0 && keys.session_token != NULL ? keys.session_token : own.session_token;
+    }
+    r = r == 0 ? meta_look(meta, row, brings ? in->credentials : &own, &why) : r;
+    mount_credentials_done(&keys);
+    return r == 0 ? 0
+                  : error_set(err, -EBUSY, "store %s is there and stays as it is: %s", row->name,
+                              error_text(&why, r));
+}
+
+/* What was asked for and is not changed by that. */
+static int tell_what_stays(struct rpc_call *call, const struct db_store *old,
+                           const Skyvol__Meta__V1__Store *asked,
+                           Skyvol__Meta__V1__AddStoreResponse *out)
+{
+    bool signs = asked->s3_region[0] != '\0' && strcmp(asked->s3_region, old->s3_region) != 0;
+    bool placed = asked->region[0] != '\0' && strcmp(asked->region, old->region) != 0;
+    bool style = asked->virtual_host_style && !old->virtual_host_style;
+
+    out->existed = true;
+    if (signs || placed || style) {
+        out->warning = rpc_call_printf(
+            call, "store %s exists; of it stay as they are:%s%s%s", old->name,
+            signs ? " the region that requests are signed for;" : "", placed ? " its region;" : "",
+            style ? " its style of addresses (path);" : "");
+    }
+    return out->warning != NULL ? 0 : -ENOMEM;
+}
+
 static int renew_store(struct rpc_call *call, const struct db_store *row,
-                       const Skyvol__Meta__V1__AddStoreRequest *in, struct error *err)
+                       const Skyvol__Meta__V1__AddStoreRequest *in,
+                       Skyvol__Meta__V1__AddStoreResponse *out, struct error *err)
 {
     struct meta *meta = rpc_call_context(call);
     struct db_store old;
@@ -332,7 +379,9 @@ static int renew_store(struct rpc_call *call, const struct db_store *row,
                          "are: give this one another name",
                          row->name);
     }
-    r = old.public_only != row->public_only ? restrict_store(meta, row, err) : 0;
+    r = tell_what_stays(call, &old, in->store, out);
+    r = r == 0 ? look_again(meta, &old, in, err) : r;
+    r = r == 0 && old.public_only != row->public_only ? restrict_store(meta, row, err) : r;
     old.public_only = row->public_only;
     if (in->store->temporary_keys != NULL) { /* the new keys are for the new STS */
         take_temporary(in->store->temporary_keys, &old);
@@ -402,7 +451,7 @@ static int add_store(struct rpc_call *call, const ProtobufCMessage *request,
     r = r == 0 ? look_at(call, in, &row, out, err) : r;
     r = r == 0 ? db_store_add(meta->db, &row) : r;
     if (r == -EEXIST) {
-        r = renew_store(call, &row, in, err);
+        r = renew_store(call, &row, in, out, err);
         r = r == 0 ? db_store_get(meta->db, row.name, rpc_call_arena(call), &row) : r;
     }
     if (r != 0) {

@@ -60,11 +60,6 @@ void credentials_free(struct credentials *credentials);
 /* How many keys its files hold now. */
 size_t credentials_count(const struct credentials *credentials);
 
-/* Append a file that only its owner may read; of a mounted Secret, its group too. Negative with err
- * otherwise. */
-int secret_file_read(const char *path, struct buf *out, struct error *err)
-    __attribute__((warn_unused_result));
-
 /* NULL when unknown; valid until the next call. Looks at the files at most once a second. */
 const struct credential *credentials_find(struct credentials *credentials, const char *access_key);
 

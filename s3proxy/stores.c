@@ -8,8 +8,8 @@
 #include "http/http.h"
 #include "mount/keys_file.h"
 #include "s3/names.h"
-#include "s3proxy/credentials.h"
 #include "util/cleanup.h"
+#include "util/secret_file.h"
 #include "util/url.h"
 #include "volume/open.h"
 

@@ -646,6 +646,7 @@ def test_recover_needs_the_keys_of_the_store(rig, minio):
     assert minio.secret_key not in next(rig.journal.glob("*/volume.json")).read_text()
     keys = rig.workdir / "keys.json"
     keys.write_text(json.dumps({"accessKey": minio.access_key, "secretKey": minio.secret_key}))
+    keys.chmod(0o600)
     assert recover(rig, "--all", "--credentials-file", keys).returncode == 0
     assert client.get_object(Bucket="recovered", Key="f")["Body"].read() == b"1"
     assert not rig.files()

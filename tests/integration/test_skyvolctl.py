@@ -87,7 +87,18 @@ def test_a_store_that_does_not_answer_is_told_when_it_is_added(meta, minio):
         assert f"store {refused} is not added" in add(refused, url, secret, "--check", ok=False)
     listed = json.loads(ctl("store", "list", meta, "--json"))["stores"]
     assert sorted(s["name"] for s in listed) == ["away", "default", "good", "mine"]
-    assert add("mine", minio.url, minio.secret_key) == ""  # as the warning says
+    there = "the store was there already"
+    assert there in add("mine", minio.url, minio.secret_key)  # as the warning says
+    # One that is there is looked at, too, if that is asked for: with its own keys where none are given.
+    assert there in add("mine", minio.url, minio.secret_key, "--check")
+    said = add("mine", minio.url, wrong, "--check", ok=False)
+    assert "store mine is there and stays as it is: the store does not accept these keys" in said
+    same = ["store", "add", meta, "mine", "s3://", "--endpoint", minio.url, "--check"]
+    assert json.loads(ctl(*same, "--json"))["existed"] is True
+    said = add("away", nobody, minio.secret_key, "--check", ok=False)
+    assert "store away is there and stays as it is" in said and "is --endpoint right" in said
+    said = add("mine", minio.url, minio.secret_key, "--s3-region", "elsewhere", "--region", "there")
+    assert "of it stay as they are: the region that requests are signed for; its region;" in said
 
 
 def test_both_sides_show_certificates_which_reload_without_restart(workdir, processes, certs):

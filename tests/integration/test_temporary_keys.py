@@ -70,6 +70,7 @@ class Server(Meta):
         keys = self.dir / "keys.json"
         keys.write_text(json.dumps({"access_key": endpoint.access_key,
                                     "secret_key": endpoint.secret_key}))
+        keys.chmod(0o600)
         return self.ctl("store", "add", name, "s3://", "--endpoint", endpoint.url,
                         "--credentials-file", str(keys), *options, check=check)
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <skyvol/meta/v1/meta.pb-c.h>
@@ -192,6 +193,9 @@ static void a_store_is_added_with_keys_from_a_file(void **state)
                      EXIT_DONE);
     assert_string_equal(f->secret, "hidden");
     assert_int_equal(strlen(f->key), 32);
+    assert_int_equal(chmod(f->file, 0644), 0); /* as skyvol-s3 refuses it */
+    assert_int_equal(RUN("store", "add", f->meta, "lab", "s3://", "--credentials-file", f->file),
+                     EXIT_FAILED);
     assert_int_equal(file_replace(f->file, "{\"accessKey\": \"a\"}", 18, 0600), 0);
     assert_int_equal(RUN("store", "add", f->meta, "lab", "s3://", "--credentials-file", f->file),
                      EXIT_FAILED);

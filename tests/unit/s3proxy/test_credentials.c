@@ -73,30 +73,6 @@ static void a_file_that_others_may_read_is_refused(void **state UNUSED)
     assert_null(c);
 }
 
-static void a_mounted_secret_may_be_read_by_its_group(void **state UNUSED)
-{
-    char secret[64];
-    char file[96];
-    char data[96];
-    struct buf text = BUF_INIT(64);
-    struct error err = ERROR_INIT;
-
-    (void)snprintf(secret, sizeof(secret), "/tmp/test_credentials.secret.%d", (int)getpid());
-    (void)snprintf(data, sizeof(data), "%s/..data", secret);
-    (void)snprintf(file, sizeof(file), "%s/credentials", secret);
-    assert_int_equal(mkdir(secret, 0700), 0);
-    assert_int_equal(file_replace(file, "x", 1, 0440), 0);
-    assert_int_equal(secret_file_read(file, &text, &err), -EACCES);
-    assert_int_equal(symlink(".", data), 0);
-    assert_int_equal(secret_file_read(file, &text, &err), 0);
-    assert_int_equal(chmod(file, 0444), 0);
-    assert_int_equal(secret_file_read(file, &text, &err), -EACCES);
-    buf_done(&text);
-    (void)unlink(file);
-    (void)unlink(data);
-    assert_int_equal(rmdir(secret), 0);
-}
-
 static void what_is_no_list_of_keys_is_refused_without_its_text(void **state UNUSED)
 {
     static const char *const bad[] = {
@@ -350,7 +326,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_are_found_with_what_they_may),
         cmocka_unit_test(a_file_that_others_may_read_is_refused),
-        cmocka_unit_test(a_mounted_secret_may_be_read_by_its_group),
         cmocka_unit_test(what_is_no_list_of_keys_is_refused_without_its_text),
         cmocka_unit_test(a_missing_file_says_its_name),
         cmocka_unit_test(a_changed_file_counts_and_a_broken_one_does_not),
