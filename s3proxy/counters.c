@@ -10,7 +10,7 @@
 #include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
-enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 3 };
+enum { OPERATIONS = OBJSTORE_OP_COUNT + 1, CLASSES = 6, LAYOUT = 4, STORE_FULL = 507 };
 
 /* By class of status: 0 (gone) and 1xx to 5xx. */
 static const char *const classes[CLASSES] = {"gone", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -21,6 +21,7 @@ struct shared {
     atomic_uint_least64_t us[OPERATIONS], store_us[OPERATIONS];
     atomic_uint_least64_t received[OPERATIONS], sent[OPERATIONS];
     atomic_uint_least64_t at_once[OPERATIONS];
+    atomic_uint_least64_t full;
 };
 
 struct counters {
@@ -29,7 +30,7 @@ struct counters {
     const struct limits *limits;
     uint64_t limited_shown[LIMITS_REASONS];
     struct metric *requests, *seconds, *store_seconds, *received, *sent, *at_once, *limited,
-        *in_flight;
+        *in_flight, *full;
 };
 
 static int wrap(void *shared, struct counters **ret)
@@ -90,6 +91,7 @@ void counters_count(struct counters *counters, const struct counters_request *re
     add(&counters->shared->received[operation], request->received);
     add(&counters->shared->sent[operation], request->sent);
     add(&counters->shared->at_once[operation], request->at_once ? 1 : 0);
+    add(&counters->shared->full, request->status == STORE_FULL ? 1 : 0);
 }
 
 const char *counters_operation(int operation)
@@ -154,6 +156,7 @@ static void update(void *context)
                    limits_reason_name((enum limits_reason)reason));
         c->limited_shown[reason] = now;
     }
+    metric_add(c->full, fresh(&c->shared->full, &c->shown.full));
     metric_set(c->in_flight, (double)limits_inside(c->limits));
 }
 
@@ -189,6 +192,9 @@ int counters_show(struct counters *counters, const struct limits *limits, struct
           .help = "Requests and connections refused or ended by a limit.",
           .labels = {"reason"}},
          &counters->limited},
+        {{.name = "s3_store_full_total",
+          .help = "S3 requests that failed because the store had no room (507)."},
+         &counters->full},
         {{.kind = METRIC_GAUGE,
           .name = "s3_requests_in_flight",
           .help = "S3 requests under way that were let in."},

@@ -60,6 +60,9 @@ static void job_end(struct job *job)
     struct objstore_request *request = job->request;
 
     dir_write_drop(job);
+    if (job->result.status == -ENOSPC && job->result.s3_code == S3_OK) {
+        dir_full_tell(job);
+    }
     mutex_lock(&store->lock);
     request->store_private[0] = NULL; /* under the lock: a cancel may be looking */
     mutex_unlock(&store->lock);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
@@ -597,6 +598,16 @@ void dir_files_reserve(struct dir_files *files)
 bool dir_files_release(struct dir_files *files)
 {
     return unlinkat(files->root, RESERVE, 0) == 0;
+}
+
+void dir_files_room(const struct dir_files *files, uint64_t *bytes, uint64_t *count)
+{
+    struct statvfs room;
+
+    if (fstatvfs(files->root, &room) == 0) {
+        *bytes = (uint64_t)room.f_bavail * room.f_frsize;
+        *count = room.f_favail;
+    }
 }
 
 static DIR *list_dir(int parent, const char *name)

@@ -104,6 +104,8 @@ int dir_files_restore(struct dir_files *files, const char *file, const void *byt
 /* Hold some room back, if it is not and there is some; and give it up: true if there was any. */
 void dir_files_reserve(struct dir_files *files);
 bool dir_files_release(struct dir_files *files);
+/* What its file system has left; as they were where that cannot be told. */
+void dir_files_room(const struct dir_files *files, uint64_t *bytes, uint64_t *count);
 
 /* Remove what processes that have died left unfinished. Returns how many files, or an error. */
 int dir_files_sweep(struct dir_files *files, struct dir_index *index)

@@ -126,6 +126,9 @@ struct dir_store {
     atomic_flag now_busy;
     atomic_bool now_useless; /* this file system cannot tell what is in memory */
     uint64_t now_closes_ms;  /* the committer's: when to close files again */
+
+    atomic_uint_least64_t full_told_ms; /* 0: never */
+    atomic_uint_least64_t full_refused; /* since */
 };
 
 /* Fill the job's result with an error; returns JOB_DONE. `code` may be S3_OK: by errno. */
@@ -137,6 +140,9 @@ enum job_next job_fail(struct job *job, int status, enum s3_code code, const cha
 enum job_next dir_damaged(struct job *job, const char *file, const char *why);
 /* False: it was cut. */
 bool dir_file_whole(int fd, uint64_t size);
+
+/* Of a job that found no room: tell the administrator, once a minute at most. */
+void dir_full_tell(struct job *job);
 
 /* JOB_DONE with the status of the commit told, if that was an error. */
 enum job_next job_fail_commit(struct job *job);

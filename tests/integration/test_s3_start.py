@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -172,6 +173,37 @@ def test_what_a_second_signal_cuts_off_is_told(processes, workdir):
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(20) == 0
     assert "drained_requests=0 cut_off_requests=1 " in lines(served, "ended")[0]
+
+
+def test_a_full_disk_is_told_in_the_log_and_counted(processes, workdir):
+    store, status = workdir / "store", free_port()
+    store.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "none", store], check=False, capture_output=True)
+    if made.returncode != 0:
+        pytest.skip("needs to mount a tmpfs")
+    try:
+        served = Endpoint(processes, workdir, serve=["--dir", store, "--workers", "1", "--status", f"127.0.0.1:{status}"])
+        client = served.client()
+        client.create_bucket(Bucket="full")
+        client.put_object(Bucket="full", Key="small", Body=b"1" * 5000)
+        for _ in range(3):
+            with pytest.raises(botocore.exceptions.ClientError) as refused:
+                client.put_object(Bucket="full", Key="large", Body=bytes(40 * MIB))
+            assert refused.value.response["Error"]["Code"] == "XStorageFull"
+            assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 507
+        said, = lines(served, "store: no room left")
+        assert "level=error" in said and "free_bytes=" in said and "free_files=" in said, said
+
+        def counted():
+            with urllib.request.urlopen(f"http://127.0.0.1:{status}/metrics", timeout=20) as reply:
+                return b"\ns3_store_full_total 3\n" in reply.read()
+        wait_until(counted, what="the metric")  # when the connection has ended
+        assert client.get_object(Bucket="full", Key="small")["Body"].read() == b"1" * 5000
+        client.delete_object(Bucket="full", Key="small")
+        client.put_object(Bucket="full", Key="after", Body=b"2" * 5000)
+        served.close()
+    finally:
+        subprocess.run(["umount", "-l", store], check=False, timeout=20)
 
 
 def test_plain_http_on_a_tls_port_is_told_what_it_is(processes, workdir):
