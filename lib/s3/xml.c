@@ -113,6 +113,30 @@ static void add_name(struct buf *out, const char *name, const char *text, bool e
     buf_addf(out, "</%s>", name);
 }
 
+/*
+ * Of ListObjects botocore undoes the encoding of everything but the prefix, other clients that of
+ * the prefix, too. So what decoding leaves as it is stands there plainly, and both read the same.
+ */
+static void add_sparing(struct buf *out, const char *name, const char *text)
+{
+    char one[2] = "";
+
+    if (!s3_xml_can_write(text)) {
+        add_name(out, name, text, true);
+        return;
+    }
+    buf_addf(out, "<%s>", name);
+    for (; *text != '\0'; text++) {
+        one[0] = *text;
+        if (*text == '%' || *text == '+') {
+            encode_percent(out, slice_of(one), true);
+        } else {
+            s3_xml_escape(out, one);
+        }
+    }
+    buf_addf(out, "</%s>", name);
+}
+
 static void add_owner(struct buf *out, const char *element, const char *id, const char *name)
 {
     if (id != NULL) {
@@ -227,7 +251,11 @@ void s3_xml_list_begin(struct buf *out, const struct s3_xml_list *list)
 
     begin(out, list_root(list));
     s3_xml_text(out, "Name", list->bucket);
-    add_name(out, "Prefix", list->prefix != NULL ? list->prefix : "", url);
+    if (url && list->kind == S3_XML_LIST_V1 && list->prefix != NULL) {
+        add_sparing(out, "Prefix", list->prefix);
+    } else {
+        add_name(out, "Prefix", list->prefix != NULL ? list->prefix : "", url);
+    }
     switch (list->kind) {
     case S3_XML_LIST_V1:
         add_name(out, "Marker", list->marker != NULL ? list->marker : "", url);

@@ -190,6 +190,23 @@ static void lists_of_every_kind_come_back_with_and_without_url_encoding(UNUSED v
     }
 }
 
+static void a_prefix_of_version_1_is_encoded_no_more_than_needed(UNUSED void **state)
+{
+    static const char *const told[][2] = {{"a b/\xC3\xA9", "<Prefix>a b/\xC3\xA9</Prefix>"},
+                                          {"\n", "<Prefix>&#xA;</Prefix>"},
+                                          {"a+b%41<", "<Prefix>a%2Bb%2541&lt;</Prefix>"},
+                                          {"\x01 +", "<Prefix>%01%20%2B</Prefix>"}};
+
+    for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
+        struct s3_xml_list list = {
+            .kind = S3_XML_LIST_V1, .encode_url = true, .bucket = "b", .prefix = told[i][0]};
+
+        s3_xml_list_begin(&text, &list);
+        assert_non_null(strstr(buf_str(&text), told[i][1]));
+    }
+}
+
 static void multipart_replies_come_back(UNUSED void **state)
 {
     CLEANUP(buf_done) struct buf text = BUF_INIT(65536);
@@ -468,6 +485,7 @@ int main(void)
         cmocka_unit_test(an_error_keeps_code_message_and_region),
         cmocka_unit_test(buckets_are_listed_with_their_dates),
         cmocka_unit_test(lists_of_every_kind_come_back_with_and_without_url_encoding),
+        cmocka_unit_test(a_prefix_of_version_1_is_encoded_no_more_than_needed),
         cmocka_unit_test(multipart_replies_come_back),
         cmocka_unit_test(uploads_and_parts_come_back),
         cmocka_unit_test(deletes_come_back_as_request_and_as_result),
