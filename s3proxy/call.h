@@ -104,6 +104,7 @@ struct call {
     uint64_t query_names;  /* s3_query_names() of it */
     bool head;             /* a HEAD request */
     bool writes;           /* changes something although its operation only reads */
+    int told_action;       /* 1 + the enum s3_action that it is; 0: by its operation */
     enum s3_acl acl;       /* asked for */
     struct volume *volume; /* whose the bucket is; NULL: the store's */
 
@@ -371,6 +372,14 @@ void reply_xml(struct reply *reply);
 /* 200 with what a PUT has stored. */
 void reply_put(struct call *call, const struct objstore_result *result);
 /* The first fault counts. Any thread. */
+/* What no bucket of the embedded store has, as AWS answers of one without. 1: it is not about that.
+ * lock: retention and legal hold of an object; absent: of call->op.doc, when it is to be changed.
+ */
+int call_route_lock(struct call *call, struct s3_fault *fault);
+int call_route_absent(struct call *call);
+/* An object is put where it cannot be locked. */
+bool call_lacks_lock(const struct call *call);
+
 void call_fault(struct call *call, enum s3_code code, const char *text);
 void call_fault_set(struct call *call, const struct s3_fault *fault);
 /* The reply that call->fault asks for; from whoever owns the reply now. */

@@ -82,6 +82,9 @@ static enum s3_action of_version(const struct call *call, enum s3_action plain,
 
 enum s3_action call_action(struct call *call)
 {
+    if (call->told_action != 0) {
+        return (enum s3_action)(call->told_action - 1);
+    }
     if (call->op.key == NULL || call->target.key[0] == '\0') {
         return on_bucket(call);
     }

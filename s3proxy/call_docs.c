@@ -224,6 +224,9 @@ static int route_change(struct call *call, struct s3_fault *fault)
     if (doc == OBJSTORE_DOC_VERSIONING && !put) {
         return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
+    if (parsers[doc] == NULL && call_route_absent(call) == 0) {
+        return 0;
+    }
     if (parsers[doc] == NULL || call_has(call, "policyStatus") ||
         (doc == OBJSTORE_DOC_PUBLIC_ACCESS_BLOCK &&
          !stores_embedded(&call->server->stores, call->op.bucket))) {

@@ -38,12 +38,14 @@ static const char *const of_buckets[] = {"attributes", "delete",   "location",  
                                          "versions",   "uploadId", "partNumber"};
 static const char *const of_objects[] = {"delete", "location"};
 
+#define LOCK_HEADERS "x-amz-object-lock-"
+
 /* Beginnings of headers that promise what this store does not do. */
 static const char *const promises[] = {
     "x-amz-bucket-object-lock-enabled",
     "x-amz-copy-source-server-side-encryption",
     "x-amz-if-match-",
-    "x-amz-object-lock-",
+    LOCK_HEADERS,
     "x-amz-rename-source",
     "x-amz-server-side-encryption",
     "x-amz-website-redirect-location",
@@ -199,6 +201,10 @@ int call_refuse_headers(struct call *call, struct s3_fault *fault)
 
             if (name.len >= len && strncasecmp(name.data, promises[k], len) == 0 &&
                 !switched_off(call->message.headers[i].value)) {
+                if (strcmp(promises[k], LOCK_HEADERS) == 0 && call_lacks_lock(call)) {
+                    return s3_fault_set(fault, S3_INVALID_REQUEST,
+                                        "Bucket is missing Object Lock Configuration");
+                }
                 return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented",
                                     (int)name.len, name.data);
             }
@@ -744,6 +750,11 @@ static bool method_fits(struct call *call)
 
 int call_route(struct call *call, struct s3_fault *fault)
 {
+    int ret = call->query_names != 0 ? call_route_lock(call, fault) : 1;
+
+    if (ret != 1) {
+        return ret;
+    }
     for (size_t i = 0; i < sizeof(unsupported) / sizeof(unsupported[0]); i++) {
         if (call_has(call, unsupported[i])) {
             return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%s is not implemented", unsupported[i]);

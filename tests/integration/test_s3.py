@@ -425,7 +425,39 @@ def test_a_client_that_goes_away_leaves_no_object(plain, s3):
 
 
 def test_what_is_not_there_says_so(s3):
-    assert code_of(s3.get_object_retention, Bucket="bucket", Key="k") == ("NotImplemented", 501)
+    assert code_of(s3.get_object_torrent, Bucket="bucket", Key="k") == ("NotImplemented", 501)
+
+
+def test_a_bucket_without_object_lock_is_told_as_one(plain, s3):
+    s3.put_object(Bucket="bucket", Key="k", Body=b"1")
+    until = datetime.datetime(2099, 1, 1, tzinfo=datetime.timezone.utc)
+    retention = {"Retention": {"Mode": "GOVERNANCE", "RetainUntilDate": until}}
+    locked = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}}}
+    missing = ("InvalidRequest", 400)  # Bucket is missing Object Lock Configuration
+    for client, held, changed in ((s3, missing, ("InvalidBucketState", 409)),
+                                  (plain.client("reader"), None, ("AccessDenied", 403))):
+        place = {"Bucket": "bucket", "Key": "k"}
+        assert code_of(client.get_object_retention, **place) == missing
+        assert code_of(client.get_object_legal_hold, **place) == missing
+        assert code_of(client.put_object_retention, **place, **retention) == (held or changed)
+        assert code_of(client.put_object_legal_hold, **place, LegalHold={"Status": "ON"}) == (held or changed)
+        assert code_of(client.put_object_lock_configuration, Bucket="bucket", ObjectLockConfiguration=locked) == changed
+    assert code_of(s3.get_object_lock_configuration, Bucket="bucket") == ("ObjectLockConfigurationNotFoundError", 404)
+    assert code_of(s3.get_object_retention, Bucket="absent", Key="k") == ("NoSuchBucket", 404)
+    for header in ({"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": until}, {"ObjectLockLegalHoldStatus": "ON"}):
+        assert code_of(s3.put_object, Bucket="bucket", Key="held", Body=b"1", **header) == missing
+        assert code_of(s3.create_multipart_upload, Bucket="bucket", Key="held", **header) == missing
+        assert code_of(s3.copy_object, Bucket="bucket", Key="held", CopySource="bucket/k", **header) == missing
+    assert keys(s3) == ["k"]
+    assert code_of(s3.create_bucket, Bucket="locked", ObjectLockEnabledForBucket=True) == ("NotImplemented", 501)
+
+
+def test_what_a_bucket_never_has_is_deleted_all_the_same(plain, s3):
+    for name in ("bucket_lifecycle", "bucket_encryption", "bucket_replication", "bucket_website"):
+        delete = getattr(s3, f"delete_{name}")
+        assert delete(Bucket="bucket")["ResponseMetadata"]["HTTPStatusCode"] == 204
+        assert code_of(delete, Bucket="absent") == ("NoSuchBucket", 404)
+        assert code_of(getattr(plain.client("reader"), f"delete_{name}"), Bucket="bucket") == ("AccessDenied", 403)
 
 
 def test_logs_hold_no_query_and_sigterm_ends_it(plain, s3):
