@@ -104,6 +104,8 @@ struct call {
     uint64_t query_names;  /* s3_query_names() of it */
     bool head;             /* a HEAD request */
     bool writes;           /* changes something although its operation only reads */
+    bool asks_region;      /* ListBuckets: tells where they are, as AWS if any parameter is there */
+    bool elsewhere;        /* and asks for those of another region only */
     int told_action;       /* 1 + the enum s3_action that it is; 0: by its operation */
     enum s3_acl acl;       /* asked for */
     struct volume *volume; /* whose the bucket is; NULL: the store's */

@@ -17,7 +17,8 @@ static bool listed(const struct call *call, const char *name, bool volume)
     const char *prefix = call->list.prefix;
     bool ours = call->account == NULL || strcmp(call->account, CALL_OWNER) == 0;
 
-    return call_sees(call, name) && (ours || (!volume && call->server->stores.embedded)) &&
+    return !call->elsewhere && call_sees(call, name) &&
+           (ours || (!volume && call->server->stores.embedded)) &&
            (prefix == NULL || strncmp(name, prefix, strlen(prefix)) == 0) &&
            (call->marker == NULL || strcmp(name, call->marker) > 0);
 }
@@ -43,6 +44,7 @@ static void format_buckets(struct call *call, const struct objstore_result *resu
                 break;
             }
             s3_xml_buckets_entry(&call->reply.body, name,
+                                 call->asks_region ? call->server->region : NULL,
                                  order < 0 ? result->buckets[i].created_ns : 0);
             last = name;
         }
@@ -58,6 +60,7 @@ static void format_buckets(struct call *call, const struct objstore_result *resu
 static int route_buckets(struct call *call, struct s3_fault *fault)
 {
     const char *max = call_query(call, "max-buckets");
+    const char *region = call_query(call, "bucket-region");
     int ret =
         call_number(call, "max-buckets", BUCKETS_MAX, BUCKETS_MAX, &call->list.max_keys, fault);
 
@@ -65,6 +68,9 @@ static int route_buckets(struct call *call, struct s3_fault *fault)
     call->format = format_buckets;
     call->list.prefix = call_query(call, "prefix");
     call->marker = call_query(call, "continuation-token");
+    call->asks_region =
+        max != NULL || region != NULL || call->list.prefix != NULL || call->marker != NULL;
+    call->elsewhere = region != NULL && strcmp(region, call->server->region) != 0;
     if (ret == 0 && max != NULL &&
         (call->list.max_keys == 0 || strtoul(max, NULL, 10) > BUCKETS_MAX)) {
         return s3_fault_argument(fault, "max-buckets", slice_of(max),

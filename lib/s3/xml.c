@@ -224,11 +224,12 @@ void s3_xml_buckets_begin(struct buf *out, const char *owner_id, const char *own
     buf_addstr(out, "<Buckets>");
 }
 
-void s3_xml_buckets_entry(struct buf *out, const char *name, int64_t created_ns)
+void s3_xml_buckets_entry(struct buf *out, const char *name, const char *region, int64_t created_ns)
 {
     buf_addstr(out, "<Bucket>");
     s3_xml_text(out, "Name", name);
     add_date(out, "CreationDate", created_ns);
+    s3_xml_text(out, "BucketRegion", region);
     buf_addstr(out, "</Bucket>");
 }
 

@@ -42,7 +42,9 @@ struct s3_xml_error {
 void s3_xml_error(struct buf *out, const struct s3_xml_error *error);
 
 void s3_xml_buckets_begin(struct buf *out, const char *owner_id, const char *owner_name);
-void s3_xml_buckets_entry(struct buf *out, const char *name, int64_t created_ns);
+/* region: NULL is not told. */
+void s3_xml_buckets_entry(struct buf *out, const char *name, const char *region,
+                          int64_t created_ns);
 /* next_token, prefix: NULL for none. */
 void s3_xml_buckets_end(struct buf *out, const char *next_token, const char *prefix);
 

@@ -231,4 +231,9 @@ def test_buckets_are_listed_in_pages(served, ann):
     page = ann.list_buckets(MaxBuckets=2, ContinuationToken=page["ContinuationToken"])
     assert [b["Name"] for b in page["Buckets"]] == ["b-2", "c-1"] and "ContinuationToken" not in page
     assert names(ann, Prefix="b-") == ["b-1", "b-2"]
+    # Where they are is told if any parameter is there, as by AWS.
+    assert {b["BucketRegion"] for b in page["Buckets"]} == {"us-east-1"}
+    assert names(ann, BucketRegion="us-east-1") == ["anns", "b-1", "b-2", "c-1"]
+    assert names(ann, BucketRegion="eu-west-1") == []
+    assert all("BucketRegion" not in b for b in ann.list_buckets()["Buckets"])
     assert code_of(ann.list_buckets, ContinuationToken="no token") == ("InvalidArgument", 400)

@@ -107,8 +107,8 @@ static void buckets_are_listed_with_their_dates(UNUSED void **state)
     DOC *doc = NULL;
 
     s3_xml_buckets_begin(&text, "id", "name");
-    s3_xml_buckets_entry(&text, "one", WHEN);
-    s3_xml_buckets_entry(&text, "two", 0);
+    s3_xml_buckets_entry(&text, "one", "us-east-1", WHEN);
+    s3_xml_buckets_entry(&text, "two", NULL, 0);
     s3_xml_buckets_end(&text, NULL, NULL);
     doc = parse(&text);
     assert_int_equal(doc->root, S3_XML_BUCKETS);
