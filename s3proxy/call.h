@@ -374,6 +374,10 @@ void reply_xml(struct reply *reply);
 /* 200 with what a PUT has stored. */
 void reply_put(struct call *call, const struct objstore_result *result);
 /* The first fault counts. Any thread. */
+/* DELETE by size or date, which only the embedded store knows: whether its headers may be there,
+ * and what they say. */
+bool call_matches(const struct call *call);
+int call_match_headers(struct call *call, struct s3_fault *fault);
 /* What no bucket of the embedded store has, as AWS answers of one without. 1: it is not about that.
  * lock: retention and legal hold of an object; absent: of call->op.doc, when it is to be changed.
  */

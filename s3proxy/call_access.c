@@ -317,7 +317,12 @@ static bool may_copy(struct call_access *a)
            a->existing.count == 0 || may_carry_tags(a);
 }
 
-/* Whether an ETag fits tells what the object is: that is for who may read it. */
+/* Whether an ETag, size or date fits tells what the object is: that is for who may read it. */
+static const char *told_by(const struct objstore_match *match, const char *etag)
+{
+    return match != NULL && (match->by_size || match->by_mtime) ? "" : etag;
+}
+
 static bool may_match(struct call_access *a, const char *etag, const char *key)
 {
     const struct objstore_request *op = &a->call->op;
@@ -346,7 +351,8 @@ static bool may(struct call_access *a, enum s3_action action)
     if (action == S3_ACTION_PUT_OBJECT && !may_add(a)) {
         return false;
     }
-    return may_match(a, call->op.if_match, key) && (!is_copy(call) || may_copy(a));
+    return may_match(a, told_by(call->op.match, call->op.if_match), key) &&
+           (!is_copy(call) || may_copy(a));
 }
 
 /* Nobody but the caller is concerned, as most often. */
@@ -669,7 +675,7 @@ static int decide_batch(struct call_access *a, struct s3_fault *fault)
         good = permitted(a, TARGET,
                          v.version_id != NULL ? S3_ACTION_DELETE_VERSION : S3_ACTION_DELETE_OBJECT,
                          v.key);
-        good = good && may_match(a, v.match.etag, v.key);
+        good = good && may_match(a, told_by(&v.match, v.match.etag), v.key);
         if (good) {
             victims[i] = victims[kept];
             victims[kept++] = v;

@@ -39,12 +39,13 @@ static const char *const of_buckets[] = {"attributes", "delete",   "location",  
 static const char *const of_objects[] = {"delete", "location"};
 
 #define LOCK_HEADERS "x-amz-object-lock-"
+#define MATCH_HEADERS "x-amz-if-match-"
 
 /* Beginnings of headers that promise what this store does not do. */
 static const char *const promises[] = {
     "x-amz-bucket-object-lock-enabled",
     "x-amz-copy-source-server-side-encryption",
-    "x-amz-if-match-",
+    MATCH_HEADERS,
     LOCK_HEADERS,
     "x-amz-rename-source",
     "x-amz-server-side-encryption",
@@ -204,6 +205,9 @@ int call_refuse_headers(struct call *call, struct s3_fault *fault)
                 if (strcmp(promises[k], LOCK_HEADERS) == 0 && call_lacks_lock(call)) {
                     return s3_fault_set(fault, S3_INVALID_REQUEST,
                                         "Bucket is missing Object Lock Configuration");
+                }
+                if (strcmp(promises[k], MATCH_HEADERS) == 0 && call_matches(call)) {
+                    continue;
                 }
                 return s3_fault_set(fault, S3_NOT_IMPLEMENTED, "%.*s is not implemented",
                                     (int)name.len, name.data);
@@ -693,6 +697,7 @@ static int route_put(struct call *call, struct s3_fault *fault)
 static int route_object(struct call *call, struct s3_fault *fault)
 {
     struct slice method = call->message.method;
+    int ret;
 
     call->op.key = call->target.key;
     if (call_version(call, fault) != 0) {
@@ -722,7 +727,8 @@ static int route_object(struct call *call, struct s3_fault *fault)
     if (slice_eq_str(method, "DELETE")) {
         call->op.op = OBJSTORE_DELETE;
         call->format = format_removed;
-        return write_conditions(call, fault);
+        ret = call_match_headers(call, fault);
+        return ret == 0 ? write_conditions(call, fault) : ret;
     }
     return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
 }

@@ -448,7 +448,7 @@ static int change_delete(struct dir_index *index, struct job *job)
     const struct objstore_request *r = job->request;
     struct dir_deletion deletion = {.version = r->version_id,
                                     .now_ns = clock_realtime_ns(clock_real()),
-                                    .conditions = {.if_match = r->if_match}};
+                                    .conditions = {.if_match = r->if_match, .match = r->match}};
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
     if (ret != 0) {

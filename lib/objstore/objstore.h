@@ -338,6 +338,8 @@ struct objstore_request {
     /* Conditions: NULL for none. `if_none_match` "*": only if absent. */
     const char *if_match;
     const char *if_none_match;
+    /* DELETE: what else it must be, but for its ETag. Only the directory backend looks at it. */
+    const struct objstore_match *match;
 
     /* PUT, UPLOAD_CREATE, COPY with replace_meta */
     const struct objstore_meta *meta;

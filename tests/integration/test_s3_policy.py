@@ -713,6 +713,10 @@ def test_who_may_only_write_does_not_find_out_etags(served, s3):
         gone = nobody(served).delete_objects(Bucket="bucket", Delete={"Objects": [
             {"Key": "k", "ETag": guess}]})
         assert [e["Code"] for e in gone["Errors"]] == ["AccessDenied"]
+    for size in (1, 2):  # a size tells as much
+        assert ask(served, "DELETE", "/bucket/k", X_Amz_If_Match_Size=str(size)).status == 403
+        gone = nobody(served).delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": "k", "Size": size}]})
+        assert [e["Code"] for e in gone["Errors"]] == ["AccessDenied"]
     assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == b"1"
     assert ask(served, "PUT", "/bucket/k", b"2", If_None_Match="*").status == 412
     assert ask(served, "PUT", "/bucket/k", b"2", If_Match="*").status == 200
