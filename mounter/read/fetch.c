@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GETs that fill grains. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,6 +93,23 @@ static void fail_rest(struct reader *reader, struct fetch *f, int error, struct 
     f->ready = f->count;
 }
 
+/* For who tells a program of it. */
+static void remember(struct version *version, const struct fetch *f, int error,
+                     const struct objstore_result *result)
+{
+    char *text = NULL;
+
+    if (asprintf(&text, "%s; %llu of %llu bytes at %llu in %llu ms",
+                 result != NULL ? error_text(&result->error, error) : strerror(-error),
+                 (unsigned long long)f->got, (unsigned long long)f->len,
+                 (unsigned long long)offset_of(f),
+                 (unsigned long long)(fs_now_ms() - f->begun_ms)) < 0) {
+        return;
+    }
+    free(version->failure);
+    version->failure = text;
+}
+
 /* The end of all that is asked for. `result`: of the store, if it was asked. */
 static void finish(struct fetch *f, int error, const struct objstore_result *result)
 {
@@ -102,6 +120,7 @@ static void finish(struct fetch *f, int error, const struct objstore_result *res
     TAILQ_REMOVE(&f->version->fetches, f, link);
     hedge_forget(reader, f);
     if (error != 0) {
+        remember(f->version, f, error, result);
         fail_rest(reader, f, error == -ENOENT || error == -ERANGE ? -ESTALE : error, &over);
     }
     reader->fetch_count--;
@@ -170,6 +189,7 @@ static void add_fetch(struct reader *reader, struct fetch *f, struct fetch_list 
         .done = fetch_done,
         .arg = f,
     };
+    f->begun_ms = fs_now_ms();
     f->refs = 2; /* of reader_start() and of fetch_done() */
     f->version->users++;
     TAILQ_INSERT_TAIL(&f->version->fetches, f, link);

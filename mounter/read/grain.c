@@ -59,6 +59,7 @@ void version_put(struct reader *reader, struct version *version)
         if (version->hh.tbl != NULL) {
             HASH_DEL(reader->versions, version);
         }
+        free(version->failure);
         free(version);
     }
 }

@@ -158,6 +158,24 @@ int extent_get(struct op *op, struct extent *e, char *buffer, size_t *ret_len)
     return ret == -EAGAIN ? eio("a read: the file changed at every try") : ret;
 }
 
+/* For the log. */
+static void tell_why(const struct op *op, int error)
+{
+    struct node *node;
+
+    if (error == -ESTALE) {
+        eio_note("a read: the object has gone, or another has taken its place");
+    }
+    mutex_lock(&op->fs->lock);
+    node = fs_node(op->fs, op->ino);
+    if (node != NULL) {
+        reader_about(op->fs, node);
+    } else {
+        eio_note("a read: the inode is not known");
+    }
+    mutex_unlock(&op->fs->lock);
+}
+
 static void read_run(struct op *op)
 {
     struct extent e = {0};
@@ -166,6 +184,7 @@ static void read_run(struct op *op)
     int ret = buffer == NULL ? -ENOMEM : extent_get(op, &e, buffer, &len);
 
     if (ret != 0) {
+        tell_why(op, ret);
         (void)fs_op_fail(op, ret == -ENOENT ? -ESTALE : ret == -EBADMSG ? -EIO : ret);
     } else {
         (void)fs_op_data(op, buffer, len);

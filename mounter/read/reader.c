@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "mounter/read/reader_internal.h"
+#include "mounter/session/eio.h"
 
 enum {
     MEMORY_WAIT_MS = 55000,
@@ -324,6 +325,20 @@ static int begin_locked(struct reader *reader, struct version *version,
         }
     }
     return ret;
+}
+
+void reader_about(struct fs *fs, const struct node *node)
+{
+    const struct version *version = node->version;
+
+    if (version == NULL) {
+        eio_about("ETag %s: not asked for", fs_rec(fs, node)->etag);
+        return;
+    }
+    mutex_lock(&fs->reader->lock);
+    eio_about("%s %s: %s", version_key(version), version->etag,
+              version->failure != NULL ? version->failure : "no GET has failed");
+    mutex_unlock(&fs->reader->lock);
 }
 
 bool reader_has(struct fs *fs, const struct node *node, uint64_t offset, size_t len)

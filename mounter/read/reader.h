@@ -72,6 +72,8 @@ void reader_stop(struct fs *fs);
 void reader_free(struct fs *fs);
 
 /* Are these bytes of the version that the node is based on in memory? */
+/* eio_about() what is read, by its key, and the last of its GETs that failed. */
+void reader_about(struct fs *fs, const struct node *node) REQUIRES(&fs->lock);
 bool reader_has(struct fs *fs, const struct node *node, uint64_t offset, size_t len)
     REQUIRES(&fs->lock);
 /* Of the version that the node is based on; fs->lock is held. */

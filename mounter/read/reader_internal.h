@@ -39,6 +39,7 @@ struct version {
     struct fetches fetches;
     uint32_t random_grains;             /* to fetch at once for a random read */
     uint32_t random_hits, random_count; /* of late */
+    char *failure;                      /* what the last GET that failed was told, or NULL */
     size_t name_len;
     char name[]; /* key, NUL, ETag, NUL */
 };
@@ -68,6 +69,7 @@ struct fetch {
     struct fs *fs;
     struct version *version;
     bool from_disk; /* its grains are there */
+    uint64_t begun_ms;
     uint64_t from;  /* bytes that were: the GET is of what is after them */
     uint64_t got;   /* bytes; the transfer's thread */
     uint32_t ready; /* grains that are; the same */

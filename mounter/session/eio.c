@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <linux/fuse.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 enum { LINES_A_SECOND = 10 };
 
 static _Thread_local const char *given;
+static _Thread_local char details[512];
 static _Atomic uint64_t second, lines, left_out, count;
 
 static const char *name_of(uint32_t opcode, char *room, size_t size)
@@ -63,9 +66,19 @@ void eio_note(const char *reason)
     given = reason;
 }
 
+void eio_about(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(details, sizeof(details), format, args);
+    va_end(args);
+}
+
 void eio_forget(void)
 {
     given = NULL;
+    details[0] = '\0';
 }
 
 uint64_t eio_count(void)
@@ -88,22 +101,39 @@ static bool may_log(void)
     return false;
 }
 
+/* Of a file that is open. A program that reads is prepared for no error at all, whatever its name.
+ */
+static bool is_unexpected(uint32_t opcode, int errnum)
+{
+    switch (opcode) {
+    case FUSE_READ:
+        return errnum != EINTR;
+    case FUSE_WRITE:
+    case FUSE_FLUSH:
+    case FUSE_FSYNC:
+        return errnum == ESTALE || errnum == EACCES || errnum == EKEYEXPIRED || errnum == ENOMEM;
+    default:
+        return false;
+    }
+}
+
 void eio_log(uint32_t opcode, uint64_t ino, int errnum)
 {
     const char *reason = given;
+    bool is_eio = errnum != 0 && reply_errno(errnum, opcode) == EIO;
     char room[24];
 
     given = NULL;
-    if (errnum == 0 || reply_errno(errnum, opcode) != EIO) {
-        return;
+    if (is_eio) {
+        atomic_fetch_add(&count, 1);
     }
-    atomic_fetch_add(&count, 1);
-    if (may_log()) {
+    if ((is_eio || (errnum != 0 && is_unexpected(opcode, errnum))) && may_log()) {
         uint64_t before = atomic_exchange(&left_out, 0);
 
-        log_warn("answered with an input/output error", "request",
-                 name_of(opcode, room, sizeof(room)), "inode", log_num(ino), "reason",
-                 reason != NULL ? reason : "", "error", strerror(errnum), "left_out",
-                 log_num(before), NULL);
+        log_warn(is_eio ? "answered with an input/output error" : "answered with an error",
+                 "request", name_of(opcode, room, sizeof(room)), "inode", log_num(ino), "reason",
+                 reason != NULL ? reason : "", "error", strerror(errnum), "about", details,
+                 "left_out", log_num(before), NULL);
     }
+    details[0] = '\0';
 }

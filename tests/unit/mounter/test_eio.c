@@ -75,6 +75,23 @@ static void an_error_that_programs_see_as_eio_is_logged_by_its_name(void **state
     assert_int_equal(eio_count(), before + 1);
 }
 
+static void who_reads_is_told_no_error_without_a_line(void **state)
+{
+    uint64_t before = eio_count();
+
+    (void)state;
+    eio_about("%s %s: %d tries", "dir/file", "\"etag\"", 3);
+    assert_non_null(strstr(logged(FUSE_READ, ESTALE, 1), strerror(ESTALE)));
+    assert_non_null(strstr(text, "dir/file"));
+    assert_non_null(strstr(text, "3 tries"));
+    assert_null(strstr(logged(FUSE_READ, EACCES, 1), "dir/file")); /* that was of another answer */
+    assert_non_null(strstr(logged(FUSE_FSYNC, ESTALE, 1), "request=fsync"));
+    assert_string_equal(logged(FUSE_READ, EINTR, 1), "");
+    assert_string_equal(logged(FUSE_WRITE, ENOSPC, 1), "");
+    assert_string_equal(logged(FUSE_GETATTR, ESTALE, 1), ""); /* the kernel looks it up again */
+    assert_int_equal(eio_count(), before);
+}
+
 static void a_storm_of_them_is_a_few_lines_and_the_number_left_out(void **state)
 {
     uint64_t before = eio_count();
@@ -92,6 +109,7 @@ int main(void)
         cmocka_unit_test(an_answer_tells_the_reason_that_its_thread_gave),
         cmocka_unit_test(a_reason_is_told_once_and_of_one_request),
         cmocka_unit_test(an_error_that_programs_see_as_eio_is_logged_by_its_name),
+        cmocka_unit_test(who_reads_is_told_no_error_without_a_line),
         cmocka_unit_test(a_storm_of_them_is_a_few_lines_and_the_number_left_out),
     };
 
