@@ -118,6 +118,19 @@ static void on_trying(void *context, const struct error *why)
     held_trying(life->held, why);
 }
 
+/* More than its cgroup has is of no use to it: at that the kernel kills it. */
+static void bound_memory(struct mount_config *config, uint64_t limit)
+{
+    const char *option = mount_options_get(&config->options, "memory");
+
+    if (config->memory_bytes == 0 && option != NULL) {
+        config->memory_bytes = strtoull(option, NULL, 10);
+    }
+    if (limit != 0 && (config->memory_bytes == 0 || config->memory_bytes > limit)) {
+        config->memory_bytes = limit;
+    }
+}
+
 static int start_held(struct life *life, struct error *err)
 {
     CLEANUP(mount_config_done) struct mount_config config = MOUNT_CONFIG_INIT;
@@ -132,6 +145,7 @@ static int start_held(struct life *life, struct error *err)
         return r;
     }
     extra.dir = held_journal(life->held, &extra.max_bytes);
+    bound_memory(&config, held_memory(life->held));
     r = setup_fs(&config, &credentials, held_keep(life->held), &extra, &life->fs, err);
     mount_credentials_done(&credentials);
     if (r != 0) {

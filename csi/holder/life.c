@@ -83,6 +83,7 @@ static int send_start(struct supervisor *s, struct mounted *m, int socket)
     (void)cJSON_AddStringToObject(json, "key", m->key);
     (void)cJSON_AddStringToObject(json, "socket", s->config->socket);
     (void)cJSON_AddBoolToObject(json, "resend", s->config->resend);
+    (void)cJSON_AddNumberToObject(json, "memory_bytes", (double)m->memory_bytes);
     if (s->config->journal_dir != NULL) {
         (void)cJSON_AddStringToObject(json, "journal", s->config->journal_dir);
         (void)cJSON_AddNumberToObject(json, "journal_max", (double)s->config->journal_max);

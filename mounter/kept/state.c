@@ -613,7 +613,7 @@ int state_new(const struct state_config *config, struct state **ret, struct erro
         }
     }
     state->cells_max = state->header->inodes * CELLS_PER_INODE;
-    r = r == 0 ? state_pool_init(state) : r;
+    r = r == 0 ? state_pool_init(state, config->pool_bytes) : r;
     r = r == 0 ? read_tables(state) : r;
     if (r != 0) {
         return error_set(err, r, "out of memory");

@@ -127,7 +127,7 @@ enum { GRAVE_FENCE = 2 };
 
 struct state_config {
     struct keep *keep;
-    uint64_t pool_bytes; /* of dirty blocks */
+    uint64_t pool_bytes; /* of dirty blocks; a successor keeps to the least that was wished */
     uint32_t inodes;     /* at most; 0: 4 million */
 };
 

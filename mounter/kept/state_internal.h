@@ -115,7 +115,7 @@ bool free_list_pop(struct free_list *list, uint32_t *ret);
 
 /* ---- state_pool.c ---- */
 uint32_t state_pool_blocks(uint64_t pool_bytes);
-int state_pool_init(struct state *state) __attribute__((warn_unused_result));
+int state_pool_init(struct state *state, uint64_t bytes_max) __attribute__((warn_unused_result));
 void state_pool_done(struct state *state);
 /* Which blocks are free, from the table; gives back what free ones have. */
 int state_pool_read(struct state *state) __attribute__((warn_unused_result));

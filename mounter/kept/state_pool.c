@@ -302,11 +302,12 @@ bool state_block_pinned(const struct state *state, uint32_t block)
 
 /* ---- life ---- */
 
-int state_pool_init(struct state *state)
+int state_pool_init(struct state *state, uint64_t bytes_max)
 {
     struct state_pool *pool = &state->pool;
+    uint64_t bytes = state->header->pool_bytes;
 
-    pool->pages_max = state->header->pool_bytes / PAGE;
+    pool->pages_max = (bytes < bytes_max ? bytes : bytes_max) / PAGE;
     pool->blocks_max = state_pool_blocks(state->header->pool_bytes);
     pool->touched = calloc(pool->blocks_max, sizeof(*pool->touched));
     pool->pins = calloc(pool->blocks_max, sizeof(*pool->pins));

@@ -37,6 +37,7 @@ struct held {
     bool resend;
     char journal[PATH_MAX];
     uint64_t journal_max;
+    uint64_t memory_bytes;
     pthread_t thread;
     bool started;
 
@@ -74,6 +75,11 @@ const char *held_journal(const struct held *held, uint64_t *ret_max_bytes)
 bool held_resend(const struct held *held)
 {
     return held->resend;
+}
+
+uint64_t held_memory(const struct held *held)
+{
+    return held->memory_bytes;
 }
 
 static uint64_t now_ms(void)
@@ -377,6 +383,7 @@ static int receive_start(struct held *held, int socket, struct error *err)
     held->resend = message_true(&m, "resend");
     (void)snprintf(held->journal, sizeof(held->journal), "%s", message_string(&m, "journal"));
     held->journal_max = message_number(&m, "journal_max");
+    held->memory_bytes = message_number(&m, "memory_bytes");
     r = keep_new(&held->keep);
     if (r == 0) {
         r = adopt_all(held, &m);

@@ -67,6 +67,9 @@ const char *held_key(const struct held *held);
  */
 const char *held_journal(const struct held *held, uint64_t *ret_max_bytes);
 bool held_resend(const struct held *held); /* the holder's word on session_config.resend */
+/* What the mounter's cgroup has, and so all that it may take; 0: an older holder, which says not.
+ */
+uint64_t held_memory(const struct held *held);
 
 /* Tell the holder what keeps the mount from being ready, for whoever asks or waits in vain. */
 void held_trying(struct held *held, const struct error *why);

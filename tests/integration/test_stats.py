@@ -71,6 +71,27 @@ def test_numbers_go_on_after_a_kill_and_are_read_without_the_mounter():
         assert "has no mount 'other'" in ask("other")
 
 
+def test_a_mounter_takes_no_more_memory_than_its_holder_gives_its_cgroup():
+    """Without memory=, and with more than the holder allows; also one that takes over from another."""
+    def limits(*arguments, **more):
+        with Rig(proxy=False) as rig:
+            held = rig.held(*arguments, **more)
+            found = []
+            for _ in range(2):
+                text = subprocess.run([BIN / "skyvolctl", "stats", "--holder", rig.directory / "h1.sock", "v1"],
+                                      capture_output=True, text=True, timeout=20, check=True).stdout
+                found.append([value(text, f"skyvol_mount_{name}_limit_bytes") for name in ("cache", "dirty")])
+                assert held.kill_mounter() is not None
+            assert found[0] == found[1]
+            return found[0]
+
+    wanted = limits(memory_bytes=64 << 20)
+    assert wanted[1] == (64 << 20) // 3 // 4096 * 4096
+    assert limits("--memory", "64MiB") == wanted
+    assert limits("--memory", "64MiB", memory="512M") == wanted
+    assert limits("--memory", "1GiB", memory="64M") == wanted
+
+
 def test_a_mount_by_hand_serves_its_numbers():
     with Rig(store="dir") as rig:
         at = rig.directory / "metrics.sock"

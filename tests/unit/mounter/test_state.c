@@ -26,11 +26,16 @@ static int hand_over(void *context, const char *name, int fd, UNUSED struct erro
                : keep_adopt(h->to, name, fcntl(fd, F_DUPFD_CLOEXEC, 3));
 }
 
-static int open_state(struct keep *keep, struct state **ret, struct error *err)
+static int open_pool(struct keep *keep, uint64_t bytes, struct state **ret, struct error *err)
 {
-    const struct state_config config = {.keep = keep, .pool_bytes = POOL, .inodes = INODES};
+    const struct state_config config = {.keep = keep, .pool_bytes = bytes, .inodes = INODES};
 
     return state_new(&config, ret, err);
+}
+
+static int open_state(struct keep *keep, struct state **ret, struct error *err)
+{
+    return open_pool(keep, POOL, ret, err);
 }
 
 static uint32_t make_inode(struct state *state, uint32_t flags, uint32_t upload)
@@ -150,6 +155,26 @@ static void a_successor_finds_every_byte(UNUSED void **state)
                  lost(&left, left.uploading));
     assert_int_equal(state_block_data(left.after, left.block)[OFFSET + WRITTEN - 1], 'x');
     assert_int_equal(state_block_used(left.after), 2);
+    done(&left);
+}
+
+/* A predecessor that took more than its cgroup has leaves a pool that is too large. */
+static void a_successor_fills_no_more_of_the_pool_than_it_is_told(UNUSED void **state)
+{
+    struct left left;
+    struct hand_over h = {0};
+
+    leave(&left);
+    assert_int_equal(state_pool_size(left.before), POOL);
+    assert_int_equal(keep_new(&left.next), 0);
+    h.to = left.next;
+    assert_int_equal(keep_each(left.keep, hand_over, &h, NULL), 0);
+    assert_int_equal(open_pool(left.next, POOL / 2, &left.after, NULL), 0);
+    assert_int_equal(state_pool_size(left.after), POOL / 2);
+    assert_int_equal(state_block_data(left.after, left.block)[OFFSET + WRITTEN - 1], 'x');
+    state_free(left.after);
+    assert_int_equal(open_pool(left.next, POOL * 2, &left.after, NULL), 0);
+    assert_int_equal(state_pool_size(left.after), POOL); /* there is no more of it */
     done(&left);
 }
 
@@ -316,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_sent_blindly_is_late_for_who_comes_after_the_sender),
         cmocka_unit_test(a_successor_finds_every_byte),
+        cmocka_unit_test(a_successor_fills_no_more_of_the_pool_than_it_is_told),
         cmocka_unit_test(a_damaged_byte_loses_its_inode_and_no_other),
         cmocka_unit_test(damage_to_bytes_that_do_not_count_loses_nothing),
         cmocka_unit_test(a_record_that_makes_no_sense_loses_its_inode),
