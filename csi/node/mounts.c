@@ -114,6 +114,19 @@ bool mounts_same(const char *a, const char *b)
            first.device_major == second.device_major && first.device_minor == second.device_minor;
 }
 
+/*
+ * Has anybody its device? A holder that was just started anew knows a mount when its mounter has
+ * come to it, or we have offered our duplicates, up to two seconds later. What nobody has any more
+ * the kernel has aborted, and says so at once; statfs() is answered from no cache.
+ */
+static bool is_connected(const char *at)
+{
+    struct statvfs st;
+    int r = bounded_statvfs(at, NODE_QUICK_MS / 3, &st);
+
+    return r != -ENOTCONN && r != -ECONNABORTED;
+}
+
 bool mounts_alive(const struct node *node, const struct record_mount *mount)
 {
     struct mountinfo m;
@@ -128,7 +141,11 @@ bool mounts_alive(const struct node *node, const struct record_mount *mount)
     if (r == 0) {
         return status.state != HOLDER_FAILED;
     }
-    return r != -ENOENT || access(node->socket, F_OK) < 0;
+    if (r != -ENOENT || access(node->socket, F_OK) < 0) {
+        return true;
+    }
+    keep_wake(node->keep); /* what we have of it is offered now */
+    return is_connected(mount->at);
 }
 
 int mounts_clear(const char *path, struct error *err)
@@ -364,6 +381,11 @@ static int refresh(const struct refresh *f, struct error *err)
     if (r == 0 && buf_len(&keys) > 0) {
         r = holder_credentials(f->node->socket, f->key, buf_str(&keys), NODE_QUICK_MS, err);
         r = r < 0 ? holder_errno(f->node, r, err) : 0;
+        r = r != -ENOENT ? r
+                         : error_set(err, -ECONNREFUSED,
+                                     "skyvol-holder was just started and does not know the mount "
+                                     "of volume %s yet: its mounter comes to it within seconds",
+                                     f->record->volume);
     }
     return r;
 }

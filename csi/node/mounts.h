@@ -69,7 +69,8 @@ int mounts_refresh(struct node *node, struct rpc_call *call, struct record *reco
                    struct plan *plan, const char *key, struct error *err)
     __attribute__((warn_unused_result));
 
-/* True if the mount is in the table and the holder serves it (or is not there to be asked). */
+/* True if the mount is in the table and the holder serves it (or is not there to be asked, or does
+ * not know yet of one that somebody has the device of). */
 bool mounts_alive(const struct node *node, const struct record_mount *mount);
 
 /* Take away whatever is mounted at `path`, top first, lazily if need be. Never touches files. */

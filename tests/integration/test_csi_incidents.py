@@ -4,11 +4,13 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from conftest import mounts_below, stop_whole, wait_until
+from holder_client import Holder
 from test_csi import (RWO, Refused, Volume, bucket, capability, children, csi, keys,  # noqa: F401
                       volume)
 
@@ -85,6 +87,53 @@ def test_a_dead_mount_is_made_anew_by_stage_and_publish(csi, volume):
     assert len(mounts_below(csi.dir / "pods")) == 1
     volume.unpublish()
     volume.unstage()
+
+
+# Whoever starts a process while he has a file open there closes it once more, and that waits for the mounter.
+PROGRAM = """
+import os, sys
+with open(sys.argv[1], "w+b", buffering=0) as file:
+    for line in sys.stdin:
+        file.write(line.encode())
+        print(os.pread(file.fileno(), 100, 0), flush=True)
+"""
+
+
+def test_a_mount_that_a_new_holder_does_not_know_yet_is_not_made_anew(csi, volume):
+    """Holder and plugin are replaced while the mounter gets no time to look for them, and kubelet publishes again."""
+    volume.stage()
+    here = volume.publish()
+    [mounter] = mounters(csi)
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, here / "a"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True, bufsize=1) as program:
+        program.stdin.write("before\n")
+        assert "before" in program.stdout.readline()
+        os.kill(mounter, signal.SIGSTOP)
+        try:
+            for pid in (csi.node.pid, csi.holder.pid, *children(csi.holder.pid)):
+                if pid != mounter:
+                    os.kill(pid, signal.SIGKILL)
+            for process in (csi.node, csi.holder):
+                process.wait(10)
+            start_all(csi)
+            for again in (volume.stage, volume.publish):
+                try:
+                    quickly(again, 15)
+                except Refused as refused:  # it comes again
+                    assert "does not know the mount" in str(refused)
+        finally:
+            os.kill(mounter, signal.SIGCONT)
+        wait_until(lambda: mounter in [m["mounter"] for m in Holder(csi.dir / "holder.sock").list()], what="its return")
+        program.stdin.write("after\n")
+        assert program.stdout.readline() == "b'before\\nafter\\n'\n"
+        volume.stage()
+        volume.publish()
+        program.stdin.close()
+        assert program.wait(20) == 0
+    assert (here / "a").read_text() == "before\nafter\n"
+    volume.unpublish()
+    volume.unstage()
+    assert mounts_below(csi.dir) == []
 
 
 def test_one_pods_end_leaves_the_others_mounts(csi, volume):
