@@ -4,10 +4,12 @@ import contextlib
 import os
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 KUBELET = Path("/var/lib/kubelet")
+LOGS = Path("/var/log/pods")
 BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 STATE = Path("/run/skyvol-kubernetes")  # short, for unix sockets
 SECOND = "skyvol-node2"  # the second node's control group in each hierarchy
@@ -41,6 +43,44 @@ def wait(what, seconds, condition):
         if time.monotonic() > end:
             raise ClusterError(f"not within {seconds} s: {what}")
         time.sleep(0.1)
+
+
+class PodLogs:
+    """What pods log from now on, also those that go meanwhile: kubelet removes their logs with them."""
+
+    def __init__(self, namespace):
+        self.namespace, self.files, self.ended = namespace, {}, threading.Event()
+        self.look()
+        for _, file in self.files.values():
+            file.seek(0, os.SEEK_END)
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+        self.thread.start()
+
+    def look(self):
+        with contextlib.suppress(FileNotFoundError):  # of a pod that goes just now: the next look finds the others
+            self.take()
+
+    def take(self):
+        for path in LOGS.glob(f"{self.namespace}_*/*/*.log"):
+            with contextlib.suppress(FileNotFoundError):
+                status = path.stat()
+                if (status.st_dev, status.st_ino) not in self.files:
+                    self.files[status.st_dev, status.st_ino] = (path.relative_to(LOGS), path.open(errors="replace"))
+
+    def follow(self):
+        while not self.ended.wait(0.2):
+            self.look()
+
+    def end(self):
+        """Pairs of a name and what the log holds."""
+        self.ended.set()
+        self.thread.join()
+        self.look()
+        found = []
+        for path, file in self.files.values():
+            with file:
+                found.append(("-".join(path.parts), file.read()))
+        return found
 
 
 def start_time(pid):

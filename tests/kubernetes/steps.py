@@ -9,11 +9,11 @@ import signal
 import subprocess
 from pathlib import Path
 
-from machine import KUBELET, mounter_groups, mounts, second_pid
+from machine import KUBELET, PodLogs, mounter_groups, mounts, second_pid
 from kube import DRIVER, SYSTEM, StepError
 
 STEPS = []
-OVERLAY = None  # set by run
+OVERLAY = KEPT_LOGS = None  # set by run
 
 
 def step(name, needed=False):
@@ -135,6 +135,13 @@ def delete(kube, cluster):
 # Any error ends the pod.
 CHECKER = r"""
 fail() { echo "FAIL: $*"; exit 1; }
+# cmp does not tell which error it has met.
+differs() {
+    echo "$1: $(cat "$1" 2>&1 >/dev/null) $(stat -c 'inode %i, %s bytes' "$1" 2>&1)"
+    sleep 2
+    cmp /tmp/block "$1" && echo "$1 is right 2 s later"
+    fail "$2"
+}
 cd /tmp; : >fio.runs
 random() {
     while [ ! -e /tmp/stop ]; do
@@ -155,8 +162,9 @@ while [ ! -e /tmp/stop ]; do
     f=/data/w/$((n % 7))
     head -c $((200000 + n % 13 * 50000)) /dev/urandom >/tmp/block
     dd if=/tmp/block of=$f bs=64k conv=fsync 2>/tmp/error || fail "dd $(cat /tmp/error)"
-    cmp /tmp/block $f || fail "other bytes in $f"
-    mv $f $f.moved && cmp /tmp/block $f.moved || fail "rename of $f"
+    cmp /tmp/block $f || differs $f "other bytes in $f"
+    mv $f $f.moved || fail "rename of $f"
+    cmp /tmp/block $f.moved || differs $f.moved "other bytes in $f after its rename"
     echo $n >&3 || fail log
     n=$((n + 1)); echo $n >/tmp/count
 done
@@ -171,7 +179,36 @@ echo "$(wc -l <fio.runs) runs of fio"
 
 
 @contextlib.contextmanager
+def no_errors_logged(name):
+    """No mounter has answered a program with an error of which it writes a line, as the kernel may have asked again;
+    none was killed for lack of memory."""
+    logs = PodLogs(SYSTEM)
+    well = False
+    try:
+        yield
+        well = True
+    finally:
+        found = logs.end()
+        wrong = [line for _, text in found for line in text.splitlines()
+                 if 'msg="answered with an' in line or 'msg="mounter killed for lack of memory"' in line]
+        if wrong or not well:
+            out = KEPT_LOGS / f"pods-of-{name}"
+            out.mkdir(parents=True, exist_ok=True)
+            for file, text in found:
+                (out / file).write_text(text)
+        if wrong and well:
+            raise StepError(f"no program has seen an error, but a mounter has logged one: {wrong[:3]}")
+
+
+@contextlib.contextmanager
 def load(kube, name, mode="ReadWriteOnce", node=None):
+    """A pod that writes and compares all the time; at the end neither it nor a mounter must have told of an error."""
+    with no_errors_logged(name), working(kube, name, mode, node) as more:
+        yield more
+
+
+@contextlib.contextmanager
+def working(kube, name, mode, node):
     """A pod that writes and compares all the time; at the end it must have seen no error."""
     pod = kube.pod(name, CHECKER, claim=name, image=kube.tools)
     if node:
