@@ -93,7 +93,7 @@ tsan: ## the unit tests under ThreadSanitizer
 # In nginx, which is the distribution's own: our module brings the sanitizer, preloaded, and the tests
 # read what it tells.
 MODULE_SLICE := breaks or goes_away or across_a_reload or outlives or ranges or multipart or one_of_64 or \
-                nowhere or while_it_waits or nginx_refuses or mid_transfer or shaped or trickl or over_all_workers or cannot_take_all or answer_alike
+                nowhere or while_it_waits or side_by_side or nginx_refuses or mid_transfer or shaped or trickl or over_all_workers or cannot_take_all or answer_alike
 module-asan: ## a slice of the S3 tests with the nginx module under ASan and UBSan
 	$(Q)$(MAKE) module-slice BUILD=$(BUILD)/asan $(ASAN) PRELOAD=libasan.so
 module-tsan: ## the same slice under ThreadSanitizer

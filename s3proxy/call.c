@@ -379,10 +379,9 @@ void call_resume(struct call *call)
     mutex_unlock(&call->lock);
 }
 
-static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
+/* The store wants the body. */
+static void asked(struct call *call)
 {
-    struct call *call = op->arg;
-    ssize_t n = pipe_read(&call->pipe, buffer, cap, true);
     bool first;
 
     mutex_lock(&call->lock);
@@ -392,10 +391,37 @@ static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
     if (first && call->expects) {
         call->wake(call);
     }
+}
+
+static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
+{
+    struct call *call = op->arg;
+    ssize_t n = pipe_read(&call->pipe, buffer, cap, true);
+
+    asked(call);
     if (n > 0 && pipe_wake_writer(&call->pipe)) {
         call->wake(call);
     }
     return n;
+}
+
+static ssize_t lend_pipe(struct objstore_request *op, const void **ret, size_t *ret_window)
+{
+    struct call *call = op->arg;
+    ssize_t n = pipe_lend(&call->pipe, ret, ret_window);
+
+    asked(call);
+    return n;
+}
+
+static void release_pipe(struct objstore_request *op, size_t len)
+{
+    struct call *call = op->arg;
+
+    pipe_release(&call->pipe, len);
+    if (pipe_wake_writer(&call->pipe)) {
+        call->wake(call);
+    }
 }
 
 /* The operation starts before the body is there. */
@@ -406,6 +432,8 @@ void call_open_stream(struct call *call)
         pipe_expect(&call->pipe, call->body_size);
     }
     call->op.source.read = read_pipe;
+    call->op.source.lend = lend_pipe;
+    call->op.source.release = release_pipe;
     call_submit(call);
 }
 

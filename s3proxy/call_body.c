@@ -90,8 +90,14 @@ size_t call_room(struct call *call)
 
 void *call_place(struct call *call, size_t *ret_len)
 {
-    if (call->failed || call->space == NULL || call->chunked != NULL ||
-        call->wire_size == UINT64_MAX || call->space_len == call->space_size) {
+    if (call->failed || call->form != NULL || call->chunked != NULL ||
+        call->wire_size == UINT64_MAX) {
+        return NULL;
+    }
+    if (call->body_kind == CALL_BODY_PIPE) {
+        return pipe_place(&call->pipe, ret_len);
+    }
+    if (call->space == NULL || call->space_len == call->space_size) {
         return NULL;
     }
     *ret_len = call->space_size - call->space_len;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "s3proxy/pipe.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { PAGE = 4096 };
 
 void pipe_init(struct pipe *pipe, struct spaces *spaces)
 {
@@ -66,6 +69,12 @@ static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
         }
         move_locked(pipe, bytes, size, true);
     }
+    pipe->narrow = (pipe->narrow || pipe->size - pipe->len < wanted) && pipe->size < pipe->most;
+    if (pipe->out > 0 || pipe->placed) {
+        return 0;
+    }
+    wanted = pipe->narrow && wanted <= pipe->size - pipe->len ? pipe->size - pipe->len + 1 : wanted;
+    pipe->narrow = false;
     while (pipe->size - pipe->len < wanted && pipe->size < pipe->most) {
         size_t size = wanted < pipe->most - pipe->len ? pipe->len + wanted : pipe->most;
         char *bytes = spaces_take(pipe->spaces, &size);
@@ -82,19 +91,45 @@ static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
     return 0;
 }
 
-size_t pipe_room(struct pipe *pipe, size_t held)
+static size_t room_locked(struct pipe *pipe, size_t held) REQUIRES(&pipe->lock)
 {
     size_t room;
 
-    mutex_lock(&pipe->lock);
     /* Who does not fill half of what there is needs no more. */
     (void)grow_locked(pipe, held + (pipe->bytes != NULL ? pipe->size / 2 : 0));
     room = pipe->size - pipe->len;
     room = pipe->bytes != NULL ? room : PIPE_FIRST; /* no memory: the first write tells */
     room = room > held ? room - held : 0;
     pipe->writer_waits = room == 0;
+    return room;
+}
+
+size_t pipe_room(struct pipe *pipe, size_t held)
+{
+    size_t room;
+
+    mutex_lock(&pipe->lock);
+    room = room_locked(pipe, held);
     mutex_unlock(&pipe->lock);
     return room;
+}
+
+void *pipe_place(struct pipe *pipe, size_t *ret_len)
+{
+    char *place = NULL;
+    size_t at, room;
+
+    mutex_lock(&pipe->lock);
+    pipe->placed = false;
+    room = room_locked(pipe, 0);
+    if (room > 0 && pipe->bytes != NULL) {
+        at = (pipe->start + pipe->len) % pipe->size;
+        place = pipe->bytes + at;
+        *ret_len = room < pipe->size - at ? room : pipe->size - at;
+        pipe->placed = true;
+    }
+    mutex_unlock(&pipe->lock);
+    return place;
 }
 
 static ssize_t put_locked(struct pipe *pipe, const char *bytes, size_t len) REQUIRES(&pipe->lock)
@@ -110,9 +145,12 @@ static ssize_t put_locked(struct pipe *pipe, const char *bytes, size_t len) REQU
     }
     at = (pipe->start + pipe->len) % pipe->size;
     first = len < pipe->size - at ? len : pipe->size - at;
-    memcpy(pipe->bytes + at, bytes, first);
-    memcpy(pipe->bytes, bytes + first, len - first);
+    if (bytes != pipe->bytes + at) {
+        memcpy(pipe->bytes + at, bytes, first);
+        memcpy(pipe->bytes, bytes + first, len - first);
+    }
     pipe->len += len;
+    pipe->placed = false;
     return (ssize_t)len;
 }
 
@@ -189,6 +227,46 @@ ssize_t pipe_read(struct pipe *pipe, void *buffer, size_t cap, bool hold)
     return n;
 }
 
+static ssize_t lend_locked(struct pipe *pipe, const void **ret) REQUIRES(&pipe->lock)
+{
+    size_t there = pipe->len - pipe->out, at;
+
+    if (pipe->end < 0) {
+        return pipe->end;
+    }
+    if (there > 0) {
+        at = (pipe->start + pipe->out) % pipe->size;
+        there -= pipe->end == 1 ? 1 : 0;
+        there = there < pipe->size - at ? there : pipe->size - at;
+        there -= pipe->end == 1 ? (at + there) % PAGE : 0;
+        *ret = pipe->bytes + at;
+    }
+    pipe->out += there;
+    pipe->reader_waits = there == 0 && pipe->end == 1;
+    return pipe->reader_waits ? -EAGAIN : (ssize_t)there;
+}
+
+ssize_t pipe_lend(struct pipe *pipe, const void **ret, size_t *ret_window)
+{
+    ssize_t n;
+
+    mutex_lock(&pipe->lock);
+    n = lend_locked(pipe, ret);
+    *ret_window = pipe->size;
+    mutex_unlock(&pipe->lock);
+    return n;
+}
+
+void pipe_release(struct pipe *pipe, size_t len)
+{
+    mutex_lock(&pipe->lock);
+    assert(len <= pipe->out);
+    pipe->start = len > 0 ? (pipe->start + len) % pipe->size : pipe->start;
+    pipe->len -= len;
+    pipe->out -= len;
+    mutex_unlock(&pipe->lock);
+}
+
 void pipe_end(struct pipe *pipe, int error)
 {
     mutex_lock(&pipe->lock);
@@ -209,11 +287,13 @@ bool pipe_wake_writer(struct pipe *pipe)
 
 bool pipe_wake_reader(struct pipe *pipe, size_t least)
 {
+    size_t there;
     bool wake;
 
     mutex_lock(&pipe->lock);
-    wake =
-        pipe->reader_waits && (pipe->len >= least || pipe->len >= pipe->size / 2 || pipe->end != 1);
+    there = pipe->len - pipe->out;
+    wake = pipe->reader_waits &&
+           (there >= least || there >= (pipe->size - pipe->out) / 2 || pipe->end != 1);
     pipe->reader_waits = pipe->reader_waits && !wake;
     mutex_unlock(&pipe->lock);
     return wake;

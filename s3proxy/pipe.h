@@ -26,8 +26,11 @@ struct pipe {
     char *bytes;           /* NULL until there is something to write */
     size_t most;           /* it need not become larger */
     size_t size, start, len;
-    bool lent; /* `bytes` are of the spaces */
-    int end;   /* 1: open; 0: ended well; negative errno value */
+    size_t out;  /* the first of them, which the reader has borrowed */
+    bool placed; /* the writer has a place in it: it must not move */
+    bool narrow; /* it would have grown if it could have moved */
+    bool lent;   /* `bytes` are of the spaces */
+    int end;     /* 1: open; 0: ended well; negative errno value */
     bool writer_waits, reader_waits;
 };
 
@@ -45,14 +48,22 @@ ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len);
  * takes them, whatever the spaces say. */
 int pipe_write_all(struct pipe *pipe, const void *bytes, size_t len)
     __attribute__((warn_unused_result));
+/* Where the next bytes may be put, to be told by a pipe_write() of them: as pipe_room(), but no
+ * more than lie in a row. NULL: none. */
+void *pipe_place(struct pipe *pipe, size_t *ret_len);
 /* Bytes, 0 at the end, -EAGAIN when there is none now, or what pipe_end() was given. `hold`: keep
  * the last byte back while the pipe is open. */
 ssize_t pipe_read(struct pipe *pipe, void *buffer, size_t cap, bool hold);
+/* The same without a copy, in whole pages while the pipe is open, the last byte kept back: they lie
+ * at *ret until they are released. Who reads so does it always. *ret_window: how many can be lent
+ * at a time. */
+ssize_t pipe_lend(struct pipe *pipe, const void **ret, size_t *ret_window);
+void pipe_release(struct pipe *pipe, size_t len);
 /* 0 for all written, or a negative errno value; the first call counts. */
 void pipe_end(struct pipe *pipe, int error);
 /* True once after the other side was refused: it wants to be woken. */
 bool pipe_wake_writer(struct pipe *pipe);
-/* `least`: not for fewer bytes than that, while there is room for more. */
+/* `least`: not for fewer new bytes than that, while there is room for more. */
 bool pipe_wake_reader(struct pipe *pipe, size_t least);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The directory backend's bytes on their way into a file: sums, the disk, the file's name. */
-#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,6 +10,8 @@
 #include "util/clock.h"
 #include "util/encode.h"
 #include "util/file.h"
+
+enum { TOGETHER_MIN = 16 * 1024 /* with fewer bytes, hashing costs less than meeting */ };
 
 enum job_next dir_fail_io(struct job *job, int ret)
 {
@@ -35,12 +36,21 @@ int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
     return ret;
 }
 
-static void finish_md5(struct job *job)
+static void post(struct job *job, const void *bytes, size_t len)
 {
-    if (job->md5_posted) {
-        s3_md5_team_finish(&job->store->md5_team, &job->md5_seat);
-        job->md5_posted = false;
+    if (job->md5_seat.team == NULL && len < TOGETHER_MIN) {
+        s3_md5_add(&job->md5, bytes, len);
+        return;
     }
+    if (job->md5_seat.team == NULL) {
+        s3_md5_team_join(&job->store->md5_team, &job->md5_seat, &job->md5);
+    }
+    s3_md5_team_post(&job->md5_seat, bytes, len);
+}
+
+size_t dir_write_left(struct job *job, size_t most)
+{
+    return job->md5_seat.team != NULL ? s3_md5_team_hash(&job->md5_seat, most) : 0;
 }
 
 int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
@@ -48,7 +58,6 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
     struct dir_store *store = job->store;
     int ret;
 
-    assert(!job->md5_posted); /* what stays is all there is */
     if (len == 0) {
         return 0;
     }
@@ -59,8 +68,7 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
             return ret;
         }
     }
-    s3_md5_team_post(&store->md5_team, &job->md5_seat, &job->md5, bytes, len);
-    job->md5_posted = true;
+    post(job, bytes, len);
     if (job->sum.kind != S3_CHECKSUM_NONE) {
         s3_checksum_add(&job->sum, bytes, len);
     }
@@ -70,14 +78,14 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
     ret = job->pending ? 0 : file_write_all(job->fd, bytes, len);
     job->done_bytes += ret == 0 ? len : 0;
     if (!stay) {
-        finish_md5(job);
+        (void)dir_write_left(job, 0);
     }
     return ret;
 }
 
 void dir_write_drop(struct job *job)
 {
-    finish_md5(job); /* another thread may be reading the bytes */
+    s3_md5_team_leave(&job->md5_seat); /* another thread may be reading the bytes */
     s3_checksum_done(&job->sum);
     s3_checksum_done(&job->also);
     memset(&job->also, 0, sizeof(job->also));
@@ -162,7 +170,8 @@ enum job_next dir_write_end(struct job *job)
         dir_files_name(job->store->files, job->request->bucket, job->request->key, job->file);
         job->object.file = job->file;
     }
-    finish_md5(job);
+    (void)dir_write_left(job, 0);
+    s3_md5_team_leave(&job->md5_seat);
     next = check_digests(job, &ok);
     if (!ok) {
         return next;

@@ -73,8 +73,8 @@ struct job {
     bool started;
     uint64_t done_bytes, end; /* GET: offset and end; PUT: bytes so far */
     struct s3_md5 md5;
-    struct s3_md5_seat md5_seat;
-    bool md5_posted;
+    struct s3_md5_seat md5_seat;      /* not joined: nothing large came yet */
+    size_t lent;                      /* bytes of the source that were not released */
     struct s3_checksum sum, also;     /* also: of a part whose upload has no kind */
     enum objstore_checksum_kind kind; /* of `sum` */
     enum dir_versioning versioning;   /* asked for */
@@ -195,8 +195,12 @@ enum job_next dir_fail_io(struct job *job, int ret);
 
 /* Shared by the steps that write: dir_bytes.c. `kind`: what to compute beside the ETag. */
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind);
-/* `stay`: the bytes are there until dir_write_end() or dir_write_drop(). */
+/* `stay`: the bytes are there as long as dir_write_left() counts them, or until dir_write_end() or
+ * dir_write_drop(). */
 int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay);
+/* How many bytes, the last that came, are not in the sum yet: at most `most`, for which it hashes.
+ */
+size_t dir_write_left(struct job *job, size_t most);
 /* Makes the bytes durable, checks digests, fills object.info, publishes the file. */
 enum job_next dir_write_end(struct job *job);
 /* Undo what is not committed; close. Allowed for any job, twice too. */

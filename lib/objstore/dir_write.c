@@ -12,7 +12,10 @@
 #include "util/encode.h"
 #include "util/file.h"
 
-enum { COPY_STEP = 1 << 30 }; /* bytes in one call */
+enum {
+    COPY_STEP = 1 << 30, /* bytes in one call */
+    WINDOW_LARGE = 256 * 1024
+};
 
 static bool is_part(const struct objstore_request *r)
 {
@@ -128,6 +131,38 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
     return JOB_DONE;
 }
 
+/* What was lent goes back but for what is still to be hashed. */
+static void release(struct job *job, size_t most)
+{
+    size_t left = dir_write_left(job, most);
+
+    if (left < job->lent) {
+        job->request->source.release(job->request, job->lent - left);
+        job->lent = left;
+    }
+}
+
+/*
+ * Many streams are hashed for little more than one. So each leaves what it has written to whoever
+ * hashes, as long as its source has room for more, and hashes only then, with what the others have
+ * left. A source of little room has better things to do with it.
+ */
+static void keep_up(struct job *job, size_t len, size_t window)
+{
+    bool wait;
+
+    if (window == 0) { /* nothing is lent */
+        return;
+    }
+    wait =
+        window >= WINDOW_LARGE && job->md5_seat.team != NULL && s3_md5_team_others(&job->md5_seat);
+    job->lent += len;
+    release(job, SIZE_MAX);
+    if (!wait || job->lent > window / 2) {
+        release(job, wait ? window / 4 : 0);
+    }
+}
+
 static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
 {
     struct objstore_request *r = job->request;
@@ -137,8 +172,12 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
         ret = dir_write_bytes(job, r->source.data, (size_t)r->source.size, true);
         return ret != 0 ? dir_fail_io(job, ret) : dir_write_end(job);
     }
+    release(job, SIZE_MAX);
     for (;;) {
-        ssize_t n = r->source.read(r, worker->buffer, DIR_BUFFER_SIZE);
+        const void *bytes = worker->buffer;
+        size_t window = 0;
+        ssize_t n = r->source.lend != NULL ? r->source.lend(r, &bytes, &window)
+                                           : r->source.read(r, worker->buffer, DIR_BUFFER_SIZE);
 
         if (n == -EAGAIN) {
             return JOB_PARK;
@@ -154,12 +193,13 @@ static enum job_next put_bytes(struct dir_worker *worker, struct job *job)
             return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "more bytes came than were told");
         }
         if (job->pending) {
-            memcpy(job->kept + job->done_bytes, worker->buffer, (size_t)n);
+            memcpy(job->kept + job->done_bytes, bytes, (size_t)n);
         }
-        ret = dir_write_bytes(job, worker->buffer, (size_t)n, false);
+        ret = dir_write_bytes(job, bytes, (size_t)n, r->source.lend != NULL);
         if (ret != 0) {
             return dir_fail_io(job, ret);
         }
+        keep_up(job, (size_t)n, window);
     }
     if (job->done_bytes != r->source.size && r->source.size != OBJSTORE_TO_END) {
         return job_fail(job, -EBADMSG, S3_INCOMPLETE_BODY, "fewer bytes came than were told");

@@ -110,6 +110,20 @@ static ssize_t on_read(struct objstore_request *inner, void *buffer, size_t cap)
     return m->outer->source.read(m->outer, buffer, cap);
 }
 
+static ssize_t on_lend(struct objstore_request *inner, const void **ret_bytes, size_t *ret_window)
+{
+    struct measuring *m = inner->arg;
+
+    return m->outer->source.lend(m->outer, ret_bytes, ret_window);
+}
+
+static void on_release(struct objstore_request *inner, size_t len)
+{
+    struct measuring *m = inner->arg;
+
+    m->outer->source.release(m->outer, len);
+}
+
 static int on_rewind(struct objstore_request *inner)
 {
     struct measuring *m = inner->arg;
@@ -137,6 +151,8 @@ static void measured_submit(struct objstore *base, struct objstore_request *requ
     inner->sink.info = request->sink.info != NULL ? on_info : NULL;
     inner->sink.write = request->sink.write != NULL ? on_write : NULL;
     inner->sink.file = request->sink.file != NULL ? on_file : NULL;
+    inner->source.lend = request->source.lend != NULL ? on_lend : NULL;
+    inner->source.release = request->source.lend != NULL ? on_release : NULL;
     inner->source.read = request->source.read != NULL ? on_read : NULL;
     inner->source.rewind = request->source.rewind != NULL ? on_rewind : NULL;
     mutex_lock(&store->lock);

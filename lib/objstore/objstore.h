@@ -246,12 +246,20 @@ struct objstore_victim {
  * for a retry; without it a request that has sent bytes is not retried. `size` must be the exact
  * total: fewer or more bytes end the request with -EBADMSG and store nothing. A directory store
  * also takes OBJSTORE_TO_END: what read() gives until it says 0.
+ *
+ * lend() (optional, beside read(), with release() and without rewind()) is for a store that need
+ * not have the bytes in a buffer of its own: it returns what read() would, as many as there are in
+ * a row, and says where they lie. They stay until they are released, in the order in which they
+ * came, or the request is done. While they do, no more than ret_window bytes come. A request is
+ * read in one of the two ways.
  */
 struct objstore_source {
     const void *data;
     uint64_t size;
     ssize_t (*read)(struct objstore_request *request, void *buffer, size_t cap);
     int (*rewind)(struct objstore_request *request);
+    ssize_t (*lend)(struct objstore_request *request, const void **ret_bytes, size_t *ret_window);
+    void (*release)(struct objstore_request *request, size_t len);
 };
 
 /*

@@ -415,6 +415,21 @@ static ssize_t attempt_read(struct objstore_request *inner, void *buffer, size_t
     return a->outer->source.read(a->outer, buffer, cap);
 }
 
+static ssize_t attempt_lend(struct objstore_request *inner, const void **ret_bytes,
+                            size_t *ret_window)
+{
+    struct attempt *a = inner->arg;
+
+    return a->outer->source.lend(a->outer, ret_bytes, ret_window);
+}
+
+static void attempt_release(struct objstore_request *inner, size_t len)
+{
+    struct attempt *a = inner->arg;
+
+    a->outer->source.release(a->outer, len);
+}
+
 static int attempt_rewind(struct objstore_request *inner)
 {
     struct attempt *a = inner->arg;
@@ -433,6 +448,8 @@ static void prepare(struct attempt *a)
     a->inner.arg = a;
     a->inner.done = attempt_done;
     a->inner.timeout_ms = now < a->deadline_ms ? (uint32_t)(a->deadline_ms - now) : 1;
+    a->inner.source.lend = a->outer->source.lend != NULL ? attempt_lend : NULL;
+    a->inner.source.release = a->outer->source.lend != NULL ? attempt_release : NULL;
     a->inner.source.read = a->outer->source.read != NULL ? attempt_read : NULL;
     a->inner.source.rewind = a->outer->source.rewind != NULL ? attempt_rewind : NULL;
     if (a->inner.op == OBJSTORE_GET && a->outer->sink.write != NULL) {

@@ -3,7 +3,7 @@
 
 enum {
     ROUND_BLOCKS = 512, /* of each stream at a time: so long newcomers wait */
-    BLOCKS_MIN = 512    /* with fewer, hashing costs less than meeting */
+    ALONG_BLOCKS = 64   /* with fewer, who can wait is not taken along */
 };
 
 void s3_md5_team_init(struct s3_md5_team *team)
@@ -17,112 +17,220 @@ void s3_md5_team_done(struct s3_md5_team *team)
     mutex_done(&team->lock);
 }
 
-void s3_md5_team_post(struct s3_md5_team *team, struct s3_md5_seat *seat, struct s3_md5 *md5,
-                      const void *bytes, size_t len)
+void s3_md5_team_join(struct s3_md5_team *team, struct s3_md5_seat *seat, struct s3_md5 *md5)
 {
-    const unsigned char *p = bytes;
-    size_t used = s3_md5_align(md5, p, len);
-    struct s3_md5_seat **link;
-
-    *seat = (struct s3_md5_seat){
-        .lane = {md5, p + used},
-        .blocks = (len - used) / S3_MD5_BLOCK,
-        .tail = p + used,
-        .tail_len = len - used,
-    };
-    if (seat->blocks < BLOCKS_MIN) {
-        seat->blocks = 0;
-        return;
-    }
-    seat->tail_len = (len - used) % S3_MD5_BLOCK;
-    seat->tail = p + len - seat->tail_len;
-    seat->posted = true;
+    *seat = (struct s3_md5_seat){.team = team, .md5 = md5};
     cond_init(&seat->turn);
     mutex_lock(&team->lock);
-    for (link = &team->first; *link != NULL;) {
-        link = &(*link)->next;
-    }
-    *link = seat;
+    team->seats++;
     mutex_unlock(&team->lock);
+}
+
+bool s3_md5_team_others(struct s3_md5_seat *seat)
+{
+    struct s3_md5_team *team = seat->team;
+    bool others;
+
+    mutex_lock(&team->lock);
+    others = team->seats > 1;
+    mutex_unlock(&team->lock);
+    return others;
+}
+
+/* True: they were added to what is posted. */
+static bool append_locked(struct s3_md5_team *team, struct s3_md5_seat *seat,
+                          const unsigned char *bytes, size_t blocks) REQUIRES(&team->lock)
+{
+    struct s3_md5_run *last = &seat->runs[seat->run_count > 0 ? seat->run_count - 1 : 0];
+
+    if (seat->run_count > 0 && last->bytes + last->blocks * S3_MD5_BLOCK == bytes) {
+        last->blocks += blocks;
+    } else if (seat->run_count < S3_MD5_RUNS) {
+        seat->runs[seat->run_count++] = (struct s3_md5_run){bytes, blocks};
+    } else {
+        return false;
+    }
+    seat->blocks += blocks;
+    if (!seat->listed) {
+        struct s3_md5_seat **link = &team->first;
+
+        while (*link != NULL) {
+            link = &(*link)->next;
+        }
+        seat->listed = true;
+        seat->next = NULL;
+        *link = seat;
+    }
+    return true;
+}
+
+static bool append(struct s3_md5_seat *seat, const unsigned char *bytes, size_t blocks)
+{
+    struct s3_md5_team *team = seat->team;
+    bool ok;
+
+    mutex_lock(&team->lock);
+    ok = append_locked(team, seat, bytes, blocks);
+    mutex_unlock(&team->lock);
+    return ok;
+}
+
+void s3_md5_team_post(struct s3_md5_seat *seat, const void *bytes, size_t len)
+{
+    const unsigned char *p = bytes;
+    size_t blocks;
+
+    if (seat->tail_len > 0 || s3_md5_team_hash(seat, SIZE_MAX) == 0) {
+        size_t used;
+
+        (void)s3_md5_team_hash(seat, 0); /* nobody else has the sum then */
+        used = s3_md5_align(seat->md5, p, len);
+        p += used;
+        len -= used;
+    }
+    blocks = len / S3_MD5_BLOCK;
+    seat->tail_len = len % S3_MD5_BLOCK;
+    seat->tail = p + len - seat->tail_len;
+    if (blocks > 0 && !append(seat, p, blocks)) {
+        size_t tail_len = seat->tail_len;
+
+        seat->tail_len = 0; /* it is behind these blocks */
+        (void)s3_md5_team_hash(seat, 0);
+        seat->tail_len = tail_len;
+        (void)append(seat, p, blocks);
+    }
+}
+
+/* ---- who hashes ---- */
+
+/* Adds seats to a round, those whose owners wait, or those of others. */
+static size_t take_locked(struct s3_md5_team *team, struct s3_md5_seat **taken, size_t count,
+                          bool waiting) REQUIRES(&team->lock)
+{
+    for (struct s3_md5_seat *seat = team->first; seat != NULL && count < S3_MD5_LANES_MAX;
+         seat = seat->next) {
+        if (!seat->taken && !seat->leaves && seat->waits == waiting &&
+            (waiting || seat->runs[0].blocks >= ALONG_BLOCKS)) {
+            seat->taken = true;
+            taken[count++] = seat;
+        }
+    }
+    return count;
+}
+
+static void advance_locked(struct s3_md5_team *team, struct s3_md5_seat *seat, size_t blocks)
+    REQUIRES(&team->lock)
+{
+    struct s3_md5_run *run = &seat->runs[0];
+
+    seat->taken = false;
+    seat->blocks -= blocks;
+    run->bytes += blocks * S3_MD5_BLOCK;
+    run->blocks -= blocks;
+    if (run->blocks == 0) {
+        seat->runs[0] = seat->runs[1];
+        seat->run_count--;
+    }
+    if (seat->blocks == 0) {
+        struct s3_md5_seat **link = &team->first;
+
+        while (*link != seat) {
+            link = &(*link)->next;
+        }
+        *link = seat->next;
+        seat->listed = false;
+    }
+    if (seat->leaves || (seat->waits && seat->blocks <= seat->most)) {
+        cond_signal(&seat->turn); /* it goes once it has the lock */
+    }
 }
 
 /* One round: as many as there are lanes, as long as the shortest. The lock is open meanwhile. */
-static void round_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
+static void round_locked(struct s3_md5_team *team, struct s3_md5_seat *leader) REQUIRES(&team->lock)
 {
+    struct s3_md5_seat *taken[S3_MD5_LANES_MAX] = {leader};
     struct s3_md5_lane lanes[S3_MD5_LANES_MAX];
-    size_t blocks = ROUND_BLOCKS, count = 0;
-    struct s3_md5_seat *seat;
+    size_t blocks = ROUND_BLOCKS, count = 1;
 
-    for (seat = team->first; seat != NULL && count < S3_MD5_LANES_MAX; seat = seat->next) {
-        lanes[count++] = seat->lane;
-        blocks = seat->blocks < blocks ? seat->blocks : blocks;
+    leader->taken = true;
+    count = take_locked(team, taken, count, true);
+    count = take_locked(team, taken, count, false);
+    for (size_t i = 0; i < count; i++) {
+        const struct s3_md5_run *run = &taken[i]->runs[0];
+
+        lanes[i] = (struct s3_md5_lane){taken[i]->md5, run->bytes};
+        blocks = run->blocks < blocks ? run->blocks : blocks;
     }
+    team->lanes[count] += blocks * count;
     mutex_unlock(&team->lock);
     s3_md5_add_blocks(lanes, count, blocks);
     mutex_lock(&team->lock);
-    seat = team->first; /* those who came meanwhile sit behind */
-    for (size_t i = 0; i < count; i++, seat = seat->next) {
-        seat->lane.bytes += blocks * S3_MD5_BLOCK;
-        seat->blocks -= blocks;
-    }
-}
-
-/* Whose blocks are all hashed leaves. */
-static void leave_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
-{
-    struct s3_md5_seat **link = &team->first, *seat;
-
-    while ((seat = *link) != NULL) {
-        if (seat->blocks > 0) {
-            link = &seat->next;
-            continue;
-        }
-        *link = seat->next;
-        if (seat->waits && !seat->leads) {
-            cond_signal(&seat->turn); /* it goes once it has the lock */
-        }
+    for (size_t i = 0; i < count; i++) {
+        advance_locked(team, taken[i], blocks);
     }
 }
 
 static void lead_locked(struct s3_md5_team *team, struct s3_md5_seat *seat) REQUIRES(&team->lock)
 {
-    struct s3_md5_seat **link = &team->first;
-
     team->led = true;
-    seat->leads = true;
-    while (*link != seat) {
-        link = &(*link)->next;
-    }
-    *link = seat->next;
-    seat->next = team->first;
-    team->first = seat;
-    while (seat->blocks > 0) {
-        round_locked(team);
-        leave_locked(team);
+    while (seat->blocks > seat->most) {
+        round_locked(team, seat);
     }
     team->led = false;
-    for (seat = team->first; seat != NULL && !seat->waits;) {
-        seat = seat->next;
-    }
-    if (seat != NULL) {
-        cond_signal(&seat->turn);
+    for (seat = team->first; seat != NULL; seat = seat->next) {
+        if (seat->waits && seat->blocks > seat->most) {
+            cond_signal(&seat->turn);
+            break;
+        }
     }
 }
 
-void s3_md5_team_finish(struct s3_md5_team *team, struct s3_md5_seat *seat)
+size_t s3_md5_team_hash(struct s3_md5_seat *seat, size_t most)
 {
-    if (seat->posted) {
-        mutex_lock(&team->lock);
+    struct s3_md5_team *team = seat->team;
+    size_t left;
+
+    mutex_lock(&team->lock);
+    seat->most = most / S3_MD5_BLOCK;
+    while (seat->blocks > seat->most) {
         seat->waits = true;
-        while (seat->blocks > 0) {
-            if (team->led) {
-                cond_wait(&seat->turn, &team->lock);
-            } else {
-                lead_locked(team, seat);
-            }
+        if (team->led) {
+            cond_wait(&seat->turn, &team->lock);
+        } else {
+            lead_locked(team, seat);
         }
-        mutex_unlock(&team->lock);
-        cond_done(&seat->turn);
     }
-    s3_md5_add(seat->lane.md5, seat->tail, seat->tail_len);
+    seat->waits = false;
+    left = seat->blocks * S3_MD5_BLOCK;
+    mutex_unlock(&team->lock);
+    if (left == 0 && most < seat->tail_len) {
+        s3_md5_add(seat->md5, seat->tail, seat->tail_len);
+        seat->tail_len = 0;
+    }
+    return left + seat->tail_len;
+}
+
+void s3_md5_team_leave(struct s3_md5_seat *seat)
+{
+    struct s3_md5_team *team = seat->team;
+    struct s3_md5_seat **link;
+
+    if (team == NULL) {
+        return;
+    }
+    mutex_lock(&team->lock);
+    seat->leaves = true;
+    while (seat->taken) { /* for one round at most */
+        cond_wait(&seat->turn, &team->lock);
+    }
+    for (link = &team->first; *link != NULL && *link != seat;) {
+        link = &(*link)->next;
+    }
+    if (*link == seat) {
+        *link = seat->next;
+    }
+    team->seats--;
+    mutex_unlock(&team->lock);
+    cond_done(&seat->turn);
+    *seat = (struct s3_md5_seat){0};
 }

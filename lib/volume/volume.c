@@ -70,6 +70,20 @@ static ssize_t pass_read(struct objstore_request *inner, void *buffer, size_t ca
     return p->outer->source.read(p->outer, buffer, cap);
 }
 
+static ssize_t pass_lend(struct objstore_request *inner, const void **ret_bytes, size_t *ret_window)
+{
+    struct passage *p = inner->arg;
+
+    return p->outer->source.lend(p->outer, ret_bytes, ret_window);
+}
+
+static void pass_release(struct objstore_request *inner, size_t len)
+{
+    struct passage *p = inner->arg;
+
+    p->outer->source.release(p->outer, len);
+}
+
 static int pass_rewind(struct objstore_request *inner)
 {
     struct passage *p = inner->arg;
@@ -319,6 +333,8 @@ static void submit(struct volume *v, struct objstore_request *request, bool inte
     p->inner = *request;
     p->inner.arg = p;
     p->inner.done = passage_done;
+    p->inner.source.lend = request->source.lend != NULL ? pass_lend : NULL;
+    p->inner.source.release = request->source.lend != NULL ? pass_release : NULL;
     p->inner.source.read = request->source.read != NULL ? pass_read : NULL;
     p->inner.source.rewind = request->source.rewind != NULL ? pass_rewind : NULL;
     p->inner.sink.info = request->sink.info != NULL ? pass_info : NULL;

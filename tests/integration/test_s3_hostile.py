@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """skyvol-s3 against requests that are wrong, broken off or meant to deceive, byte by byte."""
 import base64
+import concurrent.futures
+import hashlib
 import json
+import random
 import signal
 import socket
 import threading
@@ -299,6 +302,39 @@ def test_an_upload_goes_on_across_a_reload(plain, s3):
         raw.sendall(body[2 * MIB:])
         assert status(raw.recv(65536)) == 200
     assert s3.get_object(Bucket="bucket", Key="k")["Body"].read() == body
+
+
+def send_in_pieces(endpoint, i):
+    """An upload of odd length in odd pieces, and behind it on the same connection a GET of it; every third breaks off."""
+    chance = random.Random(i)
+    body = chance.randbytes(3 * MIB + 1234 * i)
+    head = "\r\n".join([f"PUT /bucket/{i} HTTP/1.1", *signed(endpoint, path=f"/bucket/{i}"),
+                        f"Content-Length: {len(body)}"]) + "\r\n\r\n"
+    get = "\r\n".join([f"GET /bucket/{i} HTTP/1.1", "Connection: close",
+                       *signed(endpoint, "GET", path=f"/bucket/{i}")]) + "\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", endpoint.port), 10) as raw:
+        raw.settimeout(30)
+        sent, left = 0, head.encode() + body
+        while left and (i % 3 or sent < 2 * MIB):
+            piece = left[:chance.choice([1, 777, 40000, 300000])]
+            raw.sendall(piece)
+            sent, left = sent + len(piece), left[len(piece):]
+        if not i % 3:
+            return
+        raw.sendall(get.encode())
+        reply = b"".join(iter(lambda: raw.recv(1 << 20), b""))
+    put, end, got = reply.partition(b"\r\n\r\n")
+    assert status(put + end) == 200 and f'"{hashlib.md5(body).hexdigest()}"'.encode() in put
+    assert status(got) == 200 and got.endswith(b"\r\n\r\n" + body)
+
+
+def test_uploads_side_by_side_and_cut_off_keep_their_bytes(processes, workdir):
+    served = Endpoint(processes, workdir, serve=["--dir", workdir / "data", "--workers", "1"])
+    served.client().create_bucket(Bucket="bucket")
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        list(pool.map(lambda i: send_in_pieces(served, i), range(24)))
+    assert keys(served.client()) == sorted(str(i) for i in range(24) if i % 3)
+    served.close()
 
 
 @pytest.mark.parametrize("size", [5, 3 * MIB])

@@ -167,22 +167,39 @@ static void *hash_some(void *arg)
     for (size_t k = 0; k < TIMES; k++) {
         size_t len = next(&s->seed) % DATA_LEN, at = 0;
         struct s3_md5_seat seat;
+        size_t most = next(&s->seed) % 2 == 0 ? 0 : 100000;
 
         s3_md5_init(&s->sums[k]);
+        s3_md5_team_join(s->team, &seat, &s->sums[k]);
         s->lengths[k] = len;
         while (at < len) { /* pieces of any size and beginning, large ones often enough */
             size_t some = 1 + next(&s->seed) % (next(&s->seed) % 2 == 0 ? 400000 : 70000);
 
             some = some < len - at ? some : len - at;
-            s3_md5_team_post(s->team, &seat, &s->sums[k], s->data + at, some);
+            s3_md5_team_post(&seat, s->data + at, some);
             for (uint32_t pause = next(&s->seed) % 3; pause > 0; pause--) {
                 sched_yield(); /* others may hash it meanwhile */
             }
-            s3_md5_team_finish(s->team, &seat);
+            assert_true(s3_md5_team_hash(&seat, most) <= most);
             at += some;
         }
+        if (next(&s->seed) % 4 == 0) { /* the stream is cut off: nobody wants its sum */
+            s3_md5_team_leave(&seat);
+            s3_md5_init(&s->sums[k]);
+            s->lengths[k] = 0;
+            continue;
+        }
+        assert_int_equal(s3_md5_team_hash(&seat, 0), 0);
+        s3_md5_team_leave(&seat);
     }
     return NULL;
+}
+
+static void assert_empty(const struct s3_md5_team *team)
+{
+    assert_null(team->first);
+    assert_false(team->led);
+    assert_int_equal(team->seats, 0);
 }
 
 static void who_hashes_takes_the_others_along(UNUSED void **state)
@@ -195,20 +212,84 @@ static void who_hashes_takes_the_others_along(UNUSED void **state)
     s3_md5_team_init(&team);
     for (size_t i = 0; i < 12; i++) {
         s3_md5_init(&md5[i]);
-        s3_md5_team_post(&team, &seats[i], &md5[i], data + i, DATA_LEN / 2 + 1000 * i);
+        s3_md5_team_join(&team, &seats[i], &md5[i]);
+        assert_int_equal(s3_md5_team_others(&seats[i]), i > 0);
+        s3_md5_team_post(&seats[i], data + i, DATA_LEN / 2 + 1000 * i);
     }
-    s3_md5_team_finish(&team, &seats[11]); /* the longest of the first eight lanes */
+    assert_int_equal(s3_md5_team_hash(&seats[11], 0), 0); /* the longest of the first eight lanes */
     for (size_t i = 0; i < 12; i++) {
-        assert_int_equal(seats[i].blocks == 0, i < 7 || i == 11);
+        size_t left = s3_md5_team_hash(&seats[i], SIZE_MAX);
+
+        /* A tail is its owner's to hash, and few blocks go along with nobody. */
+        assert_true(i < 7 || i == 11 ? left < 64L * S3_MD5_BLOCK : left > DATA_LEN / 4);
     }
-    for (size_t i = 0; i < 11; i++) {
-        s3_md5_team_finish(&team, &seats[i]);
+    for (size_t i = 0; i < 12; i++) {
+        assert_int_equal(s3_md5_team_hash(&seats[i], 0), 0);
+        s3_md5_team_leave(&seats[i]);
     }
-    assert_null(team.first);
-    assert_false(team.led);
+    assert_empty(&team);
+    assert_true(team.lanes[8] > 0);
     for (size_t i = 0; i < 12; i++) {
         assert_sum(&md5[i], data + i, DATA_LEN / 2 + 1000 * i);
     }
+    s3_md5_team_done(&team);
+}
+
+/* What is left is what came last, and no more than was allowed; others get on by the way. */
+static void a_stream_leaves_what_it_may(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    struct s3_md5_team team;
+    struct s3_md5 md5[2];
+    struct s3_md5_seat seats[2];
+    size_t piece = 128L * 1024;
+
+    s3_md5_team_init(&team);
+    for (size_t i = 0; i < 2; i++) {
+        s3_md5_init(&md5[i]);
+        s3_md5_team_join(&team, &seats[i], &md5[i]);
+    }
+    for (size_t at = 0; at < 8 * piece; at += piece) { /* a ring of four pieces */
+        s3_md5_team_post(&seats[0], data + at % (4 * piece), piece);
+        s3_md5_team_post(&seats[1], data + at, piece);
+        assert_true(s3_md5_team_hash(&seats[0], 3 * piece) <= 3 * piece);
+        assert_int_equal(s3_md5_team_hash(&seats[0], SIZE_MAX),
+                         s3_md5_team_hash(&seats[1], SIZE_MAX));
+    }
+    assert_int_equal(s3_md5_team_hash(&seats[0], SIZE_MAX), 3 * piece);
+    assert_int_equal(seats[0].run_count, 1);
+    assert_int_equal(s3_md5_team_hash(&seats[1], 0), 0);
+    assert_int_equal(s3_md5_team_hash(&seats[0], 0), 0);
+    assert_int_equal(team.lanes[1], 0);
+    s3_md5_team_leave(&seats[0]);
+    s3_md5_team_leave(&seats[1]);
+    assert_empty(&team);
+    assert_sum(&md5[1], data, 8 * piece);
+    s3_md5_team_done(&team);
+}
+
+static void nobody_looks_at_what_was_left_behind(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    struct s3_md5_team team;
+    struct s3_md5 gone, md5;
+    struct s3_md5_seat seat = {0}, other;
+
+    s3_md5_team_leave(&seat); /* has not joined */
+    s3_md5_team_init(&team);
+    s3_md5_init(&gone);
+    s3_md5_init(&md5);
+    s3_md5_team_join(&team, &seat, &gone);
+    s3_md5_team_join(&team, &other, &md5);
+    s3_md5_team_post(&seat, data, DATA_LEN);
+    s3_md5_team_post(&other, data, DATA_LEN);
+    s3_md5_team_leave(&seat);
+    assert_int_equal(s3_md5_team_hash(&other, 0), 0);
+    assert_int_equal(gone.len, 0);
+    assert_int_equal(team.lanes[1], DATA_LEN / S3_MD5_BLOCK);
+    s3_md5_team_leave(&other);
+    assert_empty(&team);
+    assert_sum(&md5, data, DATA_LEN);
     s3_md5_team_done(&team);
 }
 
@@ -227,8 +308,7 @@ static void threads_that_hash_together_get_their_own_sums(UNUSED void **state)
     for (size_t i = 0; i < STREAMS; i++) {
         assert_int_equal(pthread_join(streams[i].thread, NULL), 0);
     }
-    assert_null(team.first);
-    assert_false(team.led);
+    assert_empty(&team);
     s3_md5_team_done(&team);
     for (size_t i = 0; i < STREAMS; i++) {
         for (size_t k = 0; k < TIMES; k++) {
@@ -245,6 +325,8 @@ int main(void)
         cmocka_unit_test(every_way_gives_the_same),
         cmocka_unit_test(streams_side_by_side_do_not_mix),
         cmocka_unit_test(who_hashes_takes_the_others_along),
+        cmocka_unit_test(a_stream_leaves_what_it_may),
+        cmocka_unit_test(nobody_looks_at_what_was_left_behind),
         cmocka_unit_test(threads_that_hash_together_get_their_own_sums),
     };
 

@@ -202,6 +202,51 @@ static void small_ones_are_always_there_and_few_are_kept(void **state UNUSED)
     assert_int_equal(spaces.used, 0);
 }
 
+/* A reader that borrows keeps them where they are, and the pipe from moving. */
+static void bytes_are_lent_and_put_in_place(void **state UNUSED)
+{
+    struct pipe pipe;
+    const void *lent = NULL;
+    size_t window, room;
+    char *place, *next;
+
+    pipe_init(&pipe, &spaces);
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), -EAGAIN);
+    place = pipe_place(&pipe, &room);
+    assert_non_null(place);
+    assert_int_equal(room, PIPE_FIRST);
+    memset(place, 'a', 5000);
+    assert_int_equal(pipe_write(&pipe, place, 5000), 5000);
+    assert_true(pipe_wake_reader(&pipe, 4000));
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), 4096); /* whole pages */
+    assert_ptr_equal(lent, place);
+    assert_int_equal(window, PIPE_FIRST);
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), -EAGAIN);
+    next = pipe_place(&pipe, &room);
+    assert_ptr_equal(next, place + 5000); /* it would grow, but cannot */
+    memset(next, 'b', room);
+    assert_int_equal(pipe_write(&pipe, next, room), PIPE_FIRST - 5000);
+    assert_null(pipe_place(&pipe, &room));
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), PIPE_FIRST - 2 * 4096);
+    pipe_release(&pipe, 4096);
+    assert_true(pipe_wake_writer(&pipe));
+    next = pipe_place(&pipe, &room);
+    assert_ptr_equal(next, place); /* around */
+    assert_int_equal(room, 4096);
+    pipe_release(&pipe, PIPE_FIRST - 2 * 4096);
+    next = pipe_place(&pipe, &room); /* now it grows, with what it has */
+    assert_true(room > PIPE_FIRST);
+    assert_int_equal(pipe_write(&pipe, "c", 1), 1);
+    pipe_end(&pipe, 0);
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), 4097);
+    assert_true(window > PIPE_FIRST);
+    assert_memory_equal((const char *)lent + 4094, "bbc", 3);
+    assert_ptr_equal(next, (const char *)lent + 4096);
+    assert_int_equal(pipe_lend(&pipe, &lent, &window), 0);
+    pipe_release(&pipe, 4097);
+    pipe_done(&pipe);
+}
+
 static char pattern(size_t at)
 {
     return (char)(at * 7 + at / 251);
@@ -229,6 +274,64 @@ static void *write_side(void *arg)
     }
     pipe_end(pipe, 0);
     return NULL;
+}
+
+/* As the module and a store do that neither copy. */
+static void *place_side(void *arg)
+{
+    struct pipe *pipe = arg;
+
+    for (size_t at = 0; at < TOTAL;) {
+        size_t room = 0;
+        char *place = pipe_place(pipe, &room);
+
+        room = room < TOTAL - at ? room : TOTAL - at;
+        room = room < 50000 + at % 7777 ? room : 50000 + at % 7777;
+        for (size_t i = 0; place != NULL && i < room; i++) {
+            place[i] = pattern(at + i);
+        }
+        if (place == NULL) {
+            (void)sched_yield();
+            continue;
+        }
+        assert_int_equal(pipe_write(pipe, place, room), room);
+        at += room;
+        (void)pipe_wake_reader(pipe, PIPE_SIZE / 4);
+    }
+    pipe_end(pipe, 0);
+    return NULL;
+}
+
+static void two_threads_pass_every_byte_without_a_copy(void **state UNUSED)
+{
+    struct pipe pipe;
+    pthread_t writer;
+    size_t at = 0, out = 0, window;
+    const void *lent = NULL;
+    ssize_t n;
+
+    pipe_init(&pipe, &spaces);
+    assert_int_equal(pthread_create(&writer, NULL, place_side, &pipe), 0);
+    while ((n = pipe_lend(&pipe, &lent, &window)) != 0) {
+        const char *bytes = lent;
+
+        for (ssize_t i = 0; i < n; i++) {
+            assert_int_equal(bytes[i], pattern(at + (size_t)i));
+        }
+        at += n > 0 ? (size_t)n : 0;
+        out += n > 0 ? (size_t)n : 0;
+        if (n < 0 || out > window / 2) {
+            pipe_release(&pipe, out);
+            out = 0;
+            (void)sched_yield();
+        }
+        assert_true(n > 0 || n == -EAGAIN);
+        (void)pipe_wake_writer(&pipe);
+    }
+    assert_int_equal(at, TOTAL);
+    assert_int_equal(window, PIPE_SIZE); /* it grew on the way */
+    assert_int_equal(pthread_join(writer, NULL), 0);
+    pipe_done(&pipe);
 }
 
 static void two_threads_pass_every_byte_in_order(void **state UNUSED)
@@ -293,7 +396,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_reader_is_not_called_for_a_few_bytes, begin, end),
         cmocka_unit_test_setup_teardown(what_is_given_back_is_taken_again, begin, end),
         cmocka_unit_test_setup_teardown(small_ones_are_always_there_and_few_are_kept, begin, end),
+        cmocka_unit_test_setup_teardown(bytes_are_lent_and_put_in_place, begin, end),
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
+        cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_without_a_copy, begin, end),
         cmocka_unit_test(bodies_that_are_whole_are_counted),
     };
 
