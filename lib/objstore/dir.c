@@ -17,7 +17,9 @@
 enum {
     DEFAULT_THREADS = 8,
     DEFAULT_TIMEOUT_MS = 60000,
-    COMMIT_MAX = 256, /* jobs in one transaction */
+    COMMIT_MAX = 256,              /* jobs in one transaction */
+    LOG_PAGES = 1000,              /* of the index are moved from its log to the database */
+    LOG_PAGES_MAX = 8 * LOG_PAGES, /* then who writes does it */
     TICK_MS = 500,
     PART_MIN = 5 * 1024 * 1024,
 };
@@ -185,6 +187,25 @@ static bool frees(const struct job *job)
     return op == OBJSTORE_DELETE || op == OBJSTORE_DELETE_BATCH || op == OBJSTORE_UPLOAD_ABORT;
 }
 
+/* What came while others held the index goes with the rest, if the names of its files are flushed.
+ */
+static void join_batch(struct dir_store *store, struct job_list *batch)
+{
+    struct job *job;
+    int count = 0;
+
+    TAILQ_FOREACH (job, batch, link) {
+        count++;
+    }
+    mutex_lock(&store->lock);
+    while (count++ < COMMIT_MAX && (job = TAILQ_FIRST(&store->commits)) != NULL &&
+           !job->unflushed) {
+        TAILQ_REMOVE(&store->commits, job, link);
+        TAILQ_INSERT_TAIL(batch, job, link);
+    }
+    mutex_unlock(&store->lock);
+}
+
 /* All jobs in one transaction; or, once more, those that free room and found none to do it in. */
 static void try_batch(struct dir_store *store, struct job_list *batch, bool again)
 {
@@ -192,6 +213,9 @@ static void try_batch(struct dir_store *store, struct job_list *batch, bool agai
     bool commit_failed = false;
     int ret = dir_index_begin(store->commit_index);
 
+    if (!again) {
+        join_batch(store, batch);
+    }
     TAILQ_FOREACH (job, batch, link) {
         job->chosen = !again || (frees(job) && job->commit_status == -ENOSPC);
     }
@@ -326,6 +350,18 @@ static void note_garbage(struct dir_store *store, const struct job_list *batch)
     }
 }
 
+/* The index's log is moved by another thread, unless that does not keep up. */
+static void shorten_log(struct dir_store *store)
+{
+    uint64_t pages = dir_index_log_pages(store->commit_index);
+
+    if (pages >= LOG_PAGES_MAX) {
+        (void)dir_index_move_log(store->commit_index, true);
+    } else if (pages >= LOG_PAGES) {
+        dir_pending_move_log(store->pending);
+    }
+}
+
 static void *committer_main(void *arg)
 {
     struct dir_store *store = arg;
@@ -338,6 +374,7 @@ static void *committer_main(void *arg)
             mutex_unlock(&store->lock);
             commit_batch(store, &batch);
             note_garbage(store, &batch);
+            shorten_log(store);
             dir_now_close_files(store);
             mutex_lock(&store->lock);
             while ((job = TAILQ_FIRST(&batch)) != NULL) {
@@ -559,6 +596,10 @@ static int start(struct dir_store *store, const struct objstore_dir_config *conf
     ret = dir_index_open(index, durable, &store->commit_index, err);
     if (ret != 0) {
         return ret;
+    }
+    ret = dir_index_take_turns(store->commit_index, index);
+    if (ret != 0) {
+        return error_set(err, ret, "cannot use the index %s: %s", index, strerror(-ret));
     }
     store->changes = dir_changes_open(config->root);
     store->base.changes = store->changes;

@@ -368,6 +368,7 @@ void dir_index_close(struct dir_index *index)
         (void)sqlite3_finalize(index->statements[i]);
     }
     (void)sqlite3_close(index->db);
+    dir_turn_close(&index->turn);
     free(index->remembered);
     free(index);
 }
@@ -410,6 +411,7 @@ struct dir_remembered *dir_index_remembered(struct dir_index *index, const char 
 
 int dir_index_begin(struct dir_index *index)
 {
+    dir_turn_begin(&index->turn);
     return run_plain(index, SQL_BEGIN);
 }
 
@@ -420,12 +422,22 @@ int dir_index_look(struct dir_index *index)
 
 int dir_index_commit(struct dir_index *index)
 {
-    return run_plain(index, SQL_COMMIT);
+    int ret = run_plain(index, SQL_COMMIT);
+
+    if (ret == 0) { /* or the rollback follows */
+        (void)dir_turn_end(&index->turn);
+    }
+    return ret;
 }
 
 void dir_index_rollback(struct dir_index *index)
 {
+    bool wrote = sqlite3_txn_state(index->db, NULL) == SQLITE_TXN_WRITE;
+
     (void)run_plain(index, SQL_ROLLBACK);
+    if (wrote) {
+        (void)dir_turn_end(&index->turn);
+    }
 }
 
 int dir_index_savepoint(struct dir_index *index)

@@ -47,6 +47,21 @@ DEFINE_CLEANUP(struct dir_index *, dir_index_close);
  */
 void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms);
 
+/*
+ * Changes of this connection are made in turns with those of others that say the same, see
+ * dir_turn.h; and it leaves it to its owner to move the log into the database: after a commit
+ * dir_index_log_pages() tells how long the log is.
+ */
+int dir_index_take_turns(struct dir_index *index, const char *path)
+    __attribute__((warn_unused_result));
+uint64_t dir_index_log_pages(const struct dir_index *index);
+/*
+ * Moves the log into the database. Who writes is kept waiting only for what came to the log
+ * meanwhile; `try` keeps nobody. What readers or another process stand in the way of is left to the
+ * next call.
+ */
+int dir_index_move_log(struct dir_index *index, bool try);
+
 int dir_index_begin(struct dir_index *index) __attribute__((warn_unused_result));
 /* What is read until the rollback is of one moment. */
 int dir_index_look(struct dir_index *index) __attribute__((warn_unused_result));

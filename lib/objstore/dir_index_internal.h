@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 
 #include "objstore/dir_index.h"
+#include "objstore/dir_turn.h"
 
 enum dir_sql {
     SQL_BEGIN,
@@ -87,6 +88,10 @@ struct dir_index {
     struct dir_remembered *remembered; /* NULL: nothing is to be, see dir_index_trust() */
     uint64_t changes, since_ms;        /* what they count for */
     sqlite3 *db;
+    struct dir_turn turn;
+    uint64_t busy_since_ms;              /* the index was found locked */
+    uint32_t patience_ms;                /* how long that may last */
+    uint64_t log_pages;                  /* after the last commit */
     sqlite3_stmt *statements[SQL_COUNT]; /* prepared when first used */
 };
 

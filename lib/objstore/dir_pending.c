@@ -31,6 +31,7 @@ struct dir_pending {
     bool suspect;               /* a flush failed: nobody knows what is on the disk. The thread's */
     bool more;                  /* garbage than one flush takes. The thread's */
     uint64_t wait_ms;           /* the thread's */
+    uint64_t due_ms;            /* of the next flush. The thread's */
     atomic_bool failed;         /* until a flush succeeds */
     atomic_uint_least64_t rows; /* about so many */
     pthread_t thread;
@@ -40,6 +41,7 @@ struct dir_pending {
     struct cond wake, ended;
     uint64_t begun, done; /* looks for work */
     bool called, soon, ending;
+    bool log;     /* is to be moved */
     bool reserve; /* room may be held back again, once there is some */
 };
 
@@ -48,6 +50,16 @@ void dir_pending_collect_soon(struct dir_pending *pending)
     mutex_lock(&pending->lock);
     pending->soon = pending->reserve = true;
     cond_signal(&pending->wake);
+    mutex_unlock(&pending->lock);
+}
+
+void dir_pending_move_log(struct dir_pending *pending)
+{
+    mutex_lock(&pending->lock);
+    if (!pending->log) {
+        pending->log = true;
+        cond_signal(&pending->wake);
+    }
     mutex_unlock(&pending->lock);
 }
 
@@ -270,16 +282,24 @@ static bool has_work(struct dir_pending *pending)
            dir_index_garbage(pending->index, 1, &arena, &garbage, &count) != 0 || count > 0;
 }
 
-/* Until a flush is due. Deletions come in crowds. */
-static void wait_locked(struct dir_pending *pending) REQUIRES(&pending->lock)
+/* Until a flush is due: true; or the log is to be moved. Deletions come in crowds. */
+static bool wait_locked(struct dir_pending *pending) REQUIRES(&pending->lock)
 {
-    if (!pending->called && !pending->soon && !pending->more) {
-        cond_wait_ms(&pending->wake, &pending->lock, pending->wait_ms);
+    uint64_t now_ms = clock_monotonic_ms(clock_real());
+
+    if (!pending->called && !pending->soon && !pending->more && now_ms < pending->due_ms) {
+        if (!pending->log) {
+            cond_wait_ms(&pending->wake, &pending->lock, pending->due_ms - now_ms);
+        }
+        if (pending->log && !pending->called && !pending->soon) {
+            return false;
+        }
     }
     if (pending->soon && !pending->called && !pending->ending) {
         cond_wait_ms(&pending->wake, &pending->lock, SOON_MS);
     }
     pending->called = pending->soon = false;
+    return true;
 }
 
 /* True if nothing is left over that could be removed. */
@@ -300,6 +320,17 @@ static bool work(struct dir_pending *pending, bool reserve)
     return true;
 }
 
+/* Nobody is told of an error: who writes next finds it, or tries again. */
+static void move_log_locked(struct dir_pending *pending) REQUIRES(&pending->lock)
+{
+    mutex_unlock(&pending->lock);
+    if (dir_index_move_log(pending->index, false) != 0) {
+        log_debug("store: the index's log could not be moved", "store", pending->name, NULL);
+    }
+    mutex_lock(&pending->lock);
+    pending->log = false; /* what was called for meanwhile was done */
+}
+
 static void *flusher_main(void *arg)
 {
     struct dir_pending *pending = arg;
@@ -308,9 +339,14 @@ static void *flusher_main(void *arg)
 
     mutex_lock(&pending->lock);
     while (!pending->ending) {
-        wait_locked(pending);
+        bool due = wait_locked(pending);
+
         if (pending->ending) {
             break;
+        }
+        if (!due) {
+            move_log_locked(pending);
+            continue;
         }
         reserve = pending->reserve;
         pending->reserve = false;
@@ -320,6 +356,7 @@ static void *flusher_main(void *arg)
         mutex_lock(&pending->lock);
         pending->reserve |= reserve && !done;
         pending->done++;
+        pending->due_ms = clock_monotonic_ms(clock_real()) + pending->wait_ms;
         cond_broadcast(&pending->ended);
     }
     mutex_unlock(&pending->lock);
@@ -365,6 +402,7 @@ int dir_pending_open(struct dir_files *files, const char *index, bool durable, c
     r = dir_index_open(index, durable, &pending->index, err);
     if (r == 0) {
         r = dir_index_relax(pending->index);
+        r = r == 0 ? dir_index_take_turns(pending->index, index) : r;
         r = r != 0 ? error_set(err, r, "cannot use the index: %s", strerror(-r)) : 0;
     }
     if (r == 0) {

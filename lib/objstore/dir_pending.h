@@ -47,6 +47,9 @@ bool dir_pending_takes(struct dir_pending *pending, uint64_t size);
 /* A row is about to be made. */
 void dir_pending_count(struct dir_pending *pending);
 
+/* The index's log is long enough to be moved into the database. Any thread. */
+void dir_pending_move_log(struct dir_pending *pending);
+
 /* There are files that are garbage, and their room is wanted. Any thread. */
 void dir_pending_collect_soon(struct dir_pending *pending);
 /* The same, for who cannot go on without: returns when a look for garbage that began after the call
