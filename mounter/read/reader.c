@@ -10,6 +10,7 @@
 #include "mounter/session/eio.h"
 
 enum {
+    CANCELLED_MAX = 3,
     MEMORY_WAIT_MS = 55000,
     IDLE_MS = 10000,
     SMALL_OBJECT = 256 * 1024, /* read whole, wherever the reader begins */
@@ -567,6 +568,7 @@ int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size
 {
     uint64_t until = fs_now_ms() + MEMORY_WAIT_MS;
     size_t most = READER_LEN_MAX;
+    uint32_t cancelled = 0;
     int ret = 0;
 
     while (ret == 0 && len > 0) {
@@ -574,6 +576,11 @@ int reader_read(struct fs *fs, uint32_t ino, uint64_t offset, char *buffer, size
         struct reader_range range = {.offset = offset, .len = len < room ? len : room};
 
         ret = read_piece(fs, ino, &range, buffer);
+        /* A GET ahead that was no longer wanted, and whose end we have waited for: now our own. */
+        if (ret == -ECANCELED && cancelled++ < CANCELLED_MAX) {
+            ret = 0;
+            continue;
+        }
         if (ret == -ENOMEM && fs_now_ms() < until) {
             most = GRAIN; /* one at a time can be had as soon as anybody gives one back */
             mutex_lock(&fs->reader->lock);

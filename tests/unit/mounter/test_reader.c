@@ -237,6 +237,74 @@ static void who_reads_no_more_ends_what_was_asked_for_ahead_and_nothing_else(UNU
     assert_int_equal(stats_now().fetches, 0);
 }
 
+enum { READ_AT = 1300 << 10 }; /* in the second GET */
+
+static void *read_patiently(void *arg)
+{
+    _Atomic int *ret = arg;
+    unsigned char bytes[100];
+    int r = reader_read(&rig->fs, rig->node.ino, READ_AT, (char *)bytes, sizeof(bytes));
+
+    for (size_t i = 0; r == 0 && i < sizeof(bytes); i++) {
+        r = bytes[i] == byte_at("a", READ_AT + i) ? 0 : -EBADMSG;
+    }
+    *ret = r;
+    return NULL;
+}
+
+static bool somebody_waits(void)
+{
+    bool waits;
+
+    mutex_lock(&rig->fs.reader->lock);
+    waits = !TAILQ_EMPTY(&rig->node.version->waits);
+    mutex_unlock(&rig->fs.reader->lock);
+    return waits;
+}
+
+static void who_comes_upon_a_get_that_was_given_up_makes_his_own(UNUSED void **state)
+{
+    struct reading first;
+    struct reading next;
+    pthread_t thread;
+    unsigned count;
+    struct node *nodes[16] = {NULL};
+    _Atomic int ret = -EINPROGRESS;
+
+    assert_true(rig->node.ino < 16);
+    nodes[rig->node.ino] = &rig->node;
+    mutex_lock(&rig->fs.lock);
+    rig->fs.nodes = nodes;
+    rig->fs.nodes_len = 16;
+    mutex_unlock(&rig->fs.lock);
+    assert_false(begin(&first, 1, 0, 128 << 10));
+    answer(0, "a", size);
+    end(&first);
+    assert_true(begin(&next, 1, 128 << 10, 128 << 10));
+    end(&next);
+    count = get_count();
+    mutex_lock(&rig->fs.lock);
+    reader_quiet(&rig->fs, &rig->node);
+    mutex_unlock(&rig->fs.lock);
+    assert_true(is_cancelled(1));
+    assert_int_equal(pthread_create(&thread, NULL, read_patiently, &ret), 0);
+    while (!somebody_waits() && ret == -EINPROGRESS) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(get_count(), count); /* he waits for the one that is ending */
+    for (unsigned i = 1; i < count; i++) {
+        answer_end(i, -ECANCELED);
+    }
+    while (get_count() == count && ret == -EINPROGRESS) {
+        (void)usleep(1000);
+    }
+    assert_int_equal(ret, -EINPROGRESS);
+    answer(count, "a", size);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(ret, 0);
+    assert_int_equal(stats_now().fetches, 0);
+}
+
 /* A small object is one GET whose checksum counts: nothing of it is given out before its end. */
 static void a_small_object_counts_only_as_a_whole(UNUSED void **state)
 {
@@ -326,6 +394,7 @@ int main(void)
         WITH_READER(a_new_version_shares_no_byte_with_the_old_one),
         WITH_READER(what_is_cached_of_a_replaced_version_is_let_go),
         WITH_READER(who_reads_no_more_ends_what_was_asked_for_ahead_and_nothing_else),
+        WITH_READER(who_comes_upon_a_get_that_was_given_up_makes_his_own),
         WITH_READER(a_small_object_counts_only_as_a_whole),
         cmocka_unit_test_setup_teardown(memory_is_bounded_whatever_is_read, set_up_little, rig_end),
         cmocka_unit_test_setup_teardown(who_finds_no_memory_is_told_and_finds_it_later,
