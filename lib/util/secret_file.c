@@ -13,18 +13,20 @@
 
 /*
  * A member of a Secret as kubelet mounts it: root's, and a program is of the group that may read.
- * Beside the names lies ..data, which leads to the directory of the files themselves.
+ * Beside the top names lies ..data, which leads to the directory of the files themselves. So the
+ * directory of a member that lies deeper is ..data/DIRECTORY, two above which the top is.
  */
 static bool is_mounted_secret(const char *path)
 {
-    static const char *const places[] = {"", "/.."};
+    static const char *const places[] = {"", "/..", "/../.."};
     const char *slash = strrchr(path, '/');
+    int len = slash != NULL ? (int)(slash - path) : 1;
     bool found = false;
 
-    for (size_t i = 0; slash != NULL && !found && i < sizeof(places) / sizeof(places[0]); i++) {
+    for (size_t i = 0; !found && i < sizeof(places) / sizeof(places[0]); i++) {
         AUTOFREE char *data = NULL;
 
-        if (asprintf(&data, "%.*s%s/..data", (int)(slash - path), path, places[i]) < 0) {
+        if (asprintf(&data, "%.*s%s/..data", len, slash != NULL ? path : ".", places[i]) < 0) {
             data = NULL;
             return false;
         }

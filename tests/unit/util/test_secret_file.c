@@ -58,11 +58,45 @@ static void a_mounted_secret_may_be_read_by_its_group(void **state UNUSED)
     assert_int_equal(rmdir(secret), 0);
 }
 
+/* As kubelet lays it out: default -> ..data/default, ..data -> ..2026; see meta's stores. */
+static void a_member_deeper_in_a_mounted_secret_too(void **state UNUSED)
+{
+    char top[64];
+    struct buf text = BUF_INIT(64);
+    struct error err = ERROR_INIT;
+    char before[1024];
+
+    assert_non_null(getcwd(before, sizeof(before)));
+    (void)snprintf(top, sizeof(top), "/tmp/test_secret_file.deep.%d", (int)getpid());
+    assert_int_equal(mkdir(top, 0700), 0);
+    assert_int_equal(chdir(top), 0);
+    assert_int_equal(mkdir("..2026", 0700), 0);
+    assert_int_equal(mkdir("..2026/default", 0700), 0);
+    assert_int_equal(file_replace("..2026/default/credentials", "x", 1, 0440), 0);
+    assert_int_equal(file_replace("..2026/other", "x", 1, 0440), 0);
+    assert_int_equal(symlink("..data/default", "default"), 0);
+    assert_int_equal(symlink("..data/other", "other"), 0);
+    assert_int_equal(secret_file_read("..2026/default/credentials", &text, &err), -EACCES);
+    assert_int_equal(symlink("..2026", "..data"), 0);
+    assert_int_equal(secret_file_read("default/credentials", &text, &err), 0);
+    assert_int_equal(secret_file_read("./default/credentials", &text, &err), 0);
+    assert_int_equal(secret_file_read("other", &text, &err), 0);
+    assert_int_equal(chmod("..2026/default/credentials", 0444), 0);
+    assert_int_equal(secret_file_read("default/credentials", &text, &err), -EACCES);
+    buf_done(&text);
+    assert_int_equal(unlink("..data") + unlink("default") + unlink("other"), 0);
+    assert_int_equal(unlink("..2026/default/credentials") + unlink("..2026/other"), 0);
+    assert_int_equal(rmdir("..2026/default") + rmdir("..2026"), 0);
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rmdir(top), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_of_its_owner_only_is_read),
         cmocka_unit_test(a_mounted_secret_may_be_read_by_its_group),
+        cmocka_unit_test(a_member_deeper_in_a_mounted_secret_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
