@@ -194,7 +194,8 @@ class Stores:
         self.workdir, self.processes = workdir, processes
         self.flag = f"--meta=unix:{workdir}/meta.sock"
         self.made, self.script = 0, None
-        (workdir / "stores").mkdir()
+        (workdir / "stores/..2026").mkdir(parents=True)
+        (workdir / "stores/..data").symlink_to("..2026")
         self.start_meta()
 
     def start_meta(self):
@@ -220,11 +221,20 @@ class Stores:
             if done.returncode == 0 else None
 
     def write(self, name, **members):
-        at = self.workdir / "stores" / name
-        at.mkdir(exist_ok=True)
+        """As kubelet lays out a projected volume whose defaultMode is 0440."""
+        at = self.workdir / "stores/..2026" / name
+        if not at.exists():
+            at.mkdir()
+            (self.workdir / "stores" / name).symlink_to(f"..data/{name}")
         for member_name, value in members.items():
-            (at / f"{member_name}.new").write_text(value)
-            (at / f"{member_name}.new").rename(at / member_name)
+            new = at / f"{member_name}.new"
+            new.write_text(value)
+            new.chmod(0o440)
+            new.rename(at / member_name)
+
+    def remove(self, name):
+        (self.workdir / "stores" / name).unlink()
+        shutil.rmtree(self.workdir / "stores/..2026" / name)
 
 
 @pytest.fixture
@@ -244,7 +254,7 @@ def test_stores_of_secrets_are_told_kept_up_to_date_and_found_again(stores, work
     assert stores.list()["third"]["temporaryKeys"] == {"roleArn": "arn:aws:iam::1:role/r", "durationS": 7200}
     subprocess.run([program("skyvolctl"), "volume", "create", "kept", "--size", "1GiB", stores.flag],
                    check=True, capture_output=True)
-    shutil.rmtree(workdir / "stores/third")  # `rebuild` would wait for it
+    stores.remove("third")  # `rebuild` would wait for it
     # The database is lost, as with its pod in overlays/dev: volumes are found by their markers.
     processes.stop(stores.script)
     processes.stop(stores.meta)
