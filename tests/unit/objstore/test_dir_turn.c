@@ -11,42 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "index_place.h"
 #include "objstore/dir_index.h"
-#include "test.h"
 
 enum { TURNS = 60, HELD_US = 1000 };
-
-struct place {
-    char directory[64], path[96];
-};
-
-static int set_up(void **state)
-{
-    struct place *place = calloc(1, sizeof(*place));
-
-    assert_non_null(place);
-    (void)snprintf(place->directory, sizeof(place->directory), "/tmp/skyvol-turn-XXXXXX");
-    assert_non_null(mkdtemp(place->directory));
-    (void)snprintf(place->path, sizeof(place->path), "%s/index.sqlite", place->directory);
-    *state = place;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct place *place = *state;
-    static const char *const tails[] = {"", "-wal", "-shm", "-turn"};
-
-    for (size_t i = 0; i < sizeof(tails) / sizeof(tails[0]); i++) {
-        char path[128];
-
-        (void)snprintf(path, sizeof(path), "%s%s", place->path, tails[i]);
-        (void)unlink(path);
-    }
-    assert_int_equal(rmdir(place->directory), 0);
-    free(place);
-    return 0;
-}
 
 static struct dir_index *open_index(const char *path)
 {
