@@ -121,12 +121,9 @@ static void on_trying(void *context, const struct error *why)
 /* More than its cgroup has is of no use to it: at that the kernel kills it. */
 static void bound_memory(struct mount_config *config, uint64_t limit)
 {
-    const char *option = mount_options_get(&config->options, "memory");
+    uint64_t memory = setup_memory(config);
 
-    if (config->memory_bytes == 0 && option != NULL) {
-        config->memory_bytes = strtoull(option, NULL, 10);
-    }
-    if (limit != 0 && (config->memory_bytes == 0 || config->memory_bytes > limit)) {
+    if (limit != 0 && (memory == 0 || memory > limit)) {
         config->memory_bytes = limit;
     }
 }

@@ -87,11 +87,15 @@ static bool is_owner_told(const struct mount_config *config)
     return false;
 }
 
+uint64_t setup_memory(const struct mount_config *config)
+{
+    return config->memory_bytes != 0 ? config->memory_bytes : number(config, "memory", 0, 10);
+}
+
 static uint64_t memory_of(const struct mount_config *config)
 {
     struct memory_given given;
-    uint64_t memory =
-        config->memory_bytes != 0 ? config->memory_bytes : number(config, "memory", 0, 10);
+    uint64_t memory = setup_memory(config);
 
     if (memory == 0) {
         memory_given("", &given);

@@ -48,6 +48,8 @@ uint64_t setup_deadline_ms(const struct mount_config *config);
 uint64_t setup_drain_ms(const struct mount_config *config);
 uint64_t setup_readahead(const struct mount_config *config); /* of the kernel, in bytes */
 bool setup_resend(const struct mount_config *config);
+/* What the mounter is told to take, in bytes; 0: its default, a share of the machine's. */
+uint64_t setup_memory(const struct mount_config *config);
 
 /*
  * The keys of a person at a shell: AWS_ACCESS_KEY_ID and its like, else the profile AWS_PROFILE (or
