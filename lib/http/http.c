@@ -74,7 +74,6 @@ void http_submit(struct http_client *client, struct http_request *request)
     bool stopping;
     bool must = false;
 
-    request->client_private = NULL;
     if (transfer_new(request, clock_monotonic_ms(clock_real()), &transfer) < 0) {
         fail_now(request, -ENOMEM, "out of memory");
         return;

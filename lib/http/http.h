@@ -127,7 +127,7 @@ struct http_request {
     uint32_t stall_ms;   /* no byte either way for this long ends it (-ETIMEDOUT); 0: never */
     void *arg;           /* the caller's */
 
-    void *client_private; /* the client's between submit and done */
+    void *client_private; /* NULL before the submit, then the client's */
 };
 
 /* 0; -EINVAL, -ENOENT, -EACCES with err: a file that cannot be used; -ENOMEM. */
@@ -140,7 +140,8 @@ void http_client_free(struct http_client *client);
 
 void http_submit(struct http_client *client, struct http_request *request);
 
-/* Ask a submitted request to end with -ECANCELED. Must not race with done() freeing the request. */
+/* Ask a submitted request to end with -ECANCELED. Does nothing to one that is not submitted yet or
+ * has ended, so it may race with the submit. Must not race with done() freeing the request. */
 void http_cancel(struct http_client *client, struct http_request *request);
 
 /* Go on after an -EAGAIN. Spurious calls are allowed. */
