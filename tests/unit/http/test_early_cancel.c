@@ -28,8 +28,7 @@ static void on_done(struct http_request *request, const struct http_result *resu
 
     mutex_lock(&storm->lock);
     storm->ended++;
-    storm->other +=
-        result->status == -ECANCELED || result->status == -ECONNREFUSED ? 0 : 1;
+    storm->other += result->status == -ECANCELED || result->status == -ECONNREFUSED ? 0 : 1;
     cond_broadcast(&storm->changed);
     mutex_unlock(&storm->lock);
 }
