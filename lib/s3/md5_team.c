@@ -191,7 +191,8 @@ size_t s3_md5_team_hash(struct s3_md5_seat *seat, size_t most)
     size_t left;
 
     mutex_lock(&team->lock);
-    seat->most = most / S3_MD5_BLOCK;
+    /* The tail counts, and is hashed only when all blocks are. */
+    seat->most = most > seat->tail_len ? (most - seat->tail_len) / S3_MD5_BLOCK : 0;
     while (seat->blocks > seat->most) {
         seat->waits = true;
         if (team->led) {
