@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keep.c - the list belongs to the lock; descriptors are fetched and offered without it, by the one
- * thread, which is also the only one that changes an entry's descriptors.
+ * keep.c - the list belongs to the lock, and so does what is forgotten of it; descriptors are
+ * fetched and offered without it, by the one thread, which is also the only one that changes an
+ * entry's descriptors and takes entries out.
  */
 #include "csi/node/keep.h"
 
@@ -21,7 +22,7 @@ struct kept {
     char key[HOLDER_KEY_MAX];
     char *at;
     pid_t mounter;
-    bool forgotten;
+    bool forgotten;                /* under the list's lock */
     struct holder_descriptors fds; /* the thread's */
 };
 
@@ -127,6 +128,13 @@ static const struct holder_status *find(const struct holder_status *list, size_t
     return NULL;
 }
 
+static void forget(struct keep *keep, struct kept *k)
+{
+    mutex_lock(&keep->lock);
+    k->forgotten = true;
+    mutex_unlock(&keep->lock);
+}
+
 /* One entry against the holder's list: fetch what is new, offer what it has lost. */
 static void compare(struct keep *keep, struct kept *k, const struct holder_status *status)
 {
@@ -136,7 +144,7 @@ static void compare(struct keep *keep, struct kept *k, const struct holder_statu
     int r = 0;
 
     if (mountinfo_find(k->at, &m) < 0) {
-        k->forgotten = true; /* unmounted: an offer would revive nothing */
+        forget(keep, k); /* unmounted: an offer would revive nothing */
     } else if (status == NULL && k->fds.count > 0) {
         r = holder_offer(keep->node->socket, k->key, &k->fds, NODE_QUICK_MS, &err);
         log_warn("a holder has lost a mount and is offered it", "mount", k->key, "result",
@@ -168,6 +176,18 @@ static void holder_seen(struct keep *keep)
     keep->missed = 0;
 }
 
+/* The one behind `k`, or the first. Others insert before: a walk sees each entry once at most. */
+static struct kept *next_wanted(struct keep *keep, struct kept *k)
+{
+    mutex_lock(&keep->lock);
+    k = k == NULL ? LIST_FIRST(&keep->list) : LIST_NEXT(k, link);
+    while (k != NULL && k->forgotten) {
+        k = LIST_NEXT(k, link);
+    }
+    mutex_unlock(&keep->lock);
+    return k;
+}
+
 static void exchange(struct keep *keep)
 {
     AUTOFREE struct holder_status *list = NULL;
@@ -181,16 +201,8 @@ static void exchange(struct keep *keep)
         return;
     }
     holder_seen(keep);
-    mutex_lock(&keep->lock);
-    k = LIST_FIRST(&keep->list);
-    mutex_unlock(&keep->lock);
-    while (k != NULL) { /* only this thread takes entries out, others insert before */
-        if (!k->forgotten) {
-            compare(keep, k, find(list, count, k->key));
-        }
-        mutex_lock(&keep->lock);
-        k = LIST_NEXT(k, link);
-        mutex_unlock(&keep->lock);
+    for (k = next_wanted(keep, NULL); k != NULL; k = next_wanted(keep, k)) {
+        compare(keep, k, find(list, count, k->key));
     }
 }
 
