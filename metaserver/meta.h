@@ -61,7 +61,8 @@ struct meta {
     struct mutex lock;
     struct cond changed; /* something to reap, something reaped, or the end */
     struct open_store stores[META_STORES_MAX];
-    char *busy[META_BUSY_MAX]; /* names and ids that an operation works on */
+    uint64_t stores_forgotten GUARDED_BY(lock); /* how often: what was opened meanwhile is stale */
+    char *busy[META_BUSY_MAX];                  /* names and ids that an operation works on */
     atomic_bool ending;
     uint64_t create_timeout_ms; /* a creation that nobody came back for is undone after it */
     pthread_t reapers[META_REAPERS];

@@ -109,10 +109,12 @@ int meta_store_get(struct meta *meta, const char *name, struct objstore **ret, s
 {
     struct open_store *found;
     struct objstore *store = NULL;
+    uint64_t forgotten;
     int r;
 
     mutex_lock(&meta->lock);
     found = find_open_locked(meta, name);
+    forgotten = meta->stores_forgotten;
     mutex_unlock(&meta->lock);
     if (found != NULL) {
         *ret = found->store;
@@ -130,7 +132,8 @@ int meta_store_get(struct meta *meta, const char *name, struct objstore **ret, s
             (void)snprintf(found->name, sizeof(found->name), "%s", name);
             found->store = TAKE(store);
             found->users = 1;
-            found->stale = false;
+            /* The row was read before: perhaps as it is no more. */
+            found->stale = meta->stores_forgotten != forgotten;
         }
     }
     mutex_unlock(&meta->lock);
@@ -199,6 +202,7 @@ void meta_store_forget(struct meta *meta, const char *name)
     temporary_forget(meta, name);
 
     mutex_lock(&meta->lock);
+    meta->stores_forgotten++;
     for (int i = 0; i < META_STORES_MAX; i++) {
         struct open_store *s = &meta->stores[i];
 

@@ -313,6 +313,12 @@ static int renew_locked(const struct wish *w, struct temporary *t, struct error 
     t->making = true;
     mutex_unlock(&w->meta->lock);
     r = make(w, &fresh, &lifetime_ms, &why);
+    if (r != 0) { /* who makes them is the only one to change them, so they may be looked at */
+        log_warn(t->keys.access_key != NULL && now_ms() < t->expires_ms
+                     ? "temporary keys are not renewed: the old ones are still good"
+                     : "there are no temporary keys",
+                 "volume", t->volume, "store", t->store, "error", error_text(&why, r), NULL);
+    }
     mutex_lock(&w->meta->lock);
     t->making = false;
     cond_broadcast(&w->meta->changed);
@@ -322,9 +328,6 @@ static int renew_locked(const struct wish *w, struct temporary *t, struct error 
     }
     mount_credentials_done(&fresh);
     t->retry_ms = now_ms() + part_of(t->lifetime_ms, 20, RETRY_MAX_MS);
-    log_warn(is_good(t, now_ms()) ? "temporary keys are not renewed: the old ones are still good"
-                                  : "there are no temporary keys",
-             "volume", t->volume, "store", t->store, "error", error_text(&why, r), NULL);
     return is_good(t, now_ms()) ? 0 : error_set(err, r, "%s", error_text(&why, r));
 }
 

@@ -43,7 +43,8 @@ FOREIGN_HOME = {
     r"fuse_lowlevel\.h|fuse3/|fuse\.h": {"mounter", "csi/holder", "tests/unit/mounter",
                                               "tests/bench/mount"},
     r"ngx_": {"s3proxy/module"},
-    r"sqlite3\.h": {"lib/util", "lib/objstore", "metaserver", "tests/unit/objstore"},
+    r"sqlite3\.h": {"lib/util", "lib/objstore", "metaserver", "tests/unit/metaserver",
+                    "tests/unit/objstore"},
     r"expat\.h": {"lib/s3"},
     r"microhttpd\.h": {"lib/util"},
 }
