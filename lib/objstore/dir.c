@@ -98,6 +98,13 @@ static void enqueue_locked(struct dir_store *store, struct job *job) REQUIRES(&s
     call_worker_locked(store);
 }
 
+static void commit_locked(struct dir_store *store, struct job *job) REQUIRES(&store->lock)
+{
+    job->place = JOB_COMMITTING;
+    TAILQ_INSERT_TAIL(&store->commits, job, link);
+    cond_signal(&store->commit_work);
+}
+
 /* What the job's step said; the job may be gone afterwards. */
 static void job_go_on(struct job *job, enum job_next next)
 {
@@ -109,9 +116,7 @@ static void job_go_on(struct job *job, enum job_next next)
     }
     mutex_lock(&store->lock);
     if (next == JOB_COMMIT) {
-        job->place = JOB_COMMITTING;
-        TAILQ_INSERT_TAIL(&store->commits, job, link);
-        cond_signal(&store->commit_work);
+        commit_locked(store, job);
     } else if (job->resumed || job->cancelled) {
         enqueue_locked(store, job);
     } else {
@@ -178,6 +183,9 @@ static void apply_change(struct dir_index *index, struct job *job)
         }
     }
     job->commit_status = ret;
+    if (job->request->op != OBJSTORE_PUT) { /* it may have been about the bucket itself */
+        dir_index_remember(index);
+    }
 }
 
 static bool frees(const struct job *job)
@@ -220,6 +228,7 @@ static void try_batch(struct dir_store *store, struct job_list *batch, bool agai
         job->chosen = !again || (frees(job) && job->commit_status == -ENOSPC);
     }
     if (ret == 0) {
+        dir_index_remember(store->commit_index); /* till the commit nobody else changes it */
         TAILQ_FOREACH (job, batch, link) {
             if (job->chosen) {
                 apply_change(store->commit_index, job);
@@ -362,11 +371,33 @@ static void shorten_log(struct dir_store *store)
     }
 }
 
+/* What is left of a job is a step of its own, unless all that it does is to call back. */
+static void end_batch(struct dir_store *store, struct job_list *batch)
+{
+    struct job *job, *next;
+
+    for (job = TAILQ_FIRST(batch); job != NULL; job = next) {
+        next = TAILQ_NEXT(job, link);
+        if (job->ready) {
+            TAILQ_REMOVE(batch, job, link);
+            job_go_on(job, job->step(NULL, job));
+        }
+    }
+    if (TAILQ_EMPTY(batch)) {
+        return;
+    }
+    mutex_lock(&store->lock);
+    while ((job = TAILQ_FIRST(batch)) != NULL) {
+        TAILQ_REMOVE(batch, job, link);
+        enqueue_locked(store, job);
+    }
+    mutex_unlock(&store->lock);
+}
+
 static void *committer_main(void *arg)
 {
     struct dir_store *store = arg;
     struct job_list batch;
-    struct job *job;
 
     mutex_lock(&store->lock);
     while (!store->ending || store->jobs > 0) {
@@ -374,13 +405,10 @@ static void *committer_main(void *arg)
             mutex_unlock(&store->lock);
             commit_batch(store, &batch);
             note_garbage(store, &batch);
+            end_batch(store, &batch);
             shorten_log(store);
             dir_now_close_files(store);
             mutex_lock(&store->lock);
-            while ((job = TAILQ_FIRST(&batch)) != NULL) {
-                TAILQ_REMOVE(&batch, job, link);
-                enqueue_locked(store, job);
-            }
             continue;
         }
         cond_wait_ms(&store->commit_work, &store->lock, TICK_MS);
@@ -422,33 +450,44 @@ static enum job_next (*const first_step[OBJSTORE_OP_COUNT])(struct dir_worker *,
     [OBJSTORE_BUCKET_DOC_DELETE] = dir_step_doc,
 };
 
+static void job_init(struct job *job, struct dir_store *store, struct objstore_request *request)
+{
+    *job = (struct job){.store = store, .request = request, .step = first_step[request->op]};
+    job->arena = (struct arena)ARENA_INIT(32 * 1024 * 1024);
+    job->fd = -1;
+    job->deadline_ms = clock_monotonic_ms(clock_real()) +
+                       (request->timeout_ms != 0 ? request->timeout_ms : DEFAULT_TIMEOUT_MS);
+}
+
 static void dir_submit(struct objstore *base, struct objstore_request *request)
 {
     struct dir_store *store = container_of(base, struct dir_store, base);
-    struct job *job = calloc(1, sizeof(*job));
+    struct job *job = malloc(sizeof(*job));
     bool ending;
 
     if (job == NULL) {
         objstore_fail(request, -ENOMEM, "out of memory");
         return;
     }
-    job->store = store;
-    job->request = request;
-    job->step = first_step[request->op];
-    job->arena = (struct arena)ARENA_INIT(32 * 1024 * 1024);
-    job->fd = -1;
-    job->deadline_ms = clock_monotonic_ms(clock_real()) +
-                       (request->timeout_ms != 0 ? request->timeout_ms : DEFAULT_TIMEOUT_MS);
+    job_init(job, store, request);
+    if (!dir_put_prepare(job)) {
+        job_init(job, store, request);
+    }
     request->store_private[0] = job;
     mutex_lock(&store->lock);
     ending = store->ending;
     if (!ending) {
         store->jobs++;
-        enqueue_locked(store, job);
+        if (job->ready) {
+            commit_locked(store, job);
+        } else {
+            enqueue_locked(store, job);
+        }
     }
     mutex_unlock(&store->lock);
     if (ending) {
         request->store_private[0] = NULL;
+        dir_write_drop(job);
         free(job);
         objstore_fail(request, -ECANCELED, "the store is being closed");
     }

@@ -390,6 +390,11 @@ void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms)
     index->since_ms = now_ms;
 }
 
+void dir_index_remember(struct dir_index *index)
+{
+    dir_index_trust(index, index->changes + 1, 0);
+}
+
 struct dir_remembered *dir_index_remembered(struct dir_index *index, const char *bucket)
 {
     struct dir_remembered *place;

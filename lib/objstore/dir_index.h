@@ -46,6 +46,9 @@ DEFINE_CLEANUP(struct dir_index *, dir_index_close);
  * and counts as long as this is called with the same number, a second at most: objstore_changes().
  */
 void dir_index_trust(struct dir_index *index, uint64_t changes, uint64_t now_ms);
+/* The same for who changes the index: what is read is remembered until the next call, which comes
+ * at the start of each transaction, and after what may have changed a bucket. */
+void dir_index_remember(struct dir_index *index);
 
 /*
  * Changes of this connection are made in turns with those of others that say the same, see

@@ -47,8 +47,10 @@ struct job {
     enum job_next (*step)(struct dir_worker *worker, struct job *job);
     int (*change)(struct dir_index *index, struct job *job);
     bool owned; /* the owners of its buckets were looked at */
+    bool ready; /* made so by who submitted it; the committer ends it, too */
     bool committed;
     int commit_status;
+    bool bucket_gone;                   /* change() found no such bucket */
     bool upload_gone;                   /* change() found no upload any more */
     const struct objstore_part *joined; /* what a completion joined */
     size_t joined_count;
@@ -146,6 +148,14 @@ void dir_full_tell(struct job *job);
 
 /* JOB_DONE with the status of the commit told, if that was an error. */
 enum job_next job_fail_commit(struct job *job);
+
+/*
+ * A small object whose bytes are there is made ready for its commit by who submits it: no worker
+ * has to begin with it or to end it. Its bucket, and whose that is, are looked at in the
+ * transaction, as of any other. False: the job is to go the long way from its start, where the
+ * words for what is wrong are found.
+ */
+bool dir_put_prepare(struct job *job);
 
 /* The first step of each operation. */
 enum job_next dir_step_put(struct dir_worker *worker, struct job *job);  /* PUT, UPLOAD_PART */

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "objstore/dir_internal.h"
-#include "objstore/result_copy.h"
 #include "util/clock.h"
 #include "util/encode.h"
 #include "util/file.h"
@@ -29,6 +28,7 @@ static int change_put(struct dir_index *index, struct job *job)
                                               .if_none_match = r->if_none_match};
     int ret = dir_index_bucket(index, r->bucket, &job->bucket);
 
+    job->bucket_gone = ret == -ENOENT;
     ret = ret == 0 ? dir_index_put(index, &job->bucket, r->key, &job->object, &conditions) : ret;
     if (ret == 0 && job->pending) {
         dir_pending_count(job->store->pending);
@@ -58,6 +58,9 @@ static int change_part(struct dir_index *index, struct job *job)
 
 static enum job_next write_committed(struct job *job)
 {
+    if (job->commit_status == -ENOENT && job->bucket_gone) {
+        return job_fail(job, -ENOENT, S3_NO_SUCH_BUCKET, "no such bucket");
+    }
     if (job->commit_status == -ENOENT && (is_part(job->request) || job->upload_gone)) {
         return job_fail(job, -ENOENT, S3_NO_SUCH_UPLOAD, "no such upload");
     }
@@ -98,6 +101,17 @@ static enum job_next check_part_kind(struct job *job, const struct dir_upload *u
                           kind_name(want), kind_name(sent));
 }
 
+/* What goes with the bytes stays where the request has it. */
+static void describe(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+
+    job->object.tags = r->tags != NULL && r->tags[0] != '\0' ? r->tags : NULL;
+    if (r->meta != NULL) {
+        job->object.info.meta = *r->meta;
+    }
+}
+
 /* What can be known before the bytes come: it saves sending them. */
 static enum job_next check_target(struct dir_worker *worker, struct job *job, bool *ok)
 {
@@ -120,13 +134,7 @@ static enum job_next check_target(struct dir_worker *worker, struct job *job, bo
         }
         return check_part_kind(job, &upload, ok);
     }
-    job->object.tags = r->tags != NULL && r->tags[0] != '\0' ? r->tags : NULL;
-    if (r->meta != NULL) {
-        ret = objstore_meta_copy(&job->arena, r->meta, &job->object.info.meta);
-        if (ret != 0) {
-            return job_fail(job, ret, S3_OK, "metadata too large");
-        }
-    }
+    describe(job);
     *ok = true;
     return JOB_DONE;
 }
@@ -217,6 +225,31 @@ static void choose_flush(struct job *job)
         job->kept = arena_alloc(&job->arena, (size_t)r->source.size);
         job->pending = job->kept != NULL;
     }
+}
+
+bool dir_put_prepare(struct job *job)
+{
+    const struct objstore_request *r = job->request;
+    bool ok;
+
+    if (r->op != OBJSTORE_PUT || r->source.data == NULL) {
+        return false;
+    }
+    choose_flush(job);
+    if (!job->pending) {
+        return false;
+    }
+    job->kind = kind_or_default(r->checksum.kind);
+    job->change = change_put;
+    describe(job);
+    ok = dir_write_start(job, job->kind) == 0 &&
+         dir_write_bytes(job, r->source.data, (size_t)r->source.size, true) == 0 &&
+         dir_write_end(job) == JOB_COMMIT;
+    if (!ok) {
+        dir_write_drop(job);
+    }
+    job->ready = ok;
+    return ok;
 }
 
 enum job_next dir_step_put(struct dir_worker *worker, struct job *job)

@@ -5,9 +5,12 @@
 #include <stdio.h>
 #include <time.h>
 
-void sql_count_no_memory(void)
+enum { STATEMENT_JOURNAL = 48 * 1024 /* then it is a file; by default 64 KiB */ };
+
+void sql_set_up(void)
 {
     (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    (void)sqlite3_config(SQLITE_CONFIG_STMTJRNL_SPILL, STATEMENT_JOURNAL);
 }
 
 int sql_errno(int sqlite_code)

@@ -21,9 +21,10 @@ struct sql_schema {
 
 /*
  * Before the first connection of a process: SQLite does not count its memory, for which each piece
- * would take a lock of all connections. Later it changes nothing.
+ * would take a lock of all connections; and what it keeps to undo a statement by is a piece that
+ * malloc() need not ask the system for, each time. Later it changes nothing.
  */
-void sql_count_no_memory(void);
+void sql_set_up(void);
 
 /* 0 for OK, ROW and DONE; -EBUSY, -EEXIST (constraint), -ENOSPC, -ENOMEM, -EACCES, -EUCLEAN, -EIO.
  */

@@ -331,7 +331,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     log_set_level(level_of(cycle));
     (void)mallopt(M_MMAP_THRESHOLD, MALLOC_MAPPED);
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
-    sql_count_no_memory();
+    sql_set_up();
     spaces_init(&skyvol_worker.spaces, (size_t)conf->body_memory / shares(cycle));
     server->spaces = &skyvol_worker.spaces;
     server->ids = &skyvol_worker.ids;
