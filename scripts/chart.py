@@ -27,7 +27,7 @@ PARTS = {
     "quota": (".Values.resourceQuota", ["base/quota.yaml"]),
     "rbac": ("", ["base/rbac.yaml"]),
     "metaserver": ("", ["base/metaserver.yaml"]),
-    "metaserver-outside": (".Values.meta.loadBalancer", [COMPONENTS + "meta-loadbalancer/service.yaml"]),
+    "metaserver-outside": ("and .Values.meta.enabled .Values.meta.loadBalancer", [COMPONENTS + "meta-loadbalancer/service.yaml"]),
     "controller": ("", ["base/controller.yaml"]),
     "holder": ("", ["base/holder.yaml"]),
     "node": ("", ["base/node.yaml"]),

@@ -82,7 +82,7 @@ def servers_tell_when_they_are_ready(items):
 def nodes_without_a_machine_are_left_out(items):
     """Fargate and virtual kubelets take every DaemonSet that tolerates all, and can start none of its pods."""
     for item, name, pod in workloads(items):
-        if item["kind"] == "DaemonSet" and {"operator": "Exists"} in pod["spec"].get("tolerations", []):
+        if item["kind"] == "DaemonSet" and {"operator": "Exists"} in (pod["spec"].get("tolerations") or []):
             text = json.dumps(pod["spec"].get("affinity", {}))
             if not ("fargate" in text and "virtual-kubelet" in text):
                 yield f"{name}: is on nodes that have no machine"
@@ -240,7 +240,7 @@ def commands_are_in_the_images(items):
 
 
 RULES = [root_only_where_named, containers_may_little, resources_are_told, images_have_a_tag, tokens_only_where_needed,
-         nodes_without_a_machine_are_left_out,
+         servers_tell_when_they_are_ready, nodes_without_a_machine_are_left_out,
          paths_of_the_host_only_where_named, rights_are_narrow, references_lead_somewhere, names_are_unique,
          metaserver_is_closed, services_and_tokens_pass_the_policies, commands_are_in_the_images]
 
@@ -275,6 +275,7 @@ def spoilt(items):
     yield containers_may_little, container(lambda c: c["securityContext"].pop("capabilities"))
     yield containers_may_little, container(lambda c: c["securityContext"].pop("readOnlyRootFilesystem"))
     yield resources_are_told, container(lambda c: c["resources"].pop("limits"))
+    yield servers_tell_when_they_are_ready, container(lambda c: c.pop("readinessProbe"))
     yield nodes_without_a_machine_are_left_out, copy(lambda i, p: i["kind"] == "DaemonSet" and p["spec"].pop("affinity"))
     yield images_have_a_tag, container(lambda c: c.update(image="skyvol-meta"))
     yield tokens_only_where_needed, copy(lambda i, p: p and i["metadata"]["name"] == "skyvol-holder" and
