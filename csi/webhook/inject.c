@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "kube/kube.h"
+#include "s3/names.h"
 
 #define TOKEN_DIR "/var/run/secrets/skyvol.io/s3"
 #define STORE_DIR "/etc/skyvol/store"
@@ -15,8 +16,6 @@
 
 enum {
     CONTAINERS_MAX = 256,
-    BUCKET_MIN = 3,
-    BUCKET_MAX = 63,
     NAME_LONGEST = 253,
     PATH_MAX_ = 128,
     PORT_FIRST = 9000, /* the sidecar's: S3, credentials, status */
@@ -44,10 +43,10 @@ struct injection {
 
 /* ---- what is asked for ---- */
 
-static bool is_name(const char *text, size_t min, size_t max)
+static bool is_name(const char *text)
 {
     size_t len = strlen(text);
-    bool good = len >= min && len <= max && strchr("-.", text[0]) == NULL &&
+    bool good = len > 0 && len <= NAME_LONGEST && strchr("-.", text[0]) == NULL &&
                 strchr("-.", text[len - 1]) == NULL;
 
     return good && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-.") == len;
@@ -74,7 +73,7 @@ static bool split_trust(const char *text, char *ret_name, char *ret_member)
     memcpy(ret_name, text, len);
     ret_name[len] = '\0';
     memcpy(ret_member, member, member_len + 1);
-    return is_name(ret_name, 1, NAME_LONGEST);
+    return is_name(ret_name);
 }
 
 /* An empty annotation is a wish, too: the system's authorities, whatever the operator's word is. */
@@ -99,16 +98,16 @@ static int read_wish(struct injection *in, const cJSON *annotations, struct erro
     char own[NAME_LONGEST + 1];
 
     in->bucket = cJSON_GetStringValue(get(annotations, INJECT_ANNOTATION));
-    if (in->bucket == NULL || !is_name(in->bucket, BUCKET_MIN, BUCKET_MAX)) {
+    if (in->bucket == NULL || !s3_bucket_valid(slice_of(in->bucket))) {
         return error_set(err, -EINVAL,
                          "annotation " INJECT_ANNOTATION
-                         ": the name of a claim is needed, of %d to "
-                         "%d lower-case letters, digits, '-' and '.': it is the bucket's name",
-                         BUCKET_MIN, BUCKET_MAX);
+                         ": the name of a claim is needed that can be a bucket's: " S3_BUCKET_RULE
+                         "; no address, no two dots side by side, and none that AWS keeps for "
+                         "itself (xn--...)");
     }
     (void)snprintf(own, sizeof(own), "%s-s3", in->bucket);
     secret = secret != NULL ? secret : own;
-    if (!is_name(secret, 1, NAME_LONGEST)) {
+    if (!is_name(secret)) {
         return error_set(err, -EINVAL,
                          "annotation " INJECT_SECRET_ANNOTATION ": this is no name of a Secret");
     }
@@ -400,7 +399,7 @@ static cJSON *sidecar(const struct injection *in)
 {
     cJSON *one = parse(sidecar_text);
     cJSON *env = cJSON_AddArrayToObject(one, "env");
-    char volume[BUCKET_MAX + 64];
+    char volume[S3_BUCKET_MAX + 64];
     cJSON *argument;
 
     (void)snprintf(volume, sizeof(volume), "--volume=%s=$(STORE_LOCATION)", in->bucket);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "csi/webhook/review.h"
@@ -80,9 +81,6 @@ static void test_a_wish_that_cannot_be_is_refused(UNUSED void **state)
         REVIEW(ASKS "{\"containers\":[{},{\"name\":\"a\",\"ports\":[{\"containerPort\":9000}]}]}}"),
         REVIEW(ASKS "{\"containers\":[{}],\"initContainers\":[{\"ports\":[{},"
                     "{\"containerPort\":9002}]}]}}"),
-        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":7}},\"spec\":{}}"),
-        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"$(X)\"}},\"spec\":{}}"),
-        REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":\"-ab\"}},\"spec\":{}}"),
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -91,6 +89,28 @@ static void test_a_wish_that_cannot_be_is_refused(UNUSED void **state)
 
         assert_false(patched || allowed(json));
         assert_true(kube_text(json, "response.status.message")[0] != '\0');
+        cJSON_Delete(json);
+    }
+}
+
+static void test_a_name_that_no_bucket_can_have_is_refused(UNUSED void **state)
+{
+    static const char *const names[] = {"7",           "\"$(X)\"",        "\"-ab\"", "\"ab\"",
+                                        "\"a..b\"",    "\"192.168.1.1\"", "\"A-b\"", "\"a.-b\"",
+                                        "\"xn--abc\"", "\"abc-s3alias\"", "null",    "\"\""};
+    char text[512];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        bool patched = true;
+        cJSON *json;
+
+        (void)snprintf(text, sizeof(text),
+                       REVIEW("{\"metadata\":{\"annotations\":{\"skyvol.io/s3\":%s}},"
+                              "\"spec\":{\"containers\":[{}]}}"),
+                       names[i]);
+        json = answer(text, &patched);
+        assert_false(patched || allowed(json));
+        assert_non_null(strstr(kube_text(json, "response.status.message"), "3 to 63"));
         cJSON_Delete(json);
     }
 }
@@ -149,6 +169,7 @@ int main(void)
         cmocka_unit_test(test_a_pod_that_asks_is_patched),
         cmocka_unit_test(test_a_pod_that_does_not_ask_is_allowed_as_it_is),
         cmocka_unit_test(test_a_wish_that_cannot_be_is_refused),
+        cmocka_unit_test(test_a_name_that_no_bucket_can_have_is_refused),
         cmocka_unit_test(test_what_is_no_review_is_said_to_be_none),
         cmocka_unit_test(test_a_review_of_too_many_values_is_not_parsed),
     };
