@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents: links lead somewhere, every page is found, examples use what the programs have."""
 import os
+import pathlib
 import re
 import subprocess
 
@@ -74,6 +75,67 @@ def test_options_in_documents_exist():
                 wrong += [f"{page.name}: {program} {' '.join(command[:2])} {option}"
                           for option in options if not re.search(rf"{option}(?![a-z-])", usage)]
     assert not wrong
+
+
+TREE = [name for name in subprocess.run(["git", "-C", ROOT, "ls-files"], capture_output=True, text=True,
+                                        check=False).stdout.split("\n") if name] or \
+    [str(path.relative_to(ROOT)) for path in ROOT.rglob("*")  # of an archive
+     if path.relative_to(ROOT).parts[0] not in ("build", ".git") and path.is_file()]
+FOLDERS = {str(parent) for name in TREE for parent in pathlib.PurePath(name).parents} - {"."}
+TOPS = "|".join(sorted({name.split("/")[0] for name in FOLDERS}))
+
+
+def told(page):
+    """What a page says in the manner of commands and names: `so`, and indented."""
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        for words in [line] if line.startswith("    ") else re.findall(r"`([^`]+)`", line):
+            yield f"{page.name}:{number}", words
+
+
+def test_paths_in_documents_lead_somewhere():
+    """From a folder of the top on; NAME and * stand for something."""
+    wrong, count = [], 0
+    for page in [*DOCS, *ROOT.glob("*.md")]:
+        for where, words in told(page):
+            for path in re.findall(rf"(?<![\w./$@~=:-])(?:{TOPS})/[\w./*-]*", words):
+                count += 1
+                pattern = re.compile(re.sub(r"\\\*|[A-Z]{4,}", "[^/]+", re.escape(path.rstrip("/."))))
+                if not any(pattern.fullmatch(name) for name in [*TREE, *FOLDERS]):
+                    wrong.append(f"{where} {path}")
+    assert count > 50 and not wrong
+
+
+def test_targets_of_make_in_documents_exist():
+    rules = re.findall(r"^((?:[a-z0-9-]+ ?)+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets, wrong = {name for rule in rules for name in rule.split()}, []
+    assert {"all", "check", "gates", "push-all"} <= targets
+    for page in [*DOCS, *ROOT.glob("*.md")]:
+        for where, words in told(page):
+            for names in re.findall(r"^(?:\s*)make((?: [a-z][a-z0-9-]+)+)(?= |$)", words.split("#")[0].rstrip()):
+                wrong += [f"{where} make {name}" for name in names.split()
+                          if name not in targets and not name.startswith("check-mount-")]
+    assert not wrong
+
+
+def test_every_folder_and_program_is_told():
+    pages = "".join((ROOT / name).read_text() for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"))
+    shown = {name for name in FOLDERS if name.count("/") < (2 if name.startswith(("lib/", "mounter/", "csi/", "tests/"))
+                                                             else 1) and not name.startswith(".")}
+    assert "lib/kube" in shown and "deploy" in shown
+    assert not [name for name in sorted(shown) if not re.search(rf"\b{name.split('/')[-1]}\b", pages)]
+    programs = re.findall(r"\b(skyvol[a-z0-9-]*):([a-z0-9/]+)", (ROOT / "Makefile").read_text())
+    assert len(programs) == 9
+    assert sorted(programs) == sorted(re.findall(r"^\| `(skyvol[a-z0-9-]*)` \| ([a-z0-9/]+) \|",
+                                                 (ROOT / "README.md").read_text(), re.MULTILINE))
+
+
+def test_sources_and_functions_in_the_architecture_exist():
+    names = {name.split("/")[-1] for name in TREE}
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    sources = "".join((ROOT / name).read_text() for name in TREE if name.endswith((".c", ".h")))
+    found = re.findall(r"`(?:[\w/]+/)?(\w+\.[ch])`", text)
+    assert len(found) > 20 and not [name for name in found if name not in names]
+    assert not [name for name in re.findall(r"`(\w+)\(\)`", text) if f"{name}(" not in sources]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
