@@ -355,6 +355,7 @@ int dir_index_open_hurried(const char *path, struct dir_index **ret, struct erro
     if (r != 0) {
         return error_set(err, r, "cannot read the index %s: %s", path, sqlite3_errmsg(index->db));
     }
+    index->rows = dir_rows_new(index->db);
     *ret = TAKE(index);
     return 0;
 }
@@ -364,6 +365,7 @@ void dir_index_close(struct dir_index *index)
     if (index == NULL) {
         return;
     }
+    dir_rows_free(index->rows);
     for (int i = 0; i < SQL_COUNT; i++) {
         (void)sqlite3_finalize(index->statements[i]);
     }

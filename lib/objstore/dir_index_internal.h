@@ -6,6 +6,7 @@
 #include <sqlite3.h>
 
 #include "objstore/dir_index.h"
+#include "objstore/dir_rows.h"
 #include "objstore/dir_turn.h"
 
 enum dir_sql {
@@ -89,6 +90,7 @@ struct dir_index {
     uint64_t changes, since_ms;        /* what they count for */
     sqlite3 *db;
     struct dir_turn turn;
+    struct dir_rows *rows;               /* NULL: none are remembered */
     uint64_t busy_since_ms;              /* the index was found locked */
     uint32_t patience_ms;                /* how long that may last */
     uint64_t log_pages;                  /* after the last commit */

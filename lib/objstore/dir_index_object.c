@@ -144,8 +144,8 @@ void dir_bind_object_key(sqlite3_stmt *s, int64_t bucket, const char *key)
     dir_bind_key(s, 2, key, strlen(key));
 }
 
-int dir_index_get(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
-                  struct arena *arena, struct dir_object *ret)
+static int ask(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+               struct arena *arena, struct dir_object *ret)
 {
     sqlite3_stmt *s = dir_index_statement(index, SQL_OBJECT_GET);
     int code;
@@ -162,6 +162,21 @@ int dir_index_get(struct dir_index *index, const struct dir_bucket *bucket, cons
     (void)sqlite3_reset(s);
     if (r == 0 && bucket->versioning != DIR_UNVERSIONED && ret->info.version_id[0] == '\0') {
         (void)snprintf(ret->info.version_id, OBJSTORE_VERSION_MAX, "null");
+    }
+    return r;
+}
+
+int dir_index_get(struct dir_index *index, const struct dir_bucket *bucket, const char *key,
+                  struct arena *arena, struct dir_object *ret)
+{
+    int r;
+
+    if (index->rows != NULL && dir_rows_find(index->rows, bucket, key, arena, ret)) {
+        return 0;
+    }
+    r = ask(index, bucket, key, arena, ret);
+    if (r == 0 && index->rows != NULL) {
+        dir_rows_keep(index->rows, bucket, key, ret);
     }
     return r;
 }

@@ -86,6 +86,15 @@ static void copy_names(struct copier *c, const struct objstore_result *from,
     ret->uploads = uploads;
 }
 
+int objstore_meta_copy(struct arena *arena, const struct objstore_meta *from,
+                       struct objstore_meta *ret)
+{
+    struct copier c = {.arena = arena};
+
+    copy_meta(&c, from, ret);
+    return c.failed ? -ENOMEM : 0;
+}
+
 int objstore_result_copy(struct arena *arena, const struct objstore_result *from,
                          struct objstore_result *ret)
 {

@@ -188,6 +188,48 @@ def test_a_read_sees_all_that_was_acknowledged_before_it(pair):
     assert pair.at_once() > rounds
 
 
+def changes(client, i):
+    """One after the other, each of another kind; what was acknowledged is to be seen at once."""
+    body = b"%d" % i * 50
+    client.put_object(**B, Key="k", Body=body, ContentType=f"text/{i}")
+    yield
+    client.put_object_tagging(**B, Key="k", Tagging={"TagSet": [{"Key": "a", "Value": str(i)}]})
+    yield
+    client.copy_object(**B, Key="k", CopySource="bucket/k", MetadataDirective="REPLACE", Metadata={"i": str(i)})
+    yield
+    client.delete_object_tagging(**B, Key="k")
+    yield
+    begun = client.create_multipart_upload(**B, Key="k")["UploadId"]
+    etag = client.upload_part(**B, Key="k", UploadId=begun, PartNumber=1, Body=body * 2)["ETag"]
+    yield
+    client.complete_multipart_upload(**B, Key="k", UploadId=begun,
+                                     MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
+    yield
+    version = client.delete_object(**B, Key="k").get("VersionId")
+    yield
+    if version:  # the marker goes, and what it hid is there again
+        client.delete_object(**B, Key="k", VersionId=version)
+        yield
+
+
+def test_what_is_remembered_of_an_object_ends_with_each_change(pair):
+    writer = pair.slow.client()
+    writer.create_bucket(**B)
+    seen, asked = set(), 0
+    for i in range(24):
+        if i == 12:
+            writer.put_bucket_versioning(**B, VersioningConfiguration={"Status": "Enabled"})
+        for _ in changes(writer, i):
+            for method in ("GET", "HEAD"):
+                head = head_of(pair.fast, method, "/bucket/k")
+                fast = [ask(pair.fast, head) for _ in range(2)]
+                assert fast == [ask(pair.slow, head)] * 2
+                seen.add(fast[0])
+                asked += 2
+    assert len(seen) > 24 * 8, len(seen)
+    assert pair.at_once() > asked / 2
+
+
 def test_readers_and_writers_in_two_processes_never_meet_halves(pair):
     slow, fast = pair.slow.client(), pair.fast.client(max_pool_connections=8)
     slow.create_bucket(**B)
