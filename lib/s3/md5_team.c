@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "s3/md5_team.h"
 
+#include "util/clock.h"
+
 enum {
     ROUND_BLOCKS = 512, /* of each stream at a time: so long newcomers wait */
-    ALONG_BLOCKS = 64   /* with fewer, who can wait is not taken along */
+    ALONG_BLOCKS = 64,  /* with fewer, who can wait is not taken along */
+    WAIT_BLOCKS = 384,  /* with fewer to hash, waiting for others costs more than it saves */
+    PATIENCE_MS = 2
 };
 
 void s3_md5_team_init(struct s3_md5_team *team)
 {
-    *team = (struct s3_md5_team){0};
+    *team = (struct s3_md5_team){.age = 1};
     mutex_init(&team->lock);
 }
 
@@ -37,6 +41,63 @@ bool s3_md5_team_others(struct s3_md5_seat *seat)
     return others;
 }
 
+static bool ready_locked(const struct s3_md5_team *team, const struct s3_md5_seat *seat)
+    REQUIRES(&team->lock)
+{
+    (void)team;
+    return seat->waits || seat->blocks >= ROUND_BLOCKS;
+}
+
+/* Whether as many as there are lanes are ready, or all who are likely to be soon. */
+static bool full_locked(const struct s3_md5_team *team) REQUIRES(&team->lock)
+{
+    size_t want = team->present < S3_MD5_LANES_MAX ? team->present : S3_MD5_LANES_MAX;
+
+    for (const struct s3_md5_seat *seat = team->first; want > 0 && seat != NULL;
+         seat = seat->next) {
+        want -= ready_locked(team, seat) ? 1 : 0;
+    }
+    return want == 0;
+}
+
+/* Somebody who waits looks again. */
+static void call_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
+{
+    for (struct s3_md5_seat *seat = team->first; seat != NULL; seat = seat->next) {
+        if (seat->waits && seat->blocks > seat->most) {
+            cond_signal(&seat->turn);
+            break;
+        }
+    }
+}
+
+/* It may be that others wait just for this. */
+static void call_if_full_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
+{
+    if (team->patient > 0 && !team->led && full_locked(team)) {
+        call_locked(team);
+    }
+}
+
+static void note_locked(struct s3_md5_team *team, struct s3_md5_seat *seat) REQUIRES(&team->lock)
+{
+    if (seat->age != team->age && ready_locked(team, seat)) {
+        seat->age = team->age;
+        team->present++;
+    }
+}
+
+/* Who is not ready now is not waited for before he has been again: he may be slow, or at his end.
+ */
+static void forget_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
+{
+    team->age++;
+    team->present = 0;
+    for (struct s3_md5_seat *seat = team->first; seat != NULL; seat = seat->next) {
+        note_locked(team, seat);
+    }
+}
+
 /* True: they were added to what is posted. */
 static bool append_locked(struct s3_md5_team *team, struct s3_md5_seat *seat,
                           const unsigned char *bytes, size_t blocks) REQUIRES(&team->lock)
@@ -61,6 +122,8 @@ static bool append_locked(struct s3_md5_team *team, struct s3_md5_seat *seat,
         seat->next = NULL;
         *link = seat;
     }
+    note_locked(team, seat);
+    call_if_full_locked(team);
     return true;
 }
 
@@ -170,35 +233,57 @@ static void round_locked(struct s3_md5_team *team, struct s3_md5_seat *leader) R
     }
 }
 
-static void lead_locked(struct s3_md5_team *team, struct s3_md5_seat *seat) REQUIRES(&team->lock)
+/* `patient`: only as long as the lanes are full, but one round at least. */
+static void lead_locked(struct s3_md5_team *team, struct s3_md5_seat *seat, bool patient)
+    REQUIRES(&team->lock)
 {
     team->led = true;
-    while (seat->blocks > seat->most) {
+    do {
         round_locked(team, seat);
-    }
+    } while (seat->blocks > seat->most && (!patient || full_locked(team)));
     team->led = false;
-    for (seat = team->first; seat != NULL; seat = seat->next) {
-        if (seat->waits && seat->blocks > seat->most) {
-            cond_signal(&seat->turn);
-            break;
-        }
+    call_locked(team);
+}
+
+/* False: that was long enough. */
+static bool gather_locked(struct s3_md5_team *team, struct s3_md5_seat *seat, uint64_t *until_ms)
+    REQUIRES(&team->lock)
+{
+    uint64_t now = clock_monotonic_ms(clock_real());
+
+    if (*until_ms == 0) {
+        *until_ms = now + PATIENCE_MS;
     }
+    if (now >= *until_ms) {
+        forget_locked(team);
+        return false;
+    }
+    team->patient++;
+    cond_wait_ms(&seat->turn, &team->lock, *until_ms - now);
+    team->patient--;
+    return true;
 }
 
 size_t s3_md5_team_hash(struct s3_md5_seat *seat, size_t most)
 {
     struct s3_md5_team *team = seat->team;
     size_t left;
+    uint64_t until_ms = 0;
+    bool patient;
 
     mutex_lock(&team->lock);
     /* The tail counts, and is hashed only when all blocks are. */
     seat->most = most > seat->tail_len ? (most - seat->tail_len) / S3_MD5_BLOCK : 0;
+    patient = seat->blocks >= seat->most + WAIT_BLOCKS;
     while (seat->blocks > seat->most) {
         seat->waits = true;
+        note_locked(team, seat);
         if (team->led) {
             cond_wait(&seat->turn, &team->lock);
+        } else if (!patient || full_locked(team)) {
+            lead_locked(team, seat, patient);
         } else {
-            lead_locked(team, seat);
+            patient = gather_locked(team, seat, &until_ms);
         }
     }
     seat->waits = false;
@@ -231,6 +316,8 @@ void s3_md5_team_leave(struct s3_md5_seat *seat)
         *link = seat->next;
     }
     team->seats--;
+    team->present -= seat->age == team->age ? 1 : 0;
+    call_if_full_locked(team);
     mutex_unlock(&team->lock);
     cond_done(&seat->turn);
     *seat = (struct s3_md5_seat){0};

@@ -8,10 +8,14 @@
  *     left = s3_md5_team_hash(&seat, most);     no more than `most` bytes are left to be hashed
  *     s3_md5_team_leave(&seat);
  *
- * Nobody waits for others to come: bytes that are posted lie there until somebody has to hash, who
- * takes seven others along in the lanes of one vector. So a stream that can keep some of its bytes
- * for a while (s3_md5_team_others(): somebody may come) leaves them posted, and hashes when it has
- * no more room; what is left is always what came last.
+ * Bytes that are posted lie there until somebody has to hash, who takes seven others along in the
+ * lanes of one vector. So a stream that can keep some of its bytes for a while
+ * (s3_md5_team_others(): somebody may come) leaves them posted, and hashes when it has no more
+ * room; what is left is always what came last.
+ *
+ * Who has to hash much, while others that had as much lately have not now, waits for them, two
+ * milliseconds in all and once: whom it was waited for in vain nobody waits for before he has come
+ * again. So one stream alone, or beside slow ones, hardly ever waits.
  *
  * A seat is one thread's at a time, the team any number's. The team outlives the seats.
  */
@@ -45,6 +49,7 @@ struct s3_md5_seat {
     bool listed;         /* in the team's list: there are blocks */
     bool taken;          /* of the round that goes on */
     bool waits, leaves;
+    uint64_t age; /* the team's, when it was last ready */
     struct cond turn;
 };
 
@@ -52,7 +57,10 @@ struct s3_md5_team {
     struct mutex lock; /* of what follows, and of the seats; a leaf */
     struct s3_md5_seat *first;
     size_t seats;
-    bool led; /* somebody hashes: only he takes blocks out */
+    bool led;       /* somebody hashes: only he takes blocks out */
+    size_t patient; /* seats that wait for others */
+    size_t present; /* seats that were ready since `age` began */
+    uint64_t age;   /* a new one begins when somebody has waited in vain */
     /* Blocks that were hashed with so many lanes taken; for tests. */
     uint64_t lanes[S3_MD5_LANES_MAX + 1];
 };
@@ -68,7 +76,7 @@ bool s3_md5_team_others(struct s3_md5_seat *seat);
 /* After a length that is no multiple of S3_MD5_BLOCK, the next one has to hash that first. */
 void s3_md5_team_post(struct s3_md5_seat *seat, const void *bytes, size_t len);
 /* Returns how many bytes are left, SIZE_MAX: without hashing any. 0: md5 is the caller's again
- * until the next post. */
+ * until the next post. Waits for who hashes, and for others that may come. */
 size_t s3_md5_team_hash(struct s3_md5_seat *seat, size_t most);
 
 #endif

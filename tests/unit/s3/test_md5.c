@@ -293,6 +293,128 @@ static void a_stream_leaves_no_byte_more_than_it_may(UNUSED void **state)
     }
 }
 
+/* A stream and what it is about to hash, with all that is needed to do it again. */
+struct pair {
+    struct s3_md5_team team;
+    struct s3_md5 md5[2];
+    struct s3_md5_seat seats[2];
+    const unsigned char *data;
+    size_t posted[2];
+};
+
+static void pair_init(struct pair *pair, const unsigned char *data)
+{
+    *pair = (struct pair){.data = data};
+    s3_md5_team_init(&pair->team);
+    for (size_t i = 0; i < 2; i++) {
+        s3_md5_init(&pair->md5[i]);
+        s3_md5_team_join(&pair->team, &pair->seats[i], &pair->md5[i]);
+    }
+}
+
+static void pair_post(struct pair *pair, size_t i, size_t len)
+{
+    s3_md5_team_post(&pair->seats[i], pair->data + pair->posted[i], len);
+    pair->posted[i] += len;
+}
+
+static void pair_done(struct pair *pair)
+{
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(s3_md5_team_hash(&pair->seats[i], 0), 0);
+        s3_md5_team_leave(&pair->seats[i]);
+        assert_sum(&pair->md5[i], pair->data, pair->posted[i]);
+    }
+    assert_int_equal(pair->team.present, 0);
+    assert_empty(&pair->team);
+    s3_md5_team_done(&pair->team);
+}
+
+static void who_waited_in_vain_does_not_wait_again(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    size_t piece = 64L * 1024;
+    struct pair pair;
+
+    pair_init(&pair, data);
+    pair_post(&pair, 0, piece);
+    pair_post(&pair, 1, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[1], SIZE_MAX), 0);
+    assert_int_equal(pair.team.lanes[2], 2 * piece / S3_MD5_BLOCK);
+    assert_int_equal(pair.team.present, 2);
+    assert_int_equal(pair.team.age, 1);
+
+    pair_post(&pair, 0, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0); /* the other does not come */
+    assert_int_equal(pair.team.lanes[1], piece / S3_MD5_BLOCK);
+    assert_int_equal(pair.team.present, 1);
+    assert_int_equal(pair.team.age, 2);
+
+    pair_post(&pair, 1, 8L * 1024); /* too little to be waited for */
+    pair_post(&pair, 0, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0);
+    assert_int_equal(pair.team.age, 2); /* nobody was waited for */
+    assert_int_equal(s3_md5_team_hash(&pair.seats[1], 0), 0);
+
+    pair_post(&pair, 1, piece); /* is back */
+    pair_post(&pair, 0, piece);
+    assert_int_equal(pair.team.present, 2);
+    s3_md5_team_leave(&pair.seats[1]); /* a stream that is gone is not waited for either */
+    s3_md5_init(&pair.md5[1]);
+    pair.posted[1] = 0;
+    s3_md5_team_join(&pair.team, &pair.seats[1], &pair.md5[1]);
+    assert_int_equal(pair.team.present, 1);
+    pair_done(&pair);
+}
+
+static void *hash_first(void *arg)
+{
+    struct pair *pair = arg;
+
+    assert_int_equal(s3_md5_team_hash(&pair->seats[0], 0), 0);
+    return NULL;
+}
+
+/* The other comes in time, or is too late where the machine has better to do: then once more. */
+static bool meets(const unsigned char *data)
+{
+    size_t piece = 64L * 1024;
+    bool waits = false, met;
+    struct pair pair;
+    pthread_t thread;
+
+    pair_init(&pair, data);
+    pair_post(&pair, 0, piece);
+    pair_post(&pair, 1, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0);
+    pair_post(&pair, 0, piece);
+    assert_int_equal(pthread_create(&thread, NULL, hash_first, &pair), 0);
+    for (bool over = false; !waits && !over;) {
+        mutex_lock(&pair.team.lock);
+        waits = pair.team.patient > 0;
+        over = pair.team.age > 1;
+        mutex_unlock(&pair.team.lock);
+        sched_yield();
+    }
+    pair_post(&pair, 1, piece);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    met = waits && pair.team.age == 1 && pair.team.lanes[1] == 0;
+    pair_done(&pair);
+    return met;
+}
+
+static void who_waits_is_woken_by_who_comes(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    bool met = false;
+
+    for (size_t i = 0; i < 2000 && !met; i++) {
+        met = meets(data);
+    }
+    assert_true(met);
+}
+
 static void nobody_looks_at_what_was_left_behind(UNUSED void **state)
 {
     AUTOFREE unsigned char *data = make_data();
@@ -353,6 +475,8 @@ int main(void)
         cmocka_unit_test(who_hashes_takes_the_others_along),
         cmocka_unit_test(a_stream_leaves_what_it_may),
         cmocka_unit_test(a_stream_leaves_no_byte_more_than_it_may),
+        cmocka_unit_test(who_waited_in_vain_does_not_wait_again),
+        cmocka_unit_test(who_waits_is_woken_by_who_comes),
         cmocka_unit_test(nobody_looks_at_what_was_left_behind),
         cmocka_unit_test(threads_that_hash_together_get_their_own_sums),
     };
