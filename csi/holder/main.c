@@ -43,8 +43,14 @@ static const struct option_spec specs[] = {
            "see --crash-limit"),
     OPTION(struct config, start_timeout_ms, OPTION_DURATION_MS, "start-timeout", "TIME", "30s",
            "a mounter that is not ready by then is killed"),
-    OPTION(struct config, memory, OPTION_SIZE, "memory", "SIZE", "256MiB",
-           "of a mount that names none"),
+    {.name = "memory",
+     .type = OPTION_SIZE,
+     .offset = offsetof(struct config, memory),
+     .value = "SIZE",
+     .fallback = "256MiB",
+     .min = UINT64_C(16) << 20, /* as the mount option */
+     .max = UINT64_C(1) << 40,
+     .help = "of a mount that names none, 16MiB to 1TiB"},
     OPTION(struct config, budget, OPTION_SIZE, "budget", "SIZE", "0",
            "of all mounts together; 0: no limit"),
     OPTION(struct config, journal, OPTION_STRING, "journal-dir", "PATH", NULL,
@@ -116,6 +122,15 @@ static int tell_ready(const struct config *config)
     return r < 0 ? 1 : 0;
 }
 
+/* Else no mount would ever be made, and each would say so by itself. */
+static int check_budget(const struct config *config, struct error *err)
+{
+    return config->budget == 0 || config->budget >= config->memory
+               ? 0
+               : error_set(err, -EINVAL,
+                           "--budget is less than --memory: there would be room for no mount");
+}
+
 int main(int argc, char **argv)
 {
     struct config config = {0};
@@ -130,6 +145,7 @@ int main(int argc, char **argv)
         options_done(&program, &config);
         return r;
     }
+    r = r == 0 ? check_budget(&config, &err) : r;
     if (r == 0) {
         r = cgroups_init(&cgroups, config.cgroup, &err);
     }

@@ -255,6 +255,8 @@ static int run(const struct config *config, struct error *err)
             return error_set(err, -errno, "cannot tell the host's name: set --node-id");
         }
         node->id = host;
+    } else if (node->id[0] == '\0') {
+        return error_set(err, -EINVAL, "--node-id is empty: kubelet takes no node without a name");
     }
     mutex_init(&node->lock);
     LIST_INIT(&node->busy);

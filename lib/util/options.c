@@ -528,6 +528,12 @@ static void clear_members(const struct options_program *program, void *config)
     }
 }
 
+/* A variable of a manifest that was left empty is as good as none. */
+static bool is_nothing(const struct value *v)
+{
+    return v->source == FROM_NOTHING || (v->texts.count == 1 && v->texts.items[0][0] == '\0');
+}
+
 static int set_all(struct parse *p, void *config)
 {
     const struct options_program *program = p->program;
@@ -544,7 +550,7 @@ static int set_all(struct parse *p, void *config)
         if (p->values[i].source == FROM_NOTHING && spec->fallback != NULL) {
             r = give(p, i, FROM_FALLBACK, spec->fallback);
         }
-        if (r == 0 && p->values[i].source == FROM_NOTHING && spec->required) {
+        if (r == 0 && spec->required && is_nothing(&p->values[i])) {
             r = error_set(p->err, -EINVAL, "option --%s is missing: %s", spec->name, spec->help);
         }
         if (r == 0 && p->values[i].source != FROM_NOTHING) {

@@ -464,6 +464,11 @@ def test_holder_that_cannot_start_says_why_and_ends(workdir):
                           check=False)
     assert done.returncode == 2
     assert f"cannot run the mounter {workdir}/none: No such file" in done.stderr
+    for options, words in ((["--memory", "1KiB"], "'1KiB' is not between 16777216 and"),
+                           (["--budget", "100MiB"], "--budget is less than --memory")):
+        done = subprocess.run([program("skyvol-holder"), "--socket", workdir / "h.sock", *options],
+                              capture_output=True, text=True, timeout=20, check=False)
+        assert done.returncode == 2 and words in done.stderr
 
 
 def test_supervisor_that_is_killed_at_once_is_started_again(workdir, processes):

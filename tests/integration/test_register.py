@@ -149,6 +149,13 @@ def test_without_the_directory_it_says_which_one_is_meant(workdir, processes):
     assert "plugins_registry" in node.log.read_text()
 
 
+def test_a_node_without_a_name_is_refused(workdir):
+    done = subprocess.run([program("skyvol-node"), "--endpoint", f"unix:{workdir}/csi.sock", "--state-dir", workdir / "state",
+                           "--mounts-dir", workdir / "mounts", "--node-id", ""], capture_output=True, text=True,
+                          timeout=20, check=False)
+    assert done.returncode != 0 and "--node-id is empty" in done.stderr
+
+
 # ---- /healthz ----
 
 def status(workdir, path):

@@ -284,6 +284,18 @@ def test_others_are_left_alone_and_wishes_that_cannot_be_are_refused_with_a_reas
         assert answer["allowed"] is False and word in answer["status"]["message"], answer
 
 
+def test_a_name_that_no_bucket_can_have_is_refused_before_its_sidecar_would_not_start(webhook):
+    for name in ("192.168.1.1", "a..b", "xn--photos"):
+        answer = webhook.review(pod(**{"skyvol.io/s3": name}))
+        assert not answer["allowed"] and "3 to 63" in answer["status"]["message"], name
+
+
+def test_an_image_that_was_left_empty_is_missing(kube, workdir):
+    done = subprocess.run([program("skyvol-webhook"), "--namespace", SPACE, *kube.options(workdir)], capture_output=True,
+                          env={**os.environ, "SKYVOL_WEBHOOK_IMAGE": ""}, text=True, timeout=20, check=False)
+    assert done.returncode != 0 and "option --image is missing" in done.stderr
+
+
 def test_what_is_no_review_is_refused_and_large_ones_are_bounded(webhook):
     for body in ("", "x", "[]", '{"kind": "AdmissionReview"}', "[" * 2000):
         assert webhook.post(body)[0] == 400
