@@ -162,15 +162,16 @@ static int simple(struct place *place, struct objstore_request request, struct o
     return objstore_call(place->store, &request, a);
 }
 
-#define PUT(name, of, ...)                                                                         \
+/* The key and what else there is; the bucket and what else. */
+#define PUT(name, ...)                                                                             \
     {                                                                                              \
-        .op = OBJSTORE_PUT, .bucket = name, .key = of, .source = {.data = "bytes", .size = 5},     \
-        __VA_ARGS__                                                                                \
+        .op = OBJSTORE_PUT, .bucket = name, .source = {.data = "bytes", .size = 5},                \
+        .key = __VA_ARGS__                                                                         \
     }
-#define BUCKET(what, name, ...)                                                                    \
+#define BUCKET(what, ...)                                                                          \
     (struct objstore_request)                                                                      \
     {                                                                                              \
-        .op = what, .bucket = name, __VA_ARGS__                                                    \
+        .op = what, .bucket = __VA_ARGS__                                                          \
     }
 
 static void of_many_conditions_one_is_met(void **state)
