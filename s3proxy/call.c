@@ -19,7 +19,7 @@ enum {
     LENGTHLESS_MAX = 8 * 1024 * 1024 /* of a body whose length nobody told */
 };
 
-int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
+int call_new(const struct call_server *server, bool (*wake)(struct call *call), void *owner,
              struct call **ret)
 {
     struct call *call = calloc(1, sizeof(*call));
@@ -389,7 +389,7 @@ static void asked(struct call *call)
     call->wanted = true;
     mutex_unlock(&call->lock);
     if (first && call->expects) {
-        call->wake(call);
+        call_wake(call);
     }
 }
 
@@ -400,7 +400,7 @@ static ssize_t read_pipe(struct objstore_request *op, void *buffer, size_t cap)
 
     asked(call);
     if (n > 0 && pipe_wake_writer(&call->pipe)) {
-        call->wake(call);
+        call_wake(call);
     }
     return n;
 }
@@ -420,7 +420,7 @@ static void release_pipe(struct objstore_request *op, size_t len)
 
     pipe_release(&call->pipe, len);
     if (pipe_wake_writer(&call->pipe)) {
-        call->wake(call);
+        call_wake(call);
     }
 }
 

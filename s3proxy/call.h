@@ -53,6 +53,7 @@ struct call_server {
     struct spaces *spaces;       /* for bodies under way */
     struct random_pool *ids;     /* the event loop's, for names of requests; NULL: the kernel's */
     struct limits_bounds bounds; /* of keys that have none of their own, and of all */
+    void (*ring)(void);          /* wakes the event loop, when wake() of a call says so */
 };
 
 struct reply {
@@ -74,7 +75,7 @@ struct call_file {
 
 struct call {
     const struct call_server *server;
-    void (*wake)(struct call *call);
+    bool (*wake)(struct call *call); /* see call_wake_begin() */
     void *owner;
     struct s3_message message;
     char request_id[RANDOM_ID_SIZE];
@@ -163,7 +164,7 @@ struct call {
     struct call_file file; /* set with `streams` */
 };
 
-int call_new(const struct call_server *server, void (*wake)(struct call *call), void *owner,
+int call_new(const struct call_server *server, bool (*wake)(struct call *call), void *owner,
              struct call **ret) __attribute__((warn_unused_result));
 /* Only when idle. */
 void call_free(struct call *call);
@@ -194,7 +195,17 @@ uint64_t call_now_us(void); /* CLOCK_MONOTONIC */
 struct slice call_cors_headers(const struct call *call);
 bool call_idle(struct call *call);
 void call_cancel(struct call *call);
-/* Of the operation; of what runs beside it, call->wake(). */
+/*
+ * The event loop is to look at the call. In halves: begun under the call's lock, as an idle call
+ * may be freed as soon as that is open, and ended after it, or the loop would find it locked.
+ */
+bool call_wake_begin(struct call *call);
+static inline void call_wake_end(const struct call_server *server, bool begun)
+{
+    if (begun) {
+        server->ring();
+    }
+}
 void call_wake(struct call *call);
 /* Start `op`, which is whole; it may be over when this returns. */
 void call_submit(struct call *call);

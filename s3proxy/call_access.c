@@ -438,6 +438,8 @@ static void answered(struct objstore_request *op, const struct objstore_result *
 {
     struct call_access *a = op->arg;
     struct call *call = a->call;
+    const struct call_server *server = call->server;
+    bool begun;
     const char *text = a->question == THE_TAGS ? result->tags : result->document;
 
     a->status = result->status;
@@ -452,8 +454,9 @@ static void answered(struct objstore_request *op, const struct objstore_result *
     mutex_lock(&call->lock);
     call->asking = false;
     call->answered = true;
-    call->wake(call); /* under the lock, as in call_done() */
+    begun = call->wake(call);
     mutex_unlock(&call->lock);
+    call_wake_end(server, begun);
 }
 
 static int ask(struct call_access *a, enum question question)

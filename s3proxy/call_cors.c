@@ -105,14 +105,17 @@ static void cors_done(struct objstore_request *op, const struct objstore_result 
 {
     struct call_cors *cors = op->arg;
     struct call *call = cors->call;
+    const struct call_server *server = call->server;
+    bool begun;
 
     if (result->status == 0) {
         (void)allowed(result->document, &cors->request, &cors->headers);
     }
     mutex_lock(&call->lock);
     call->looking = false;
-    call->wake(call); /* under the lock, as in call_done() */
+    begun = call->wake(call);
     mutex_unlock(&call->lock);
+    call_wake_end(server, begun);
 }
 
 void call_cors_begin(struct call *call)

@@ -11,11 +11,17 @@ enum {
     STREAM_MS = 6 * 3600 * 1000 /* and what comes from or goes to the client */
 };
 
+/* Who answers at once is the event loop, which looks at the call by itself. */
+bool call_wake_begin(struct call *call)
+{
+    return !call->now && call->wake(call);
+}
+
 void call_wake(struct call *call)
 {
-    if (!call->now) {
-        call->wake(call);
-    }
+    const struct call_server *server = call->server;
+
+    call_wake_end(server, call_wake_begin(call));
 }
 
 /* What the store's own InvalidArgument is about. */
@@ -50,7 +56,9 @@ static enum s3_code code_of(const struct call *call, const struct objstore_resul
 static void call_done(struct objstore_request *op, const struct objstore_result *result)
 {
     struct call *call = op->arg;
+    const struct call_server *server = call->server;
     struct objstore_result none = {0};
+    bool begun;
 
     if (result->status == -ENODATA && op->op == OBJSTORE_BUCKET_DOC_GET &&
         call_doc_absent(op->doc, &none.document) == S3_OK) {
@@ -96,8 +104,9 @@ static void call_done(struct objstore_request *op, const struct objstore_result 
         call->head_ready = true;
     }
     call->running = false;
-    call_wake(call); /* under the lock: an idle call may be freed as soon as it is open */
+    begun = call_wake_begin(call);
     mutex_unlock(&call->lock);
+    call_wake_end(server, begun);
 }
 
 static uint32_t timeout_ms(enum objstore_op op)

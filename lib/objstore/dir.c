@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,20 +103,20 @@ static void commit_locked(struct dir_store *store, struct job *job) REQUIRES(&st
 {
     job->place = JOB_COMMITTING;
     TAILQ_INSERT_TAIL(&store->commits, job, link);
-    cond_signal(&store->commit_work);
 }
 
 /* What the job's step said; the job may be gone afterwards. */
 static void job_go_on(struct job *job, enum job_next next)
 {
     struct dir_store *store = job->store;
+    bool commits = next == JOB_COMMIT; /* the committer is woken when it need not wait for us */
 
     if (next == JOB_DONE) {
         job_end(job);
         return;
     }
     mutex_lock(&store->lock);
-    if (next == JOB_COMMIT) {
+    if (commits) {
         commit_locked(store, job);
     } else if (job->resumed || job->cancelled) {
         enqueue_locked(store, job);
@@ -124,6 +125,9 @@ static void job_go_on(struct job *job, enum job_next next)
         TAILQ_INSERT_TAIL(&store->parked, job, link);
     }
     mutex_unlock(&store->lock);
+    if (commits) {
+        cond_signal(&store->commit_work);
+    }
 }
 
 static enum job_next run_step(struct dir_worker *worker, struct job *job, bool cancelled)
@@ -463,28 +467,34 @@ static void dir_submit(struct objstore *base, struct objstore_request *request)
 {
     struct dir_store *store = container_of(base, struct dir_store, base);
     struct job *job = malloc(sizeof(*job));
-    bool ending;
+    bool ending, ready;
 
     if (job == NULL) {
         objstore_fail(request, -ENOMEM, "out of memory");
         return;
     }
     job_init(job, store, request);
-    if (!dir_put_prepare(job)) {
+    ready = dir_put_prepare(job);
+    if (!ready) {
         job_init(job, store, request);
     }
     request->store_private[0] = job;
+    (void)atomic_fetch_add(&store->calling, 1);
     mutex_lock(&store->lock);
     ending = store->ending;
     if (!ending) {
         store->jobs++;
-        if (job->ready) {
+        if (ready) {
             commit_locked(store, job);
         } else {
             enqueue_locked(store, job);
         }
     }
-    mutex_unlock(&store->lock);
+    mutex_unlock(&store->lock); /* from here on the job may be gone, but not the store */
+    if (ready && !ending) {
+        cond_signal(&store->commit_work); /* who wakes need not wait for the lock */
+    }
+    (void)atomic_fetch_sub(&store->calling, 1);
     if (ending) {
         request->store_private[0] = NULL;
         dir_write_drop(job);
@@ -557,6 +567,9 @@ static void dir_free(struct objstore *base)
     cond_broadcast(&store->work);
     cond_broadcast(&store->commit_work);
     mutex_unlock(&store->lock);
+    while (atomic_load(&store->calling) > 0) {
+        (void)sched_yield();
+    }
     if (store->has_committer) {
         (void)pthread_join(store->committer, NULL);
     }

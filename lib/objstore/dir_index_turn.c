@@ -50,8 +50,9 @@ int dir_index_move_log(struct dir_index *index, bool try)
     int code =
         sqlite3_wal_checkpoint_v2(index->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &logged, &moved);
 
-    if (code == SQLITE_OK && moved < logged && !try) {
-        /* With writers kept out, so that there is an end, and the log begins again. */
+    if (code == SQLITE_OK && !try) {
+        /* What came meanwhile, with writers kept out, so that there is an end and the log begins
+         * again: else each commit would call for what the one before it has added. */
         index->patience_ms = PATIENCE_TO_MOVE_MS;
         dir_turn_begin(&index->turn);
         code = sqlite3_wal_checkpoint_v2(index->db, NULL, SQLITE_CHECKPOINT_FULL, &logged, &moved);

@@ -16,6 +16,7 @@
 #define OBJSTORE_DIR_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include "objstore/dir_changes.h"
@@ -107,6 +108,8 @@ struct dir_store {
     uint64_t part_min;
     struct objstore_caps caps;
     struct s3_md5_team md5_team; /* of the workers */
+
+    atomic_uint calling; /* submitters that may signal yet: the store waits for them to go */
 
     struct mutex lock; /* of everything below */
     struct cond work;  /* something in `queue`, or ending */

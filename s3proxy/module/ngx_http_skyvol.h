@@ -60,6 +60,9 @@ struct skyvol_request {
     bool client_next;     /* it is the client's turn */
 };
 
+/* Wakes the event loop for what its list has. Any thread. */
+void skyvol_ring(void);
+
 /* Both are copied. */
 ngx_int_t skyvol_add_header(ngx_http_request_t *http, const char *name, const char *value);
 /* The code of what nginx refuses by itself. */

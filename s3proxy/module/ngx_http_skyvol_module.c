@@ -335,6 +335,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     spaces_init(&skyvol_worker.spaces, (size_t)conf->body_memory / shares(cycle));
     server->spaces = &skyvol_worker.spaces;
     server->ids = &skyvol_worker.ids;
+    server->ring = skyvol_ring;
     server->region = (const char *)conf->region.data;
     server->presign_v2 = conf->presign_v2 == 1;
     server->suffixes = take_list(conf->suffixes, suffixes, SUFFIXES_MAX);

@@ -12,7 +12,7 @@ enum {
     KEEP_ALIVE_MS = 200
 };
 
-static void wake(struct call *call)
+static bool wake(struct call *call)
 {
     struct skyvol_request *request = call->owner;
     struct skyvol_loop *loop = &skyvol_worker.loop;
@@ -25,10 +25,13 @@ static void wake(struct call *call)
         request->next = loop->first;
         loop->first = request;
     }
-    mutex_unlock(&loop->lock); /* from here on `request` may be gone */
-    if (ring) {
-        (void)eventfd_write(loop->event_fd, 1);
-    }
+    mutex_unlock(&loop->lock);
+    return ring;
+}
+
+void skyvol_ring(void)
+{
+    (void)eventfd_write(skyvol_worker.loop.event_fd, 1);
 }
 
 static void free_room(struct skyvol_request *request)
