@@ -16,9 +16,10 @@
 #include "objstore/dir_internal.h"
 #include "util/clock.h"
 #include "util/container.h"
+#include "util/hash.h"
 #include "util/log.h"
 
-enum { MEMORY_MAX = 32 * 1024 * 1024, OPENED = 64, OPENED_MS = 1000 };
+enum { MEMORY_MAX = 32 * 1024 * 1024, OPENED = 128, TRIED = 8, OPENED_MS = 1000 };
 
 /*
  * Files that were read lately stay open for a second or two. The index is asked for a name each
@@ -31,14 +32,20 @@ struct dir_opened {
     char name[DIR_FILE_NAME_MAX];
 };
 
+/* Where the name is, or may be put: in one of a few places, a free one if there is one. */
 static struct dir_opened *place_of(struct dir_worker *worker, const char *name)
 {
-    size_t hash = 0;
+    size_t hash = (size_t)hash_bytes(name, strlen(name));
+    struct dir_opened *free_place = NULL, *place = NULL;
 
-    for (; *name != '\0'; name++) {
-        hash = hash * 31 + (unsigned char)*name;
+    for (size_t i = 0; i < TRIED; i++) {
+        place = &worker->opened[(hash + i) % OPENED];
+        if (place->fd >= 0 && strcmp(place->name, name) == 0) {
+            return place;
+        }
+        free_place = place->fd < 0 && free_place == NULL ? place : free_place;
     }
-    return &worker->opened[hash % OPENED];
+    return free_place != NULL ? free_place : place;
 }
 
 /* Removed or cut behind the index's back: a thread finds the words for it. */
