@@ -51,13 +51,12 @@ static bool same(const struct head *a, const struct head *b)
 }
 
 /* The head as it is; false while somebody changes it. The order is the other one than who writes
- * has, as SQLite's own. */
+ * has, as SQLite's own: each load is done before the next. */
 static bool look(const struct dir_rows *rows, struct head *ret)
 {
     struct head second;
 
     *ret = read_head(rows->log);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     second = read_head(rows->log + HEAD_WORDS);
     return same(ret, &second);
 }
@@ -85,9 +84,6 @@ struct dir_rows *dir_rows_new(sqlite3 *db)
     if (head.words[0] != HEAD_VERSION) {
         free(rows);
         return NULL;
-    }
-    for (size_t i = 0; i < ROWS; i++) {
-        rows->rows[i].words = (struct arena)ARENA_INIT(WORDS_MAX);
     }
     return rows;
 }
@@ -149,6 +145,7 @@ void dir_rows_keep(struct dir_rows *rows, const struct dir_bucket *bucket, const
         return;
     }
     row->epoch = 0;
+    row->words.max = WORDS_MAX; /* else a place that nobody uses would be memory, too */
     arena_reset(&row->words);
     row->bucket = *bucket;
     row->key = arena_strdup(&row->words, key);
