@@ -396,8 +396,9 @@ def test_a_secret_for_a_claim_opens_its_bucket_and_no_other(central):
     shared = ctl("volume", "create", "pvc-2", "--bucket", "many", "--json")["volume"]
     assert "--shared-bucket" in central.keys("secret", shared["id"], "--claim", "data", ok=False)
     assert json.loads(central.keys("list", "--json"))["keys"] == []
-    for words in (("Data_",), ("data-",), ("a..b",), ("d" * 251,), ("",), ("data", "--namespace", "a.b")):
+    for words in (("Data_",), ("data-",), ("a..b",), ("d" * 251,), ("data", "--namespace", "a.b")):
         assert "cannot be the name of a" in central.keys("secret", "pvc-1", "--claim", *words, ok=False)
+    assert "--claim is missing" in central.keys("secret", "pvc-1", "--claim", "", ok=False)
     assert json.loads(central.keys("list", "--json"))["keys"] == []  # none that no Secret can hold
     secret = json.loads(central.keys("secret", "pvc-1", "--claim", "data", "--namespace", "team"))
     assert (secret["apiVersion"], secret["kind"]) == ("v1", "Secret")
