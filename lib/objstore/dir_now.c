@@ -109,7 +109,8 @@ void dir_now_close_files(struct dir_store *store)
     store->now_closes_ms = now_ms + OPENED_MS / 2;
 }
 
-/* What the index said, rather than what kept us from asking it. */
+/* What the index said, rather than what kept us from asking it. -EACCES may be either: SQLite has
+ * it for a log that it may not repair. */
 static bool is_answer(int status)
 {
     switch (status) {
@@ -118,7 +119,6 @@ static bool is_answer(int status)
     case -ESTALE:
     case -EEXIST:
     case -ERANGE:
-    case -EACCES:
     case -EINVAL:
         return true;
     default:

@@ -73,8 +73,7 @@ static int get(struct pair *p, const char *key, struct dir_object *ret)
 
     dir_hurry_begin(DIR_HURRY_READ);
     found = dir_index_get(p->reader, &p->bucket, key, &p->arena, ret);
-    assert_int_equal(dir_hurry_end(), 0);
-    return found;
+    return dir_hurry_end() == 0 ? found : -EAGAIN;
 }
 
 static bool remembers(struct pair *p, const char *key)
@@ -266,7 +265,7 @@ static void write_rounds(const char *path, const struct dir_bucket *bucket, int 
 static void what_another_process_has_committed_is_told(void **state)
 {
     const struct place *place = *state;
-    int there[2], back[2], status, told = 0;
+    int there[2], back[2], status, told = 0, refused = 0;
     struct pair p;
     pid_t child;
 
@@ -294,7 +293,10 @@ static void what_another_process_has_committed_is_told(void **state)
         (void)snprintf(file, sizeof(file), "1/ab/%d", i);
         assert_int_equal(write(there[1], "+", 1), 1);
         wait_for(back[0]);
-        found = get(&p, "k", &object);
+        while ((found = get(&p, "k", &object)) != 0 && found != -ENOENT && refused < ROUNDS) {
+            refused++; /* it was not to be had at once: who asks goes another way then */
+            (void)usleep(1000);
+        }
         assert_int_equal(found, i % 5 == 4 ? -ENOENT : 0);
         if (found == 0) {
             assert_string_equal(object.file, file);
