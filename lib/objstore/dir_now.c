@@ -109,8 +109,7 @@ void dir_now_close_files(struct dir_store *store)
     store->now_closes_ms = now_ms + OPENED_MS / 2;
 }
 
-/* What the index said, rather than what kept us from asking it. -EACCES may be either: SQLite has
- * it for a log that it may not repair. */
+/* What the index said, rather than what kept us from asking it. */
 static bool is_answer(int status)
 {
     switch (status) {
@@ -119,6 +118,7 @@ static bool is_answer(int status)
     case -ESTALE:
     case -EEXIST:
     case -ERANGE:
+    case -EACCES:
     case -EINVAL:
         return true;
     default:
