@@ -475,7 +475,7 @@ static void dir_submit(struct objstore *base, struct objstore_request *request)
     }
     job_init(job, store, request);
     ready = dir_put_prepare(job);
-    if (!ready) {
+    if (!ready && request->op == OBJSTORE_PUT) { /* it may have been begun */
         job_init(job, store, request);
     }
     request->store_private[0] = job;

@@ -66,7 +66,6 @@ struct dir_rows *dir_rows_new(sqlite3 *db)
     sqlite3_file *file = NULL;
     volatile void *map = NULL;
     struct dir_rows *rows;
-    struct head head;
 
     if (sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &file) != SQLITE_OK ||
         file == NULL || file->pMethods == NULL || file->pMethods->iVersion < 2 ||
@@ -80,11 +79,6 @@ struct dir_rows *dir_rows_new(sqlite3 *db)
     rows->db = db;
     rows->log = map;
     rows->epoch = 1;
-    head = read_head(rows->log);
-    if (head.words[0] != HEAD_VERSION) {
-        free(rows);
-        return NULL;
-    }
     return rows;
 }
 
