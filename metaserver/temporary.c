@@ -308,15 +308,18 @@ static int renew_locked(const struct wish *w, struct temporary *t, struct error 
     struct mount_credentials fresh;
     struct error why = ERROR_INIT;
     uint64_t lifetime_ms = 0;
+    bool good;
     int r;
 
     t->making = true;
     mutex_unlock(&w->meta->lock);
     r = make(w, &fresh, &lifetime_ms, &why);
-    if (r != 0) { /* who makes them is the only one to change them, so they may be looked at */
-        log_warn(t->keys.access_key != NULL && now_ms() < t->expires_ms
-                     ? "temporary keys are not renewed: the old ones are still good"
-                     : "there are no temporary keys",
+    if (r != 0) { /* nobody takes out what is being made, so it may be named without the lock */
+        mutex_lock(&w->meta->lock);
+        good = is_good(t, now_ms());
+        mutex_unlock(&w->meta->lock);
+        log_warn(good ? "temporary keys are not renewed: the old ones are still good"
+                      : "there are no temporary keys",
                  "volume", t->volume, "store", t->store, "error", error_text(&why, r), NULL);
     }
     mutex_lock(&w->meta->lock);
