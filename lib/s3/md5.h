@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { S3_MD5_SIZE = 16, S3_MD5_BLOCK = 64, S3_MD5_LANES_MAX = 8 };
+enum { S3_MD5_SIZE = 16, S3_MD5_BLOCK = 64, S3_MD5_LANES_MAX = 16 };
 
 struct s3_md5 {
     uint32_t state[4];

@@ -8,7 +8,7 @@
  *     left = s3_md5_team_hash(&seat, most);     no more than `most` bytes are left to be hashed
  *     s3_md5_team_leave(&seat);
  *
- * Bytes that are posted lie there until somebody has to hash, who takes seven others along in the
+ * Bytes that are posted lie there until somebody has to hash, who takes others along in the
  * lanes of one vector. So a stream that can keep some of its bytes for a while
  * (s3_md5_team_others(): somebody may come) leaves them posted, and hashes when it has no more
  * room; what is left is always what came last.
