@@ -153,7 +153,8 @@ static void release(struct job *job, size_t most)
 /*
  * Many streams are hashed for little more than one. So each leaves what it has written to whoever
  * hashes, as long as its source has room for more, and hashes only then, with what the others have
- * left. A source of little room has better things to do with it.
+ * left: what has room as a whole only at its end. A source of little room has better things to do
+ * with it.
  */
 static void keep_up(struct job *job, size_t len, size_t window)
 {
@@ -166,7 +167,7 @@ static void keep_up(struct job *job, size_t len, size_t window)
         window >= WINDOW_LARGE && job->md5_seat.team != NULL && s3_md5_team_others(&job->md5_seat);
     job->lent += len;
     release(job, SIZE_MAX);
-    if (!wait || job->lent > window / 2) {
+    if (!wait || (job->lent > window / 2 && job->request->source.size > window)) {
         release(job, wait ? window / 4 : 0);
     }
 }

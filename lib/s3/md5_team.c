@@ -71,7 +71,7 @@ static void call_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
     }
 }
 
-/* It may be that others wait just for this. */
+/* One more is ready, or one less there: it may be that others wait just for this. */
 static void call_if_full_locked(struct s3_md5_team *team) REQUIRES(&team->lock)
 {
     if (team->patient > 0 && !team->led && full_locked(team)) {
@@ -110,6 +110,9 @@ static bool append_locked(struct s3_md5_team *team, struct s3_md5_seat *seat,
         seat->runs[seat->run_count++] = (struct s3_md5_run){bytes, blocks};
     } else {
         return false;
+    }
+    if (team->patient > 0 && seat->blocks < ROUND_BLOCKS && seat->blocks + blocks >= ROUND_BLOCKS) {
+        team->came_ms = clock_monotonic_ms(clock_real());
     }
     seat->blocks += blocks;
     if (!seat->listed) {
@@ -253,6 +256,9 @@ static bool gather_locked(struct s3_md5_team *team, struct s3_md5_seat *seat, ui
 
     if (*until_ms == 0) {
         *until_ms = now + PATIENCE_MS;
+    }
+    if (team->came_ms + PATIENCE_MS > *until_ms) {
+        *until_ms = team->came_ms + PATIENCE_MS;
     }
     if (now >= *until_ms) {
         forget_locked(team);

@@ -13,9 +13,9 @@
  * (s3_md5_team_others(): somebody may come) leaves them posted, and hashes when it has no more
  * room; what is left is always what came last.
  *
- * Who has to hash much, while others that had as much lately have not now, waits for them, two
- * milliseconds in all and once: whom it was waited for in vain nobody waits for before he has come
- * again. So one stream alone, or beside slow ones, hardly ever waits.
+ * Who has to hash much, while others that had as much lately have not now, waits for them: two
+ * milliseconds, and for each who comes two more. Whom it was waited for in vain nobody waits for
+ * before he has come again. So one stream alone, or beside slow ones, hardly ever waits.
  *
  * A seat is one thread's at a time, the team any number's. The team outlives the seats.
  */
@@ -57,10 +57,11 @@ struct s3_md5_team {
     struct mutex lock; /* of what follows, and of the seats; a leaf */
     struct s3_md5_seat *first;
     size_t seats;
-    bool led;       /* somebody hashes: only he takes blocks out */
-    size_t patient; /* seats that wait for others */
-    size_t present; /* seats that were ready since `age` began */
-    uint64_t age;   /* a new one begins when somebody has waited in vain */
+    bool led;         /* somebody hashes: only he takes blocks out */
+    size_t patient;   /* seats that wait for others */
+    size_t present;   /* seats that were ready since `age` began */
+    uint64_t age;     /* a new one begins when somebody has waited in vain */
+    uint64_t came_ms; /* one more was ready, while others waited */
     /* Blocks that were hashed with so many lanes taken; for tests. */
     uint64_t lanes[S3_MD5_LANES_MAX + 1];
 };
