@@ -11,7 +11,7 @@
 #include "s3proxy/shared_file.h"
 #include "util/cleanup.h"
 
-enum { LAYOUT = 3, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
+enum { LAYOUT = 4, NEAR = 16, ALL = 0, SLOTS = 2 * LIMITS_SLOTS };
 
 #define SECOND_NS UINT64_C(1000000000)
 #define CHARGE_MAX (UINT64_C(1) << 33)
@@ -34,6 +34,7 @@ struct shared {
     /* slots[ALL]: of all together; addresses from LIMITS_SLOTS on */
     struct slot slots[SLOTS];
     atomic_uint_least16_t of_place[LIMITS_PLACES][SLOTS]; /* what of `inside` is whose */
+    number held[LIMITS_PLACES];
 };
 
 struct limits {
@@ -99,6 +100,7 @@ static void take_place(struct limits *l, int fd)
 
             (void)atomic_fetch_sub(&l->shared->slots[slot].inside, left);
         }
+        atomic_store(&l->shared->held[place], 0);
         if (l->place < 0) {
             l->place = place;
         } else {
@@ -322,6 +324,25 @@ uint64_t limits_charge(struct limits *limits, const struct limits_ticket *ticket
     bytes = bytes < CHARGE_MAX ? bytes : CHARGE_MAX; /* so that what follows fits 64 bits */
     return owe(&limits->shared->slots[ticket->slot].bytes[way], bytes * SECOND_NS / rate, SLACK_NS,
                now_ns);
+}
+
+/* ---- memory ---- */
+
+void limits_hold(struct limits *limits, uint64_t bytes)
+{
+    if (limits != NULL && limits->place >= 0) {
+        atomic_store(&limits->shared->held[limits->place], bytes);
+    }
+}
+
+uint64_t limits_held(const struct limits *limits)
+{
+    uint64_t all = 0;
+
+    for (int place = 0; limits != NULL && place < LIMITS_PLACES; place++) {
+        all += atomic_load(&limits->shared->held[place]);
+    }
+    return all;
 }
 
 /* ---- numbers ---- */

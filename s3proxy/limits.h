@@ -91,6 +91,11 @@ void limits_leave(struct limits *limits, struct limits_ticket *ticket);
 uint64_t limits_charge(struct limits *limits, const struct limits_ticket *ticket,
                        enum limits_way way, uint64_t bytes, uint64_t now_ns);
 
+/* Memory for bodies, bytes: what this worker has, and what all have together. A worker that has no
+ * place counts for nothing. */
+void limits_hold(struct limits *limits, uint64_t bytes);
+uint64_t limits_held(const struct limits *limits);
+
 void limits_count(struct limits *limits, enum limits_reason reason);
 const char *limits_reason_name(enum limits_reason reason);
 uint64_t limits_counted(const struct limits *limits, enum limits_reason reason);

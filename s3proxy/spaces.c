@@ -25,10 +25,20 @@ static void *map(size_t class)
     return bytes != MAP_FAILED ? bytes : NULL;
 }
 
-void spaces_init(struct spaces *spaces, size_t max)
+void spaces_init(struct spaces *spaces, size_t part)
 {
-    *spaces = (struct spaces){.max = max};
+    *spaces = (struct spaces){.max = part, .part = part};
     mutex_init(&spaces->lock);
+}
+
+void spaces_share(struct spaces *spaces, struct limits *limits, size_t workers)
+{
+    if (limits != NULL) {
+        spaces->limits = limits;
+        spaces->of_all = spaces->part * workers;
+        spaces->of_least = spaces->part / 4;
+        spaces->max = spaces->of_all - spaces->of_least * (workers - 1);
+    }
 }
 
 /* One that is kept, out of the list; NULL: there is none of this size. */
@@ -38,40 +48,84 @@ static void *pop_locked(struct spaces *spaces, size_t class) REQUIRES(&spaces->l
 
     if (first != NULL) {
         spaces->kept[class] = first->next;
+        spaces->kept_count[class]--;
+        if (spaces->unneeded[class] > spaces->kept_count[class]) {
+            spaces->unneeded[class] = spaces->kept_count[class];
+        }
     }
     return first;
+}
+
+static void push_locked(struct spaces *spaces, size_t class, void *bytes) REQUIRES(&spaces->lock)
+{
+    struct spaces_free *entry = bytes;
+
+    entry->next = spaces->kept[class];
+    spaces->kept[class] = entry;
+    spaces->kept_count[class]++;
+}
+
+static void set_used_locked(struct spaces *spaces, size_t used) REQUIRES(&spaces->lock)
+{
+    spaces->used = used;
+    limits_hold(spaces->limits, used);
+}
+
+/* One that is kept goes. False: none is. */
+static bool drop_locked(struct spaces *spaces, size_t class) REQUIRES(&spaces->lock)
+{
+    void *bytes = pop_locked(spaces, class);
+
+    if (bytes == NULL) {
+        return false;
+    }
+    (void)munmap(bytes, sizes[class]);
+    if (class != SMALL) {
+        set_used_locked(spaces, spaces->used - sizes[class]);
+    }
+    return true;
 }
 
 void spaces_done(struct spaces *spaces)
 {
     mutex_lock(&spaces->lock);
     for (size_t class = 0; class < SPACES_CLASSES; class ++) {
-        void *bytes;
-
-        while ((bytes = pop_locked(spaces, class)) != NULL) {
-            (void)munmap(bytes, sizes[class]);
+        while (drop_locked(spaces, class)) {
         }
     }
     mutex_unlock(&spaces->lock);
     mutex_done(&spaces->lock);
 }
 
+/* Others see it before it is looked whether it fits beside theirs: two at once do not both find
+ * room for one. */
+static bool add_locked(struct spaces *spaces, size_t wanted) REQUIRES(&spaces->lock)
+{
+    size_t used = spaces->used;
+
+    if (used + wanted > spaces->max) {
+        return false;
+    }
+    set_used_locked(spaces, used + wanted);
+    if (spaces->limits != NULL && spaces->used > spaces->of_least &&
+        limits_held(spaces->limits) > spaces->of_all) {
+        set_used_locked(spaces, used);
+        return false;
+    }
+    return true;
+}
+
 /* Room for a new one, if need be in place of kept ones of other sizes. */
 static bool claim_locked(struct spaces *spaces, size_t wanted) REQUIRES(&spaces->lock)
 {
-    for (size_t class = SMALL + 1; class < SPACES_CLASSES; class ++) {
-        void *bytes;
+    bool ok = add_locked(spaces, wanted);
 
-        while (spaces->used + wanted > spaces->max && (bytes = pop_locked(spaces, class)) != NULL) {
-            spaces->used -= sizes[class];
-            (void)munmap(bytes, sizes[class]);
+    for (size_t class = SMALL + 1; class < SPACES_CLASSES; class ++) {
+        while (!ok && drop_locked(spaces, class)) {
+            ok = add_locked(spaces, wanted);
         }
     }
-    if (spaces->used + wanted > spaces->max) {
-        return false;
-    }
-    spaces->used += wanted;
-    return true;
+    return ok;
 }
 
 void *spaces_take(struct spaces *spaces, size_t *size)
@@ -82,11 +136,12 @@ void *spaces_take(struct spaces *spaces, size_t *size)
     mutex_lock(&spaces->lock);
     bytes = pop_locked(spaces, class);
     if (class == SMALL) {
-        spaces->kept_small -= bytes != NULL ? 1 : 0;
         bytes = bytes != NULL ? bytes : map(class);
     } else if (bytes == NULL && claim_locked(spaces, sizes[class])) {
         bytes = map(class);
-        spaces->used -= bytes == NULL ? sizes[class] : 0;
+        if (bytes == NULL) {
+            set_used_locked(spaces, spaces->used - sizes[class]);
+        }
     }
     mutex_unlock(&spaces->lock);
     *size = sizes[class];
@@ -103,7 +158,7 @@ bool spaces_gather(struct spaces *spaces, size_t wanted, size_t *mine)
     }
     mutex_lock(&spaces->lock);
     fits = wanted < *mine || spaces->gathered == *mine ||
-           spaces->gathered - *mine + wanted <= SPACES_GATHERED * spaces->max;
+           spaces->gathered - *mine + wanted <= SPACES_GATHERED * spaces->part;
     if (fits) {
         spaces->gathered = spaces->gathered - *mine + wanted;
         *mine = wanted;
@@ -115,18 +170,31 @@ bool spaces_gather(struct spaces *spaces, size_t wanted, size_t *mine)
 void spaces_give(struct spaces *spaces, void *bytes, size_t size)
 {
     size_t class = class_of(size);
-    struct spaces_free *entry = bytes;
     bool keep;
 
     mutex_lock(&spaces->lock);
-    keep = class != SMALL || spaces->kept_small < KEPT_SMALL_MAX;
+    keep = class != SMALL || spaces->kept_count[SMALL] < KEPT_SMALL_MAX;
     if (keep) {
-        entry->next = spaces->kept[class];
-        spaces->kept[class] = entry;
-        spaces->kept_small += class == SMALL ? 1 : 0;
+        push_locked(spaces, class, bytes);
     }
     mutex_unlock(&spaces->lock);
     if (!keep) {
         (void)munmap(bytes, sizes[class]);
     }
+}
+
+bool spaces_trim(struct spaces *spaces)
+{
+    bool more;
+
+    mutex_lock(&spaces->lock);
+    for (size_t class = 0; class < SPACES_CLASSES; class ++) {
+        for (size_t left = spaces->unneeded[class]; left > 0; left--) {
+            (void)drop_locked(spaces, class);
+        }
+        spaces->unneeded[class] = spaces->kept_count[class];
+    }
+    more = spaces->used > 0 || spaces->kept_count[SMALL] > 0;
+    mutex_unlock(&spaces->lock);
+    return more;
 }

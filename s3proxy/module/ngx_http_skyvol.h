@@ -34,6 +34,7 @@ struct skyvol_worker {
     ngx_msec_t grace;       /* how long a client may be slow, */
     uint64_t least_rate;    /* and bytes a second that it must reach then */
     ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
+    ngx_event_t trim;       /* of the spaces; it does not wait for this one */
     bool kept_alive;        /* it is set */
 };
 extern struct skyvol_worker skyvol_worker;
@@ -62,6 +63,9 @@ struct skyvol_request {
 
 /* Wakes the event loop for what its list has. Any thread. */
 void skyvol_ring(void);
+
+/* Looks in a while for memory of bodies that nobody needs any more. */
+void skyvol_trim_later(void);
 
 /* Both are copied. */
 ngx_int_t skyvol_add_header(ngx_http_request_t *http, const char *name, const char *value);

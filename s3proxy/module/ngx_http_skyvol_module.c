@@ -11,7 +11,7 @@
 
 enum { KEY_SLOTS = 256, POLICY_SLOTS = 128, SUFFIXES_MAX = 16, VOLUMES_MAX = 1024 };
 /* Bytes for bodies under way, of all workers; a worker has an eighth at least, and at most half. */
-enum { SPACES_SHARES = 8, SPACES_LEAST_SHARES = 2 };
+enum { SPACES_SHARES = 8, SPACES_LEAST_SHARES = 2, TRIM_MS = 2000 };
 /* Of malloc(): what is as large goes back to the system when it is freed, and so does the end of
  * the heap. By itself glibc lets both grow to what was freed once, and large buffers then keep a
  * heap apart whose gaps nobody needs. */
@@ -195,6 +195,25 @@ static void bell(ngx_event_t *event)
     }
 }
 
+static void trim(ngx_event_t *event)
+{
+    if (spaces_trim(&skyvol_worker.spaces)) {
+        ngx_add_timer(event, TRIM_MS);
+    }
+}
+
+void skyvol_trim_later(void)
+{
+    ngx_event_t *event = &skyvol_worker.trim;
+
+    if (!event->timer_set) {
+        event->handler = trim;
+        event->log = ngx_cycle->log;
+        event->cancelable = 1;
+        ngx_add_timer(event, TRIM_MS);
+    }
+}
+
 static ngx_int_t listen_to_bell(ngx_cycle_t *cycle)
 {
     struct skyvol_loop *loop = &skyvol_worker.loop;
@@ -287,15 +306,21 @@ static int open_limits(ngx_cycle_t *cycle, const skyvol_main_conf_t *conf, struc
     return ret == 0 ? 0 : error_set(err, ret, "limits and counters: %s", strerror(-ret));
 }
 
-static size_t shares(const ngx_cycle_t *cycle)
+static size_t worker_count(const ngx_cycle_t *cycle)
 {
     const ngx_core_conf_t *conf =
         (const ngx_core_conf_t *)ngx_get_conf(cycle->conf_ctx, ngx_core_module);
-    ngx_int_t count = conf->worker_processes;
+
+    return conf->worker_processes > 0 ? (size_t)conf->worker_processes : 1;
+}
+
+static size_t shares(const ngx_cycle_t *cycle)
+{
+    size_t count = worker_count(cycle);
 
     return count < SPACES_LEAST_SHARES ? SPACES_LEAST_SHARES
            : count > SPACES_SHARES     ? SPACES_SHARES
-                                       : (size_t)count;
+                                       : count;
 }
 
 /* In the master, which has the workers do the rest. */
@@ -344,6 +369,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     ret = ret == 0 ? s3_key_cache_new(KEY_SLOTS, &server->keys) : ret;
     ret = ret == 0 ? policies_new(POLICY_SLOTS, &server->policies) : ret;
     ret = ret == 0 ? open_limits(cycle, conf, &err) : ret;
+    spaces_share(&skyvol_worker.spaces, server->limits, worker_count(cycle));
     if (ret != 0) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0, "skyvol: %s", error_text(&err, ret));
         return NGX_ERROR;

@@ -693,6 +693,7 @@ static void count_request(void)
 {
     ngx_event_t *event = &skyvol_worker.keep_alive;
 
+    skyvol_trim_later();
     skyvol_worker.live++;
     event->handler = keep_alive;
     event->log = ngx_cycle->log;

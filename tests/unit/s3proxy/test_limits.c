@@ -57,6 +57,42 @@ static int burst(const char *name, const struct limits_bounds *bounds, uint64_t 
     return in;
 }
 
+/* A second worker's is told apart from ours, and gone when it has died and a third one comes. */
+static void test_memory_is_counted_over_all_workers(void **state)
+{
+    struct limits *third = NULL;
+    int fds[2];
+    pid_t child;
+    char byte;
+
+    (void)state;
+    limits_hold(limits, 5);
+    assert_int_equal(limits_held(limits), 5);
+    assert_int_equal(pipe(fds), 0);
+    child = fork();
+    if (child == 0) {
+        struct limits *other = NULL;
+
+        if (limits_open(path, &other) == 0) {
+            limits_hold(other, 70);
+            (void)!write(fds[1], "x", 1);
+        }
+        _exit(0);
+    }
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(limits_held(limits), 75);
+    limits_hold(limits, 3);
+    assert_int_equal(limits_open(path, &third), 0);
+    assert_int_equal(limits_held(limits), 3);
+    assert_int_equal(limits_held(third), 3);
+    limits_hold(NULL, 1);
+    assert_int_equal(limits_held(NULL), 0);
+    limits_close(third);
+    (void)close(fds[0]);
+    (void)close(fds[1]);
+}
+
 static void test_a_burst_passes_and_then_the_rate(void **state)
 {
     const struct limits_bounds bounds = {.key = {.requests = 10, .burst = 25}};
@@ -361,6 +397,7 @@ int main(void)
         LIMIT_TEST(test_more_names_than_slots_are_all_let_in_when_idle),
         LIMIT_TEST(test_addresses_take_no_slot_of_a_key),
         LIMIT_TEST(test_what_a_killed_worker_had_entered_is_taken_back),
+        LIMIT_TEST(test_memory_is_counted_over_all_workers),
         LIMIT_TEST(test_who_lives_keeps_what_it_entered),
         LIMIT_TEST(test_many_at_once_take_no_more_than_there_is),
         LIMIT_TEST(test_a_keys_own_limits_stand_before_those_of_all),

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "test.h"
 
@@ -197,7 +199,7 @@ static void small_ones_are_always_there_and_few_are_kept(void **state UNUSED)
             assert_int_equal(small[i][SPACES_SMALL - 1], i);
             spaces_give(&spaces, small[i], SPACES_SMALL);
         }
-        assert_true(spaces.kept_small > 0 && spaces.kept_small < COUNT);
+        assert_true(spaces.kept_count[0] > 0 && spaces.kept_count[0] < COUNT);
     }
     assert_int_equal(spaces.used, 0);
 }
@@ -383,6 +385,62 @@ static void bodies_that_are_whole_are_counted(UNUSED void **state)
     spaces_done(&counted);
 }
 
+static void *take_large(struct spaces *from)
+{
+    size_t size = SPACES_LARGEST;
+
+    return spaces_take(from, &size);
+}
+
+static void what_one_worker_does_not_need_another_has(UNUSED void **state)
+{
+    enum { PART = 4 }; /* large ones; each is sure of one */
+    char path[] = "/tmp/skyvol-spaces-XXXXXX";
+    struct limits *limits[2], *made = NULL;
+    struct spaces of[2];
+    void *taken[2 * PART - 1], *other;
+    int fd = mkstemp(path);
+
+    assert_true(fd >= 0);
+    (void)close(fd);
+    assert_int_equal(limits_create(path, &made), 0);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(limits_open(path, &limits[i]), 0);
+        spaces_init(&of[i], (size_t)PART * SPACES_LARGEST);
+        spaces_share(&of[i], limits[i], 2);
+    }
+    for (size_t i = 0; i < 2 * PART - 1; i++) {
+        taken[i] = take_large(&of[0]);
+        assert_non_null(taken[i]);
+    }
+    assert_null(take_large(&of[0]));
+    other = take_large(&of[1]);
+    assert_non_null(other);
+    assert_null(take_large(&of[1]));
+    spaces_give(&of[0], taken[0], SPACES_LARGEST);
+    assert_true(spaces_trim(&of[0])); /* it was in use since the last time */
+    assert_null(take_large(&of[1]));
+    assert_true(spaces_trim(&of[0]));
+    spaces_give(&of[1], other, SPACES_LARGEST);
+    other = take_large(&of[1]);
+    taken[0] = take_large(&of[1]);
+    assert_non_null(taken[0]);
+    spaces_give(&of[1], taken[0], SPACES_LARGEST);
+    spaces_give(&of[1], other, SPACES_LARGEST);
+    for (size_t i = 1; i < 2 * PART - 1; i++) {
+        spaces_give(&of[0], taken[i], SPACES_LARGEST);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(spaces_trim(&of[i]));
+        assert_false(spaces_trim(&of[i]));
+        assert_int_equal(of[i].used, 0);
+        spaces_done(&of[i]);
+        limits_close(limits[i]);
+    }
+    limits_close(made);
+    (void)unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +458,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_without_a_copy, begin, end),
         cmocka_unit_test(bodies_that_are_whole_are_counted),
+        cmocka_unit_test(what_one_worker_does_not_need_another_has),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
