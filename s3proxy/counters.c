@@ -30,7 +30,7 @@ struct counters {
     const struct limits *limits;
     uint64_t limited_shown[LIMITS_REASONS];
     struct metric *requests, *seconds, *store_seconds, *received, *sent, *at_once, *limited,
-        *in_flight, *full;
+        *in_flight, *body_memory, *full;
 };
 
 static int wrap(void *shared, struct counters **ret)
@@ -158,6 +158,7 @@ static void update(void *context)
     }
     metric_add(c->full, fresh(&c->shared->full, &c->shown.full));
     metric_set(c->in_flight, (double)limits_inside(c->limits));
+    metric_set(c->body_memory, (double)limits_held(c->limits));
 }
 
 int counters_show(struct counters *counters, const struct limits *limits, struct metrics *metrics)
@@ -199,6 +200,10 @@ int counters_show(struct counters *counters, const struct limits *limits, struct
           .name = "s3_requests_in_flight",
           .help = "S3 requests under way that were let in."},
          &counters->in_flight},
+        {{.kind = METRIC_GAUGE,
+          .name = "s3_body_memory_bytes",
+          .help = "Memory that workers have for S3 bodies under way or to come."},
+         &counters->body_memory},
     };
     int r = 0;
 

@@ -357,6 +357,28 @@ def test_a_reply_that_is_read_too_slowly_is_given_up(start):
         wait_until(lambda: status(ask(served)) == 200, what="its place to be free")
 
 
+def test_memory_for_bodies_goes_to_who_has_them_and_back(start):
+    """Uploads, whichever of three workers has them; it may keep their memory for a few seconds."""
+    port = free_port()
+    served = start("--status", f"127.0.0.1:{port}", "--body-memory", "6MiB")
+
+    def memory():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
+            lines = reply.read().decode().splitlines()
+        return next(int(float(line.split()[1])) for line in lines if line.startswith("s3_body_memory_bytes "))
+    served.client().create_bucket(Bucket="bucket")
+    with contextlib.ExitStack() as stack:
+        socks = [opened(served, stack) for _ in range(12)]
+        for i, sock in enumerate(socks):
+            sock.sendall(put_head(served, 4 * MIB, path=f"/bucket/{i}") + b"x" * 3 * MIB)
+        wait_until(lambda: memory() >= 2 * MIB, what="memory for them")
+        assert memory() <= 6 * MIB
+        for sock in socks:
+            sock.sendall(b"x" * MIB)
+            assert status(sock.recv(4096)) == 200
+    wait_until(lambda: memory() == 0, what="it to go back")
+
+
 def test_an_address_has_so_many_connections_over_all_workers(start):
     served = start("--max-connections-per-address", "10")
     with contextlib.ExitStack() as stack:

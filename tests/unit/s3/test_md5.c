@@ -10,6 +10,7 @@
 #include "s3/md5_team.h"
 #include "test.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 enum { DATA_LEN = 1 << 20, STREAMS = 24, TIMES = 6, MANY = S3_MD5_LANES_MAX + 4 };
 
@@ -416,6 +417,62 @@ static void who_waits_is_woken_by_who_comes(UNUSED void **state)
     assert_true(met);
 }
 
+/* Of three who were ready one comes again at once and one never: the first has waited for longer
+ * than for nobody, the machine being as slow as it likes. */
+static void who_comes_gives_the_next_one_time(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    size_t piece = 64L * 1024;
+    struct pair pair;
+    struct s3_md5 md5;
+    struct s3_md5_seat third;
+    uint64_t before;
+
+    pair_init(&pair, data);
+    s3_md5_init(&md5);
+    s3_md5_team_join(&pair.team, &third, &md5);
+    s3_md5_team_post(&third, data, piece);
+    pair_post(&pair, 0, piece);
+    pair_post(&pair, 1, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0);
+    assert_int_equal(pair.team.present, 3);
+    before = clock_monotonic_ms(clock_real());
+    mutex_lock(&pair.team.lock);
+    pair.team.came_ms = before + 100; /* as if somebody came then */
+    mutex_unlock(&pair.team.lock);
+    pair_post(&pair, 0, piece);
+    assert_int_equal(s3_md5_team_hash(&pair.seats[0], 0), 0);
+    assert_true(clock_monotonic_ms(clock_real()) >= before + 100);
+    assert_int_equal(pair.team.age, 2);
+    s3_md5_team_leave(&third);
+    pair_done(&pair);
+}
+
+/* While somebody waits, it is noted when the next one is ready. */
+static void it_is_noted_when_somebody_comes(UNUSED void **state)
+{
+    AUTOFREE unsigned char *data = make_data();
+    struct pair pair;
+
+    pair_init(&pair, data);
+    pair_post(&pair, 0, 64L * 1024);
+    assert_int_equal(pair.team.came_ms, 0); /* nobody waits */
+    mutex_lock(&pair.team.lock);
+    pair.team.patient = 1;
+    mutex_unlock(&pair.team.lock);
+    pair_post(&pair, 1, 16L * 1024);
+    assert_int_equal(pair.team.came_ms, 0); /* too little */
+    pair_post(&pair, 1, 16L * 1024);
+    assert_true(pair.team.came_ms > 0);
+    pair.team.came_ms = 0;
+    pair_post(&pair, 1, 64L * 1024); /* was ready before */
+    assert_int_equal(pair.team.came_ms, 0);
+    mutex_lock(&pair.team.lock);
+    pair.team.patient = 0;
+    mutex_unlock(&pair.team.lock);
+    pair_done(&pair);
+}
+
 static void nobody_looks_at_what_was_left_behind(UNUSED void **state)
 {
     AUTOFREE unsigned char *data = make_data();
@@ -478,6 +535,8 @@ int main(void)
         cmocka_unit_test(a_stream_leaves_no_byte_more_than_it_may),
         cmocka_unit_test(who_waited_in_vain_does_not_wait_again),
         cmocka_unit_test(who_waits_is_woken_by_who_comes),
+        cmocka_unit_test(who_comes_gives_the_next_one_time),
+        cmocka_unit_test(it_is_noted_when_somebody_comes),
         cmocka_unit_test(nobody_looks_at_what_was_left_behind),
         cmocka_unit_test(threads_that_hash_together_get_their_own_sums),
     };
