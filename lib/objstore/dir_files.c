@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -437,58 +436,6 @@ int dir_files_read_now(struct dir_files *files, const char *file, int *ret_fd)
     }
     *ret_fd = (int)fd;
     return 0;
-}
-
-enum { LOOKS_MAX = 4096, LOOK_STEP = 256 << 10 /* the kernel reads ahead half of that at once */ };
-
-static uint64_t look_step(uint64_t offset, uint64_t end)
-{
-    return (end - offset) / LOOK_STEP > LOOKS_MAX ? (end - offset) / LOOKS_MAX : LOOK_STEP;
-}
-
-static bool look_at(int fd, uint64_t at, int flags)
-{
-    char byte;
-    struct iovec one = {&byte, 1};
-
-    return preadv2(fd, &one, 1, (off_t)at, flags) == 1;
-}
-
-bool dir_files_cached(int fd, uint64_t offset, uint64_t end)
-{
-    uint64_t step = look_step(offset, end);
-
-    for (uint64_t at = offset; at < end; at += step) {
-        if (!look_at(fd, at, RWF_NOWAIT)) {
-            return false; /* not there, or the file system cannot tell */
-        }
-    }
-    return true;
-}
-
-bool dir_files_load(int fd, uint64_t offset, uint64_t end, uint64_t most)
-{
-    uint64_t step = look_step(offset, end), missing = 0;
-
-    if (step > most) {
-        return dir_files_cached(fd, offset, end);
-    }
-    for (uint64_t at = offset; at < end; at += step) {
-        if (look_at(fd, at, RWF_NOWAIT)) {
-            continue;
-        }
-        missing += step;
-        if (missing > most || errno == EOPNOTSUPP) {
-            return false;
-        }
-        (void)readahead(fd, (off_t)at, (size_t)step);
-    }
-    for (uint64_t at = offset; at < end && missing > 0; at += step) {
-        if (!look_at(fd, at, 0)) { /* waits for it */
-            return false;
-        }
-    }
-    return true;
 }
 
 int dir_files_remove(struct dir_files *files, const char *file)

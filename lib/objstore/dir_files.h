@@ -69,11 +69,6 @@ int dir_files_read(struct dir_files *files, const char *file, int *ret_fd)
 int dir_files_read_now(struct dir_files *files, const char *file, int *ret_fd)
     __attribute__((warn_unused_result));
 
-/* All of it can be read without waiting for the disk, as far as can be told by looking at some. */
-bool dir_files_cached(int fd, uint64_t offset, uint64_t end);
-/* The same for who may wait: up to `most` bytes are read into memory for it. */
-bool dir_files_load(int fd, uint64_t offset, uint64_t end, uint64_t most);
-
 /* 0 also when it is gone already. */
 int dir_files_remove(struct dir_files *files, const char *file) __attribute__((warn_unused_result));
 

@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "objstore/dir_cached.h"
 #include "objstore/dir_hurry.h"
 #include "objstore/dir_internal.h"
 #include "util/clock.h"
@@ -168,7 +169,7 @@ static bool bytes_are_here(struct dir_worker *worker, struct job *job)
         return true;
     }
     if (len > DIR_GIVE_MIN) {
-        return r->sink.file != NULL && dir_files_cached(job->fd, job->done_bytes, job->end) &&
+        return r->sink.file != NULL && dir_cached(job->fd, job->done_bytes, job->end) &&
                own_file(worker, job);
     }
     return preadv2(job->fd, &part, 1, (off_t)job->done_bytes, RWF_NOWAIT) == (ssize_t)len;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "objstore/dir_cached.h"
 #include "objstore/dir_internal.h"
 #include "objstore/result_copy.h"
 #include "util/clock.h"
@@ -314,7 +315,7 @@ static bool give_file(struct job *job, int *ret)
 
     *ret = 0;
     if (r->sink.file == NULL || range.len <= DIR_GIVE_MIN ||
-        !dir_files_load(job->fd, job->done_bytes, job->end, LOAD_MAX)) {
+        !dir_cached_load(job->fd, job->done_bytes, job->end, LOAD_MAX)) {
         return false;
     }
     *ret = r->sink.file(r, job->fd, range);
