@@ -336,11 +336,19 @@ static void let_go(struct call *call)
     }
 }
 
+/* What nobody does here is told to who may ask for it; a form's fields are looked at when they are
+ * there. */
+static int refuse_headers(struct call *call, struct s3_fault *fault)
+{
+    return call->preflight || call->form != NULL ? 0 : call_refuse_headers(call, fault);
+}
+
 static void access_answered(struct call *call)
 {
     struct s3_fault fault = S3_FAULT_INIT;
     int ret = call_access_go_on(call, &fault);
 
+    ret = ret == 0 ? refuse_headers(call, &fault) : ret;
     if (ret < 0) {
         call_fail_with(call, &fault);
     } else if (ret == 0 && !call->failed) {
@@ -510,6 +518,7 @@ void call_begin(struct call *call)
     }
     ret = ret == 0 ? body_prepare(call, fault) : ret;
     ret = ret == 0 ? call_access_begin(call, fault) : ret;
+    ret = ret == 0 && !call_access_waits(call) ? refuse_headers(call, fault) : ret;
     call->failed = ret != 0;
     if (fault->code != S3_SLOW_DOWN) {
         call_cors_begin(call); /* else it would be one more question to the store */

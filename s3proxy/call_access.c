@@ -332,6 +332,18 @@ static bool may_match(struct call_access *a, const char *etag, const char *key)
                      op->version_id != NULL ? S3_ACTION_GET_VERSION : S3_ACTION_GET_OBJECT, key);
 }
 
+/* Whether a key that is not there is told so: who may list names that begin with it knows that. */
+static bool may_miss(struct call_access *a, size_t which, const char *key)
+{
+    const char *prefix = a->listed[0];
+    bool good;
+
+    a->listed[0] = key != NULL ? key : prefix;
+    good = permitted(a, which, S3_ACTION_LIST_BUCKET, NULL);
+    a->listed[0] = prefix;
+    return good;
+}
+
 /* All that the operation is, but what the body adds. */
 static bool may(struct call_access *a, enum s3_action action)
 {
@@ -415,8 +427,8 @@ static int decide(struct call_access *a, bool body, struct s3_fault *fault)
         return decide_gone(a, fault);
     }
     let_in(a); /* or to be refused below */
-    call->conceals = !permitted(a, TARGET, S3_ACTION_LIST_BUCKET, NULL) ||
-                     !permitted(a, source_at(a), S3_ACTION_LIST_BUCKET, NULL);
+    call->conceals = !may_miss(a, TARGET, call->op.key) ||
+                     !may_miss(a, source_at(a), is_copy(call) ? call->op.source_key : call->op.key);
     if (!body && waits_for_body(call)) {
         return stranger && a->rules[TARGET]->policy == NULL ? refuse(call, true, fault) : 0;
     }

@@ -236,10 +236,10 @@ static int form_open(struct call *call, struct s3_fault *fault)
                                            : "keys under .skyvol/ are Skyvol's own");
     }
     ret = ret == 0 ? form_headers(call, fault) : ret;
-    ret = ret == 0 ? call_refuse_headers(call, fault) : ret;
     ret = ret == 0 ? call_put_headers(call, fault) : ret;
     ret = ret == 0 ? call_tag_field(call, s3_form_get(call->form->form, "tagging"), fault) : ret;
     ret = ret == 0 ? call_access_form(call, fault) : ret;
+    ret = ret == 0 ? call_refuse_headers(call, fault) : ret;
     return ret == 0 ? form_body(call, fault) : ret;
 }
 

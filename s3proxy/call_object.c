@@ -769,9 +769,6 @@ int call_route(struct call *call, struct s3_fault *fault)
     if (!method_fits(call)) {
         return s3_fault_set(fault, S3_METHOD_NOT_ALLOWED, "%s", "");
     }
-    if (call_refuse_headers(call, fault) != 0) {
-        return s3_code_errno(fault->code);
-    }
     if (call->target.bucket[0] == '\0') {
         call->op.bucket = NULL;
         return call_route_bucket(call, fault);

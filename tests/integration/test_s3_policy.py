@@ -206,6 +206,11 @@ def test_what_is_not_there_is_hidden_from_who_may_not_list(served, s3):
     assert code_of(anyone.head_object, Bucket="bucket", Key="absent") == ("403", 403)
     put(s3, statement(["s3:GetObject", "s3:ListBucket"], [BUCKET, OBJECTS]))
     assert code_of(anyone.get_object, Bucket="bucket", Key="absent") == ("NoSuchKey", 404)
+    put(s3, statement("s3:GetObject"), statement("s3:ListBucket", BUCKET, Condition={
+        "StringLike": {"s3:prefix": "open/*"}}))
+    assert code_of(anyone.get_object, Bucket="bucket", Key="open/absent") == ("NoSuchKey", 404)
+    assert code_of(anyone.head_object, Bucket="bucket", Key="open/absent") == ("404", 404)
+    assert code_of(anyone.get_object, Bucket="bucket", Key="absent") == DENIED
     put(s3, statement("s3:ListBucket", BUCKET, "Deny"))
     assert code_of(s3.get_object, Bucket="bucket", Key="absent") == DENIED
     assert code_of(s3.list_objects_v2, Bucket="bucket") == DENIED
@@ -527,9 +532,18 @@ def test_conditions_of_headers_bucket_policy_put_obj_acl(served, s3, guest):
     put(s3, statement("s3:PutObject", principal="guest"))
     guest.put_object(Bucket="bucket", Key="k")
     assert code_of(guest.put_object, Bucket="bucket", Key="k", ACL="private") == DENIED
+    put(s3, statement(["s3:PutObject", "s3:PutObjectAcl"], principal="guest"),
+        statement("s3:PutObject", OBJECTS, "Deny", Condition={"StringLike": {"s3:x-amz-acl": "public*"}}))
+    assert code_of(guest.put_object, Bucket="bucket", Key="k", ACL="public-read") == DENIED
+    assert code_of(guest.put_object, Bucket="bucket", Key="k", ACL="authenticated-read") == (
+        "AccessControlListNotSupported", 400)
     put(s3, statement("s3:PutObject", OBJECTS, "Deny", Condition={
         "StringNotEquals": {"s3:x-amz-server-side-encryption": "AES256"}}))
     assert code_of(s3.put_object, Bucket="bucket", Key="k") == DENIED
+    for kind, code in (("aws:kms", DENIED), ("AES256", ("NotImplemented", 501))):
+        assert code_of(s3.put_object, Bucket="bucket", Key="k", ServerSideEncryption=kind) == code
+    assert code_of(nobody(served).put_object, Bucket="bucket", Key="k",
+                   ServerSideEncryption="AES256") == DENIED
 
 
 # ---- forms ----
