@@ -217,7 +217,7 @@ int call_refuse_headers(struct call *call, struct s3_fault *fault)
     return call_acl_headers(call, fault);
 }
 
-/* Without what was only the way here: "gzip, aws-chunked" is "gzip". */
+/* Without what was only the way here: "gzip, aws-chunked" is "gzip"; else as it was written. */
 static const char *stored_encoding(struct call *call)
 {
     struct slice value = s3_message_header(&call->message, "content-encoding");
@@ -229,7 +229,10 @@ static const char *stored_encoding(struct call *call)
         struct slice word = slice_trim((struct slice){value.data, len});
 
         if (word.len > 0 && !(word.len == 11 && strncasecmp(word.data, "aws-chunked", 11) == 0)) {
-            buf_addf(&kept, "%s%.*s", buf_len(&kept) > 0 ? "," : "", (int)word.len, word.data);
+            if (buf_len(&kept) > 0) { /* with the spaces that stand before it */
+                buf_addf(&kept, ",%.*s", (int)(word.data - value.data), value.data);
+            }
+            buf_addf(&kept, "%.*s", (int)word.len, word.data);
         }
         len += comma != NULL ? 1 : 0;
         value = (struct slice){value.data + len, value.len - len};

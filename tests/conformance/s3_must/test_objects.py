@@ -159,11 +159,12 @@ def test_put_object_ifnonmatch_failed(s3, bucket):
 @pytest.mark.parametrize("given, kept", [
     ("gzip", "gzip"), ("deflate, gzip", "deflate, gzip"), ("gzip, aws-chunked", "gzip"),
     ("aws-chunked, gzip", "gzip"), ("aws-chunked", None), ("aws-chunked, aws-chunked", None),
-    ("aws-chunked,gzip,br", "gzip,br"), ("AWS-Chunked", None), ("x-aws-chunked", "x-aws-chunked")])
+    ("aws-chunked,gzip,br", "gzip,br"), ("br , aws-chunked,  gzip", "br,  gzip"),
+    ("AWS-Chunked", None), ("x-aws-chunked", "x-aws-chunked")])
 def test_object_content_encoding_aws_chunked(s3, bucket, given, kept):
     s3.put_object(Bucket=bucket, Key="encoding", Body=b"bytes", ContentEncoding=given)
     found = s3.head_object(Bucket=bucket, Key="encoding").get("ContentEncoding")
-    assert found is kept is None or found.replace(" ", "") == kept.replace(" ", "")
+    assert found == kept
     assert s3.get_object(Bucket=bucket, Key="encoding")["Body"].read() == b"bytes"
 
 
