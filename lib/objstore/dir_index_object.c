@@ -191,8 +191,8 @@ static bool is_like(const struct objstore_info *info, const struct objstore_matc
 int dir_check_conditions(const struct dir_conditions *conditions, bool exists,
                          const struct objstore_info *info)
 {
-    if (conditions->match != NULL && !(exists && is_like(info, conditions->match))) {
-        return exists ? -ESTALE : -ENOENT;
+    if (exists && !is_like(info, conditions->match)) {
+        return -ESTALE;
     }
     if (conditions->if_match != NULL) {
         if (!exists) {
