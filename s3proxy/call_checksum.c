@@ -125,8 +125,8 @@ int call_put_checksum(struct call *call, struct s3_fault *fault)
                                 "no such checksum algorithm here");
         }
     }
-    if (!valid) { /* only now: empty ones are too many as well */
-        return s3_fault_set(fault, S3_INVALID_REQUEST, "Value for %s header is invalid.",
+    if (!valid) { /* only now: empty ones are too many as well. No bytes have such a checksum */
+        return s3_fault_set(fault, S3_BAD_DIGEST, "Value for %s header is invalid.",
                             s3_checksum_header(kind));
     }
     sum->kind = (enum objstore_checksum_kind)kind;

@@ -407,10 +407,11 @@ static void object_headers(struct call *call, const struct objstore_info *info,
                        (unsigned long long)info->size);
         reply_header(reply, "Content-Range", text);
     }
-    /* As in S3: a part tells its own where the object's is made of those, else nothing does but the
-     * only part. */
+    /* The embedded store has each part's own; of another what is no composite may be the whole
+     * object's. */
     if (call->range.kind == S3_RANGE_NONE && call->checksum_wanted &&
-        (!by_part || info->parts <= 1 || info->checksum.composite)) {
+        (!by_part || info->parts <= 1 || info->checksum.composite ||
+         stores_embedded(&call->server->stores, call->op.bucket))) {
         call_checksum_header(call, info);
     }
 }

@@ -401,6 +401,11 @@ def _cksum_helper(s3, bucket, name):
         assert done[f"Checksum{name}"] == want and done["ChecksumType"] == kind
         head = s3.head_object(Bucket=bucket, Key="mymultipart", ChecksumMode="ENABLED")
         assert head[f"Checksum{name}"] == want and head["ChecksumType"] == kind
+        for number, piece in enumerate(_pieces(data) if not common.OWNER else [], 1):
+            for call in (s3.get_object, s3.head_object):
+                reply = call(Bucket=bucket, Key="mymultipart", PartNumber=number, ChecksumMode="ENABLED")
+                assert reply[f"Checksum{name}"] == _sum(name, piece)
+                assert reply["ChecksumType"] == kind
         # And as it comes from a client that says nothing at the end.
         upload = Upload(s3, bucket, ChecksumAlgorithm=name, ChecksumType=kind)
         reply = upload.part(1, b"bytes", ChecksumAlgorithm=name)
