@@ -442,6 +442,7 @@ void call_open_stream(struct call *call)
     call->op.source.read = read_pipe;
     call->op.source.lend = lend_pipe;
     call->op.source.release = release_pipe;
+    call_sum_begin(call);
     call_submit(call);
 }
 

@@ -122,6 +122,7 @@ struct call {
     struct pipe pipe; /* PUT: the body; GET: the object */
     struct s3_chunked *chunked;
     struct s3_checksum sha;
+    struct s3_checksum sum; /* of what the store gets, if it can be had for little */
     bool streaming;         /* the operation runs while the body comes */
     struct call_cors *cors; /* the bucket's rules for pages of other origins; NULL: not asked */
     bool preflight;         /* OPTIONS: what such a page may do */
@@ -378,6 +379,8 @@ void call_checksum_header(struct call *call, const struct objstore_info *info);
 /* What the headers say of a body's checksum, into op: at most one, and such as can be one. */
 int call_put_checksum(struct call *call, struct s3_fault *fault)
     __attribute__((warn_unused_result));
+/* Before the first byte of an object is kept, and before the store is asked. */
+void call_sum_begin(struct call *call);
 
 void reply_header(struct reply *reply, const char *name, const char *value);
 void reply_etag(struct reply *reply, const char *etag);

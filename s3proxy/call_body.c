@@ -41,22 +41,41 @@ static ssize_t keep_in_body(struct call *call, const void *bytes, size_t len)
     return (ssize_t)len;
 }
 
+/*
+ * The embedded store wants a sum of each object. Here the bytes have just come, and are in the
+ * cache of this processor; by the time that a thread of the store has them they seldom are.
+ */
+void call_sum_begin(struct call *call)
+{
+    const struct objstore_request *op = &call->op;
+    enum s3_checksum_kind kind = op->checksum.kind != OBJSTORE_CHECKSUM_NONE
+                                     ? (enum s3_checksum_kind)op->checksum.kind
+                                     : S3_CHECKSUM_CRC64NVME;
+
+    if (op->source.sum == NULL && (op->op == OBJSTORE_PUT || op->op == OBJSTORE_UPLOAD_PART) &&
+        kind <= S3_CHECKSUM_CRC64NVME && stores_embedded(&call->server->stores, op->bucket) &&
+        s3_checksum_init(&call->sum, kind) == 0) {
+        call->op.source.sum = &call->sum;
+    }
+}
+
 ssize_t call_keep(struct call *call, const void *bytes, size_t len)
 {
     ssize_t n = (ssize_t)len;
 
+    call_sum_begin(call);
     if (call->body_kind == CALL_BODY_PIPE) {
         if (!call->streaming) {
             call_open_stream(call);
         }
         n = pipe_write(&call->pipe, bytes, len);
+        s3_checksum_add(&call->sum, bytes, n > 0 ? (size_t)n : 0);
         if (n > 0 && pipe_wake_reader(&call->pipe, at_least(call))) {
             call_resume(call);
         }
-    } else if (call->space != NULL) {
-        n = keep_in_space(call, bytes, len);
     } else {
-        n = keep_in_body(call, bytes, len);
+        n = call->space != NULL ? keep_in_space(call, bytes, len) : keep_in_body(call, bytes, len);
+        s3_checksum_add(&call->sum, bytes, n > 0 ? (size_t)n : 0);
     }
     if (n == -EBUSY) {
         limits_count(call->server->limits, LIMITS_FULL);

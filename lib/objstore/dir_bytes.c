@@ -24,9 +24,11 @@ enum job_next dir_fail_io(struct job *job, int ret)
 
 int dir_write_start(struct job *job, enum objstore_checksum_kind kind)
 {
+    const struct s3_checksum *given = job->request->source.sum;
     int ret = 0;
 
     s3_md5_init(&job->md5);
+    job->sum_given = given != NULL && given->kind == (enum s3_checksum_kind)kind;
     if (kind != OBJSTORE_CHECKSUM_NONE) {
         ret = s3_checksum_init(&job->sum, (enum s3_checksum_kind)kind);
     }
@@ -69,7 +71,7 @@ int dir_write_bytes(struct job *job, const void *bytes, size_t len, bool stay)
         }
     }
     post(job, bytes, len);
-    if (job->sum.kind != S3_CHECKSUM_NONE) {
+    if (job->sum.kind != S3_CHECKSUM_NONE && !job->sum_given) {
         s3_checksum_add(&job->sum, bytes, len);
     }
     if (job->also.kind != S3_CHECKSUM_NONE) {
@@ -127,6 +129,7 @@ static enum job_next check_digests(struct job *job, bool *ok)
     if (job->sum.kind != S3_CHECKSUM_NONE) {
         char value[S3_CHECKSUM_TEXT_SIZE];
 
+        job->sum.crc = job->sum_given ? r->source.sum->crc : job->sum.crc;
         s3_checksum_base64(&job->sum, value);
         if (r->checksum.value[0] != '\0' && strcmp(r->checksum.value, value) != 0) {
             return job_fail(job, -EBADMSG, S3_BAD_DIGEST, "the bytes do not match their checksum");

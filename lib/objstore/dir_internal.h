@@ -79,6 +79,7 @@ struct job {
     struct s3_md5_seat md5_seat;      /* not joined: nothing large came yet */
     size_t lent;                      /* bytes of the source that were not released */
     struct s3_checksum sum, also;     /* also: of a part whose upload has no kind */
+    bool sum_given;                   /* `sum` is the source's */
     enum objstore_checksum_kind kind; /* of `sum` */
     enum dir_versioning versioning;   /* asked for */
     bool plain_upload;                /* its parts are kept with the default kind */

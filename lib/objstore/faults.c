@@ -308,6 +308,7 @@ static void hit_send(struct hit *h)
     inner->sink.write = h->outer->sink.write != NULL ? hit_write : NULL;
     inner->sink.file = NULL; /* a fault may want to cut it */
     inner->source.lend = NULL;
+    inner->source.sum = NULL; /* of other bytes, if they are changed */
     inner->source.read = h->outer->source.read != NULL ? hit_read : NULL;
     inner->source.rewind = h->outer->source.rewind != NULL ? hit_rewind : NULL;
     mutex_lock(&h->store->lock);

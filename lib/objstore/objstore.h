@@ -252,7 +252,11 @@ struct objstore_victim {
  * a row, and says where they lie. They stay until they are released, in the order in which they
  * came, or the request is done. While they do, no more than ret_window bytes come. A request is
  * read in one of the two ways.
+ *
+ * sum (optional, of a CRC kind) is of all the bytes once there are none left: whoever has just
+ * brought them has them in his cache, and the store need not sum them up again.
  */
+struct s3_checksum;
 struct objstore_source {
     const void *data;
     uint64_t size;
@@ -260,6 +264,7 @@ struct objstore_source {
     int (*rewind)(struct objstore_request *request);
     ssize_t (*lend)(struct objstore_request *request, const void **ret_bytes, size_t *ret_window);
     void (*release)(struct objstore_request *request, size_t len);
+    const struct s3_checksum *sum;
 };
 
 /*

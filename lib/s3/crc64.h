@@ -17,8 +17,9 @@
 
 uint64_t crc64nvme(uint64_t crc, const void *bytes, size_t len);
 
-/* The same without special instructions; for tests. */
-uint64_t crc64nvme_by_table(uint64_t crc, const void *bytes, size_t len);
+/* The same by this way at most, or by the next below that the processor has; for tests. */
+enum crc64_way { CRC64_TABLE, CRC64_FOLDING, CRC64_FOLDING_WIDE };
+uint64_t crc64nvme_by(enum crc64_way way, uint64_t crc, const void *bytes, size_t len);
 
 /* a * b modulo a polynomial, all bit-reflected; `top` stands for x^0: 1 << (width - 1). */
 uint64_t crc_multiply(uint64_t a, uint64_t b, uint64_t poly, uint64_t top);

@@ -502,8 +502,8 @@ static bool aim(struct skyvol_request *request)
     if (place == NULL) {
         place = common;
         len = call_room(request->call);
-        len = len < sizeof(common) ? len : sizeof(common);
     }
+    len = len < sizeof(common) ? len : sizeof(common); /* so that they are in the cache after it */
     if (b != NULL && len > 0) {
         b->start = b->pos = b->last = place;
         b->end = place + len;
