@@ -176,6 +176,9 @@ bool call_opened(const struct call *call);
 bool call_wants_body(struct call *call);
 /* How many bytes can be taken now; 0: none before the next wake. */
 size_t call_room(struct call *call);
+/* Whether it would take a large one of the spaces for the next bytes, which makes them cheaper: so
+ * much so that it may wait for one that others have. */
+bool call_wants_large(struct call *call);
 /* Where the next bytes may be put at once, and how many: call_feed() then finds them in place.
  * NULL: they are no plain bytes, or belong elsewhere. */
 void *call_place(struct call *call, size_t *ret_len);

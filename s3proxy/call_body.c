@@ -107,6 +107,12 @@ size_t call_room(struct call *call)
     return call->failed ? PIPE_SIZE : room_for_body(call); /* failed: it is thrown away */
 }
 
+bool call_wants_large(struct call *call)
+{
+    return !call->failed && call->body_kind == CALL_BODY_PIPE &&
+           stores_embedded(&call->server->stores, call->op.bucket) && pipe_wants_large(&call->pipe);
+}
+
 void *call_place(struct call *call, size_t *ret_len)
 {
     if (call->failed || call->form != NULL || call->chunked != NULL ||

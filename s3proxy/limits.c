@@ -356,8 +356,8 @@ void limits_count(struct limits *limits, enum limits_reason reason)
 
 const char *limits_reason_name(enum limits_reason reason)
 {
-    static const char *const names[LIMITS_REASONS] = {"none", "rate",    "concurrent", "share",
-                                                      "full", "address", "unfinished", "slow"};
+    static const char *const names[LIMITS_REASONS] = {
+        "none", "rate", "concurrent", "share", "full", "address", "unfinished", "slow", "memory"};
 
     return names[reason];
 }

@@ -55,6 +55,7 @@ enum limits_reason {
     LIMITS_ADDRESS,    /* connections of one address */
     LIMITS_UNFINISHED, /* a connection that has brought no request for the longest, of too many */
     LIMITS_SLOW,       /* a body or its reader slower than the least rate */
+    LIMITS_MEMORY,     /* a body that waited for memory of others */
     LIMITS_REASONS
 };
 

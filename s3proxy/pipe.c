@@ -69,12 +69,17 @@ static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
         }
         move_locked(pipe, bytes, size, true);
     }
-    pipe->narrow = (pipe->narrow || pipe->size - pipe->len < wanted) && pipe->size < pipe->most;
+    pipe->narrow = (pipe->narrow || pipe->refused || pipe->size - pipe->len < wanted) &&
+                   pipe->size < pipe->most;
     if (pipe->out > 0 || pipe->placed) {
         return 0;
     }
-    wanted = pipe->narrow && wanted <= pipe->size - pipe->len ? pipe->size - pipe->len + 1 : wanted;
-    pipe->narrow = false;
+    if (pipe->refused) { /* what somebody gives back is large */
+        wanted = pipe->most - pipe->len;
+    } else if (pipe->narrow && wanted <= pipe->size - pipe->len) {
+        wanted = pipe->size - pipe->len + 1;
+    }
+    pipe->narrow = pipe->refused = false;
     while (pipe->size - pipe->len < wanted && pipe->size < pipe->most) {
         size_t size = wanted < pipe->most - pipe->len ? pipe->len + wanted : pipe->most;
         char *bytes = spaces_take(pipe->spaces, &size);
@@ -84,6 +89,7 @@ static int grow_locked(struct pipe *pipe, size_t wanted) REQUIRES(&pipe->lock)
             bytes = spaces_take(pipe->spaces, &size);
         }
         if (bytes == NULL) {
+            pipe->refused = true;
             break;
         }
         move_locked(pipe, bytes, size, true);
@@ -112,6 +118,18 @@ size_t pipe_room(struct pipe *pipe, size_t held)
     room = room_locked(pipe, held);
     mutex_unlock(&pipe->lock);
     return room;
+}
+
+bool pipe_wants_large(struct pipe *pipe)
+{
+    bool wants;
+
+    mutex_lock(&pipe->lock);
+    wants = pipe->bytes != NULL && pipe->size <= PIPE_FIRST && pipe->most > PIPE_FIRST &&
+            pipe->out == 0 &&
+            (pipe->narrow || pipe->refused || pipe->size - pipe->len < pipe->size / 2);
+    mutex_unlock(&pipe->lock);
+    return wants;
 }
 
 void *pipe_place(struct pipe *pipe, size_t *ret_len)

@@ -26,11 +26,12 @@ struct pipe {
     char *bytes;           /* NULL until there is something to write */
     size_t most;           /* it need not become larger */
     size_t size, start, len;
-    size_t out;  /* the first of them, which the reader has borrowed */
-    bool placed; /* the writer has a place in it: it must not move */
-    bool narrow; /* it would have grown if it could have moved */
-    bool lent;   /* `bytes` are of the spaces */
-    int end;     /* 1: open; 0: ended well; negative errno value */
+    size_t out;   /* the first of them, which the reader has borrowed */
+    bool placed;  /* the writer has a place in it: it must not move */
+    bool narrow;  /* it would have grown if it could have moved, */
+    bool refused; /* or if there had been memory for it */
+    bool lent;    /* `bytes` are of the spaces */
+    int end;      /* 1: open; 0: ended well; negative errno value */
     bool writer_waits, reader_waits;
 };
 
@@ -42,6 +43,8 @@ void pipe_done(struct pipe *pipe);
 void pipe_expect(struct pipe *pipe, uint64_t total);
 /* How much can be put in now beside `held` bytes; the writer is woken when it was none. */
 size_t pipe_room(struct pipe *pipe, size_t held);
+/* Whether it is as small as it began, and will grow with the next bytes if it can. */
+bool pipe_wants_large(struct pipe *pipe);
 /* Put in as much as there is room for: bytes taken, 0 when full, or -ENOMEM. */
 ssize_t pipe_write(struct pipe *pipe, const void *bytes, size_t len);
 /* As pipe_write(), but all or nothing: 0, -EAGAIN or -ENOMEM. At most PIPE_SIZE; an empty pipe

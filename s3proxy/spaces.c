@@ -3,7 +3,9 @@
 
 #include <sys/mman.h>
 
-enum { SMALL, KEPT_SMALL_MAX = 32 };
+#include "util/clock.h"
+
+enum { SMALL, KEPT_SMALL_MAX = 32, LATELY_MS = 100 };
 
 static const size_t sizes[SPACES_CLASSES] = {SPACES_SMALL, 256 * 1024, SPACES_LARGEST};
 
@@ -97,22 +99,26 @@ void spaces_done(struct spaces *spaces)
     mutex_done(&spaces->lock);
 }
 
+/* So many bytes beside what is used. */
+static bool fits_locked(const struct spaces *spaces, size_t wanted) REQUIRES(&spaces->lock)
+{
+    return spaces->used + wanted <= spaces->max &&
+           (spaces->limits == NULL || spaces->used + wanted <= spaces->of_least ||
+            limits_held(spaces->limits) + wanted <= spaces->of_all);
+}
+
 /* Others see it before it is looked whether it fits beside theirs: two at once do not both find
  * room for one. */
 static bool add_locked(struct spaces *spaces, size_t wanted) REQUIRES(&spaces->lock)
 {
-    size_t used = spaces->used;
+    bool ok;
 
-    if (used + wanted > spaces->max) {
-        return false;
+    set_used_locked(spaces, spaces->used + wanted);
+    ok = fits_locked(spaces, 0);
+    if (!ok) {
+        set_used_locked(spaces, spaces->used - wanted);
     }
-    set_used_locked(spaces, used + wanted);
-    if (spaces->limits != NULL && spaces->used > spaces->of_least &&
-        limits_held(spaces->limits) > spaces->of_all) {
-        set_used_locked(spaces, used);
-        return false;
-    }
-    return true;
+    return ok;
 }
 
 /* Room for a new one, if need be in place of kept ones of other sizes. */
@@ -177,10 +183,28 @@ void spaces_give(struct spaces *spaces, void *bytes, size_t size)
     if (keep) {
         push_locked(spaces, class, bytes);
     }
+    if (class == SPACES_CLASSES - 1) {
+        spaces->given_ms = clock_monotonic_ms(clock_real());
+    }
     mutex_unlock(&spaces->lock);
     if (!keep) {
         (void)munmap(bytes, sizes[class]);
     }
+}
+
+enum spaces_chance spaces_chance(struct spaces *spaces)
+{
+    enum spaces_chance chance = SPACES_THERE;
+
+    mutex_lock(&spaces->lock);
+    if (spaces->kept_count[SPACES_CLASSES - 1] == 0 && !fits_locked(spaces, SPACES_LARGEST)) {
+        bool lately =
+            spaces->given_ms > 0 && clock_monotonic_ms(clock_real()) - spaces->given_ms < LATELY_MS;
+
+        chance = lately ? SPACES_SOON : SPACES_LATE;
+    }
+    mutex_unlock(&spaces->lock);
+    return chance;
 }
 
 bool spaces_trim(struct spaces *spaces)

@@ -39,6 +39,7 @@ struct spaces {
     struct mutex lock; /* of what follows; a leaf */
     size_t used, max;  /* bytes, those that are kept included; without the small ones */
     size_t part, gathered;
+    uint64_t given_ms; /* when a large one was given back */
     struct spaces_free *kept[SPACES_CLASSES];
     size_t kept_count[SPACES_CLASSES], unneeded[SPACES_CLASSES]; /* the fewest since a trim */
     struct limits *limits;                                       /* NULL: shares with nobody */
@@ -61,6 +62,12 @@ void *spaces_take(struct spaces *spaces, size_t *size) __attribute__((warn_unuse
 bool spaces_gather(struct spaces *spaces, size_t wanted, size_t *mine);
 
 void spaces_give(struct spaces *spaces, void *bytes, size_t size);
+
+enum spaces_chance { SPACES_THERE, SPACES_SOON, SPACES_LATE };
+
+/* Whether there is one of SPACES_LARGEST now, or there will be soon: others were given back lately.
+ */
+enum spaces_chance spaces_chance(struct spaces *spaces);
 
 /* Unmaps what was kept and not needed since the last time. True: there may be more the next time.
  */

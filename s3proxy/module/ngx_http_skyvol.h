@@ -6,6 +6,7 @@
 #include <ngx_config.h>
 #include <ngx_core.h>
 #include <ngx_http.h>
+#include <sys/queue.h>
 
 #include "s3proxy/call.h"
 #include "s3proxy/counters.h"
@@ -28,16 +29,24 @@ struct skyvol_worker {
     struct identity_config identity;
     struct counters *counters; /* NULL: nobody asks */
     struct skyvol_loop loop;
-    struct spaces spaces;   /* for bodies under way */
-    struct random_pool ids; /* of requests */
-    size_t live;            /* requests that exist */
-    ngx_msec_t grace;       /* how long a client may be slow, */
-    uint64_t least_rate;    /* and bytes a second that it must reach then */
-    ngx_event_t keep_alive; /* a worker told to end goes on while a timer is set */
-    ngx_event_t trim;       /* of the spaces; it does not wait for this one */
-    bool kept_alive;        /* it is set */
+    struct spaces spaces;               /* for bodies under way */
+    struct random_pool ids;             /* of requests */
+    size_t live;                        /* requests that exist */
+    ngx_msec_t grace;                   /* how long a client may be slow, */
+    uint64_t least_rate;                /* and bytes a second that it must reach then */
+    ngx_event_t keep_alive;             /* a worker told to end goes on while a timer is set */
+    ngx_event_t trim;                   /* of the spaces; it does not wait for this one */
+    bool kept_alive;                    /* it is set */
+    TAILQ_HEAD(, skyvol_request) queue; /* bodies that wait for memory, in turn */
+    ngx_event_t queue_tick;
 };
 extern struct skyvol_worker skyvol_worker;
+
+struct skyvol_place {
+    TAILQ_ENTRY(skyvol_request) entry;
+    bool taken;
+    ngx_msec_t since; /* when it waited first; 0: it never has */
+};
 
 struct skyvol_request {
     struct skyvol_request *next;
@@ -50,15 +59,16 @@ struct skyvol_request {
     bool body_ended, head_sent, waits_to_write, output_ended;
     ngx_chain_t out;
     ngx_buf_t out_buf;
-    ngx_file_t file;      /* of out_buf */
-    u_char *room;         /* of out_buf; */
-    size_t room_size;     /* so much, */
-    bool room_lent;       /* of the worker's spaces */
-    ngx_event_t pace;     /* set while the rate of its key lets no byte through */
-    uint64_t taken;       /* bytes of the body */
-    ngx_msec_t since;     /* when the client was waited for; with `client_next` */
-    ngx_msec_t client_ms; /* how long it was waited for in all */
-    bool client_next;     /* it is the client's turn */
+    ngx_file_t file;           /* of out_buf */
+    u_char *room;              /* of out_buf; */
+    size_t room_size;          /* so much, */
+    bool room_lent;            /* of the worker's spaces */
+    ngx_event_t pace;          /* set while the rate of its key lets no byte through */
+    struct skyvol_place place; /* among bodies that wait for memory */
+    uint64_t taken;            /* bytes of the body */
+    ngx_msec_t since;          /* when the client was waited for; with `client_next` */
+    ngx_msec_t client_ms;      /* how long it was waited for in all */
+    bool client_next;          /* it is the client's turn */
 };
 
 /* Wakes the event loop for what its list has. Any thread. */
@@ -83,6 +93,11 @@ ngx_int_t skyvol_fault_handler(ngx_http_request_t *http);
 ngx_int_t skyvol_identity_handler(ngx_http_request_t *http);
 /* After a wake: goes on with one request; may free it. */
 void skyvol_progress(struct skyvol_request *request);
+
+void skyvol_queue_init(void);
+/* Whether its body has to wait until others give memory back; it goes on by itself then. */
+bool skyvol_queue_waits(struct skyvol_request *request);
+void skyvol_queue_leave(struct skyvol_request *request);
 
 /* A request was let in; and it ended, or was not. */
 void skyvol_connection_busy(ngx_connection_t *connection);

@@ -358,6 +358,7 @@ static ngx_int_t init_process(ngx_cycle_t *cycle)
     (void)mallopt(M_TRIM_THRESHOLD, MALLOC_TRIMMED);
     sql_set_up();
     spaces_init(&skyvol_worker.spaces, (size_t)conf->body_memory / shares(cycle));
+    skyvol_queue_init();
     server->spaces = &skyvol_worker.spaces;
     server->ids = &skyvol_worker.ids;
     server->ring = skyvol_ring;

@@ -99,6 +99,7 @@ static void http_gone(void *data)
     if (request->pace.posted) {
         ngx_delete_posted_event(&request->pace);
     }
+    skyvol_queue_leave(request);
     skyvol_connection_waits(http->connection);
     request->http = NULL;
     if (!call_idle(request->call)) {
@@ -533,7 +534,7 @@ static void take_body(struct skyvol_request *request)
             http->read_event_handler = ngx_http_test_reading;
             return;
         }
-        if (!aim(request)) {
+        if (skyvol_queue_waits(request) || !aim(request)) {
             body_waits(request);
             return;
         }

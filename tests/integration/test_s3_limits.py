@@ -2,6 +2,7 @@
 """What a key, an address and all together may take of skyvol-s3, across its workers, by real sockets."""
 import concurrent.futures
 import contextlib
+import hashlib
 import os
 import pathlib
 import signal
@@ -377,6 +378,38 @@ def test_memory_for_bodies_goes_to_who_has_them_and_back(start):
             sock.sendall(b"x" * MIB)
             assert status(sock.recv(4096)) == 200
     wait_until(lambda: memory() == 0, what="it to go back")
+
+
+def test_uploads_wait_for_the_memory_of_others_and_for_nobody_who_stalls(start):
+    """Far more at a time than there is memory for, beside some that hold it and send nothing."""
+    port = free_port()
+    served = start("--status", f"127.0.0.1:{port}", "--body-memory", "6MiB")
+    s3 = served.client()
+    s3.create_bucket(Bucket="bucket")
+
+    def waited():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as reply:
+            return b'\ns3_limited_total{reason="memory"} 0\n' not in reply.read()
+
+    def upload(name):
+        body = hashlib.sha256(name.encode()).digest() * (3 * MIB // 32)
+        etag = s3.put_object(Bucket="bucket", Key=name, Body=body)["ETag"]
+        assert etag == f'"{hashlib.md5(body).hexdigest()}"'
+        assert s3.get_object(Bucket="bucket", Key=name)["Body"].read() == body
+
+    def upload_many(name):
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            list(pool.map(upload, [f"{name}{i}" for i in range(48)]))
+    upload_many("a")
+    for turn in range(20):
+        if waited():
+            break
+        upload_many(f"{turn}-")
+    assert waited()
+    with contextlib.ExitStack() as stack:
+        for i in range(8):
+            opened(served, stack).sendall(put_head(served, 4 * MIB, path=f"/bucket/s{i}") + b"x" * 2 * MIB)
+        upload_many("b")
 
 
 def test_an_address_has_so_many_connections_over_all_workers(start):

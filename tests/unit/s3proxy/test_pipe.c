@@ -392,6 +392,43 @@ static void *take_large(struct spaces *from)
     return spaces_take(from, &size);
 }
 
+static void a_small_pipe_may_wait_for_what_others_give_back(UNUSED void **state)
+{
+    void *first, *second;
+    const void *lent;
+    size_t window, room;
+    struct pipe pipe;
+
+    assert_int_equal(spaces_chance(&spaces), SPACES_THERE);
+    first = take_large(&spaces);
+    second = take_large(&spaces);
+    assert_int_equal(spaces_chance(&spaces), SPACES_LATE);
+    pipe_init(&pipe, &spaces);
+    assert_false(pipe_wants_large(&pipe)); /* it may be that nothing more comes */
+    assert_int_equal(pipe_room(&pipe, 0), PIPE_FIRST);
+    assert_false(pipe_wants_large(&pipe));
+    assert_int_equal(pipe_write(&pipe, first, PIPE_FIRST), PIPE_FIRST);
+    assert_true(pipe_wants_large(&pipe));
+    assert_int_equal(pipe_room(&pipe, 0), 0);
+    assert_true(pipe_lend(&pipe, &lent, &window) > 0);
+    assert_false(pipe_wants_large(&pipe)); /* what is lent must not move */
+    pipe_release(&pipe, PIPE_FIRST - 4096);
+    assert_true(pipe_wants_large(&pipe));
+    spaces_give(&spaces, first, SPACES_LARGEST);
+    assert_int_equal(spaces_chance(&spaces), SPACES_THERE);
+    room = pipe_room(&pipe, 0); /* all of it at once */
+    assert_int_equal(room, PIPE_SIZE - 4096);
+    assert_false(pipe_wants_large(&pipe));
+    assert_true(spaces_chance(&spaces) != SPACES_THERE);
+    spaces_give(&spaces, second, SPACES_LARGEST);
+    pipe_done(&pipe);
+    pipe_init(&pipe, &spaces);
+    pipe_expect(&pipe, PIPE_FIRST);
+    assert_int_equal(pipe_write(&pipe, second, PIPE_FIRST), PIPE_FIRST);
+    assert_false(pipe_wants_large(&pipe)); /* it has all it will ever need */
+    pipe_done(&pipe);
+}
+
 static void what_one_worker_does_not_need_another_has(UNUSED void **state)
 {
     enum { PART = 4 }; /* large ones; each is sure of one */
@@ -458,6 +495,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_in_order, begin, end),
         cmocka_unit_test_setup_teardown(two_threads_pass_every_byte_without_a_copy, begin, end),
         cmocka_unit_test(bodies_that_are_whole_are_counted),
+        cmocka_unit_test_setup_teardown(a_small_pipe_may_wait_for_what_others_give_back, begin,
+                                        end),
         cmocka_unit_test(what_one_worker_does_not_need_another_has),
     };
 
