@@ -178,7 +178,10 @@ static void bell(ngx_event_t *event)
     eventfd_t count;
 
     (void)event;
-    (void)eventfd_read(loop->event_fd, &count);
+    /* Where each ring is told once, however high the bell has counted, nobody need set it back. */
+    if ((ngx_event_flags & NGX_USE_CLEAR_EVENT) == 0) {
+        (void)eventfd_read(loop->event_fd, &count);
+    }
     mutex_lock(&loop->lock);
     first = loop->first;
     loop->first = NULL;
@@ -231,7 +234,9 @@ static ngx_int_t listen_to_bell(ngx_cycle_t *cycle)
     connection->read->handler = bell;
     connection->read->log = cycle->log;
     connection->read->channel = 1; /* so that an exiting worker does not wait for it */
-    return ngx_add_event(connection->read, NGX_READ_EVENT, 0);
+    return ngx_add_event(connection->read, NGX_READ_EVENT,
+                         (ngx_event_flags & NGX_USE_CLEAR_EVENT) != 0 ? NGX_CLEAR_EVENT
+                                                                      : NGX_LEVEL_EVENT);
 }
 
 /* NULL-terminated; the texts are the configuration's. */
