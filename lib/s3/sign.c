@@ -19,7 +19,7 @@
 #include "util/cleanup.h"
 #include "util/encode.h"
 
-enum { CANONICAL_MAX = 256 * 1024, QUERY_PARAMS_MAX = 256 };
+enum { CANONICAL_MAX = 256 * 1024, QUERY_PARAMS_MAX = 256, ENCODED_PARAMS_MAX = 16 };
 
 static const char algorithm[] = "AWS4-HMAC-SHA256";
 
@@ -64,29 +64,64 @@ bool s3_header_repeats(struct slice name)
 
 /* ---- HMAC ---- */
 
-/* Looking SHA-256 up costs more than hashing a request with it, so it is done once. */
+/* Looking SHA-256 up costs more than hashing a request with it, so it is done once, and making a
+ * context half as much: each thread keeps one. */
 static EVP_MD *sha256;
+static pthread_key_t contexts;
 static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+
+static void free_context(void *context)
+{
+    EVP_MD_CTX_free(context);
+}
 
 static void fetch_sha256(void)
 {
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (pthread_key_create(&contexts, free_context) == 0) {
+        sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    }
+}
+
+/* Of this thread; NULL without memory. */
+static EVP_MD_CTX *context_of_thread(void)
+{
+    EVP_MD_CTX *context;
+
+    (void)pthread_once(&sha256_once, fetch_sha256);
+    context = sha256 != NULL ? pthread_getspecific(contexts) : NULL;
+    if (context == NULL && sha256 != NULL) {
+        context = EVP_MD_CTX_new();
+        if (context != NULL && pthread_setspecific(contexts, context) != 0) {
+            EVP_MD_CTX_free(context);
+            context = NULL;
+        }
+    }
+    return context;
+}
+
+/* What was hashed last was a secret. */
+static void forget_context(void)
+{
+    EVP_MD_CTX *context = context_of_thread();
+
+    if (context != NULL) {
+        (void)EVP_MD_CTX_reset(context);
+    }
 }
 
 static bool hash_two(EVP_MD_CTX *context, struct slice a, struct slice b, unsigned char ret[32])
 {
     return EVP_DigestInit_ex2(context, sha256, NULL) == 1 &&
            EVP_DigestUpdate(context, a.data, a.len) == 1 &&
-           EVP_DigestUpdate(context, b.data, b.len) == 1 &&
+           (b.len == 0 || EVP_DigestUpdate(context, b.data, b.len) == 1) &&
            EVP_DigestFinal_ex(context, ret, NULL) == 1;
 }
 
 static int hash_text(struct slice text, unsigned char ret[32])
 {
-    (void)pthread_once(&sha256_once, fetch_sha256);
-    return sha256 != NULL && EVP_Digest(text.data, text.len, ret, NULL, sha256, NULL) == 1
-               ? 0
-               : -ENOMEM;
+    EVP_MD_CTX *context = context_of_thread();
+
+    return context != NULL && hash_two(context, text, (struct slice){NULL, 0}, ret) ? 0 : -ENOMEM;
 }
 
 /* RFC 2104, by hand for the same reason. */
@@ -110,13 +145,11 @@ static int hmac(const void *key, size_t key_len, const void *data, size_t len,
         outer[i] = inner[i] ^ 0x5C;
         inner[i] = inner[i] ^ 0x36;
     }
-    (void)pthread_once(&sha256_once, fetch_sha256);
-    context = EVP_MD_CTX_new();
-    good = context != NULL && sha256 != NULL &&
+    context = context_of_thread();
+    good = context != NULL &&
            hash_two(context, (struct slice){(const char *)inner, sizeof(inner)},
                     (struct slice){data, len}, ret) &&
            hash_two(context, (struct slice){(const char *)outer, sizeof(outer)}, middle, ret);
-    EVP_MD_CTX_free(context);
     OPENSSL_cleanse(inner, sizeof(inner));
     OPENSSL_cleanse(outer, sizeof(outer));
     return good ? 0 : -ENOMEM;
@@ -148,6 +181,7 @@ int s3_signing_key_derive(const char *secret, const char *date, const char *regi
         OPENSSL_cleanse(first.data, first.len);
     }
     OPENSSL_cleanse(key, sizeof(key));
+    forget_context();
     return error;
 }
 
@@ -261,8 +295,13 @@ int s3_scope_format(const char *timestamp, const char *region, const char *servi
 static int canonical_path(struct slice raw, struct buf *out)
 {
     CLEANUP(buf_done) struct buf plain = BUF_INIT(CANONICAL_MAX);
-    int error = decode_percent(&plain, raw, false);
+    int error;
 
+    if (raw.len > 0 && encode_percent_is_done(raw, true)) { /* as most are */
+        buf_add(out, raw.data, raw.len);
+        return 0;
+    }
+    error = decode_percent(&plain, raw, false);
     if (error < 0) {
         return error == -EILSEQ ? -EINVAL : error;
     }
@@ -292,7 +331,7 @@ static int encode_again(struct slice raw, struct buf *out, size_t *ret_start, si
     int error;
 
     *ret_start = buf_len(out);
-    if (encode_percent_is_same(raw)) { /* as most are */
+    if (encode_percent_is_done(raw, false)) { /* as most are */
         buf_add(out, raw.data, raw.len);
         *ret_len = raw.len;
         return buf_error(out);
@@ -360,6 +399,64 @@ static void free_query(struct query *q)
 }
 DEFINE_CLEANUP(struct query *, free_query);
 
+static int compare_slices(struct slice a, struct slice b)
+{
+    size_t shorter = a.len < b.len ? a.len : b.len;
+    int order = shorter > 0 ? memcmp(a.data, b.data, shorter) : 0;
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static bool comes_before(const struct s3_query_param *a, const struct s3_query_param *b)
+{
+    int order = compare_slices(a->name, b->name);
+
+    return order != 0 ? order < 0 : compare_slices(a->value, b->value) < 0;
+}
+
+static bool is_own_signature(const struct s3_query_param *param)
+{
+    static const char name[] = "X-Amz-Signature";
+
+    return slice_eq(param->name, (struct slice){name, sizeof(name) - 1});
+}
+
+/* What canonical_query() makes of a short query in which all is encoded already, as most clients
+ * write it. False, with nothing in `out`: it is another. */
+static bool encoded_query(struct slice raw, bool presigned, struct buf *out)
+{
+    struct s3_query_param params[ENCODED_PARAMS_MAX], one;
+    size_t count = 0;
+
+    while (s3_query_next(&raw, &one)) {
+        size_t i = count;
+
+        if (count == ENCODED_PARAMS_MAX || !encode_percent_is_done(one.name, false) ||
+            !encode_percent_is_done(one.value, false)) {
+            return false;
+        }
+        if (presigned && is_own_signature(&one)) {
+            continue;
+        }
+        for (; i > 0 && comes_before(&one, &params[i - 1]); i--) {
+            params[i] = params[i - 1];
+        }
+        params[i] = one;
+        count++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct s3_query_param *param = &params[i];
+
+        if (i > 0) {
+            buf_add(out, "&", 1);
+        }
+        buf_add(out, param->name.data, param->name.len);
+        buf_add(out, "=", 1);
+        buf_add(out, param->value.data, param->value.len);
+    }
+    return true;
+}
+
 /* Sorted by name, then value. A presigned URL's own signature is left out. */
 static int canonical_query(struct slice raw, bool presigned, struct buf *out)
 {
@@ -367,7 +464,7 @@ static int canonical_query(struct slice raw, bool presigned, struct buf *out)
     bool first = true;
     int error;
 
-    if (raw.len == 0) {
+    if (raw.len == 0 || encoded_query(raw, presigned, out)) {
         return 0;
     }
     q = malloc(sizeof(*q)); /* of which the most is room that is hardly ever used */

@@ -151,6 +151,36 @@ bool encode_percent_is_same(struct slice text)
     return i == text.len;
 }
 
+static int upper_value(char c)
+{
+    return c >= 'a' ? -1 : hex_value(c);
+}
+
+bool encode_percent_is_done(struct slice text, bool keep_slash)
+{
+    size_t i = 0;
+
+    while (i < text.len) {
+        char c = text.data[i++];
+
+        if (c == '%' && text.len - i >= 2) {
+            int high = upper_value(text.data[i]), low = upper_value(text.data[i + 1]);
+
+            if (high < 0 || low < 0) {
+                return false;
+            }
+            c = (char)(high * 16 + low);
+            if (unreserved(c) || (keep_slash && c == '/')) {
+                return false;
+            }
+            i += 2;
+        } else if (!unreserved(c) && !(keep_slash && c == '/')) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Runs are appended as a whole: most text has nothing to encode. */
 void encode_percent(struct buf *out, struct slice text, bool keep_slash)
 {

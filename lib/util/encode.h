@@ -32,6 +32,8 @@ int decode_base64(struct slice text, void *ret, size_t cap, size_t *ret_len)
 void encode_percent(struct buf *out, struct slice text, bool keep_slash);
 /* Whether there is nothing in it to encode; then there is nothing to decode either. */
 bool encode_percent_is_same(struct slice text);
+/* Whether it is what encode_percent() would make of what decode_percent() makes of it. */
+bool encode_percent_is_done(struct slice text, bool keep_slash);
 
 /* Decode %XX into `out`; '+' becomes a space only with `plus_is_space`. -EILSEQ: a bad escape. */
 int decode_percent(struct buf *out, struct slice text, bool plus_is_space)

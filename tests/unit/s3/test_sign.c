@@ -630,6 +630,87 @@ static void timestamps_go_both_ways(UNUSED void **state)
     assert_int_equal(s3_timestamp_parse(slice_of("2013052aT000000Z"), &time_s), -EINVAL);
 }
 
+/* ---- canonical requests ---- */
+
+static int canonical(const char *path, const char *query, bool presigned, struct buf *out)
+{
+    const struct s3_header host = {slice_of("host"), slice_of("h")};
+    const struct s3_message message = {.method = slice_of("GET"),
+                                       .path = slice_of(path),
+                                       .query = slice_of(query),
+                                       .headers = &host,
+                                       .header_count = 1};
+
+    buf_reset(out);
+    return s3_canonical_request(&message, slice_of("host"), S3_UNSIGNED_PAYLOAD, presigned, out);
+}
+
+static void check_canonical(const char *path, const char *query, bool presigned,
+                            const char *expected)
+{
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf all = BUF_INIT(4096);
+
+    buf_addf(&all, "GET\n%shost:h\n\nhost\n" S3_UNSIGNED_PAYLOAD, expected);
+    assert_int_equal(canonical(path, query, presigned, &out), 0);
+    assert_string_equal(buf_str(&out), buf_str(&all));
+}
+
+static void a_query_is_sorted_and_encoded_in_one_way(UNUSED void **state)
+{
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+
+    check_canonical("/b/k", "", false, "/b/k\n\n");
+    check_canonical("/b/k", "c=3&a=2&a=1&b", false, "/b/k\na=1&a=2&b=&c=3\n");
+    check_canonical("/b/k", "&&b=&=x&a", false, "/b/k\n=x&a=&b=\n");
+    check_canonical("/b/k", "k=%2F%C3%A4%00", false, "/b/k\nk=%2F%C3%A4%00\n");
+    check_canonical("/b/k", "k=%2f%41+/", false, "/b/k\nk=%2FA%20%2F\n");
+    check_canonical("/b/k", "a=b=c&a=%3D", false, "/b/k\na=%3D&a=b%3Dc\n");
+    check_canonical("/b/k", "X-Amz-Signature=1&X-Amz-Date=2", true, "/b/k\nX-Amz-Date=2\n");
+    check_canonical("/b/k", "X-Amz-Signature=1", true, "/b/k\n\n");
+    check_canonical("/b/k", "X-Amz-Signature=1", false, "/b/k\nX-Amz-Signature=1\n");
+    check_canonical("/b/%2f%41+%20", "", false, "/b//A%2B%20\n\n");
+    check_canonical("/b/%C3%A4~", "", false, "/b/%C3%A4~\n\n");
+    check_canonical("", "", false, "/\n\n");
+    assert_int_equal(canonical("/b", "a=%4", false, &out), -EINVAL);
+    assert_int_equal(canonical("/b", "a=1&%zz=1", false, &out), -EINVAL);
+    assert_int_equal(canonical("/b%2", "a=1", false, &out), -EINVAL);
+}
+
+/* What is taken as it came is what would have been made of it: more parameters go the long way. */
+static void short_queries_are_as_long_ones(UNUSED void **state)
+{
+    static const char *const pieces[] = {"a", "b", "%2F", "%2f", "%41", "=",
+                                         "&", "+", "/",   "Z",   "%"};
+    CLEANUP(buf_done) struct buf one = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf other = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf query = BUF_INIT(4096);
+    uint32_t random = 1;
+
+    for (int i = 0; i < 20000; i++) {
+        int ret;
+
+        buf_reset(&query);
+        for (uint32_t n = random >> 28; n > 0; n--) {
+            random = random * 1664525 + 1013904223;
+            buf_addstr(&query, pieces[(random >> 16) % (sizeof(pieces) / sizeof(pieces[0]))]);
+        }
+        random = random * 1664525 + 1013904223;
+        ret = canonical("/", buf_str(&query), false, &one);
+        for (int j = 0; j < 17; j++) {
+            buf_addstr(&query, "&~~~~=~~~~");
+        }
+        assert_int_equal(canonical("/", buf_str(&query), false, &other), ret);
+        if (ret == 0) {
+            const char *rest = strstr(buf_str(&other), "~~~~=");
+            size_t same = (size_t)(rest - buf_str(&other)) - (rest[-1] == '&');
+
+            assert_memory_equal(buf_str(&one), buf_str(&other), same);
+            assert_int_equal(buf_str(&one)[same], '\n');
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +726,8 @@ int main(void)
         cmocka_unit_test(a_presigned_query_must_be_whole),
         cmocka_unit_test(both_forms_at_once_are_refused_and_none_is_anonymous),
         cmocka_unit_test(the_cache_gives_the_same_key_and_follows_a_new_secret),
+        cmocka_unit_test(a_query_is_sorted_and_encoded_in_one_way),
+        cmocka_unit_test(short_queries_are_as_long_ones),
         cmocka_unit_test(timestamps_go_both_ways),
     };
 
