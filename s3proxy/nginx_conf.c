@@ -124,16 +124,13 @@ static void write_http(const struct proxy_config *c, struct buf *out)
     for (size_t i = 0; i < sizeof(temporary) / sizeof(temporary[0]); i++) {
         buf_addf(out, "  %s_temp_path \"%s/%s\";\n", temporary[i], c->run_dir, temporary[i]);
     }
-    /* No query string: that of a presigned URL is a secret. What a client chose is UTF-8 by our
-     * module, and nginx escapes it. */
+    /* No query string: that of a presigned URL is a secret. What a client chose is JSON in UTF-8
+     * by our module, a method has capitals, '_' and '-' only. */
     buf_addstr(
-        out, "  log_format json escape=json '{\"time\":\"$time_iso8601\","
+        out, "  log_format json escape=none '{\"time\":\"$time_iso8601\","
              "\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"path\":\"$skyvol_path\","
              "\"status\":$status,\"received\":$request_length,\"sent\":$bytes_sent,"
-             "\"seconds\":$request_time,\"store_seconds\":$skyvol_store_seconds,"
-             "\"key_id\":\"$skyvol_key_id\",\"operation\":\"$skyvol_operation\","
-             "\"bucket\":\"$skyvol_bucket\",\"key\":\"$skyvol_object\","
-             "\"error\":\"$skyvol_error\",\"request_id\":\"$sent_http_x_amz_request_id\"}';\n"
+             "\"seconds\":$request_time,$skyvol_request}';\n"
              "  access_log /dev/stdout json buffer=4k flush=1s;\n"
              "  server_tokens off;\n  keepalive_timeout 75s;\n  keepalive_requests 100000;\n"
              "  sendfile on;\n  tcp_nodelay on;\n  default_type \"\";\n  client_max_body_size 0;\n"
