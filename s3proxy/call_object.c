@@ -407,8 +407,8 @@ static void object_headers(struct call *call, const struct objstore_info *info,
                        (unsigned long long)info->size);
         reply_header(reply, "Content-Range", text);
     }
-    /* The embedded store has each part's own; of another what is no composite may be the whole
-     * object's. */
+    /* The embedded store has each part's own, if one was asked for; of another what is no composite
+     * may be the whole object's. */
     if (call->range.kind == S3_RANGE_NONE && call->checksum_wanted &&
         (!by_part || info->parts <= 1 || info->checksum.composite ||
          stores_embedded(&call->server->stores, call->op.bucket))) {

@@ -133,8 +133,10 @@ static bool choose_part(struct job *job, const struct objstore_part *parts, size
             bool composite = info->checksum.composite;
 
             ret->len = parts[i].size;
-            info->checksum = parts[i].checksum;
-            info->checksum.composite = composite;
+            if (count > 1 || parts[i].checksum.kind != OBJSTORE_CHECKSUM_NONE) {
+                info->checksum = parts[i].checksum;
+                info->checksum.composite = composite;
+            }
             return true;
         }
         ret->offset += parts[i].size;

@@ -679,6 +679,9 @@ static enum job_next note_parts(struct job *job, const struct assembly *a)
     }
     for (size_t i = 0; i < r->parts_count; i++) {
         joined[i] = a->have.parts[a->chosen[i]];
+        if (a->upload.checksum.kind == OBJSTORE_CHECKSUM_NONE) { /* nobody asked for the parts' */
+            joined[i].checksum = (struct objstore_checksum){0};
+        }
         size += joined[i].size;
     }
     if (r->whole_size != NULL && *r->whole_size != size) {

@@ -144,6 +144,12 @@ def test_a_part_tells_its_own_checksum(plain, s3):
         for method in ("GET", "HEAD"):  # boto3 asks for it by itself
             reply, _ = send(plain, method, "/bucket/k?partNumber=1")
             assert reply.status == 206 and reply.headers[f"x-amz-checksum-{algorithm.lower()}"] is None
+    for count in (0, 2):  # Nobody asked for the parts': only what is of all bytes is told.
+        parts = bodies(count)
+        whole = complete(s3, *upload(s3, "k", parts))["ChecksumCRC64NVME"]
+        for number in range(1, len(parts) + 1):
+            got = s3.head_object(Bucket="bucket", Key="k", PartNumber=number, ChecksumMode="ENABLED")
+            assert got.get("ChecksumCRC64NVME") == (whole if count == 0 else None)
 
 
 # ---- markers of uploads ----
