@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "objstore/dir_gather.h"
 #include "objstore/dir_hurry.h"
 #include "objstore/dir_index_internal.h"
 #include "util/sql.h"
@@ -310,9 +309,8 @@ int dir_index_open(const char *path, bool durable, struct dir_index **ret, struc
     if (index == NULL) {
         return error_set(err, -ENOMEM, "out of memory");
     }
-    r = sql_errno(sqlite3_open_v2(path, &index->db,
-                                  SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                                  dir_gather_vfs()));
+    r = sql_errno(sqlite3_open_v2(
+        path, &index->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL));
     if (r != 0) {
         return error_set(err, r, "cannot open the index %s: %s", path, sqlite3_errmsg(index->db));
     }
@@ -328,7 +326,6 @@ int dir_index_open(const char *path, bool durable, struct dir_index **ret, struc
         return error_set(err, r, "cannot use the index %s: %s", path, sqlite3_errmsg(index->db));
     }
     r = sql_migrate(index->db, &schema, err);
-    index->gathers = durable;
     if (r == 0) {
         *ret = TAKE(index);
     }
@@ -432,14 +429,8 @@ int dir_index_look(struct dir_index *index)
 
 int dir_index_commit(struct dir_index *index)
 {
-    struct dir_gather gather = {.log = NULL};
-    int ret;
+    int ret = run_plain(index, SQL_COMMIT);
 
-    if (index->gathers) {
-        dir_gather_begin(index->db, &gather);
-    }
-    ret = run_plain(index, SQL_COMMIT);
-    dir_gather_end(&gather);
     if (ret == 0) { /* or the rollback follows */
         (void)dir_turn_end(&index->turn);
     }

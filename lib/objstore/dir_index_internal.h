@@ -91,7 +91,6 @@ struct dir_index {
     sqlite3 *db;
     struct dir_turn turn;
     struct dir_rows *rows;               /* NULL: none are remembered */
-    bool gathers;                        /* what a commit writes: synchronous=FULL */
     uint64_t busy_since_ms;              /* the index was found locked */
     uint32_t patience_ms;                /* how long that may last */
     uint64_t log_pages;                  /* after the last commit */

@@ -116,7 +116,6 @@ int dir_index_pending_forget(struct dir_index *index, int64_t last)
 
 int dir_index_relax(struct dir_index *index)
 {
-    index->gathers = false; /* that is for who flushes before anybody hears of a commit */
     /* Where SQLite is built to overwrite what it deletes, each byte would go to the log again. */
     return sql_execute(index->db, "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0;"
                                   "PRAGMA secure_delete=FAST");
