@@ -82,13 +82,21 @@ static void job_end(struct job *job)
 /*
  * One worker at a time is on its way; who arrives calls the next, if there is still something to
  * do. Of a burst of jobs most are so done by who is awake, and the switches of threads, which cost
- * more than a small GET, are few.
+ * more than a small GET, are few. True: `work` is to be signalled once the lock is open, or who is
+ * called would come only to wait for it.
  */
-static void call_worker_locked(struct dir_store *store) REQUIRES(&store->lock)
+static bool calls_worker_locked(struct dir_store *store) REQUIRES(&store->lock)
 {
-    if (store->waiting > 0 && !store->called && !TAILQ_EMPTY(&store->queue)) {
-        store->called = true;
-        cond_signal(&store->work);
+    bool calls = store->waiting > 0 && !store->called && !TAILQ_EMPTY(&store->queue);
+
+    store->called = store->called || calls;
+    return calls;
+}
+
+static void signal_if(struct cond *cond, bool calls)
+{
+    if (calls) {
+        cond_signal(cond);
     }
 }
 
@@ -96,7 +104,6 @@ static void enqueue_locked(struct dir_store *store, struct job *job) REQUIRES(&s
 {
     job->place = JOB_QUEUED;
     TAILQ_INSERT_TAIL(&store->queue, job, link);
-    call_worker_locked(store);
 }
 
 static void commit_locked(struct dir_store *store, struct job *job) REQUIRES(&store->lock)
@@ -110,6 +117,7 @@ static void job_go_on(struct job *job, enum job_next next)
 {
     struct dir_store *store = job->store;
     bool commits = next == JOB_COMMIT; /* the committer is woken when it need not wait for us */
+    bool calls;
 
     if (next == JOB_DONE) {
         job_end(job);
@@ -124,10 +132,10 @@ static void job_go_on(struct job *job, enum job_next next)
         job->place = JOB_PARKED;
         TAILQ_INSERT_TAIL(&store->parked, job, link);
     }
+    calls = calls_worker_locked(store);
     mutex_unlock(&store->lock);
-    if (commits) {
-        cond_signal(&store->commit_work);
-    }
+    signal_if(&store->work, calls);
+    signal_if(&store->commit_work, commits);
 }
 
 static enum job_next run_step(struct dir_worker *worker, struct job *job, bool cancelled)
@@ -147,7 +155,7 @@ static void *worker_main(void *arg)
     mutex_lock(&store->lock);
     for (;;) {
         struct job *job = TAILQ_FIRST(&store->queue);
-        bool cancelled;
+        bool cancelled, calls;
 
         if (job == NULL) {
             if (store->ending && store->jobs == 0) {
@@ -160,11 +168,12 @@ static void *worker_main(void *arg)
             continue;
         }
         TAILQ_REMOVE(&store->queue, job, link);
-        call_worker_locked(store);
+        calls = calls_worker_locked(store);
         job->place = JOB_RUNNING;
         job->resumed = false;
         cancelled = job->cancelled;
         mutex_unlock(&store->lock);
+        signal_if(&store->work, calls);
         job_go_on(job, run_step(worker, job, cancelled));
         mutex_lock(&store->lock);
     }
@@ -379,6 +388,7 @@ static void shorten_log(struct dir_store *store)
 static void end_batch(struct dir_store *store, struct job_list *batch)
 {
     struct job *job, *next;
+    bool calls;
 
     for (job = TAILQ_FIRST(batch); job != NULL; job = next) {
         next = TAILQ_NEXT(job, link);
@@ -395,13 +405,16 @@ static void end_batch(struct dir_store *store, struct job_list *batch)
         TAILQ_REMOVE(batch, job, link);
         enqueue_locked(store, job);
     }
+    calls = calls_worker_locked(store);
     mutex_unlock(&store->lock);
+    signal_if(&store->work, calls);
 }
 
 static void *committer_main(void *arg)
 {
     struct dir_store *store = arg;
     struct job_list batch;
+    bool calls;
 
     mutex_lock(&store->lock);
     while (!store->ending || store->jobs > 0) {
@@ -417,7 +430,9 @@ static void *committer_main(void *arg)
         }
         cond_wait_ms(&store->commit_work, &store->lock, TICK_MS);
         expire_parked_locked(store);
+        calls = calls_worker_locked(store);
         mutex_unlock(&store->lock);
+        signal_if(&store->work, calls);
         dir_now_close_files(store);
         mutex_lock(&store->lock);
     }
@@ -467,7 +482,7 @@ static void dir_submit(struct objstore *base, struct objstore_request *request)
 {
     struct dir_store *store = container_of(base, struct dir_store, base);
     struct job *job = malloc(sizeof(*job));
-    bool ending, ready;
+    bool ending, ready, calls;
 
     if (job == NULL) {
         objstore_fail(request, -ENOMEM, "out of memory");
@@ -490,10 +505,10 @@ static void dir_submit(struct objstore *base, struct objstore_request *request)
             enqueue_locked(store, job);
         }
     }
+    calls = calls_worker_locked(store);
     mutex_unlock(&store->lock); /* from here on the job may be gone, but not the store */
-    if (ready && !ending) {
-        cond_signal(&store->commit_work); /* who wakes need not wait for the lock */
-    }
+    signal_if(&store->work, calls);
+    signal_if(&store->commit_work, ready && !ending);
     (void)atomic_fetch_sub(&store->calling, 1);
     if (ending) {
         request->store_private[0] = NULL;
@@ -507,7 +522,9 @@ static void wake(struct objstore *base, struct objstore_request *request, bool c
 {
     struct dir_store *store = container_of(base, struct dir_store, base);
     struct job *job;
+    bool calls;
 
+    (void)atomic_fetch_add(&store->calling, 1);
     mutex_lock(&store->lock);
     job = request->store_private[0];
     if (job != NULL) {
@@ -518,7 +535,10 @@ static void wake(struct objstore *base, struct objstore_request *request, bool c
             enqueue_locked(store, job);
         }
     }
-    mutex_unlock(&store->lock);
+    calls = calls_worker_locked(store);
+    mutex_unlock(&store->lock); /* from here on as in dir_submit() */
+    signal_if(&store->work, calls);
+    (void)atomic_fetch_sub(&store->calling, 1);
 }
 
 static void dir_cancel(struct objstore *base, struct objstore_request *request)
@@ -562,6 +582,7 @@ static void dir_free(struct objstore *base)
     store->ending = true;
     while (store->jobs > 0) {
         cancel_all_locked(store);
+        signal_if(&store->work, calls_worker_locked(store));
         cond_wait_ms(&store->idle, &store->lock, TICK_MS);
     }
     cond_broadcast(&store->work);

@@ -110,7 +110,7 @@ struct dir_store {
     struct objstore_caps caps;
     struct s3_md5_team md5_team; /* of the workers */
 
-    atomic_uint calling; /* submitters that may signal yet: the store waits for them to go */
+    atomic_uint calling; /* who may signal yet, from outside: the store waits for them to go */
 
     struct mutex lock; /* of everything below */
     struct cond work;  /* something in `queue`, or ending */
