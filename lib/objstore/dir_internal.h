@@ -93,7 +93,7 @@ struct dir_worker {
     bool now;         /* never waits: a file that would have to be waited for is -EAGAIN */
     struct arena arena;
     struct dir_opened *opened;
-    bool borrowed; /* the file under way is one of those */
+    struct dir_opened *borrowed; /* the file under way is this one of those; NULL: none */
 };
 
 enum { DIR_BUFFER_SIZE = 256 * 1024, DIR_WORKERS_MAX = 64 };

@@ -20,16 +20,22 @@
 #include "util/hash.h"
 #include "util/log.h"
 
-enum { MEMORY_MAX = 32 * 1024 * 1024, OPENED = 128, TRIED = 8, OPENED_MS = 1000 };
+enum { MEMORY_MAX = 32 * 1024 * 1024, OPENED = 128, TRIED = 8, OPENED_MS = 1000, KEPT_MAX = 8192 };
 
 /*
  * Files that were read lately stay open for a second or two. The index is asked for a name each
  * time, and a name is never used twice: so nobody gets bytes that a key had once. They are closed
  * by the committer, as the last close of a file that was removed may wait for the disk.
+ *
+ * The bytes of a small one are kept, too, from the second time on that they are read, and are
+ * believed while the file's times are those from before they were read.
  */
 struct dir_opened {
     int fd; /* -1: none */
     uint64_t since_ms;
+    char *bytes; /* all of it; NULL: not kept */
+    struct timespec modified, changed;
+    bool was_read;
     char name[DIR_FILE_NAME_MAX];
 };
 
@@ -50,37 +56,62 @@ static struct dir_opened *place_of(struct dir_worker *worker, const char *name)
 }
 
 /* Removed or cut behind the index's back: a thread finds the words for it. */
-static bool is_sound(int fd, uint64_t size)
+static bool is_sound(int fd, uint64_t size, struct stat *ret)
 {
-    struct stat st;
+    return fstat(fd, ret) == 0 && ret->st_nlink > 0 && (uint64_t)ret->st_size >= size;
+}
 
-    return fstat(fd, &st) == 0 && st.st_nlink > 0 && (uint64_t)st.st_size >= size;
+static bool same_time(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+/* Bytes that are kept are no longer the file's if somebody has written into it. */
+static void check_bytes(struct dir_opened *o, const struct stat *st)
+{
+    if (o->bytes != NULL &&
+        (!same_time(&o->modified, &st->st_mtim) || !same_time(&o->changed, &st->st_ctim))) {
+        free(o->bytes);
+        o->bytes = NULL;
+    }
+    if (o->bytes == NULL) {
+        o->modified = st->st_mtim;
+        o->changed = st->st_ctim;
+    }
 }
 
 int dir_now_read(struct dir_worker *worker, const struct dir_object *object, int *ret_fd)
 {
     struct dir_opened *place = place_of(worker, object->file);
+    bool here = place->fd >= 0 && strcmp(place->name, object->file) == 0;
+    struct stat st;
     int ret = 0;
 
-    worker->borrowed = place->fd >= 0 && strcmp(place->name, object->file) == 0;
-    if (worker->borrowed) {
+    worker->borrowed = here ? place : NULL;
+    if (here) {
         *ret_fd = place->fd;
     } else {
         ret = dir_files_read_now(worker->store->files, object->file, ret_fd);
     }
-    if (ret == 0 && !worker->borrowed && place->fd < 0 &&
-        strlen(object->file) < sizeof(place->name)) {
+    if (ret == 0 && !here && place->fd < 0 && strlen(object->file) < sizeof(place->name)) {
         place->fd = *ret_fd;
         place->since_ms = clock_monotonic_ms(clock_real());
+        place->was_read = false;
         memcpy(place->name, object->file, strlen(object->file) + 1);
-        worker->borrowed = true;
+        worker->borrowed = place;
     }
-    return ret == 0 && !is_sound(*ret_fd, object->info.size) ? -EAGAIN : ret;
+    if (ret == 0 && !is_sound(*ret_fd, object->info.size, &st)) {
+        return -EAGAIN;
+    }
+    if (ret == 0 && worker->borrowed != NULL) {
+        check_bytes(worker->borrowed, &st);
+    }
+    return ret;
 }
 
 void dir_now_close_file(struct dir_worker *worker, int fd)
 {
-    if (!worker->borrowed) {
+    if (worker->borrowed == NULL) {
         (void)close(fd);
     }
 }
@@ -92,6 +123,8 @@ static void close_opened(struct dir_worker *worker, uint64_t now_ms, uint64_t ag
 
         if (o->fd >= 0 && now_ms - o->since_ms >= age_ms) {
             (void)close(o->fd);
+            free(o->bytes);
+            o->bytes = NULL;
             o->fd = -1;
         }
     }
@@ -151,11 +184,43 @@ static bool find(struct dir_worker *worker, struct job *job, bool *ok)
 /* What is given away is not one of those that stay open. */
 static bool own_file(struct dir_worker *worker, struct job *job)
 {
-    if (worker->borrowed) {
+    if (worker->borrowed != NULL) {
         job->fd = fcntl(job->fd, F_DUPFD_CLOEXEC, 0);
-        worker->borrowed = false;
+        worker->borrowed = NULL;
     }
     return job->fd >= 0;
+}
+
+static bool read_now(int fd, void *buffer, uint64_t len, uint64_t offset)
+{
+    struct iovec part = {buffer, (size_t)len};
+
+    return preadv2(fd, &part, 1, (off_t)offset, RWF_NOWAIT) == (ssize_t)len;
+}
+
+/* Whether a write that came after the times were asked for would have left others: a file system
+ * may have steps of some milliseconds. */
+static bool is_settled(const struct dir_opened *o)
+{
+    int64_t now_s = clock_realtime_ns(clock_real()) / 1000000000;
+
+    return now_s - o->changed.tv_sec > 1 && now_s - o->modified.tv_sec > 1;
+}
+
+/* The file's bytes, if they are kept or can be from now on; else NULL. */
+static const char *kept_bytes(struct dir_opened *o, uint64_t size)
+{
+    bool again = o->was_read;
+
+    o->was_read = true;
+    if (o->bytes == NULL && again && size <= KEPT_MAX && is_settled(o)) {
+        o->bytes = malloc((size_t)size);
+        if (o->bytes != NULL && !read_now(o->fd, o->bytes, size, 0)) {
+            free(o->bytes);
+            o->bytes = NULL;
+        }
+    }
+    return o->bytes;
 }
 
 /* The bytes of a GET into the worker's buffer, or a look at those that are given as a file. */
@@ -163,7 +228,6 @@ static bool bytes_are_here(struct dir_worker *worker, struct job *job)
 {
     const struct objstore_request *r = job->request;
     uint64_t len = job->end - job->done_bytes;
-    struct iovec part = {worker->buffer, (size_t)len};
 
     if (r->op == OBJSTORE_HEAD || len == 0 || job->held != NULL) {
         return true;
@@ -172,7 +236,10 @@ static bool bytes_are_here(struct dir_worker *worker, struct job *job)
         return r->sink.file != NULL && dir_cached(job->fd, job->done_bytes, job->end) &&
                own_file(worker, job);
     }
-    return preadv2(job->fd, &part, 1, (off_t)job->done_bytes, RWF_NOWAIT) == (ssize_t)len;
+    if (worker->borrowed != NULL) {
+        job->held = kept_bytes(worker->borrowed, job->object.info.size);
+    }
+    return job->held != NULL || read_now(job->fd, worker->buffer, len, job->done_bytes);
 }
 
 static void give(struct dir_worker *worker, struct job *job)

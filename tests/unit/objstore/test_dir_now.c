@@ -18,6 +18,7 @@
 #include "objstore/retry.h"
 #include "s3/error.h"
 #include "test.h"
+#include "util/cleanup.h"
 
 enum { BIG = 200 * 1024 };
 
@@ -379,6 +380,44 @@ static void damage_is_for_a_thread_to_tell(void **state)
     assert_false(ask(s->store, get, &a));
 }
 
+static void expect_body(struct stores *s, struct objstore_range range, const char *expected)
+{
+    struct answer a = at_once(
+        s->store, (struct objstore_request){.op = OBJSTORE_GET, .key = "k", .range = range});
+
+    assert_int_equal(buf_len(&a.body), strlen(expected));
+    assert_memory_equal(buf_str(&a.body), expected, strlen(expected));
+    buf_done(&a.body);
+}
+
+/* Bytes are kept of a file that was not changed for a second or two. */
+static void bytes_that_are_kept_are_those_of_the_file(void **state)
+{
+    const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    const struct objstore_range all = {0, OBJSTORE_TO_END}, some = {1, 3};
+    struct stores *s = *state;
+
+    put(s->other, "k", "hello", 5);
+    expect_body(s, all, "hello");
+    assert_int_equal(nftw(s->root, find_one, 16, FTW_PHYS), 0);
+    sleep(2); /* the time of its last change cannot be set */
+    for (int i = 0; i < 3; i++) {
+        expect_body(s, all, "hello");
+        expect_body(s, some, "ell");
+    }
+    {
+        AUTOCLOSE int fd = open(found_file, O_WRONLY | O_CLOEXEC);
+
+        assert_int_equal(pwrite(fd, "HELLO", 5, 0), 5);
+        assert_int_equal(futimens(fd, long_ago), 0);
+    }
+    expect_body(s, some, "ELL");
+    expect_body(s, all, "HELLO");
+    assert_int_equal(unlink(found_file), 0);
+    assert_false(ask(s->store, (struct objstore_request){.op = OBJSTORE_GET, .key = "k"},
+                     &(struct answer){0}));
+}
+
 /* How many objects' files we have open: all, or those that were removed. */
 static int files_open(const char *root, bool removed)
 {
@@ -519,6 +558,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_has_no_file_yet_is_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bucket_of_the_same_name_is_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_is_for_a_thread_to_tell, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bytes_that_are_kept_are_those_of_the_file, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(removed_objects_give_their_room_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_files_stay_open, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_a_store_opened_for_it_answers, set_up, tear_down),
