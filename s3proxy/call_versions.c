@@ -143,6 +143,9 @@ int call_route_versions(struct call *call, struct s3_fault *fault)
     list->delimiter = call_delimiter(call);
     list->marker = call_query(call, "key-marker");
     list->marker2 = call_query(call, "version-id-marker");
+    if (list->marker2 != NULL && list->marker2[0] == '\0') {
+        list->marker2 = NULL; /* as the first page of all is asked for by some */
+    }
     if (ret == 0 && list->marker2 != NULL && (list->marker == NULL || list->marker[0] == '\0')) {
         return s3_fault_argument(fault, "version-id-marker", slice_of(list->marker2),
                                  "A version-id marker cannot be specified without a key marker.");

@@ -141,6 +141,8 @@ def test_versioning_obj_list_marker(s3):
     assert [v["VersionId"] for v in after["Versions"]][:3] == [*ids["a"][3:], ids["a/b"][0]]
     assert after["KeyMarker"] == "a" and after["VersionIdMarker"] == ids["a"][2]
     assert s3.list_object_versions(**B, KeyMarker="a")["Versions"][0]["Key"] == "a/b"
+    for empty, first in (({"KeyMarker": ""}, "a"), ({"KeyMarker": "a"}, "a/b")):
+        assert s3.list_object_versions(**B, VersionIdMarker="", **empty)["Versions"][0]["Key"] == first
     nothing = s3.list_object_versions(**B, MaxKeys=0)
     assert "Versions" not in nothing and not nothing["IsTruncated"]
     for bad in ({"VersionIdMarker": ids["a"][0]}, {"KeyMarker": "a", "VersionIdMarker": "no id"}):
