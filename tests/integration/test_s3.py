@@ -381,15 +381,16 @@ def test_skyvol_mount_with_an_ordinary_key_is_told_which_one_it_needs(plain, s3)
 def test_a_changed_credentials_file_is_read_again(plain, s3):
     plain.write_keys([{"access_key": ACCESS, "secret_key": "rotated"}])
 
-    def old_fails():
+    def works(client):
         try:
-            s3.list_buckets()
+            client.list_buckets()
         except botocore.exceptions.ClientError:
-            return True
-        return False
-    # every worker has to have looked
-    wait_until(lambda: all(old_fails() for _ in range(8)), what="the new secret")
-    plain.client(secret="rotated").list_buckets()
+            return False
+        return True
+    # Every worker has to have looked, and each of these connections may come to another one.
+    wait_until(lambda: all(works(plain.client(secret="rotated")) for _ in range(8)), what="the new secret")
+    wait_until(lambda: not any(works(plain.client()) for _ in range(8)), what="the end of the old one")
+    assert not works(s3)
 
 
 @pytest.mark.parametrize("size", [1000, 4 * MIB])
