@@ -12,6 +12,10 @@
 
 #include "s3proxy/module/ngx_http_skyvol.h"
 
+/* OpenSSL does not tell how much it has read of records that it has not decrypted: no more than
+ * this. */
+enum { RECORD_MAX = 17 * 1024 };
+
 struct skyvol_connection {
     ngx_queue_t link; /* in `waiting`, oldest first */
     ngx_connection_t *connection;
@@ -175,7 +179,9 @@ bool skyvol_client_gone(const ngx_http_request_t *http)
         return true; /* nobody knows how much is missing */
     }
     if (connection->ssl != NULL) {
-        here += SSL_pending(connection->ssl->connection);
+        SSL *ssl = connection->ssl->connection;
+
+        here += SSL_pending(ssl) + (SSL_has_pending(ssl) == 1 ? RECORD_MAX : 0);
     }
     return here < http->request_body->rest;
 }

@@ -7,6 +7,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import struct
 import time
 import urllib.request
@@ -14,7 +15,7 @@ import urllib.request
 import pytest
 
 from conftest import free_port, program, wait_until
-from test_s3 import ACCESS, MIB, SECRET, Endpoint
+from test_s3 import ACCESS, MIB, SECRET, Endpoint, make_certificate
 from test_s3_hostile import PATH, signed, status, talk, whole
 
 OTHER = {"access_key": "other", "secret_key": SECRET}
@@ -447,3 +448,22 @@ def test_limits_of_a_key_that_are_none_are_refused(start):
     wait_until(told,
                what="the file to be refused")
     assert status(ask(served)) == 200
+
+
+def test_by_tls_what_openssl_has_read_already_is_there_too(processes, workdir):
+    """Several sizes, so that not all end where a record does."""
+    served = Endpoint(processes, workdir, make_certificate(workdir), more_keys=[OTHER],
+                      serve=["--dir", workdir / "store", "--workers", "1", "--key-upload-rate", "256KiB"])
+    served.client("other").create_bucket(Bucket="bucket")
+    trusting = ssl.create_default_context(cafile=served.tls[0])
+    for size in (264_000, 270_000, 280_000, 290_000, 300_000, 310_000):
+        body = os.urandom(size)
+        with contextlib.ExitStack() as stack:
+            sock = trusting.wrap_socket(opened(served, stack), server_hostname="127.0.0.1")
+            stack.callback(sock.close)
+            sock.sendall(put_head(served, size) + body)
+            with socket.socket(fileno=os.dup(sock.fileno())) as below:
+                below.shutdown(socket.SHUT_WR)
+            assert status(reply_of(sock)) == 200
+        assert served.client("other").get_object(Bucket="bucket", Key="k")["Body"].read() == body
+    served.close()
