@@ -34,9 +34,10 @@ from botocore.config import Config  # noqa: E402
 BUILD = pathlib.Path(os.environ.get("BUILD", ROOT / "build")).resolve()
 BUCKET, KEYS = "bench", 16
 SIZES = {"4k": 4096, "1m": 1 << 20, "64m": 64 << 20}
-# Requests of a cell, at least one for each connection.
+# Requests of a cell, at least three for each connection: the first and the last of a wave have less company.
 COUNTS = {("get", "4k"): 6000, ("put", "4k"): 4000, ("get", "1m"): 600, ("put", "1m"): 200,
           ("get", "64m"): 24, ("put", "64m"): 16}
+WAVES = 3
 ALONE = 4  # with one connection a cell has a fraction of them
 LATER_S = 1.5  # skyvol-s3 flushes small objects, and removes what they replaced, about once a second
 
@@ -165,7 +166,8 @@ def certificate(directory):
 
 
 def measure(server, operation, size, connections):
-    count = max(COUNTS[operation, size] // (ALONE if connections == 1 else 1), connections)
+    waves = 1 if size == "64m" and connections == 256 else WAVES  # 16 GiB each
+    count = max(COUNTS[operation, size] // (ALONE if connections == 1 else 1), waves * connections)
     urls = "\n".join(server.urls(operation, size)) + "\n\n"
     client = subprocess.Popen(
         [BUILD / "bench" / "s3load", "-method", operation.upper(), "-connections", str(connections),
