@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How skyvol-s3 starts, refuses to, and takes what is replaced under it."""
+import contextlib
+import ctypes
 import http.client
 import os
 import signal
@@ -12,6 +14,7 @@ import botocore.exceptions
 import pytest
 
 from conftest import free_port, program, wait_until
+from holder_client import children
 from test_s3 import MIB, SECRET, Endpoint, listening, make_certificate
 
 
@@ -267,3 +270,48 @@ def test_a_renewed_certificate_is_taken_without_a_signal(processes, workdir):
     served.tls = pairs[1]
     served.client().head_bucket(Bucket="bucket")
     served.close()
+
+
+def sent_by(pid, port, peer):
+    """The congestion control of the process's connection with that port of ours, if it has it."""
+    handle = os.pidfd_open(pid)
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            copy = ctypes.CDLL(None).syscall(438, handle, int(fd), 0)  # pidfd_getfd
+            if copy < 0:
+                continue
+            if not os.readlink(f"/proc/self/fd/{copy}").startswith("socket:"):
+                os.close(copy)
+                continue
+            with socket.socket(fileno=copy) as sock:
+                if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6):
+                    continue
+                with contextlib.suppress(OSError):
+                    if sock.getsockname()[1] == port and sock.getpeername()[1] == peer:
+                        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+    finally:
+        os.close(handle)
+    return None
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1", "0.0.0.0"])
+def test_within_one_machine_nothing_is_spread_over_time(processes, workdir, listen):
+    """Whatever the machine sends by to others; where that is Reno anyway this cannot fail."""
+    port = free_port()
+    keys = workdir / "keys.json"
+    keys.write_text('{"keys": [{"access_key": "a", "secret_key": "%s"}]}' % SECRET)
+    keys.chmod(0o600)
+    process = processes.start(
+        [program("skyvol-s3"), "--listen", f"{listen}:{port}", "--dir", workdir / "store",
+         "--credentials-file", keys, "--run-dir", workdir / "run"], "skyvol-s3")
+    wait_until(lambda: listening(port), what="S3 endpoint", process=process)
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 403")
+
+        def family(pid):
+            return [pid, *(each for child in children(pid) for each in family(child))]
+        found = [sent_by(pid, port, sock.getsockname()[1]) for pid in family(process.pid)]
+        assert [by for by in found if by] == [b"reno"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(40) == 0
