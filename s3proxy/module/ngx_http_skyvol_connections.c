@@ -119,8 +119,9 @@ static bool is_loopback(const struct sockaddr *peer)
 
 /* Many nodes send by BBR, which spreads what it sends over time, by timers: within one machine that
  * keeps nothing from being congested, and takes more than half of the CPU of a large GET. Reno is
- * in each kernel, and open to all. Connections have it from what they come to; one that began by
- * BBR keeps some of its timers. */
+ * in each kernel, and open to all. Connections have it from what they come to, if that is of the
+ * loopback, too, but for those that came before the first worker; one that began by BBR keeps some
+ * of its timers. */
 static void send_at_once(int fd)
 {
     static const char reno[] = "reno";
@@ -145,7 +146,7 @@ static void accepted(ngx_connection_t *connection)
         return;
     }
     start_waiting(c);
-    if (is_loopback(connection->sockaddr) && !is_loopback(connection->listening->sockaddr)) {
+    if (is_loopback(connection->sockaddr)) {
         send_at_once(connection->fd);
     }
     ngx_http_init_connection(connection);
